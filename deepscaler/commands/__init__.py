@@ -1,0 +1,27 @@
+"""The subcommands, in the order `deepscaler --help` lists them."""
+
+import argparse
+from typing import Protocol
+
+from deepscaler.commands import data, evaluate, quickstart, report
+
+
+class Command(Protocol):
+    """What a command module offers."""
+
+    HELP: str
+
+    def configure(self, parser: argparse.ArgumentParser, /) -> None:
+        """Add the command's options."""
+
+    def run(self, arguments: argparse.Namespace, /) -> int:
+        """Do it and return the exit code; heavy imports belong in here."""
+        ...
+
+
+COMMANDS: dict[str, Command] = {
+    "data": data,
+    "evaluate": evaluate,
+    "report": report,
+    "quickstart": quickstart,
+}

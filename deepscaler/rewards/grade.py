@@ -1,0 +1,89 @@
+"""The grader's two entry points. See the package for examples."""
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from deepscaler.rewards import original
+from deepscaler.rewards.equivalence import compare, decide_cheaply
+from deepscaler.rewards.extract import after_thinking, last_boxed
+from deepscaler.rewards.workers import Outcome, shared_pool
+
+Reason = Literal["correct", "wrong", "no_box", "no_think_end", "timeout", "worker_died"]
+Mode = Literal["kit", "deepscaler"]
+
+DEFAULT_TIMEOUT = 3.0
+"""Seconds of work on one comparison."""
+
+_REASONS: dict[Outcome, Reason] = {
+    "equal": "correct",
+    "different": "wrong",
+    "timeout": "timeout",
+    "worker_died": "worker_died",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """The verdict on one response."""
+
+    correct: bool
+    answer: str | None
+    """What was boxed; None without a box."""
+    reason: Reason
+    """Why: `no_think_end` was cut off while thinking, `timeout` and `worker_died` could not be decided."""
+
+
+def is_equivalent(answer: str, gold: str, *, mode: Mode = "kit", timeout: float = DEFAULT_TIMEOUT) -> bool:
+    """Whether an answer says the same as a gold. Never raises; False if that could not be shown in `timeout` seconds.
+
+    `mode="deepscaler"` decides as DeepScaleR's original grader did, for comparison with published numbers.
+    """
+    return _decide(answer, gold, mode, timeout) == "equal"
+
+
+def grade(
+    response: str,
+    golds: str | Sequence[str],
+    *,
+    thinking: bool = True,
+    mode: Mode = "kit",
+    timeout: float = DEFAULT_TIMEOUT,
+) -> Grade:
+    r"""Grade a whole response: correct if its last `\boxed{}` after the last `</think>` equals any of the golds.
+
+    `thinking=False` is for models that do not think; otherwise a response without `</think>` was cut off and is wrong.
+    """
+    text = after_thinking(response) if thinking else response
+    if text is None:
+        return Grade(False, None, "no_think_end")
+    answer = last_boxed(text)
+    if answer is None:
+        return Grade(False, None, "no_box")
+    outcomes: list[Outcome] = []
+    for gold in [golds] if isinstance(golds, str) else golds:
+        outcomes.append(_decide(answer, gold, mode, timeout))
+        if outcomes[-1] == "equal":
+            break
+    worst = max(outcomes, key=["different", "worker_died", "timeout", "equal"].index, default="different")
+    return Grade(worst == "equal", answer, _REASONS[worst])
+
+
+def hard_case_counts() -> Counter[str]:
+    """How the comparisons that left this process ended: equal, different, timeout, worker_died."""
+    return Counter(shared_pool().counts)
+
+
+def _decide(answer: str, gold: str, mode: Mode, timeout: float) -> Outcome:
+    answer, gold = _printable(answer), _printable(gold)
+    verdict = original.cheap(answer, gold) if mode == "deepscaler" else compare(answer, gold, decide_cheaply)
+    if verdict is not None:
+        return "equal" if verdict else "different"
+    return shared_pool().compare(mode, answer, gold, timeout)
+
+
+def _printable(text: str) -> str:
+    """Without what no JSON line can carry (lone surrogates) and no answer contains (control characters)."""
+    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text.encode("utf-8", "replace").decode())

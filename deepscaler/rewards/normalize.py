@@ -1,0 +1,97 @@
+r"""One spelling for what LaTeX can write in many: `\dfrac12 ` and `\frac{1}{2}`, `3,\!200` and `3,200`, `²` and `^{2}`.
+
+Purely textual, linear in the input, idempotent. It changes how an answer is written, never what it says.
+"""
+
+import re
+import unicodedata
+
+_UNICODE = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
+    "÷": "/", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
+    "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ", "°": r"^{\circ}", "½": r"\frac{1}{2}",
+    "⅓": r"\frac{1}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
+    "√": r"\sqrt ", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "，": ",", "；": ";", "′": "'", "’": "'",
+}  # fmt: skip
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "0123456789-n")
+
+# Applied in this order: a later rule relies on the earlier ones.
+_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\\(?:left|right)\s*\.", ""),
+        (r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])", ""),
+        (r"(?<=\d),\s?\\!\s*(?=\d{3})", ""),  # 3,\!200 is one number, whatever list it stands in
+        (r"(?<=\d)\{,\}(?=\d{3})", ""),
+        (r"\\!", ""),
+        (r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z])|hspace\{[^{}]*\})|~", " "),
+        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\(?:dbinom|tbinom)(?![a-zA-Z])", r"\\binom"),
+        (r"\\leq(?:slant)?(?![a-zA-Z])", r"\\le"),
+        (r"\\geq(?:slant)?(?![a-zA-Z])", r"\\ge"),
+        (r"\\neq(?![a-zA-Z])", r"\\ne"),
+        (r"<=", r"\\le "),
+        (r">=", r"\\ge "),
+        (r"\\(?:ast|cdotp)(?![a-zA-Z])|(?<!\*)\*(?!\*)", r"\\cdot "),
+        (r"\*\*", "^"),
+        (r"\\lbrace(?![a-zA-Z])", r"\\{"),
+        (r"\\rbrace(?![a-zA-Z])", r"\\}"),
+        (r"\\lbrack(?![a-zA-Z])", "["),
+        (r"\\rbrack(?![a-zA-Z])", "]"),
+        (r"\\(?:simeq|thickapprox|doteq)(?![a-zA-Z])", r"\\approx"),
+        (r"\\(?:mathrm|mathbf|mathit|boldsymbol|bm|operatorname|mathcal|mathsf|rm|bf|it)\s*\{([^{}]*)\}", r"\1"),
+        (r"\\(?:textbf|textit|textrm|mbox|textnormal|emph|texttt)\s*\{", r"\\text{"),
+        (r"\\sqrt\s+(?=[\w({\\])", r"\\sqrt"),
+        (r"\\sqrt(\w)", r"\\sqrt{\1}"),
+        (r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}"),
+        (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
+        (r"(\\frac\{[^{}]*\})\s*(\d|[a-zA-Z])", r"\1{\2}"),
+        (r"\^(\\frac\{[^{}]*\}\{[^{}]*\})", r"^{\1}"),
+        (r"([_^])\s+", r"\1"),
+        (r"([_^])\{\s*([^\s{}])\s*\}", r"\1\2"),
+        (r"\{\s+", "{"),
+        (r"\s+\}", "}"),
+        (r"\^\{?\\circ\}?|\\degree(?![a-zA-Z])|\\degrees(?![a-zA-Z])", r"^\\circ "),
+        (r"\s+", " "),
+    )
+)
+_WRAPPERS = re.compile(r"^(?:\$+|\\\(|\\\[|\\boxed\{(?=[^{}]*\}$))|(?:\$+|\\\)|\\\])$")
+_TRAILING = re.compile(r"(?:\\\\|\\|[.,;:\s])+$")
+
+
+def normalize(text: str) -> str:
+    r"""The canonical spelling of an answer; `normalize(normalize(x)) == normalize(x)`.
+
+    >>> normalize(r" $\dfrac12$. ")
+    '\\frac{1}{2}'
+    """
+    previous = None
+    while text != previous:
+        previous, text = text, _normalize_once(text)
+    return text
+
+
+def _normalize_once(text: str) -> str:
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+", lambda m: "^{" + m.group().translate(_SUPERSCRIPTS) + "}", text)
+    for character, latex in _UNICODE.items():
+        text = text.replace(character, latex)
+    text = unicodedata.normalize("NFKC", text)
+    text = _undouble_backslashes(text.strip())
+    for pattern, replacement in _RULES:
+        text = pattern.sub(replacement, text)
+    return _unwrap(text.strip())
+
+
+def _undouble_backslashes(text: str) -> str:
+    r"""`\\frac` from a twice-escaped source back to `\frac`; the row breaks of a matrix stay."""
+    if r"\\begin" in text or (r"\begin" not in text and re.search(r"\\\\[a-zA-Z]", text)):
+        return text.replace("\\\\", "\\")
+    return text
+
+
+def _unwrap(text: str) -> str:
+    """Without math delimiters, a box around all of it, or the full stop that ends a sentence."""
+    if text.startswith("\\boxed{") and text.endswith("}"):
+        text = text[len("\\boxed{") : -1]
+    text = _WRAPPERS.sub("", text.strip())
+    return _TRAILING.sub("", text).strip()

@@ -1,0 +1,40 @@
+r"""An answer must be a value, not the question again: `6!` for 720 or `\int_0^1 x^2 dx` for 1/3 is reward hacking.
+
+A sum, product, integral, limit or derivative is never accepted for a gold that has none. Where the gold is a plain
+number the answer must be in closed form: digits, a fraction, a root, a power of a prime or of ten; no arithmetic
+that is still to be done (`3+4`, `4\cdot6`, `12^2`, `\binom{10}{3}`, `\log_2 8`), save a mixed number written out (`1+5/8`).
+"""
+
+import re
+
+from deepscaler.rewards.numbers import parse_number
+
+_PENDING = re.compile(
+    r"\\(?:sum|int|iint|iiint|oint|prod|lim|limsup|liminf|partial)(?![a-zA-Z])|\\frac\{d[a-z]?\}\{d[a-z]\}"
+)
+_IRRATIONAL = re.compile(r"\\sqrt|\\pi(?![a-zA-Z])|(?<![a-zA-Z\\])e(?![a-zA-Z])")
+_CLOSED_FORM = re.compile(r"(?:\\(?:frac|sqrt|pi|cdot|times|%|circ)(?![a-zA-Z])|[\d\s.,/^(){}\[\]%+\-e])*")
+_BINARY_SIGN = re.compile(r"(?<=[\d)}])\s*[+-]")
+_PRODUCT = re.compile(r"\\(?:cdot|times)(?![a-zA-Z])|[)\d]\s*\(")
+_MIXED_NUMBER = re.compile(r"-?\d+\s*[+-]\s*(?:\d+\s*/\s*\d+|\\frac\{\d+\}\{\d+\})")
+_POWER = re.compile(r"(\d+)\s*\^")
+
+
+def restates(answer: str, gold: str) -> bool:
+    """Whether a normalised answer leaves to the reader what the normalised gold has worked out."""
+    if _PENDING.search(answer) and not _PENDING.search(gold):
+        return True
+    if parse_number(gold) is None or parse_number(answer) is not None:
+        return False
+    if not _CLOSED_FORM.fullmatch(answer):
+        return True
+    if not all(_is_power_base(int(base)) for base in _POWER.findall(answer) if len(base) < 10):
+        return True
+    if _IRRATIONAL.search(answer) or _MIXED_NUMBER.fullmatch(answer):
+        return False
+    return bool(_BINARY_SIGN.search(answer) or (_PRODUCT.search(answer) and not _POWER.search(answer)))
+
+
+def _is_power_base(base: int) -> bool:
+    """A prime, as in a factorisation, or ten, as in scientific notation; 0 and 1 do no harm."""
+    return base in (0, 1, 10) or all(base % divisor for divisor in range(2, int(base**0.5) + 1))

@@ -1,0 +1,58 @@
+r"""Units and currency around a value: `10 weeks`, `\$18`, `64\text{ cm}^2`.
+
+A unit that only one side states is ignored; two different units are two different answers.
+"""
+
+import re
+
+_NAMES: dict[str, str] = {
+    "length": "mm millimeter millimetre; cm centimeter centimetre; km kilometer kilometre; meter metre; inch inches;"
+    " ft foot feet; yard yd; mile mi; angstrom; nm nanometer; au; pc parsec; light-year",
+    "time": "second sec; minute min; hour hr; day; week; month; year yr; century centuries; ms; ns",
+    "mass": "kg kilogram; gram; mg milligram; pound lb; ounce oz; ton",
+    "money": "dollar usd; cent; euro; pence; rupee",
+    "volume": "liter litre; ml milliliter millilitre; gallon; quart; cup",
+    "physics": "hz hertz; mhz; ghz; kelvin; joule; kj; newton; watt; kw kilowatt; volt; ohm; amp ampere; ev; mev; gev;"
+    " mol mole; pa pascal; atm; erg; dyne; tesla; gauss; mph; kph; rpm; db; celsius; fahrenheit",
+    "counts": "unit; way; people person; student; child children; boy; girl; man men; woman women; apple; marble; coin;"
+    " book; point; time; step; card; page; ball; box boxes; integer; number; solution; square; triangle; side; vertex"
+    " vertices; edge; face; digit; term; game; team; set; sheet; piece; mark; degree; radian; arrangement; outcome; path;"
+    " pair; triple; value; word; letter; color colour; car; dog; cat; tree; flower; block; cube; tile; ticket; meal",
+}
+_CANONICAL = {name: group.split()[0] for line in _NAMES.values() for group in line.split(";") for name in group.split()}
+_MODIFIERS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
+_CURRENCY = re.compile(r"\\\$|\\pounds|[€£¥]|^\$(?=[\d.])")
+_TEXT_UNIT = re.compile(r"(?<=[\w})!])\s*\\text\{([^{}]*)\}\s*(?:\^\s*\{?(\d)\}?)?$")
+_PLAIN_UNIT = re.compile(r"(?<=[\d})])\s*([A-Za-z].{0,40})$")
+_WORD = re.compile(r"([A-Za-z-]+)\.?\s*(\^\s*\{?\d\}?)?")
+
+
+def split_unit(text: str) -> tuple[str, str | None]:
+    r"""A value and its canonical unit: `10\text{ inches}` -> ("10", "inch"), `2x` -> ("2x", None)."""
+    bare = _CURRENCY.sub("", text).strip()
+    currency = "dollar" if bare != text else None
+    bare = re.sub(r"(?<=\d)\s*\^\s*\\circ\s*[CF]?$", "", bare)
+    if match := _TEXT_UNIT.search(bare):
+        power = f"^{match[2]}" if match[2] else ""
+        return bare[: match.start()].strip(), _canonical(match[1] + power) or match[1].strip().lower() + power
+    if (match := _PLAIN_UNIT.search(bare)) and (unit := _canonical(match[1])):
+        return bare[: match.start()].strip(), unit
+    return bare, currency
+
+
+def _canonical(words: str) -> str | None:
+    """The unit that some words name; None as soon as one is not a unit."""
+    found = []
+    power = ""
+    for match in _WORD.finditer(words):
+        word = match[1].lower()
+        name = _CANONICAL.get(word) or _CANONICAL.get(word.removesuffix("s"))
+        if word in _MODIFIERS and match.end() < len(words.rstrip()):
+            power = _MODIFIERS[word]
+        elif word in ("per", "of", "the"):
+            found.append("/" if word == "per" else "")
+        elif name is None:
+            return None
+        else:
+            found.append(name + (re.sub(r"[\s{}]", "", match[2]) if match[2] else power))
+    return " ".join(filter(None, found)) or None

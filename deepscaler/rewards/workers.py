@@ -1,0 +1,168 @@
+"""Worker processes for comparisons that may hang, eat memory or crash: each is killed and replaced alone.
+
+The time-out is the caller's waiting on a socket, so it works in any thread and in asyncio (no SIGALRM), and no
+`__main__` is imported again (as multiprocessing's spawn would: grading from a script without a main guard is fine).
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+Outcome = Literal["equal", "different", "timeout", "worker_died"]
+
+START_DEADLINE = 60.0
+"""Seconds for a worker to come up; importing sympy takes about one."""
+
+ATTEMPTS = 2
+"""A task whose worker died under it is tried once more, in a fresh worker: the killer may have meant another."""
+
+
+@dataclass
+class _Worker:
+    """One process and the socket to it."""
+
+    connection: socket.socket
+    pid: int
+    buffer: bytes = b""
+
+    def kill(self) -> None:
+        self.connection.close()
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def read(self, deadline: float) -> dict[str, object] | None:
+        """The next message; None if the worker closed the connection. Raises TimeoutError."""
+        while b"\n" not in self.buffer:
+            self.connection.settimeout(max(0.001, deadline - time.monotonic()))
+            try:
+                received = self.connection.recv(65536)
+            except ConnectionError:
+                return None
+            if not received:
+                return None
+            self.buffer += received
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        message: dict[str, object] = json.loads(line)
+        return message
+
+
+@dataclass
+class WorkerPool:
+    """Workers are made when all others are busy, up to `size`; then callers wait for one."""
+
+    size: int
+    counts: Counter[str] = field(default_factory=Counter)
+    """Outcomes since the start: equal, different, timeout, worker_died."""
+
+    def __post_init__(self) -> None:
+        self._free = threading.Semaphore(self.size)
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._busy: set[int] = set()
+        self._template: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+
+    def compare(self, mode: str, answer: str, gold: str, limit: float) -> Outcome:
+        """Run one comparison for at most `limit` seconds of its own; waiting for a free worker does not count."""
+        task = json.dumps({"mode": mode, "answer": answer, "gold": gold, "limit": limit}).encode() + b"\n"
+        with self._free:
+            outcome: Outcome = "worker_died"
+            for _ in range(ATTEMPTS):
+                outcome = self._attempt(task, limit)
+                if outcome != "worker_died":
+                    break
+        with self._lock:
+            self.counts[outcome] += 1
+        return outcome
+
+    def pids(self) -> list[int]:
+        """The worker processes that live now (for tests and monitoring)."""
+        with self._lock:
+            return [worker.pid for worker in self._idle] + sorted(self._busy)
+
+    def close(self) -> None:
+        """End all workers and the template."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            template, self._template = self._template, None
+        for worker in idle:
+            worker.kill()
+        if template:
+            template[1].close()
+            template[0].wait(START_DEADLINE)
+
+    def _attempt(self, task: bytes, limit: float) -> Outcome:
+        worker = self._take()
+        try:
+            worker.connection.settimeout(limit)
+            worker.connection.sendall(task)
+            reply = worker.read(time.monotonic() + limit)
+        except TimeoutError:
+            worker.kill()
+            return "timeout"
+        except OSError:
+            reply = None
+        finally:
+            with self._lock:
+                self._busy.discard(worker.pid)
+        if reply is None:
+            worker.kill()
+            return "worker_died"
+        with self._lock:
+            self._idle.append(worker)
+        return "equal" if reply["equal"] else "different"
+
+    def _take(self) -> _Worker:
+        with self._lock:
+            worker = self._idle.pop() if self._idle else self._fork()
+            self._busy.add(worker.pid)
+            return worker
+
+    def _fork(self) -> _Worker:
+        """A new worker from the template, which is started first if there is none or it died."""
+        for _ in range(ATTEMPTS):
+            if self._template is None or self._template[0].poll() is not None:
+                self._template = _start_template()
+            ours, theirs = socket.socketpair()
+            with theirs:
+                try:
+                    socket.send_fds(self._template[1], [b"+"], [theirs.fileno()])
+                except OSError:
+                    self._template = None
+                    continue
+            worker = _Worker(ours, pid=0)
+            hello = worker.read(time.monotonic() + START_DEADLINE)
+            if hello is not None:
+                worker.pid = int(str(hello["pid"]))
+                return worker
+            self._template = None
+        raise RuntimeError("the grader's worker processes do not start: `python -m deepscaler.rewards.worker` says why")
+
+
+def _start_template() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen([sys.executable, "-m", "deepscaler.rewards.worker"], stdin=theirs, close_fds=True)
+    return process, ours
+
+
+_pools: dict[int, WorkerPool] = {}
+_pools_lock = threading.Lock()
+
+
+def shared_pool() -> WorkerPool:
+    """This process's pool: one worker a core, at least four ($DEEPSCALER_GRADER_WORKERS changes that)."""
+    with _pools_lock:
+        if os.getpid() not in _pools:  # a fork must not share its parent's sockets
+            size = int(os.environ.get("DEEPSCALER_GRADER_WORKERS", 0)) or max(4, os.cpu_count() or 1)
+            _pools[os.getpid()] = WorkerPool(size)
+        return _pools[os.getpid()]

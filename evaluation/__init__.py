@@ -1,0 +1,1 @@
+"""Batch evaluation: benchmarks -> vLLM samples -> scores -> report."""
