@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 import sympy
-from latex2sympy2_extended import latex2sympy
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
 from math_verify import verify
 from math_verify.grader import should_treat_as_complex
 from sympy import Basic, Expr
@@ -27,6 +27,7 @@ DIGITS = 50
 NUM_SAMPLES = 4
 """Random positive points at which two expressions in variables must agree (Schwartz-Zippel)."""
 
+_CONVERSION = ConversionConfig(lowercase_symbols=False)
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\\circ ?")
 _SUBSCRIPT = re.compile(r"_\{([^{}]*)\}")
@@ -48,7 +49,8 @@ def same_expression(answer: str, gold: str) -> bool:
     answer, gold = _prepare(answer), _prepare(gold)
     if answer.replace(" ", "") == gold.replace(" ", ""):
         return True
-    parsed_answer, parsed_gold = _parse(answer), _parse(gold)
+    is_real = not (should_treat_as_complex(answer) or should_treat_as_complex(gold))
+    parsed_answer, parsed_gold = _parse(answer, is_real), _parse(gold, is_real)
     if parsed_answer is None or parsed_gold is None:
         return False
     if isinstance(parsed_answer, Expr) and isinstance(parsed_gold, Expr):
@@ -64,20 +66,21 @@ def _prepare(latex: str) -> str:
     if _TRIGONOMETRIC.search(latex):
         latex = _DEGREES.sub(r"(\1 \\cdot \\frac{\\pi}{180})", latex)
     latex = latex.replace("^\\circ", "").replace("\\text", "").replace("\\dots", "")
-    latex = _SUBSCRIPT.sub(lambda match: "_{" + re.sub(r"[^\w]", "", match[1]) + "}", latex)
+    latex = _SUBSCRIPT.sub(lambda match: "_{" + re.sub(r"[\s\\,{}]", "", match[1]) + "}", latex)
     return _PRIME.sub("", latex).strip() if "d" not in latex else latex.strip()
 
 
 @lru_cache(maxsize=4096)
-def _parse(latex: str) -> Basic | None:
+def _parse(latex: str, is_real: bool) -> Basic | None:
     try:
-        return latex2sympy(latex, is_real=not should_treat_as_complex(latex), convert_degrees=False)
+        return latex2sympy(latex, is_real=is_real, normalization_config=None, conversion_config=_CONVERSION)
     except Exception:  # the parser raises whatever its grammar runs into
         return None
 
 
 def _same_value(answer: Expr, gold: Expr) -> bool | None:
     """Equality of two numbers or of two functions of the same variables; None if that cannot be told by values."""
+    answer, gold = (_with_imaginary_unit(expression) for expression in (answer, gold))
     symbols = answer.free_symbols | gold.free_symbols
     if any(expression.atoms(sympy.core.function.AppliedUndef) for expression in (answer, gold)):
         return None
@@ -88,6 +91,11 @@ def _same_value(answer: Expr, gold: Expr) -> bool | None:
     if answer.is_Rational and gold.is_Rational and not rounded:
         return bool(answer == gold)
     return _agree(answer, gold, rounded)
+
+
+def _with_imaginary_unit(expression: Expr) -> Expr:
+    """The parser reads `i` as a variable. As an index in both answers it is as good a point as any other."""
+    return expression.xreplace({symbol: sympy.I for symbol in expression.free_symbols if symbol.name == "i"})
 
 
 def _same_function(answer: Expr, gold: Expr, symbols: list[Basic]) -> bool | None:
