@@ -1,14 +1,107 @@
-"""Prepare training and evaluation data."""
+"""`deepscaler data`: list, prepare and check the data sets."""
 
 import argparse
+from pathlib import Path
 
-HELP = "Prepare training and evaluation data."
+from deepscaler.data.prepare import parquet_path, prepare, read_problems, source_named
+from deepscaler.data.sources import SOURCES
+from deepscaler.errors import UserError
+from deepscaler.files import write_json
+from deepscaler.paths import cache_dir
+
+HELP = "List, prepare and check training and evaluation data."
+
+CHECKED_TRAINING_SETS = ("deepscaler", "aime_train", "math_train")
+CHECKED_TEST_SETS = ("aime", "amc", "math", "minerva", "olympiad_bench", "aime25")
+SETS_WITH_SOLUTIONS = ("minerva",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
+    """Add `list`, `prepare` and `check`."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("list", help="the data sets and where they come from").set_defaults(act=_list)
+    prepare_parser = actions.add_parser("prepare", help="write parquet files in verl's schema")
+    prepare_parser.add_argument("names", nargs="*", metavar="NAME", help="data sets; all published ones by default")
+    prepare_parser.add_argument("--output-dir", type=Path, default=None, help="default: <cache>/data")
+    prepare_parser.add_argument("--dry-run", action="store_true", help="say what would be written, write nothing")
+    prepare_parser.set_defaults(act=_prepare)
+    check_parser = actions.add_parser("check", help="find contamination and golds that contradict their solutions")
+    check_parser.add_argument("--output", type=Path, help="also write the findings to this JSON file")
+    check_parser.set_defaults(act=_check)
+    for subparser in (prepare_parser, check_parser):
+        subparser.add_argument("--source", type=Path, metavar="DIR", help="folder with the JSON files (no download)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do it."""
+    """Do the chosen action."""
+    code: int = arguments.act(arguments)
+    return code
+
+
+def default_data_dir() -> Path:
+    """Where prepared data lies unless told otherwise."""
+    return cache_dir() / "data"
+
+
+def _list(_: argparse.Namespace) -> int:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("name", "split", "rows", "about", "revision")
+    for source in SOURCES.values():
+        table.add_row(source.name, source.split, str(source.num_rows), source.about, source.revision[:7] or "generated")
+    Console().print(table)
     return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    data_dir = arguments.output_dir or default_data_dir()
+    sources = [source_named(name) for name in arguments.names or _available(arguments.source)]
+    for source in sources:
+        path = parquet_path(source.name, data_dir)
+        if arguments.dry_run:
+            place = arguments.source / source.file if arguments.source and source.file else source.url or "generated"
+            print(f"{source.name}: {place} -> {path}")
+            continue
+        entry = prepare(source.name, data_dir, arguments.source)
+        dropped = "".join(f", {count} dropped ({reason})" for reason, count in entry["dropped"].items())
+        print(f"{source.name}: {entry['rows']} rows{dropped} -> {path}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from deepscaler.data.check import contamination, contradictions  # noqa: PLC0415
+
+    available = _available(arguments.source)
+    train_sets = [name for name in CHECKED_TRAINING_SETS if name in available]
+    test_sets = [name for name in CHECKED_TEST_SETS if name in available]
+    console = Console()
+    train = [problem for name in train_sets for problem in read_problems(SOURCES[name], arguments.source)[0]]
+    test = [problem for name in test_sets for problem in read_problems(SOURCES[name], arguments.source)[0]]
+    overlaps = contamination(train, test)
+    table = Table("test problem", "training problem", "match", "similarity", title="Test problems in the training sets")
+    for overlap in overlaps:
+        table.add_row(overlap.test_id, overlap.train_id, overlap.kind, f"{overlap.similarity:.2f}")
+    console.print(table)
+    console.print(f"{len(overlaps)} of {len(test)} test problems ({', '.join(test_sets)}) against {len(train)} training problems ({', '.join(train_sets)})")
+    contradicted = [c for name in SETS_WITH_SOLUTIONS if name in available for c in contradictions(name, arguments.source)]
+    table = Table("problem", "published gold", "its solution ends in", title="Golds that contradict their solution")
+    for contradiction in contradicted:
+        table.add_row(contradiction.test_id, " | ".join(contradiction.golds), contradiction.solution_says)
+    console.print(table)
+    console.print("`minerva_fixed` has these corrected, save a few where the published gold is right.")
+    if arguments.output:
+        write_json(arguments.output, {"overlaps": [asdict(o) for o in overlaps], "contradictions": [asdict(c) for c in contradicted]})
+    return 0
+
+
+def _available(folder: Path | None) -> list[str]:
+    """All published sets, or those whose file a --source folder holds."""
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"--source {folder} is no folder; give the one that holds aime.json, amc.json, ...")
+    return [s.name for s in SOURCES.values() if s.file and (folder is None or (folder / s.file).is_file())]

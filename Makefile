@@ -1,0 +1,44 @@
+# `make quickstart` and `make test` need python3 (3.11 or 3.12) and pip; they set up .venv by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup quickstart test slow lint format golden lock bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+setup:  ## make or update .venv
+	@$(PYTHON) tools/bootstrap.py
+
+quickstart: setup  ## evaluate a small real model on this machine; MODEL= and DATASETS= override it
+	@$(BIN)/deepscaler quickstart $(if $(MODEL),--model "$(MODEL)") $(if $(DATASETS),--datasets $(DATASETS))
+
+test: setup  ## lint, types and unit tests
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/pytest
+
+slow: setup  ## the real engine on the real model, killed and resumed (minutes)
+	@$(BIN)/pytest -m slow --timeout 1500
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/shellcheck .ci/run
+
+format: setup  ## let ruff rewrite the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+golden: setup  ## rewrite the golden reports after an intended change
+	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/evaluation/test_report.py
+
+lock: setup  ## resolve the locked requirements anew
+	@$(BIN)/python tools/lock.py
+
+bench: setup  ## our grader against math-verify, side by side
+	@$(BIN)/python bench/grading.py
+
+clean:  ## remove the environment and caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

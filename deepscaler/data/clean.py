@@ -1,0 +1,76 @@
+r"""From a published row to a problem: golds as a grader can read them, and a reason for every row that is dropped.
+
+    {"answer": 142.0}                      -> "142"
+    {"answer": ["0.53\n", "5.3e-1\n"]}     -> "0.53", "5.3e-1"
+    {"answer": ["$\\frac{1}{2}$"]}         -> "\frac{1}{2}"
+    {"answer": null}                       -> dropped: null answer
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from importlib import resources
+from typing import Any
+
+from deepscaler.data.problem import Problem, ask
+from deepscaler.data.sources import Row, Source
+from deepscaler.errors import UserError
+
+
+def clean_rows(rows: Iterable[Row], source: Source) -> tuple[list[Problem], Counter[str]]:
+    """The problems that can be graded, and how many rows were dropped for which reason.
+
+    Raises UserError for a row without a problem: that file is not what it is taken for.
+    """
+    fixes = _fixes(source)
+    problems: list[Problem] = []
+    dropped: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    for number, row in enumerate(rows, start=1):
+        question = row.get("problem") if isinstance(row, dict) else None
+        if not isinstance(question, str) or not question.strip():
+            raise UserError(f"{source.name}: row {number} has no 'problem'; every row needs 'problem' and 'answer'")
+        key = _key(row, source, number)
+        answer = fixes.get(key, row.get("answer"))
+        golds = tuple(gold for gold in map(clean_gold, answer if isinstance(answer, list) else [answer]) if gold)
+        if not golds:
+            dropped["null answer" if answer is None else "empty answer"] += 1
+            continue
+        seen[key] += 1  # a training set may hold a problem twice; both stay, as in the published runs
+        identifier = f"{source.name}/{key}" + (f"~{seen[key]}" if seen[key] > 1 else "")
+        golds = tuple(dict.fromkeys(golds))
+        problems.append(
+            Problem(id=identifier, data_source=source.name, prompt=ask(question.strip()), golds=golds)
+        )
+    return problems, dropped
+
+
+def clean_gold(answer: Any) -> str:
+    """One gold as text: no line breaks or dollar signs around it, whole floats as integers; empty for nothing."""
+    if answer is None:
+        return ""
+    if isinstance(answer, float) and answer.is_integer():
+        answer = int(answer)
+    text = str(answer).strip()
+    while len(text) > 1 and text.startswith("$") and text.endswith("$") and "$" not in text.strip("$"):
+        text = text.strip("$").strip()
+    return text
+
+
+def _key(row: Row, source: Source, number: int) -> str:
+    if source.key is None:
+        return hashlib.sha256(row["problem"].strip().encode()).hexdigest()[:12]
+    try:
+        return source.key(row)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{source.name}: row {number} lacks the field that identifies it: {error}") from error
+
+
+def _fixes(source: Source) -> dict[str, Any]:
+    """Corrected golds by key."""
+    if not source.fixes:
+        return {}
+    table = json.loads(resources.files("deepscaler.data").joinpath(source.fixes).read_text(encoding="utf-8"))
+    golds: dict[str, Any] = table["golds"]
+    return golds

@@ -1,0 +1,59 @@
+"""Bring a source's file here: from a `--source` folder, or from its pinned address once, into the cache."""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from deepscaler.data.sources import Row, Source
+from deepscaler.errors import UserError
+from deepscaler.files import atomic_path
+from deepscaler.paths import cache_dir
+
+TIMEOUT = 60.0
+"""Seconds without a byte before a download is given up."""
+
+
+def source_file(source: Source, folder: Path | None) -> Path:
+    """The local file of a source. Raises UserError where there is none and it cannot be downloaded."""
+    if folder is not None:
+        file = folder / source.file
+        if not file.is_file():
+            raise UserError(f"{source.name}: no file {file}; --source needs the layout <folder>/{source.file}")
+        return file
+    cached = cache_dir() / "downloads" / source.revision / source.name / Path(source.file).name
+    if not cached.is_file():
+        _download(source, cached)
+    return cached
+
+
+def read_rows(file: Path, name: str) -> list[Row]:
+    """The rows of a JSON array or of JSON lines."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        rows = json.loads(text) if file.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line]
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name}: {file} is not valid JSON: {error}; fetch it again or repair it") from error
+    if not isinstance(rows, list):
+        raise UserError(f"{name}: {file} holds {type(rows).__name__}, expected a list of problems")
+    return rows
+
+
+def _download(source: Source, target: Path) -> None:
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        raise UserError(f"{source.name} is not in the cache and HF_HUB_OFFLINE is set; give --source DIR or unset it")
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    request = urllib.request.Request(source.url.format(hub=hub), headers={"User-Agent": "deepscaler"})  # noqa: S310
+    token = os.environ.get("HF_TOKEN")
+    if token and request.full_url.startswith(hub):
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    try:
+        with atomic_path(target) as temporary, urllib.request.urlopen(request, timeout=TIMEOUT) as reply:  # noqa: S310
+            with temporary.open("wb") as out:
+                while chunk := reply.read(1 << 20):
+                    out.write(chunk)
+    except (urllib.error.URLError, OSError) as error:
+        raise UserError(
+            f"{source.name}: cannot download {request.full_url}: {error}; on a machine without internet give --source DIR"
+        ) from error

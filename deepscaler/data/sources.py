@@ -1,0 +1,112 @@
+"""Where each data set comes from, pinned, and how its rows name things.
+
+    aime    30 problems    deepscaler/data/test/aime.json @ 95ef74f    {"problem": ..., "answer": "025", "year": 2024, ...}
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Row = dict[str, Any]
+
+_ORIGINAL = "https://raw.githubusercontent.com/agentica-project/deepscaler/{revision}/{path}"
+_ORIGINAL_REVISION = "95ef74ffee001cce89463f2d61dfdce1d03576c1"
+_HUB = "{hub}/datasets/{repository}/resolve/{revision}/{path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One data set: its file in a `--source` folder, its pinned address, and the key of a row."""
+
+    name: str
+    about: str
+    split: Literal["train", "test"]
+    num_rows: int
+    """As published, before cleaning."""
+    file: str = ""
+    """Below `--source DIR`; empty for what is generated."""
+    url: str = ""
+    revision: str = ""
+    key: Callable[[Row], str] | None = None
+    """What identifies a row in its source; None for a hash of the problem."""
+    fixes: str = ""
+    """A JSON file of corrected golds in this package."""
+
+
+def _from_original(name: str, num_rows: int, about: str, split: Literal["train", "test"] = "test", **more: Any) -> Source:
+    """A file of the DeepScaleR repository, which holds the very sets its published numbers were measured on."""
+    file = f"{name.removesuffix('_train')}.json"
+    url = _ORIGINAL.format(revision=_ORIGINAL_REVISION, path=f"deepscaler/data/{split}/{file}")
+    local = file if split == "test" else f"train/{file}"
+    return Source(
+        name=name, about=about, split=split, num_rows=num_rows, file=local, url=url, revision=_ORIGINAL_REVISION, **more
+    )
+
+
+def _from_hub(name: str, num_rows: int, about: str, repository: str, revision: str, path: str, **more: Any) -> Source:
+    url = _HUB.format(hub="{hub}", repository=repository, revision=revision, path=path)
+    return Source(name=name, about=about, num_rows=num_rows, file=path, url=url, revision=revision, **more)
+
+
+def _exam_key(row: Row) -> str:
+    return f"{row['year']}-{'I' * int(row['aime_number'])}-{row['problem_number']}"
+
+
+def _amc_key(row: Row) -> str:
+    """`.../2022_AMC_12A_Problems/Problem_1` -> `2022-12A-1`."""
+    exam, problem = str(row["url"]).split("/")[-2:]
+    year, _, division, _ = exam.split("_")
+    return f"{year}-{division}-{problem.removeprefix('Problem_')}"
+
+
+def _minerva_key(row: Row) -> str:
+    return str(row["idx"])
+
+
+_TABLE = (
+    _from_hub(
+        "deepscaler",
+        40315,
+        "DeepScaleR's training set: AIME and AMC before 2024, Omni-MATH, STILL",
+        "agentica-org/DeepScaleR-Preview-Dataset",
+        "b6ae8c60f5c1f2b594e2140b91c49c9ad0949e29",
+        "deepscaler.json",
+        split="train",
+    ),
+    _from_original("aime_train", 975, "AIME 1983 to 2023", "train", key=_exam_key),
+    _from_original("math_train", 7474, "MATH's training problems", "train"),
+    _from_original("aime", 30, "AIME 2024", key=_exam_key),
+    _from_original("amc", 83, "AMC 12 A and B, 2022 and 2023", key=_amc_key),
+    _from_original("math", 500, "MATH-500", key=lambda row: str(row["unique_id"]).removesuffix(".json")),
+    _from_original("minerva", 272, "Minerva Math, golds as published", key=_minerva_key),
+    _from_original("olympiad_bench", 675, "OlympiadBench, text-only English mathematics", key=lambda row: str(row["id"])),
+    Source(
+        name="minerva_fixed",
+        about="Minerva Math, golds that contradict their own solution corrected",
+        split="test",
+        num_rows=272,
+        file="minerva.json",
+        url=_ORIGINAL.format(revision=_ORIGINAL_REVISION, path="deepscaler/data/test/minerva.json"),
+        revision=_ORIGINAL_REVISION,
+        key=_minerva_key,
+        fixes="minerva_fixes.json",
+    ),
+    _from_hub(
+        "aime25",
+        30,
+        "AIME 2025, later than DeepScaleR and its base model",
+        "math-ai/aime25",
+        "563bb8404243c5f09de6ec262f2db674fe5bce9b",
+        "test.jsonl",
+        split="test",
+        key=lambda row: str(row["id"]),
+    ),
+    Source(name="arithmetic", about="small sums, held out (generated)", split="test", num_rows=64),
+    Source(name="arithmetic_train", about="small sums to learn from (generated)", split="train", num_rows=2000),
+)
+
+SOURCES: dict[str, Source] = {source.name: source for source in _TABLE}
+"""Every data set by name."""
+
+PUBLISHED_BENCHMARKS = ("aime", "math", "amc", "minerva", "olympiad_bench")
+"""The five of DeepScaleR's table, in its order."""

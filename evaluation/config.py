@@ -1,0 +1,126 @@
+"""What one evaluation is: every option once, with its default, its flag's help and its check.
+
+    EvaluationConfig(model="agentica-org/DeepScaleR-1.5B-Preview", datasets=("aime",), output_dir=Path("out"))
+"""
+
+import tomllib
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from deepscaler.data.sources import PUBLISHED_BENCHMARKS, SOURCES
+from deepscaler.errors import UserError, unknown
+
+ENGINES = ("vllm", "transformers")
+THINKING = ("auto", "yes", "no")
+DTYPES = ("auto", "bfloat16", "float16", "float32")
+
+
+def _option(help_text: str, default: Any = MISSING, *, result: bool, choices: tuple[str, ...] | None = None) -> Any:
+    """A field with its flag's help; `result` marks what changes the samples, so that a folder is bound to it."""
+    return field(default=default, metadata={"help": help_text, "result": result, "choices": choices})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """The published protocol by default: n 16, temperature 0.6, top-p 0.95, 32,768 tokens (DeepScaleR's README)."""
+
+    model: str = _option("hub id or path of the model", result=True)
+    output_dir: Path = _option("folder of samples and reports; the same one goes on", result=False)
+    datasets: tuple[str, ...] = _option("benchmarks", PUBLISHED_BENCHMARKS, result=True)
+    revision: str = _option("commit, tag or branch of a hub model", "main", result=True)
+    num_samples: int = _option("responses per problem", 16, result=True)
+    temperature: float = _option("0 is greedy", 0.6, result=True)
+    top_p: float = _option("nucleus of the sampling, in (0, 1]", 0.95, result=True)
+    max_tokens: int = _option("tokens per response", 32768, result=True)
+    seed: int = _option("of the run; every sample's own is derived from it", 0, result=True)
+    limit: int = _option("only the first N problems of each benchmark; 0 for all", 0, result=True)
+    thinking: str = _option("whether responses end their thinking with </think>", "auto", result=True, choices=THINKING)
+    engine: str = _option("what generates", "vllm", result=True, choices=ENGINES)
+    dtype: str = _option("of weights and activations", "auto", result=True, choices=DTYPES)
+    tensor_parallel_size: int = _option("GPUs that share one copy of the model", 1, result=False)
+    gpu_memory_utilization: float = _option("share of GPU memory for vLLM", 0.9, result=False)
+    max_num_seqs: int = _option("sequences in a batch; 0 for the engine's own choice", 0, result=False)
+    data_dir: Path | None = _option("prepared data; default <cache>/data", None, result=False)
+    source: Path | None = _option("folder with the benchmarks' JSON files (no download)", None, result=False)
+
+    def __post_init__(self) -> None:
+        for name in self.datasets:
+            if name not in SOURCES:
+                raise unknown("data set", name, SOURCES)
+        checks = {
+            "model": bool(self.model.strip()),
+            "datasets": bool(self.datasets),
+            "num_samples": self.num_samples >= 1,
+            "temperature": 0 <= self.temperature <= 10,
+            "top_p": 0 < self.top_p <= 1,
+            "max_tokens": self.max_tokens >= 1,
+            "limit": self.limit >= 0,
+            "tensor_parallel_size": self.tensor_parallel_size >= 1,
+            "gpu_memory_utilization": 0 < self.gpu_memory_utilization <= 1,
+            "max_num_seqs": self.max_num_seqs >= 0,
+        }
+        for name, holds in checks.items():
+            if not holds:
+                raise UserError(f"{flag(name)} {getattr(self, name)!r} is out of range: {_field(name).metadata['help']}")
+        for name in ("thinking", "engine", "dtype"):
+            if getattr(self, name) not in _field(name).metadata["choices"]:
+                raise unknown(flag(name), getattr(self, name), _field(name).metadata["choices"])
+        if self.temperature == 0 and self.num_samples > 1:
+            raise UserError(f"--temperature 0 gives {self.num_samples} equal samples: use --num-samples 1")
+
+    def result_fields(self) -> dict[str, Any]:
+        """What the samples depend on, as JSON."""
+        chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.metadata["result"]}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
+
+
+def flag(name: str) -> str:
+    """`num_samples` -> `--num-samples`."""
+    return "--" + name.replace("_", "-")
+
+
+def load_config(file: Path | None, given: dict[str, Any]) -> EvaluationConfig:
+    """The configuration of a TOML file (if any) with the given values over it."""
+    values = _read_toml(file) if file else {}
+    values.update(given)
+    missing = [flag(f.name) for f in fields(EvaluationConfig) if f.default is MISSING and f.name not in values]
+    if missing:
+        raise UserError(f"{' and '.join(missing)} must be given, as a flag or in --config FILE")
+    return EvaluationConfig(**values)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--config {file} cannot be read: {error}") from error
+    return {name: _typed(name, value, file) for name, value in values.items()}
+
+
+def _typed(name: str, value: Any, file: Path) -> Any:
+    """A TOML value in its field's type."""
+    by_name = {f.name: f for f in fields(EvaluationConfig)}
+    if name not in by_name:
+        raise unknown(f"option in {file}", name, by_name)
+    wanted = str(by_name[name].type)
+    if "Path" in wanted and isinstance(value, str):
+        return Path(value)
+    if "tuple" in wanted and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    if "float" in wanted and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if (wanted.endswith("'int'>") and type(value) is int) or (wanted.endswith("'str'>") and isinstance(value, str)):
+        return value
+    raise UserError(f"{name} = {value!r} in {file} has the wrong type; {by_name[name].metadata['help']}")
+
+
+def _field(name: str) -> Field[Any]:
+    return next(f for f in fields(EvaluationConfig) if f.name == name)
+
+
+def with_thinking(config: EvaluationConfig, chat_template: str) -> EvaluationConfig:
+    """Settle `auto`: a model thinks if its chat template mentions the end of thinking."""
+    if config.thinking != "auto":
+        return config
+    return replace(config, thinking="yes" if "</think>" in chat_template else "no")

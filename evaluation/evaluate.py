@@ -1,0 +1,151 @@
+"""One evaluation from start to report, going on from whatever its folder already holds."""
+
+import json
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from deepscaler.data import Problem, load_problems
+from deepscaler.data.prepare import MANIFEST
+from deepscaler.files import write_json
+from deepscaler.paths import cache_dir
+from evaluation.config import EvaluationConfig, with_thinking
+from evaluation.folder import EvaluationFolder
+from evaluation.model import Model, open_model
+from evaluation.progress import show_progress
+from evaluation.provenance import command_line, describe
+from evaluation.report import write_report
+from evaluation.requests import Engine, Request, context_length, missing_requests, tokenize
+from evaluation.samples import SampleStore, read_samples
+
+EXIT_TERMINATED = 143
+
+
+class Terminated(BaseException):
+    """SIGTERM: a scheduler wants the machine back."""
+
+
+def evaluate(config: EvaluationConfig, console: Console) -> int:
+    """Draw the missing samples, then score and report. Returns the exit code."""
+    data_dir = config.data_dir or cache_dir() / "data"
+    problems = {name: _problems(name, data_dir, config) for name in config.datasets}
+    model = open_model(config.model, config.revision)
+    config = with_thinking(config, model.chat_template)
+    folder = EvaluationFolder(config.output_dir)
+    signal.signal(signal.SIGTERM, _terminate)
+    with folder.held():
+        folder.bind({**config.result_fields(), "weights": model.identity})
+        config = replace(config, datasets=tuple(folder.read_config()["datasets"]))
+        for name, chosen in problems.items():
+            folder.write_problems(name, chosen)
+        try:
+            _generate(config, folder, problems, model, data_dir, console)
+        except (KeyboardInterrupt, Terminated) as stop:
+            _say_where_it_stands(folder, problems, config, console)
+            if isinstance(stop, KeyboardInterrupt):
+                raise
+            return EXIT_TERMINATED
+        write_report(config.output_dir, console)
+    return 0
+
+
+def describe_plan(config: EvaluationConfig, console: Console) -> None:
+    """What an evaluation would draw (`--dry-run`); reads the data, writes nothing to the output folder."""
+    console.print_json(json.dumps(config.result_fields()))
+    data_dir = config.data_dir or cache_dir() / "data"
+    for name in config.datasets:
+        num_problems = len(_problems(name, data_dir, config))
+        done = len(read_samples(EvaluationFolder(config.output_dir).samples_path(name)))
+        total = num_problems * config.num_samples
+        console.print(
+            f"{name}: {num_problems} problems x {config.num_samples} samples = {total:,}, {done:,} of them done;"
+            f" at most {(total - done) * config.max_tokens:,} tokens",
+            highlight=False,
+        )
+
+
+def _problems(name: str, data_dir: Path, config: EvaluationConfig) -> list[Problem]:
+    problems = load_problems(name, data_dir, config.source)
+    return problems[: config.limit] if config.limit else problems
+
+
+def _generate(
+    config: EvaluationConfig,
+    folder: EvaluationFolder,
+    problems: dict[str, list[Problem]],
+    model: Model,
+    data_dir: Path,
+    console: Console,
+) -> None:
+    """Append every missing sample of every benchmark; the engine is loaded only if there is one."""
+    prompts = {name: tokenize(chosen, model.tokenizer) for name, chosen in problems.items()}
+    longest = max(len(ids) for by_id in prompts.values() for ids in by_id.values())
+    context = context_length(longest, config.max_tokens, model.context)
+    if context < longest + config.max_tokens:
+        console.print(
+            f"The model's context is {model.context:,} tokens: responses are cut at that, not at {config.max_tokens:,}.",
+            highlight=False,
+        )
+    engine: Engine | None = None
+    for name, by_id in prompts.items():
+        with SampleStore(folder.samples_path(name)) as store:
+            if store.repaired_bytes:
+                console.print(f"{name}: cut off a torn last line ({store.repaired_bytes} bytes) of an interrupted run.")
+            done = {sample.key for sample in store.samples}
+            requests = missing_requests(by_id, config.num_samples, config.max_tokens, context, config.seed, done)
+            if not requests:
+                continue
+            if done:
+                console.print(f"{name}: going on with {len(requests)} samples, {len(done)} are there.", highlight=False)
+            if engine is None:
+                engine = _load_engine(config, model, context, console)
+                _record_attempt(config, folder, model, engine, data_dir)
+            _append_samples(engine, requests, store, name, console)
+
+
+def _append_samples(engine: Engine, requests: list[Request], store: SampleStore, name: str, console: Console) -> None:
+    done = len(store.samples)
+    with show_progress(console, name, done, done + len(requests)) as progress:
+        for sample in engine.generate(requests):
+            store.append(sample)
+            progress.advance(sample)
+
+
+def _load_engine(config: EvaluationConfig, model: Model, context: int, console: Console) -> Engine:
+    console.print(f"Loading {config.model} into {config.engine} ...", highlight=False)
+    if config.engine == "vllm":
+        from evaluation.generate import VllmEngine  # noqa: PLC0415  imports torch and vLLM
+
+        return VllmEngine(config, model.path, context)
+    from evaluation.generate_transformers import TransformersEngine  # noqa: PLC0415
+
+    return TransformersEngine(config, model.path, context)
+
+
+def _record_attempt(config: EvaluationConfig, folder: EvaluationFolder, model: Model, engine: Engine, data_dir: Path) -> None:
+    """Write the provenance; every start is kept as an attempt."""
+    manifest = data_dir / MANIFEST
+    entries = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    data_sha256 = {name: entry["output_sha256"] for name, entry in entries.items()}
+    stored = folder.read_provenance()
+    attempt = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": command_line()}
+    now = describe(folder, folder.read_config(), model, engine, data_sha256)
+    attempt["hardware"] = ", ".join(now["hardware"]["gpus"]) or now["hardware"]["cpu"]
+    write_json(folder.provenance_path, {**now, "attempts": [*stored.get("attempts", []), attempt]})
+
+
+def _say_where_it_stands(
+    folder: EvaluationFolder, problems: dict[str, list[Problem]], config: EvaluationConfig, console: Console
+) -> None:
+    done = sum(len(read_samples(folder.samples_path(name))) for name in problems)
+    total = sum(len(chosen) for chosen in problems.values()) * config.num_samples
+    console.print(f"Stopped: {done} of {total} samples are saved; the same command goes on.", highlight=False)
+
+
+def _terminate(_: int, __: FrameType | None) -> Any:
+    raise Terminated

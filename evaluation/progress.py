@@ -1,0 +1,59 @@
+"""How far a benchmark is: a live bar on a terminal, a plain line every ten seconds elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from evaluation.samples import Sample
+
+PLAIN_INTERVAL = 10.0
+"""Seconds between two lines in a log."""
+
+
+class SampleProgress:
+    """Counts samples and tokens, and tells the console."""
+
+    def __init__(self, console: Console, dataset: str, done: int, total: int, bar: Progress | None) -> None:
+        self._console, self._dataset, self._bar = console, dataset, bar
+        self._done, self._total, self._first = done, total, done
+        self._tokens = 0
+        self._started = self._told = time.monotonic()
+        self._task = bar.add_task(dataset, total=total, completed=done, speed="") if bar else None
+
+    def advance(self, sample: Sample) -> None:
+        """One more sample is on disk."""
+        self._done += 1
+        self._tokens += sample.response_tokens
+        now = time.monotonic()
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self._done, speed=f"{self._speed(now):,.0f} tok/s")
+        elif now - self._told >= PLAIN_INTERVAL or self._done == self._total:
+            self._told = now
+            left = (now - self._started) / (self._done - self._first) * (self._total - self._done)
+            self._console.print(
+                f"{self._dataset}: {self._done}/{self._total} samples, {self._speed(now):,.0f} tok/s, {left:,.0f} s left",
+                highlight=False,
+            )
+
+    def _speed(self, now: float) -> float:
+        return self._tokens / max(now - self._started, 1e-9)
+
+
+@contextmanager
+def show_progress(console: Console, dataset: str, done: int, total: int) -> Iterator[SampleProgress]:
+    """Progress over a benchmark's samples, `done` of which were there before."""
+    if not console.is_terminal:
+        yield SampleProgress(console, dataset, done, total, None)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        yield SampleProgress(console, dataset, done, total, bar)

@@ -1,0 +1,127 @@
+"""Score an evaluation's folder and tell the result four ways: terminal table, report.json, report.md, report.html."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from deepscaler.errors import UserError
+from deepscaler.files import write_json, write_text
+from deepscaler.rewards.grade import Mode
+from evaluation.folder import EvaluationFolder
+from evaluation.page import html_page
+from evaluation.samples import read_samples
+from evaluation.score import BenchmarkScores, score_benchmark
+from evaluation.tables import average, comparison_table, detail_table, markdown_table, warnings
+
+SCHEMA = 1
+"""Of report.json; raised when a field changes its meaning."""
+
+
+def write_report(output_dir: Path, console: Console, mode: Mode = "kit") -> dict[str, Any]:
+    """Score all samples of a folder, write its reports, print the table, and return what report.json holds."""
+    folder = EvaluationFolder(output_dir)
+    config = folder.read_config()
+    benchmarks = _score(folder, config, mode, console)
+    if not benchmarks:
+        raise UserError(f"{output_dir} holds no samples yet; run `deepscaler evaluate` into it first")
+    provenance = folder.read_provenance()
+    report = _as_json(benchmarks, config, provenance, mode)
+    write_json(output_dir / "report.json", report)
+    write_text(output_dir / "report.md", _as_markdown(benchmarks, config, mode))
+    page = html_page(benchmarks, config, provenance, mode, _questions(folder, benchmarks))
+    write_text(output_dir / "report.html", page)
+    _print(benchmarks, config, console)
+    console.print(f"Report: {output_dir / 'report.html'}", highlight=False, soft_wrap=True)
+    return report
+
+
+def _score(folder: EvaluationFolder, config: dict[str, Any], mode: Mode, console: Console) -> list[BenchmarkScores]:
+    num_samples = sum(len(read_samples(folder.samples_path(name))) for name in config["datasets"])
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("grading", total=num_samples)
+        scores = [score_benchmark(folder, name, config, mode, lambda: progress.advance(task)) for name in config["datasets"]]
+    return [one for one in scores if one is not None]
+
+
+def _as_json(
+    benchmarks: list[BenchmarkScores], config: dict[str, Any], provenance: dict[str, Any], mode: Mode
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "grader": mode,
+        "config": config,
+        "benchmarks": {one.dataset: _benchmark_as_json(one) for one in benchmarks},
+        "average": average(benchmarks),
+        "warnings": warnings(benchmarks),
+        "provenance": provenance,
+    }
+
+
+def _benchmark_as_json(one: BenchmarkScores) -> dict[str, Any]:
+    num_scored = len(one.scored)
+    return {
+        "problems": one.num_problems,
+        "samples": num_scored,
+        "samples_expected": one.num_expected,
+        "pass@1": {"value": one.pass_at_1.value, "low": one.pass_at_1.low, "high": one.pass_at_1.high},
+        "pass@k": {str(k): value for k, value in one.pass_at_k.items()},
+        "maj@n": one.majority,
+        "truncated": one.num_truncated / num_scored,
+        "reasons": one.reasons,
+        "response_tokens": {
+            name: _length_summary(one.lengths(correct)) for name, correct in (("all", None), ("correct", True), ("wrong", False))
+        },
+        "problem_pass_rates": one.problem_means,
+    }
+
+
+def _length_summary(lengths: list[int]) -> dict[str, float] | None:
+    if not lengths:
+        return None
+    ordered = sorted(lengths)
+    return {
+        "mean": sum(ordered) / len(ordered),
+        "median": ordered[len(ordered) // 2],
+        "p95": ordered[min(len(ordered) - 1, len(ordered) * 95 // 100)],
+        "max": ordered[-1],
+    }
+
+
+def _as_markdown(benchmarks: list[BenchmarkScores], config: dict[str, Any], mode: Mode) -> str:
+    protocol = {name: value for name, value in config.items() if name not in ("model", "datasets")}
+    parts = [
+        f"# Evaluation of `{config['model']}`",
+        "Pass@1 in percent (95 % interval, clustered by problem) beside published results.",
+        markdown_table(comparison_table(benchmarks, str(config["model"]))),
+        "## Details",
+        markdown_table(detail_table(benchmarks)),
+        *[f"**Note:** {warning}" for warning in warnings(benchmarks)],
+        "## Protocol",
+        f"Grader `{mode}`; " + ", ".join(f"{name} {json.dumps(value)}" for name, value in protocol.items()) + ".",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _print(benchmarks: list[BenchmarkScores], config: dict[str, Any], console: Console) -> None:
+    for title, rows in (
+        ("Pass@1 in percent, 95 % interval", comparison_table(benchmarks, str(config["model"]))),
+        ("Details", detail_table(benchmarks)),
+    ):
+        table = Table(title=title, title_justify="left")
+        for index, header in enumerate(rows[0]):
+            table.add_column(Text(header), justify="left" if index == 0 else "right", overflow="fold")
+        for row in rows[1:]:
+            table.add_row(*(Text(cell) for cell in row), style="bold" if row is rows[1] else "")
+        console.print(table)
+    for warning in warnings(benchmarks):
+        console.print(Text(f"Note: {warning}", style="yellow"), soft_wrap=True)
+
+
+def _questions(folder: EvaluationFolder, benchmarks: list[BenchmarkScores]) -> dict[str, dict[str, Any]]:
+    """Every problem's text and golds by its id."""
+    return {problem["id"]: problem for one in benchmarks for problem in folder.read_problems(one.dataset)}

@@ -1,0 +1,93 @@
+"""From problems to what an engine is asked: one request for every sample that is still missing."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from deepscaler.data import Problem
+from deepscaler.errors import UserError
+from evaluation.samples import Sample
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One sample to draw."""
+
+    problem_id: str
+    sample: int
+    prompt_token_ids: tuple[int, ...]
+    max_tokens: int
+    seed: int
+
+
+class ChatTokenizer(Protocol):
+    """The part of a transformers tokenizer that is used here."""
+
+    def apply_chat_template(self, conversation: object, **options: object) -> object:
+        """Token ids of a conversation."""
+
+
+class Engine(Protocol):
+    """What turns requests into samples, in the order they finish."""
+
+    name: str
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Sample]:
+        """Draw all samples in one continuous batch."""
+
+    def describe(self) -> dict[str, object]:
+        """Name, version and settings, for the provenance."""
+
+
+def derive_seed(run_seed: int, problem_id: str, sample: int) -> int:
+    """A 31-bit seed of its own for every sample: the same whatever else is drawn, on every machine."""
+    digest = hashlib.sha256(f"{run_seed}\0{problem_id}\0{sample}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def tokenize(problems: Iterable[Problem], tokenizer: ChatTokenizer) -> dict[str, tuple[int, ...]]:
+    """Token ids of every problem's prompt by its id, generation prompt included."""
+    tokenized = {}
+    for problem in problems:
+        ids = tokenizer.apply_chat_template(
+            [dict(message) for message in problem.prompt], add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        assert isinstance(ids, list)
+        tokenized[problem.id] = tuple(ids)
+    return tokenized
+
+
+def context_length(longest_prompt: int, max_tokens: int, model_limit: int) -> int:
+    """Tokens a sequence may grow to. Raises UserError where the longest prompt leaves no room for a response."""
+    if longest_prompt >= model_limit:
+        raise UserError(
+            f"the longest prompt has {longest_prompt} tokens, the model's context only {model_limit}:"
+            " leave that data set out or take a model with a longer context"
+        )
+    return min(longest_prompt + max_tokens, model_limit)
+
+
+def missing_requests(
+    prompts: dict[str, tuple[int, ...]],
+    num_samples: int,
+    max_tokens: int,
+    context: int,
+    run_seed: int,
+    done: set[Key],
+) -> list[Request]:
+    """A request for each (problem, sample) not done; a problem's samples stand together to share its prompt's cache."""
+    return [
+        Request(
+            problem_id=problem_id,
+            sample=sample,
+            prompt_token_ids=ids,
+            max_tokens=min(max_tokens, context - len(ids)),
+            seed=derive_seed(run_seed, problem_id, sample),
+        )
+        for problem_id, ids in prompts.items()
+        for sample in range(num_samples)
+        if (problem_id, sample) not in done
+    ]

@@ -1,0 +1,102 @@
+"""Samples on disk: one JSON line each, appended as they finish, so that a kill loses at most the one in flight.
+
+    {"problem_id": "aime/2024-I-1", "sample": 3, "text": "...", "prompt_tokens": 120, "response_tokens": 8123,
+     "finish_reason": "stop", "seed": 1203944, "started": 1763900000.1, "finished": 1763900123.9}
+"""
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+
+from deepscaler.errors import UserError
+
+SYNC_INTERVAL = 5.0
+"""Seconds between two fsyncs: what a power cut can cost at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One response to one problem."""
+
+    problem_id: str
+    sample: int
+    """0 .. num_samples - 1."""
+    text: str
+    """The response, without the prompt and without special tokens."""
+    prompt_tokens: int
+    response_tokens: int
+    finish_reason: str
+    """`stop`, or `length` where it was cut off at the token limit."""
+    seed: int
+    started: float
+    """Unix seconds when the request went to the engine."""
+    finished: float
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What no two samples of a run share."""
+        return self.problem_id, self.sample
+
+
+_FIELDS = {field.name for field in fields(Sample)}
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """The samples of a file, whose torn last line (if any) is passed over. Raises UserError for a broken line."""
+    return _parse(path)[0] if path.is_file() else []
+
+
+class SampleStore:
+    """An append-only file of samples; opening it repairs a line that a kill tore."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.samples, whole = _parse(path) if path.is_file() else ([], 0)
+        self.repaired_bytes = (path.stat().st_size if path.is_file() else 0) - whole
+        """Bytes of a torn last line that were cut off."""
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        if self.repaired_bytes:
+            os.ftruncate(self._file, whole)
+        self._synced = time.monotonic()
+
+    def append(self, sample: Sample) -> None:
+        """Write one line at once; it survives a kill now and a power cut within SYNC_INTERVAL seconds."""
+        line = json.dumps(asdict(sample), ensure_ascii=True).encode() + b"\n"
+        while line:
+            line = line[os.write(self._file, line) :]
+        self.samples.append(sample)
+        if time.monotonic() - self._synced > SYNC_INTERVAL:
+            os.fsync(self._file)
+            self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Sync and close."""
+        os.fsync(self._file)
+        os.close(self._file)
+
+    def __enter__(self) -> "SampleStore":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _parse(path: Path) -> tuple[list[Sample], int]:
+    """The samples, and how many bytes of the file are whole lines."""
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    samples: dict[tuple[str, int], Sample] = {}
+    lines = content[:whole].splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            values = json.loads(line)
+            sample = Sample(**{name: values[name] for name in _FIELDS})
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):  # a torn write may still end in a newline of the next attempt
+                return list(samples.values()), whole - len(line) - 1
+            raise UserError(f"{path}: line {number} is no sample ({error!r}); remove that line and run again") from error
+        samples.setdefault(sample.key, sample)
+    return list(samples.values()), whole

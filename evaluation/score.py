@@ -1,0 +1,131 @@
+"""From samples to grades to numbers: a pure step, repeatable at any time from what lies in the folder.
+
+    scores/aime.jsonl   {"problem_id": "aime/2024-I-1", "sample": 3, "correct": true, "reason": "correct", "answer": "204"}
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deepscaler.files import write_text
+from deepscaler.rewards import Grade, grade
+from deepscaler.rewards.grade import Mode
+from deepscaler.rewards.normalize import normalize
+from evaluation.folder import EvaluationFolder
+from evaluation.samples import Sample, read_samples
+from evaluation.statistics import Interval, ks, majority_at_n, pass_at_1, pass_at_k
+
+NUM_THREADS = 8
+"""Each waits for a worker process in the rare hard case; the cheap ones take turns anyway."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """A sample with its grade."""
+
+    sample: Sample
+    grade: Grade
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkScores:
+    """All that is reported about one benchmark."""
+
+    dataset: str
+    num_problems: int
+    num_samples: int
+    """Samples a problem that were asked for."""
+    num_expected: int
+    scored: list[Scored]
+    pass_at_1: Interval
+    pass_at_k: dict[int, float]
+    """For k up to the fewest samples any problem has."""
+    majority: float
+    reasons: dict[str, int]
+    num_truncated: int
+    problem_means: dict[str, float]
+    """Share of correct samples by problem id; problems without a sample are left out."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every sample that was asked for is there."""
+        return len(self.scored) == self.num_expected
+
+    def lengths(self, correct: bool | None = None) -> list[int]:
+        """Response lengths in tokens, of all samples or of the (in)correct ones."""
+        return [s.sample.response_tokens for s in self.scored if correct in (None, s.grade.correct)]
+
+
+def score_benchmark(
+    folder: EvaluationFolder, dataset: str, config: dict[str, Any], mode: Mode, advance: Callable[[], None]
+) -> BenchmarkScores | None:
+    """Grade a benchmark's samples, keep the grades in the folder, and compute its numbers; None without samples."""
+    problems = {problem["id"]: problem for problem in folder.read_problems(dataset)}
+    order = {problem_id: index for index, problem_id in enumerate(problems)}
+    samples = [s for s in read_samples(folder.samples_path(dataset)) if s.problem_id in problems]
+    samples.sort(key=lambda s: (order[s.problem_id], s.sample))  # they were written as they finished
+    if not samples:
+        return None
+    thinking = config["thinking"] == "yes"
+
+    def grade_one(sample: Sample) -> Scored:
+        verdict = grade(sample.text, problems[sample.problem_id]["golds"], thinking=thinking, mode=mode)
+        advance()
+        return Scored(sample=sample, grade=verdict)
+
+    with ThreadPoolExecutor(NUM_THREADS) as threads:
+        scored = list(threads.map(grade_one, samples))
+    _write_scores(folder, dataset, scored)
+    return summarize(dataset, len(problems), config["num_samples"], scored)
+
+
+def summarize(dataset: str, num_problems: int, num_samples: int, scored: list[Scored]) -> BenchmarkScores:
+    """The numbers of a benchmark from its graded samples."""
+    by_problem: dict[str, list[Scored]] = {}
+    for one in scored:
+        by_problem.setdefault(one.sample.problem_id, []).append(one)
+    groups = list(by_problem.values())
+    outcomes = [[one.grade.correct for one in group] for group in groups]
+    votes = [_votes(group) for group in groups]
+    fewest = min(len(group) for group in groups)
+    return BenchmarkScores(
+        dataset=dataset,
+        num_problems=num_problems,
+        num_samples=num_samples,
+        num_expected=num_problems * num_samples,
+        scored=scored,
+        pass_at_1=pass_at_1(outcomes),
+        pass_at_k={k: pass_at_k(outcomes, k) for k in ks(fewest)},
+        majority=majority_at_n(votes, outcomes),
+        reasons=dict(sorted(Counter(one.grade.reason for one in scored).items())),
+        num_truncated=sum(one.sample.finish_reason == "length" for one in scored),
+        problem_means={problem: float(np.mean(row)) for problem, row in zip(by_problem, outcomes, strict=True)},
+    )
+
+
+def _votes(group: Iterable[Scored]) -> list[str | None]:
+    """A key for each answer of a problem: all correct answers vote together, wrong ones by their spelling."""
+    keys: list[str | None] = []
+    for one in group:
+        answer = one.grade.answer
+        keys.append("correct" if one.grade.correct else None if answer is None else "answer:" + normalize(answer))
+    return keys
+
+
+def _write_scores(folder: EvaluationFolder, dataset: str, scored: list[Scored]) -> None:
+    lines = [
+        {
+            "problem_id": one.sample.problem_id,
+            "sample": one.sample.sample,
+            "correct": one.grade.correct,
+            "reason": one.grade.reason,
+            "answer": one.grade.answer,
+        }
+        for one in scored
+    ]
+    write_text(folder.scores_path(dataset), "".join(json.dumps(line) + "\n" for line in lines))

@@ -1,0 +1,101 @@
+"""The numbers of an evaluation, from a table of grades: problems x samples, True where correct.
+
+    outcomes = [[True, False, True, True], [False, False, False, False]]     pass@1 0.375, pass@4 0.5
+"""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Outcomes = Sequence[Sequence[bool]]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A share and where it lies with 95 % confidence; all in 0..1."""
+
+    value: float
+    low: float
+    high: float
+
+
+def pass_at_1(outcomes: Outcomes) -> Interval:
+    """The mean over problems of the share of correct samples, with an interval clustered by problem.
+
+    Samples of one problem are not independent: the problem is the unit. The standard error is that of the problems'
+    means (Miller 2024, arXiv 2411.00640, section 2.2); the interval is Wilson's with the number of independent draws
+    that gives that standard error (at least one a problem), so that it has a width at 0 % and 100 % and stays in 0..1.
+    """
+    means = np.array([np.mean(row) for row in outcomes], dtype=float)
+    return _clustered_interval(means, num_draws=sum(len(row) for row in outcomes))
+
+
+def _clustered_interval(means: "np.ndarray[tuple[int], np.dtype[np.float64]]", num_draws: int) -> Interval:
+    problems = len(means)
+    value = float(means.mean())
+    if problems < 2:
+        return _wilson(value, max(1, problems))
+    variance = float(means.var(ddof=1)) / problems
+    binomial = value * (1 - value)
+    effective = binomial / variance if variance > 0 and binomial > 0 else float(problems)
+    return _wilson(value, min(max(effective, float(problems)), float(num_draws)))
+
+
+def _wilson(value: float, draws: float) -> Interval:
+    """Wilson's score interval for a share seen in so many independent draws, with Student's t for few of them."""
+    z = _t_quantile(max(draws - 1, 1.0))
+    centre = (value + z * z / (2 * draws)) / (1 + z * z / draws)
+    half = z / (1 + z * z / draws) * math.sqrt(value * (1 - value) / draws + z * z / (4 * draws * draws))
+    return Interval(value, max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half)))
+
+
+def _t_quantile(degrees: float) -> float:
+    """The two-sided 95 % quantile of Student's t (Cornish-Fisher expansion, right to 0.01 from 4 degrees on)."""
+    z = 1.959964
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / degrees + second / degrees**2 + third / degrees**3
+
+
+def pass_at_k(outcomes: Outcomes, k: int) -> float:
+    """The unbiased estimate of solving a problem in k tries, 1 - C(n-c, k) / C(n, k) (Chen et al. 2021), averaged.
+
+    Raises ValueError for a problem with fewer than k samples.
+    """
+    return float(np.mean([_pass_at_k(len(row), sum(row), k) for row in outcomes]))
+
+
+def _pass_at_k(n: int, c: int, k: int) -> float:
+    if n < k:
+        raise ValueError(f"pass@{k} needs at least {k} samples a problem, there are {n}")
+    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def ks(num_samples: int) -> list[int]:
+    """Powers of two up to the number of samples, and that number."""
+    return sorted({1 << power for power in range(num_samples.bit_length())} | {num_samples})
+
+
+def majority_at_n(votes: Sequence[Sequence[Hashable | None]], outcomes: Outcomes) -> float:
+    """The share of problems whose most frequent answer is correct, averaged over problems.
+
+    `votes` has one key a sample, equal for equivalent answers and None for no answer (which has no vote). Where
+    several answers lead, each wins equally often, as if the tie were broken by lot.
+    """
+    return float(np.mean([_majority(v, o) for v, o in zip(votes, outcomes, strict=True)]))
+
+
+def _majority(votes: Sequence[Hashable | None], outcomes: Sequence[bool]) -> float:
+    counts = Counter(vote for vote in votes if vote is not None)
+    if not counts:
+        return 0.0
+    most = max(counts.values())
+    leaders = {vote for vote, count in counts.items() if count == most}
+    right = {vote for vote, correct in zip(votes, outcomes, strict=True) if correct}
+    return len(leaders & right) / len(leaders)

@@ -1,0 +1,120 @@
+"""The report's tables as plain rows of cells, the first being the header; every output draws them its own way."""
+
+from pathlib import PurePath
+
+from deepscaler.data.sources import PUBLISHED_BENCHMARKS
+from evaluation.published import results_for
+from evaluation.score import BenchmarkScores
+from evaluation.statistics import Interval
+
+Rows = list[list[str]]
+
+_TITLES = {
+    "aime": "AIME 2024",
+    "aime25": "AIME 2025",
+    "amc": "AMC",
+    "math": "MATH-500",
+    "minerva": "Minerva",
+    "minerva_fixed": "Minerva (fixed)",
+    "olympiad_bench": "OlympiadBench",
+}
+UNDECIDED = ("timeout", "worker_died")
+"""Reasons that are failures of grading, not of the model."""
+
+
+def title(dataset: str) -> str:
+    """A benchmark's name for people."""
+    return _TITLES.get(dataset, dataset)
+
+
+def comparison_table(benchmarks: list[BenchmarkScores], model: str) -> Rows:
+    """This model's Pass@1 above the published ones, for the benchmarks that were run."""
+    names = [one.dataset for one in benchmarks]
+    mean = average(benchmarks)
+    with_average = mean is not None
+    rows = [["model", *map(title, names), *(["average"] if with_average else []), "source"]]
+    own = [show_interval(one.pass_at_1) for one in benchmarks]
+    rows.append([short_name(model), *own, *([percent(mean)] if mean is not None else []), "this run"])
+    for result in results_for(names):
+        cells = [_published_cell(result.scores.get(name), result.deviations.get(name)) for name in names]
+        if with_average:
+            complete = all(name in result.scores for name in PUBLISHED_BENCHMARKS)
+            cells.append(f"{sum(result.scores.values()) / len(PUBLISHED_BENCHMARKS):.1f}" if complete else "-")
+        rows.append([result.model, *cells, result.source])
+    return rows
+
+
+def detail_table(benchmarks: list[BenchmarkScores]) -> Rows:
+    """What stands behind each Pass@1."""
+    rows = [["benchmark", "problems", "samples", "pass@1", "pass@k", "maj@n", "cut off", "no box", "no </think>", "undecided", "tokens"]]
+    for one in benchmarks:
+        largest = max(one.pass_at_k)
+        lengths = one.lengths()
+        scored = len(one.scored)
+        rows.append(
+            [
+                title(one.dataset),
+                str(one.num_problems),
+                str(scored) if one.is_complete else f"{scored} of {one.num_expected}",
+                percent(one.pass_at_1.value),
+                f"{percent(one.pass_at_k[largest])} (k {largest})",
+                percent(one.majority),
+                percent(one.num_truncated / scored),
+                percent(one.reasons.get("no_box", 0) / scored),
+                percent(one.reasons.get("no_think_end", 0) / scored),
+                str(sum(one.reasons.get(reason, 0) for reason in UNDECIDED)),
+                f"{sum(lengths) / len(lengths):,.0f}",
+            ]
+        )
+    return rows
+
+
+def average(benchmarks: list[BenchmarkScores]) -> float | None:
+    """The mean Pass@1 of the five published benchmarks; None if one of them was not run."""
+    by_name = {one.dataset: one.pass_at_1.value for one in benchmarks}
+    if not set(PUBLISHED_BENCHMARKS) <= set(by_name):
+        return None
+    return sum(by_name[name] for name in PUBLISHED_BENCHMARKS) / len(PUBLISHED_BENCHMARKS)
+
+
+def warnings(benchmarks: list[BenchmarkScores]) -> list[str]:
+    """What a reader must know before believing the numbers."""
+    found = []
+    for one in benchmarks:
+        name, scored = title(one.dataset), len(one.scored)
+        if not one.is_complete:
+            found.append(f"{name} is partial: {scored} of {one.num_expected} samples.")
+        undecided = sum(one.reasons.get(reason, 0) for reason in UNDECIDED)
+        if undecided:
+            found.append(f"{name}: {undecided} of {scored} answers could not be graded in time; they count as wrong.")
+        if one.reasons.get("no_think_end", 0) > scored / 2:
+            found.append(f"{name}: most responses hold no </think>; for a model that does not think use --thinking no.")
+    return found
+
+
+def markdown_table(rows: Rows) -> str:
+    """Rows as a Markdown table."""
+    escaped = [[cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for cell in row] for row in rows]
+    lines = ["| " + " | ".join(row) + " |" for row in escaped]
+    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
+
+
+def show_interval(interval: Interval) -> str:
+    """`43.1 (37.0-49.5)`, in percent."""
+    return f"{percent(interval.value)} ({percent(interval.low)}-{percent(interval.high)})"
+
+
+def percent(share: float) -> str:
+    """A share of one in percent, one decimal as in the published tables."""
+    return f"{100 * share:.1f}"
+
+
+def short_name(model: str) -> str:
+    """The last part of a hub id or path."""
+    return PurePath(model).name or model
+
+
+def _published_cell(score: float | None, deviation: float | None) -> str:
+    if score is None:
+        return "-"
+    return f"{score:.1f}" + (f" ±{deviation:.1f}" if deviation else "")

@@ -1,0 +1,99 @@
+"""Make `.venv` from nothing but Python 3.11 or 3.12 and pip: `python3 tools/bootstrap.py`.
+
+Installs docker/requirements/cpu.txt (hashes checked, nothing resolved), torch's CPU build, and this checkout.
+Does nothing if that was done before and no requirement has changed since.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv"
+LOCK = ROOT / "docker/requirements/cpu.txt"
+TORCH = "torch==2.13.0"
+SUPPORTED = ((3, 11), (3, 12))
+
+
+def main() -> None:
+    """Bring `.venv` up to date, saying what is done."""
+    _use_supported_python()
+    stamp, wanted = ENVIRONMENT / "ready", _fingerprint()
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    started = time.monotonic()
+    if not (ENVIRONMENT / "bin/python").exists():
+        _say("Making .venv ...")
+        _make_environment()
+    _say("Installing torch (CPU build, about 190 MB) ...")
+    _install_torch()
+    _say("Installing the locked packages (about 2 GB on disk, a few minutes) ...")
+    _pip("install", "--no-deps", "--require-hashes", "--requirement", str(LOCK))
+    _say("Installing this checkout ...")
+    _pip("install", "--no-deps", "--editable", str(ROOT))
+    stamp.write_text(wanted, encoding="utf-8")
+    _say(f"The environment is ready ({time.monotonic() - started:.0f} s).")
+
+
+def _use_supported_python() -> None:
+    """Go on in Python 3.11 or 3.12, wherever one is."""
+    if sys.version_info[:2] in SUPPORTED:
+        return
+    for major, minor in SUPPORTED:
+        if found := shutil.which(f"python{major}.{minor}"):
+            os.execv(found, [found, *sys.argv])  # noqa: S606  the same script, another interpreter
+    sys.exit(f"bootstrap: this is Python {sys.version.split()[0]}; install Python 3.11 or 3.12 (PYTHON=/path/to/it make ...)")
+
+
+def _make_environment() -> None:
+    """A virtual environment; where the system has no ensurepip (Debian without python3-venv), its own pip serves."""
+    try:
+        venv.create(ENVIRONMENT, with_pip=True, symlinks=True)
+    except (subprocess.CalledProcessError, ImportError):
+        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+        venv.create(ENVIRONMENT, with_pip=False, symlinks=True)
+        if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
+            shutil.rmtree(ENVIRONMENT)
+            sys.exit("bootstrap: this Python has neither pip nor ensurepip: apt-get install python3-pip (or python3-venv)")
+        subprocess.run(
+            [sys.executable, "-m", "pip", "--python", str(ENVIRONMENT / "bin/python"), "install", "--quiet", "pip"],
+            check=True,
+        )
+
+
+def _install_torch() -> None:
+    """The CPU build where an index or PIP_FIND_LINKS has it; else PyPI's CUDA build, which runs on CPU too."""
+    if _pip("install", "--no-deps", f"{TORCH}+cpu", may_fail=True):
+        _say("No CPU build of torch in your package index: taking the CUDA build (3 GB; it runs without a GPU).")
+        _say("To avoid that, point PIP_EXTRA_INDEX_URL at PyTorch's CPU index and run this again.")
+        _pip("install", TORCH)
+
+
+def _pip(*arguments: str, may_fail: bool = False) -> int:
+    """Run the environment's pip quietly; its output is shown if it fails."""
+    command = [str(ENVIRONMENT / "bin/python"), "-m", "pip", "--disable-pip-version-check", *arguments]
+    if arguments[0] == "install":
+        command.append("--no-compile")  # byte-compiling 2 GB takes longer than installing it
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode and not may_fail:
+        sys.exit(f"{result.stdout[-2000:]}{result.stderr[-4000:]}\nbootstrap: {' '.join(command)} failed")
+    return result.returncode
+
+
+def _fingerprint() -> str:
+    """Of everything the environment was made from."""
+    contents = b"".join(path.read_bytes() for path in (LOCK, ROOT / "pyproject.toml", Path(__file__)))
+    return hashlib.sha256(contents).hexdigest()
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()
