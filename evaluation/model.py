@@ -70,7 +70,9 @@ def _download(name: str, revision: str) -> tuple[Path, str]:
         from huggingface_hub import snapshot_download  # noqa: PLC0415
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
     except ImportError as error:
-        raise UserError(f"--model {name} is on the hub, which needs huggingface_hub: install the `eval` extra") from error
+        raise UserError(
+            f"--model {name} is on the hub, which needs huggingface_hub: install the `eval` extra"
+        ) from error
     try:
         path = Path(snapshot_download(name, revision=revision, ignore_patterns=["*.pth", "original/*", "*.gguf"]))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:

@@ -50,8 +50,10 @@ def _benchmark_section(one: BenchmarkScores, questions: dict[str, dict[str, Any]
     examples = "".join(_example(label, scored, questions) for label, scored in _examples(one))
     return (
         f"<section><h2>{_escape(title(one.dataset))}</h2>"
-        f'<div class="plots"><figure>{length_plot(one)}<figcaption>Response lengths</figcaption></figure>'
-        f"<figure>{problem_plot(one)}<figcaption>Pass rate of every problem</figcaption></figure></div>{examples}</section>"
+        '<div class="plots">'
+        f"<figure>{length_plot(one)}<figcaption>Response lengths</figcaption></figure>"
+        f"<figure>{problem_plot(one)}<figcaption>Pass rate of every problem</figcaption></figure>"
+        f"</div>{examples}</section>"
     )
 
 
@@ -65,7 +67,9 @@ def _examples(one: BenchmarkScores) -> list[tuple[str, Scored]]:
 
 def _example(label: str, scored: Scored, questions: dict[str, dict[str, Any]]) -> str:
     sample, problem = scored.sample, questions[scored.sample.problem_id]
-    heading = f"{label.replace('_', ' ')}: {sample.problem_id}, sample {sample.sample}, {sample.response_tokens:,} tokens"
+    heading = (
+        f"{label.replace('_', ' ')}: {sample.problem_id}, sample {sample.sample}, {sample.response_tokens:,} tokens"
+    )
     answer = "no box" if scored.grade.answer is None else scored.grade.answer
     return (
         f"<details><summary>{_escape(heading)}</summary><h4>Problem</h4><pre>{_escape(problem['problem'])}</pre>"
@@ -89,10 +93,8 @@ def _table(rows: Rows) -> str:
 
 def _nested(values: dict[str, Any]) -> str:
     """Nested JSON as a definition table."""
-    rows = "".join(
-        f"<tr><th>{_escape(name)}</th><td>{_nested(value) if isinstance(value, dict) and value else _escape(_plain(value))}</td></tr>"
-        for name, value in values.items()
-    )
+    cells = {name: _nested(v) if isinstance(v, dict) and v else _escape(_plain(v)) for name, v in values.items()}
+    rows = "".join(f"<tr><th>{_escape(name)}</th><td>{cell}</td></tr>" for name, cell in cells.items())
     return f'<table class="nested">{rows}</table>'
 
 
@@ -102,5 +104,7 @@ def _plain(value: Any) -> str:
 
 def _escape(text: str) -> str:
     """Safe in HTML: no markup, no control characters, no lone surrogates."""
-    printable = "".join(c if c in "\n\t" or (c.isprintable() and not "\ud800" <= c <= "\udfff") else "\ufffd" for c in text)
+    printable = "".join(
+        c if c in "\n\t" or (c.isprintable() and not "\ud800" <= c <= "\udfff") else "\ufffd" for c in text
+    )
     return escape(printable)

@@ -56,7 +56,7 @@ def length_plot(one: BenchmarkScores) -> str:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(3.7, 2.4), layout="constrained")
         axes = figure.subplots()
-        edges = np.linspace(0, max(max(correct + wrong), 1), 31)
+        edges = np.linspace(0, max(*correct, *wrong, 1), 31)
         axes.hist([correct, wrong], bins=list(edges), stacked=True, color=[BLUE, ORANGE], label=["correct", "wrong"])
         axes.set(xlabel="response tokens", ylabel="samples")
         axes.legend()

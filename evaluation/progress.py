@@ -34,7 +34,8 @@ class SampleProgress:
             self._told = now
             left = (now - self._started) / (self._done - self._first) * (self._total - self._done)
             self._console.print(
-                f"{self._dataset}: {self._done}/{self._total} samples, {self._speed(now):,.0f} tok/s, {left:,.0f} s left",
+                f"{self._dataset}: {self._done}/{self._total} samples,"
+                f" {self._speed(now):,.0f} tok/s, {left:,.0f} s left",
                 highlight=False,
             )
 

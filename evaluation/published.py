@@ -39,9 +39,7 @@ PUBLISHED: tuple[PublishedResult, ...] = (
     _row("Still-1.5B", _README, 32.5, 84.4, 66.7, 29.0, 45.4),
     _row("DeepScaleR-1.5B-Preview", _README, 43.1, 87.8, 73.6, 30.2, 50.0),
     _row("O1-Preview", _README, 40.0, 81.4, None, None, None),
-    _row(
-        "DeepSeek-R1-Distill-Qwen-1.5B", _SOBER, 28.7, 84.9, 71.5, 30.5, 52.4, deviations=(4.8, 0.3, 3.9, 1.0, 0.4)
-    ),
+    _row("DeepSeek-R1-Distill-Qwen-1.5B", _SOBER, 28.7, 84.9, 71.5, 30.5, 52.4, deviations=(4.8, 0.3, 3.9, 1.0, 0.4)),
     _row("DeepScaleR-1.5B-Preview", _SOBER, 37.0, 87.8, 76.2, 31.0, 55.5, deviations=(6.6, 1.0, 4.6, 1.5, 1.1)),
 )
 

@@ -44,7 +44,9 @@ def _score(folder: EvaluationFolder, config: dict[str, Any], mode: Mode, console
     num_samples = sum(len(read_samples(folder.samples_path(name))) for name in config["datasets"])
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("grading", total=num_samples)
-        scores = [score_benchmark(folder, name, config, mode, lambda: progress.advance(task)) for name in config["datasets"]]
+        scores = [
+            score_benchmark(folder, name, config, mode, lambda: progress.advance(task)) for name in config["datasets"]
+        ]
     return [one for one in scores if one is not None]
 
 
@@ -74,7 +76,8 @@ def _benchmark_as_json(one: BenchmarkScores) -> dict[str, Any]:
         "truncated": one.num_truncated / num_scored,
         "reasons": one.reasons,
         "response_tokens": {
-            name: _length_summary(one.lengths(correct)) for name, correct in (("all", None), ("correct", True), ("wrong", False))
+            name: _length_summary(one.lengths(correct))
+            for name, correct in (("all", None), ("correct", True), ("wrong", False))
         },
         "problem_pass_rates": one.problem_means,
     }
@@ -116,7 +119,7 @@ def _print(benchmarks: list[BenchmarkScores], config: dict[str, Any], console: C
         for index, header in enumerate(rows[0]):
             table.add_column(Text(header), justify="left" if index == 0 else "right", overflow="fold")
         for row in rows[1:]:
-            table.add_row(*(Text(cell) for cell in row), style="bold" if row is rows[1] else "")
+            table.add_row(*(Text(cell) for cell in row), style="bold" if row[-1] == "this run" else "")
         console.print(table)
     for warning in warnings(benchmarks):
         console.print(Text(f"Note: {warning}", style="yellow"), soft_wrap=True)

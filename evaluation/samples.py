@@ -1,7 +1,7 @@
 """Samples on disk: one JSON line each, appended as they finish, so that a kill loses at most the one in flight.
 
-    {"problem_id": "aime/2024-I-1", "sample": 3, "text": "...", "prompt_tokens": 120, "response_tokens": 8123,
-     "finish_reason": "stop", "seed": 1203944, "started": 1763900000.1, "finished": 1763900123.9}
+{"problem_id": "aime/2024-I-1", "sample": 3, "text": "...", "prompt_tokens": 120, "response_tokens": 8123,
+ "finish_reason": "stop", "seed": 1203944, "started": 1763900000.1, "finished": 1763900123.9}
 """
 
 import json
@@ -80,7 +80,9 @@ class SampleStore:
     def __enter__(self) -> "SampleStore":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -97,6 +99,8 @@ def _parse(path: Path) -> tuple[list[Sample], int]:
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):  # a torn write may still end in a newline of the next attempt
                 return list(samples.values()), whole - len(line) - 1
-            raise UserError(f"{path}: line {number} is no sample ({error!r}); remove that line and run again") from error
+            raise UserError(
+                f"{path}: line {number} is no sample ({error!r}); remove that line and run again"
+            ) from error
         samples.setdefault(sample.key, sample)
     return list(samples.values()), whole

@@ -1,6 +1,6 @@
 """From samples to grades to numbers: a pure step, repeatable at any time from what lies in the folder.
 
-    scores/aime.jsonl   {"problem_id": "aime/2024-I-1", "sample": 3, "correct": true, "reason": "correct", "answer": "204"}
+scores/aime.jsonl   {"problem_id": "aime/2024-I-1", "sample": 3, "correct": true, "reason": "correct", "answer": "204"}
 """
 
 import json

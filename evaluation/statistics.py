@@ -1,6 +1,6 @@
 """The numbers of an evaluation, from a table of grades: problems x samples, True where correct.
 
-    outcomes = [[True, False, True, True], [False, False, False, False]]     pass@1 0.375, pass@4 0.5
+outcomes = [[True, False, True, True], [False, False, False, False]]     pass@1 0.375, pass@4 0.5
 """
 
 import math

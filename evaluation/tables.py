@@ -45,28 +45,28 @@ def comparison_table(benchmarks: list[BenchmarkScores], model: str) -> Rows:
 
 
 def detail_table(benchmarks: list[BenchmarkScores]) -> Rows:
-    """What stands behind each Pass@1."""
-    rows = [["benchmark", "problems", "samples", "pass@1", "pass@k", "maj@n", "cut off", "no box", "no </think>", "undecided", "tokens"]]
-    for one in benchmarks:
-        largest = max(one.pass_at_k)
-        lengths = one.lengths()
-        scored = len(one.scored)
-        rows.append(
-            [
-                title(one.dataset),
-                str(one.num_problems),
-                str(scored) if one.is_complete else f"{scored} of {one.num_expected}",
-                percent(one.pass_at_1.value),
-                f"{percent(one.pass_at_k[largest])} (k {largest})",
-                percent(one.majority),
-                percent(one.num_truncated / scored),
-                percent(one.reasons.get("no_box", 0) / scored),
-                percent(one.reasons.get("no_think_end", 0) / scored),
-                str(sum(one.reasons.get(reason, 0) for reason in UNDECIDED)),
-                f"{sum(lengths) / len(lengths):,.0f}",
-            ]
-        )
-    return rows
+    """What stands behind each Pass@1, a column a benchmark."""
+    columns = [_details(one) for one in benchmarks]
+    return [
+        ["", *(title(one.dataset) for one in benchmarks)],
+        *([name, *(c[name] for c in columns)] for name in columns[0]),
+    ]
+
+
+def _details(one: BenchmarkScores) -> dict[str, str]:
+    scored, lengths, largest = len(one.scored), one.lengths(), max(one.pass_at_k)
+    return {
+        "problems": str(one.num_problems),
+        "samples": f"{scored:,}" if one.is_complete else f"{scored:,} of {one.num_expected:,}",
+        "pass@1": show_interval(one.pass_at_1),
+        "pass@k": f"{percent(one.pass_at_k[largest])} (k={largest})",
+        "maj@n": percent(one.majority),
+        "cut off": percent(one.num_truncated / scored),
+        "no box": percent(one.reasons.get("no_box", 0) / scored),
+        "no </think>": percent(one.reasons.get("no_think_end", 0) / scored),
+        "undecided": str(sum(one.reasons.get(reason, 0) for reason in UNDECIDED)),
+        "mean tokens": f"{sum(lengths) / len(lengths):,.0f}",
+    }
 
 
 def average(benchmarks: list[BenchmarkScores]) -> float | None:

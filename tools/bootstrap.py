@@ -47,7 +47,9 @@ def _use_supported_python() -> None:
     for major, minor in SUPPORTED:
         if found := shutil.which(f"python{major}.{minor}"):
             os.execv(found, [found, *sys.argv])  # noqa: S606  the same script, another interpreter
-    sys.exit(f"bootstrap: this is Python {sys.version.split()[0]}; install Python 3.11 or 3.12 (PYTHON=/path/to/it make ...)")
+    sys.exit(
+        f"bootstrap: this is Python {sys.version.split()[0]}; install Python 3.11 or 3.12 (PYTHON=/path/to/it make ...)"
+    )
 
 
 def _make_environment() -> None:
@@ -59,7 +61,9 @@ def _make_environment() -> None:
         venv.create(ENVIRONMENT, with_pip=False, symlinks=True)
         if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
             shutil.rmtree(ENVIRONMENT)
-            sys.exit("bootstrap: this Python has neither pip nor ensurepip: apt-get install python3-pip (or python3-venv)")
+            sys.exit(
+                "bootstrap: this Python has neither pip nor ensurepip: apt-get install python3-pip (or python3-venv)"
+            )
         subprocess.run(
             [sys.executable, "-m", "pip", "--python", str(ENVIRONMENT / "bin/python"), "install", "--quiet", "pip"],
             check=True,

@@ -1,7 +1,8 @@
 """Resolve docker/requirements/cpu.txt from pyproject.toml: `make lock`.
 
-Universal over Python 3.11 and 3.12 on Linux, with hashes. torch is left out (its CPU build has a name and a hash of its
-own in every index; tools/bootstrap.py installs it), and so are packages that vLLM and verl only name: see overrides.txt.
+Universal over Python 3.11 and 3.12 on Linux, with hashes. torch is left out: its CPU build has a name and a hash of its
+own in every index, so tools/bootstrap.py installs it. What else is left
+out stands in overrides.txt.
 """
 
 import subprocess

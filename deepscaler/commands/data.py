@@ -88,15 +88,23 @@ def _check(arguments: argparse.Namespace) -> int:
     for overlap in overlaps:
         table.add_row(overlap.test_id, overlap.train_id, overlap.kind, f"{overlap.similarity:.2f}")
     console.print(table)
-    console.print(f"{len(overlaps)} of {len(test)} test problems ({', '.join(test_sets)}) against {len(train)} training problems ({', '.join(train_sets)})")
-    contradicted = [c for name in SETS_WITH_SOLUTIONS if name in available for c in contradictions(name, arguments.source)]
+    console.print(
+        f"{len(overlaps)} of {len(test)} test problems ({', '.join(test_sets)})"
+        f" against {len(train)} training problems ({', '.join(train_sets)})"
+    )
+    contradicted = [
+        c for name in SETS_WITH_SOLUTIONS if name in available for c in contradictions(name, arguments.source)
+    ]
     table = Table("problem", "published gold", "its solution ends in", title="Golds that contradict their solution")
     for contradiction in contradicted:
         table.add_row(contradiction.test_id, " | ".join(contradiction.golds), contradiction.solution_says)
     console.print(table)
     console.print("`minerva_fixed` has these corrected, save a few where the published gold is right.")
     if arguments.output:
-        write_json(arguments.output, {"overlaps": [asdict(o) for o in overlaps], "contradictions": [asdict(c) for c in contradicted]})
+        write_json(
+            arguments.output,
+            {"overlaps": [asdict(o) for o in overlaps], "contradictions": [asdict(c) for c in contradicted]},
+        )
     return 0
 
 

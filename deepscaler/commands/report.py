@@ -13,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--grader",
         choices=("kit", "deepscaler"),
         default="kit",
-        help="`deepscaler` decides as DeepScaleR's original grader, to compare with its published numbers (default: kit)",
+        help="`deepscaler` decides as DeepScaleR's original grader did, to compare with published numbers",
     )
 
 

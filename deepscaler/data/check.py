@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from deepscaler.data.fetch import read_rows, source_file
 from deepscaler.data.clean import clean_gold
+from deepscaler.data.fetch import read_rows, source_file
 from deepscaler.data.problem import INSTRUCTION, Problem
 from deepscaler.data.sources import SOURCES
 from deepscaler.rewards import is_equivalent

@@ -1,9 +1,9 @@
 r"""From a published row to a problem: golds as a grader can read them, and a reason for every row that is dropped.
 
-    {"answer": 142.0}                      -> "142"
-    {"answer": ["0.53\n", "5.3e-1\n"]}     -> "0.53", "5.3e-1"
-    {"answer": ["$\\frac{1}{2}$"]}         -> "\frac{1}{2}"
-    {"answer": null}                       -> dropped: null answer
+{"answer": 142.0}                      -> "142"
+{"answer": ["0.53\n", "5.3e-1\n"]}     -> "0.53", "5.3e-1"
+{"answer": ["$\\frac{1}{2}$"]}         -> "\frac{1}{2}"
+{"answer": null}                       -> dropped: null answer
 """
 
 import hashlib
@@ -40,9 +40,7 @@ def clean_rows(rows: Iterable[Row], source: Source) -> tuple[list[Problem], Coun
         seen[key] += 1  # a training set may hold a problem twice; both stay, as in the published runs
         identifier = f"{source.name}/{key}" + (f"~{seen[key]}" if seen[key] > 1 else "")
         golds = tuple(dict.fromkeys(golds))
-        problems.append(
-            Problem(id=identifier, data_source=source.name, prompt=ask(question.strip()), golds=golds)
-        )
+        problems.append(Problem(id=identifier, data_source=source.name, prompt=ask(question.strip()), golds=golds))
     return problems, dropped
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -49,11 +50,14 @@ def _download(source: Source, target: Path) -> None:
     if token and request.full_url.startswith(hub):
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        with atomic_path(target) as temporary, urllib.request.urlopen(request, timeout=TIMEOUT) as reply:  # noqa: S310
-            with temporary.open("wb") as out:
-                while chunk := reply.read(1 << 20):
-                    out.write(chunk)
+        with (
+            urllib.request.urlopen(request, timeout=TIMEOUT) as reply,  # noqa: S310  https, from the pinned table
+            atomic_path(target) as temporary,
+            temporary.open("wb") as file,
+        ):
+            shutil.copyfileobj(reply, file)
     except (urllib.error.URLError, OSError) as error:
         raise UserError(
-            f"{source.name}: cannot download {request.full_url}: {error}; on a machine without internet give --source DIR"
+            f"{source.name}: cannot download {request.full_url}: {error};"
+            " on a machine without internet give --source DIR"
         ) from error

@@ -1,7 +1,7 @@
 """Write a data set as parquet in verl's schema, with a manifest of what went in and what was left out.
 
-    data/aime.parquet
-    data/manifest.json   {"aime": {"rows": 30, "dropped": {}, "input_sha256": ..., "output_sha256": ..., "revision": ...}}
+data/aime.parquet
+data/manifest.json   {"aime": {"rows": 30, "dropped": {}, "input_sha256": ..., "output_sha256": ..., "revision": ...}}
 """
 
 import fcntl
@@ -43,7 +43,7 @@ def prepare(name: str, data_dir: Path, folder: Path | None = None) -> dict[str, 
 
 def load_problems(name: str, data_dir: Path, source: Path | None = None) -> list[Problem]:
     """The problems of a prepared data set, which is prepared first if it is not there."""
-    import pyarrow.parquet as parquet  # noqa: PLC0415  keeps `deepscaler --help` quick
+    from pyarrow import parquet  # noqa: PLC0415  keeps `deepscaler --help` quick
 
     source_named(name)
     path = parquet_path(name, data_dir)
@@ -53,7 +53,9 @@ def load_problems(name: str, data_dir: Path, source: Path | None = None) -> list
         rows = parquet.read_table(path).to_pylist()
         return [Problem.from_verl_row(row) for row in rows]
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is no prepared data set ({error}); delete it or run: deepscaler data prepare {name}") from error
+        raise UserError(
+            f"{path} is no prepared data set ({error}); delete it or run: deepscaler data prepare {name}"
+        ) from error
 
 
 def read_problems(source: Source, folder: Path | None) -> tuple[list[Problem], Counter[str], dict[str, Any]]:
@@ -82,7 +84,7 @@ def parquet_path(name: str, data_dir: Path) -> Path:
 
 def _write_parquet(problems: list[Problem], source: Source, path: Path) -> None:
     import pyarrow  # noqa: PLC0415
-    import pyarrow.parquet as parquet  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
 
     rows = [problem.to_verl_row(source.split, index) for index, problem in enumerate(problems)]
     with atomic_path(path) as temporary:

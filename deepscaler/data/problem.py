@@ -1,7 +1,7 @@
 r"""One problem as it is stored, trained on and evaluated.
 
-    Problem(id="aime/2024-I-1", data_source="aime", golds=("204",),
-            prompt=({"role": "user", "content": "Every morning Aya ... \\boxed{}."},))
+Problem(id="aime/2024-I-1", data_source="aime", golds=("204",),
+        prompt=({"role": "user", "content": "Every morning Aya ... \\boxed{}."},))
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Where each data set comes from, pinned, and how its rows name things.
 
-    aime    30 problems    deepscaler/data/test/aime.json @ 95ef74f    {"problem": ..., "answer": "025", "year": 2024, ...}
+aime    30 problems    deepscaler/data/test/aime.json @ 95ef74f    {"problem": ..., "answer": "025", "year": 2024, ...}
 """
 
 from collections.abc import Callable
@@ -33,7 +33,9 @@ class Source:
     """A JSON file of corrected golds in this package."""
 
 
-def _from_original(name: str, num_rows: int, about: str, split: Literal["train", "test"] = "test", **more: Any) -> Source:
+def _from_original(
+    name: str, num_rows: int, about: str, split: Literal["train", "test"] = "test", **more: Any
+) -> Source:
     """A file of the DeepScaleR repository, which holds the very sets its published numbers were measured on."""
     file = f"{name.removesuffix('_train')}.json"
     url = _ORIGINAL.format(revision=_ORIGINAL_REVISION, path=f"deepscaler/data/{split}/{file}")
@@ -79,7 +81,9 @@ _TABLE = (
     _from_original("amc", 83, "AMC 12 A and B, 2022 and 2023", key=_amc_key),
     _from_original("math", 500, "MATH-500", key=lambda row: str(row["unique_id"]).removesuffix(".json")),
     _from_original("minerva", 272, "Minerva Math, golds as published", key=_minerva_key),
-    _from_original("olympiad_bench", 675, "OlympiadBench, text-only English mathematics", key=lambda row: str(row["id"])),
+    _from_original(
+        "olympiad_bench", 675, "OlympiadBench, text-only English mathematics", key=lambda row: str(row["id"])
+    ),
     Source(
         name="minerva_fixed",
         about="Minerva Math, golds that contradict their own solution corrected",

@@ -71,9 +71,10 @@ def _compare_forms(answer: Form, gold: Form, leaf: Leaf, answer_text: str, gold_
     kinds = {answer.kind, gold.kind}
     if "scalar" in kinds:
         return _compare_collection_with_scalar(answer, gold, leaf, answer_text, gold_text)
-    answer, gold = _without_repeats(answer), _without_repeats(gold)
-    if len(answer.items) != len(gold.items) or max(len(answer.items), len(gold.items)) > MAX_ITEMS:
+    distinct = _without_repeats(answer), _without_repeats(gold)
+    if len(distinct[0].items) != len(distinct[1].items) or len(distinct[0].items) > MAX_ITEMS:
         return _tuples_of_assignments(answer, gold, leaf)
+    answer, gold = distinct
     if kinds <= {"list", "set"} or kinds == {"union"}:
         named = [sum("=" in item for item in form.items) for form in (answer, gold)]
         ordered = bool(named[0]) != bool(named[1])  # "x=5, y=3" against "5, 3": the names fix the order
@@ -145,7 +146,9 @@ def _in_any_order(answer: Form, gold: Form, leaf: Leaf) -> Verdict:
     certain = True
     for gold_item in gold.items:
         verdicts = [_compare(item, gold_item, leaf) for item in remaining]
-        chosen = next((i for i, v in enumerate(verdicts) if v), next((i for i, v in enumerate(verdicts) if v is None), None))
+        chosen = next(
+            (i for i, v in enumerate(verdicts) if v), next((i for i, v in enumerate(verdicts) if v is None), None)
+        )
         if chosen is None:
             # An earlier uncertain choice may have taken this one's partner.
             return False if certain else None
@@ -184,7 +187,7 @@ def _sides(text: str) -> list[str]:
 
 
 def _is_named(sides: list[str]) -> bool:
-    r"""Whether the first side only names what the last one says: `x`, `f(x)`, `|AB|`, `A:B`, `\frac{NO}{BO}`, `S_{12}`."""
+    r"""Whether the first side only names the last: `x`, `f(x)`, `|AB|`, `A:B`, `\frac{NO}{BO}`, `S_{12}`."""
     name = re.sub(r"_(?:\{[^{}]*\}|\w)|\\(?:quad|text)", "", sides[0])
     return len(sides) > 1 and len(name) <= 60 and bool(re.search("[a-zA-Z]", name)) and bool(_NAME.fullmatch(name))
 

@@ -1,6 +1,6 @@
 r"""The answer inside a response: after the last `</think>`, the last `\boxed{}` with balanced braces.
 
-    <think>so 2+2 is \boxed{5}? no, 4</think> The answer is \boxed{4}.   ->   "4"
+<think>so 2+2 is \boxed{5}? no, 4</think> The answer is \boxed{4}.   ->   "4"
 """
 
 import re

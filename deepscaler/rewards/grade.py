@@ -1,6 +1,5 @@
 """The grader's two entry points. See the package for examples."""
 
-import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,9 @@ _REASONS: dict[Outcome, Reason] = {
     "timeout": "timeout",
     "worker_died": "worker_died",
 }
+
+
+_SEVERITY: tuple[Outcome, ...] = ("different", "worker_died", "timeout", "equal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def grade(
         outcomes.append(_decide(answer, gold, mode, timeout))
         if outcomes[-1] == "equal":
             break
-    worst = max(outcomes, key=["different", "worker_died", "timeout", "equal"].index, default="different")
+    worst: Outcome = max(outcomes, key=_SEVERITY.index, default="different")
     return Grade(worst == "equal", answer, _REASONS[worst])
 
 

@@ -27,6 +27,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z])|hspace\{[^{}]*\})|~", " "),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\(?:dbinom|tbinom)(?![a-zA-Z])", r"\\binom"),
+        (r"\{([^{}]*)\\choose([^{}]*)\}", r"\\binom{\1}{\2}"),
         (r"\\leq(?:slant)?(?![a-zA-Z])", r"\\le"),
         (r"\\geq(?:slant)?(?![a-zA-Z])", r"\\ge"),
         (r"\\neq(?![a-zA-Z])", r"\\ne"),
@@ -59,8 +60,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\s+", " "),
     )
 )
-_WRAPPERS = re.compile(r"^(?:\$+|\\\(|\\\[|\\boxed\{(?=[^{}]*\}$))|(?:\$+|\\\)|\\\])$")
-_TRAILING = re.compile(r"(?:\\\\|\\|[.,;:\s])+$")
+_DELIMITERS = (("\\(", "\\)"), ("\\[", "\\]"))
+_MAX_PASSES = 8
 
 
 def normalize(text: str) -> str:
@@ -69,9 +70,10 @@ def normalize(text: str) -> str:
     >>> normalize(r" $\dfrac12$. ")
     '\\frac{1}{2}'
     """
-    previous = None
-    while text != previous:
+    for _ in range(_MAX_PASSES):
         previous, text = text, _normalize_once(text)
+        if text == previous:
+            break
     return text
 
 
@@ -97,5 +99,6 @@ def _unwrap(text: str) -> str:
     """Without math delimiters, a box around all of it, or the full stop that ends a sentence."""
     if text.startswith("\\boxed{") and text.endswith("}"):
         text = text[len("\\boxed{") : -1]
-    text = _WRAPPERS.sub("", text.strip())
-    return _TRAILING.sub("", text).strip()
+    for opening, closing in _DELIMITERS:
+        text = text.strip().removeprefix(opening).removesuffix(closing)
+    return text.strip(" $").rstrip("\\.,;: ").strip()

@@ -5,10 +5,14 @@ are its two dangers: it evaluated Python from the answer, and it never gave up. 
 repository, deepscaler/rewards/math_utils/utils.py, which follows PRM800K's and Hendrycks' MATH graders.
 """
 
+import math
 import re
 from collections.abc import Callable
 
-_UNITS = "degree cm centimeter meter mile second minute hour day week month year foot feet inch yard".split()
+_UNITS = (
+    *("degree", "cm", "centimeter", "meter", "mile", "second", "minute", "hour", "day"),
+    *("week", "month", "year", "foot", "feet", "inch", "yard"),
+)
 _MULTIPLES = {"million": "*10^6", "billion": "*10^9", "trillion": "*10^12"}
 _SYMBOLS = {"√": "sqrt", "π": "pi", "∞": "inf", "∪": "U", "·": "*", "×": "*"}
 _ENCLOSING_TEXT = re.compile(r"^\\text\{(.+?)\}$")
@@ -149,7 +153,7 @@ def _float(text: str) -> float | None:
         number = float(text)
     except ValueError:
         return None
-    return number if number == number and abs(number) != float("inf") else None
+    return number if math.isfinite(number) else None
 
 
 def _without_thousands(text: str) -> str:

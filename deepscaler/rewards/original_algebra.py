@@ -1,7 +1,7 @@
 """Whether a difference simplifies to zero, read by a grammar of its own: no text ever becomes Python.
 
-    expression := term (("+" | "-") term)*      term := power (("*" | "/" | nothing) power)*
-    power := ("-")* atom "!"* (("^" | "**") power)?      atom := number | name | function power | "(" expression ")"
+expression := term (("+" | "-") term)*      term := power (("*" | "/" | nothing) power)*
+power := ("-")* atom "!"* (("^" | "**") power)?      atom := number | name | function power | "(" expression ")"
 """
 
 import re
@@ -22,7 +22,7 @@ _FUNCTIONS = {
 }
 
 
-class _Refused(ValueError):
+class _RefusedError(ValueError):
     """Outside the grammar or its bounds."""
 
 
@@ -32,7 +32,7 @@ def same_by_algebra(answer: str, gold: str) -> bool:
         return False
     try:
         difference = _Parser(gold).parse() - _Parser(answer).parse()
-    except (_Refused, RecursionError):
+    except (_RefusedError, RecursionError):
         return False
     return bool(sympy.simplify(difference) == 0)
 
@@ -47,7 +47,7 @@ class _Parser:
         while position < len(text):
             match = _TOKEN.match(text, position)
             if not match:
-                raise _Refused(text[position])
+                raise _RefusedError(text[position])
             kind = "number" if match[1] else "name" if match[2] else "sign"
             self._tokens.extend(_split_name(match[2]) if kind == "name" else [(kind, match[match.lastindex or 0])])
             position = match.end()
@@ -56,7 +56,7 @@ class _Parser:
     def parse(self) -> Expr:
         expression = self._expression()
         if self._next < len(self._tokens):
-            raise _Refused(self._peek())
+            raise _RefusedError(self._peek())
         return expression
 
     def _peek(self) -> str:
@@ -91,13 +91,13 @@ class _Parser:
         while self._peek() == "!":
             self._take()
             if not value.is_Integer or not 0 <= int(value) <= MAX_FACTORIAL:
-                raise _Refused("!")
+                raise _RefusedError("!")
             value = sympy.factorial(value)
         if self._peek() in ("^", "**"):
             self._take()
             exponent = self._power()
             if exponent.is_number and abs(exponent) > MAX_EXPONENT:
-                raise _Refused("^")
+                raise _RefusedError("^")
             value = value**exponent
         return value
 
@@ -112,9 +112,9 @@ class _Parser:
         if token == "(":
             value = self._expression()
             if self._take() != ")":
-                raise _Refused("(")
+                raise _RefusedError("(")
             return value
-        raise _Refused(token)
+        raise _RefusedError(token)
 
 
 def _split_name(word: str) -> list[tuple[str, str]]:

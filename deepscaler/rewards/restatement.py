@@ -2,7 +2,8 @@ r"""An answer must be a value, not the question again: `6!` for 720 or `\int_0^1
 
 A sum, product, integral, limit or derivative is never accepted for a gold that has none. Where the gold is a plain
 number the answer must be in closed form: digits, a fraction, a root, a power of a prime or of ten; no arithmetic
-that is still to be done (`3+4`, `4\cdot6`, `12^2`, `\binom{10}{3}`, `\log_2 8`), save a mixed number written out (`1+5/8`).
+that is still to be done (`3+4`, `4\cdot6`, `12^2`, `\binom{10}{3}`, `\log_2 8`),
+save a mixed number written out (`1+5/8`).
 """
 
 import re

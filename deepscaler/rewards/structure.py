@@ -1,8 +1,8 @@
 r"""The shape of an answer: a scalar, or a list, set, tuple, interval, union or matrix of smaller answers.
 
-    3\pm2\sqrt{2}              list   3+2\sqrt{2} | 3-2\sqrt{2}
-    x \in (-\infty,1]          tuple  "(" "]"  -\infty | 1
-    19, 46, and 82             list   19 | 46 | 82
+3\pm2\sqrt{2}              list   3+2\sqrt{2} | 3-2\sqrt{2}
+x \in (-\infty,1]          tuple  "(" "]"  -\infty | 1
+19, 46, and 82             list   19 | 46 | 82
 """
 
 import re
@@ -16,9 +16,13 @@ Kind = Literal["scalar", "list", "set", "tuple", "union", "matrix"]
 MAX_ITEMS = 200
 
 _BRACKETS = {"(": ")[", "[": "])", "{": "}"}
-_AND = re.compile(r"\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|\\(?:lor|land|vee|wedge)\b")
+_AND = re.compile(
+    r"\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|\\(?:lor|land|vee|wedge)\b"
+)
 _MEMBER = re.compile(r"^[a-zA-Z](?:_\w)?\s*\\in\s*(?=[\[(\\{])")
-_MATRIX = re.compile(r"^\(?\s*\\begin\{([pbBvV]?(?:small)?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}\s*\)?$", re.DOTALL)
+_MATRIX = re.compile(
+    r"^\(?\s*\\begin\{([pbBvV]?(?:small)?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}\s*\)?$", re.DOTALL
+)
 _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])")
 _OPENING, _CLOSING = "([{", ")]}"
 

@@ -11,13 +11,13 @@ from fractions import Fraction
 from functools import lru_cache
 
 import sympy
-from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
 from math_verify import verify
 from math_verify.grader import should_treat_as_complex
 from sympy import Basic, Expr
 
 from deepscaler.rewards.equivalence import Verdict, compare, decide_cheaply
-from deepscaler.rewards.numbers import close
+from deepscaler.rewards.numbers import close, parse_number
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
@@ -70,12 +70,24 @@ def _prepare(latex: str) -> str:
     return _PRIME.sub("", latex).strip() if "d" not in latex else latex.strip()
 
 
+class _SafeParser(_Latex2Sympy):  # type: ignore[misc]  # it comes without types
+    """Numbers are made from their digits; upstream hands the text to sympy.Number, which evaluates it."""
+
+    def parse_number(self, text: str) -> Expr:
+        digits = text.replace(",", "")
+        return sympy.Integer(int(digits)) if digits.isdigit() else sympy.Float(digits)
+
+
 @lru_cache(maxsize=4096)
 def _parse(latex: str, is_real: bool) -> Basic | None:
+    if number := parse_number(latex):
+        value = sympy.Rational(number.value.numerator, number.value.denominator)
+        return sympy.Float(value, DIGITS) if number.decimal else value
     try:
-        return latex2sympy(latex, is_real=is_real, normalization_config=None, conversion_config=_CONVERSION)
+        expression: Basic = _SafeParser(is_real=is_real, config=_CONVERSION).parse(latex)
     except Exception:  # the parser raises whatever its grammar runs into
         return None
+    return expression
 
 
 def _same_value(answer: Expr, gold: Expr) -> bool | None:

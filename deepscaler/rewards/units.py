@@ -16,7 +16,7 @@ _NAMES: dict[str, str] = {
     " mol mole; pa pascal; atm; erg; dyne; tesla; gauss; mph; kph; rpm; db; celsius; fahrenheit",
     "counts": "unit; way; people person; student; child children; boy; girl; man men; woman women; apple; marble; coin;"
     " book; point; time; step; card; page; ball; box boxes; integer; number; solution; square; triangle; side; vertex"
-    " vertices; edge; face; digit; term; game; team; set; sheet; piece; mark; degree; radian; arrangement; outcome; path;"
+    " vertices; edge; face; digit; term; game; team; set; sheet; piece; degree; radian; arrangement; outcome; path;"
     " pair; triple; value; word; letter; color colour; car; dog; cat; tree; flower; block; cube; tile; ticket; meal",
 }
 _CANONICAL = {name: group.split()[0] for line in _NAMES.values() for group in line.split(";") for name in group.split()}

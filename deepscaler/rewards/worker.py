@@ -14,6 +14,8 @@ import socket
 import sys
 from collections.abc import Callable
 
+Comparison = Callable[[str, str], bool]
+
 MEMORY_LIMIT = 4 << 30
 """Bytes of address space a worker may add; `10**10**10` hits it instead of the machine."""
 
@@ -25,7 +27,7 @@ def main() -> None:
     """Fork a worker for each socket received until the parent is gone."""
     from deepscaler.rewards import original, symbolic  # noqa: PLC0415  the import that must happen once
 
-    comparisons = {"kit": symbolic.is_equivalent, "deepscaler": original.decide}
+    comparisons: dict[str, Comparison] = {"kit": symbolic.is_equivalent, "deepscaler": original.decide}
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers: let the kernel reap them
     requests = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     while connection := _receive_socket(requests):
@@ -46,7 +48,7 @@ def _receive_socket(requests: socket.socket) -> socket.socket | None:
     return None
 
 
-def _serve(connection: socket.socket, comparisons: dict[str, Callable[[str, str], bool]]) -> None:
+def _serve(connection: socket.socket, comparisons: dict[str, Comparison]) -> None:
     """Answer one task after the other until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -4,6 +4,8 @@ The time-out is the caller's waiting on a socket, so it works in any thread and 
 `__main__` is imported again (as multiprocessing's spawn would: grading from a script without a main guard is fine).
 """
 
+import atexit
+import contextlib
 import json
 import os
 import signal
@@ -21,6 +23,9 @@ Outcome = Literal["equal", "different", "timeout", "worker_died"]
 START_DEADLINE = 60.0
 """Seconds for a worker to come up; importing sympy takes about one."""
 
+END_DEADLINE = 5.0
+"""Seconds for the template to end by itself."""
+
 ATTEMPTS = 2
 """A task whose worker died under it is tried once more, in a fresh worker: the killer may have meant another."""
 
@@ -35,10 +40,8 @@ class _Worker:
 
     def kill(self) -> None:
         self.connection.close()
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
     def read(self, deadline: float) -> dict[str, object] | None:
         """The next message; None if the worker closed the connection. Raises TimeoutError."""
@@ -92,13 +95,10 @@ class WorkerPool:
     def close(self) -> None:
         """End all workers and the template."""
         with self._lock:
-            idle, self._idle = self._idle, []
-            template, self._template = self._template, None
-        for worker in idle:
-            worker.kill()
-        if template:
-            template[1].close()
-            template[0].wait(START_DEADLINE)
+            for worker in self._idle:
+                worker.kill()
+            self._idle.clear()
+            self._end_template()
 
     def _attempt(self, task: bytes, limit: float) -> Outcome:
         worker = self._take()
@@ -127,31 +127,43 @@ class WorkerPool:
             self._busy.add(worker.pid)
             return worker
 
+    def _end_template(self) -> None:
+        """Close its socket, at which it ends; killed if it does not."""
+        if self._template is None:
+            return
+        process, connection = self._template
+        self._template = None
+        connection.close()
+        try:
+            process.wait(END_DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
     def _fork(self) -> _Worker:
         """A new worker from the template, which is started first if there is none or it died."""
         for _ in range(ATTEMPTS):
-            if self._template is None or self._template[0].poll() is not None:
+            if self._template is None:
                 self._template = _start_template()
             ours, theirs = socket.socketpair()
             with theirs:
                 try:
                     socket.send_fds(self._template[1], [b"+"], [theirs.fileno()])
                 except OSError:
-                    self._template = None
-                    continue
-            worker = _Worker(ours, pid=0)
-            hello = worker.read(time.monotonic() + START_DEADLINE)
+                    hello = None
+                else:
+                    hello = _Worker(ours, pid=0).read(time.monotonic() + START_DEADLINE)
             if hello is not None:
-                worker.pid = int(str(hello["pid"]))
-                return worker
-            self._template = None
+                return _Worker(ours, pid=int(str(hello["pid"])))
+            ours.close()
+            self._end_template()
         raise RuntimeError("the grader's worker processes do not start: `python -m deepscaler.rewards.worker` says why")
 
 
 def _start_template() -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
     with theirs:
-        process = subprocess.Popen([sys.executable, "-m", "deepscaler.rewards.worker"], stdin=theirs, close_fds=True)
+        process = subprocess.Popen([sys.executable, "-m", "deepscaler.rewards.worker"], stdin=theirs.fileno())
     return process, ours
 
 
@@ -163,6 +175,12 @@ def shared_pool() -> WorkerPool:
     """This process's pool: one worker a core, at least four ($DEEPSCALER_GRADER_WORKERS changes that)."""
     with _pools_lock:
         if os.getpid() not in _pools:  # a fork must not share its parent's sockets
-            size = int(os.environ.get("DEEPSCALER_GRADER_WORKERS", 0)) or max(4, os.cpu_count() or 1)
+            size = int(os.environ.get("DEEPSCALER_GRADER_WORKERS", "0")) or max(4, os.cpu_count() or 1)
             _pools[os.getpid()] = WorkerPool(size)
         return _pools[os.getpid()]
+
+
+@atexit.register
+def _close_pools() -> None:
+    if pool := _pools.get(os.getpid()):
+        pool.close()

@@ -1,0 +1,22 @@
+"""Fixtures that more than one test needs."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The benchmarks' JSON files beside the checkout."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"needs the benchmarks' JSON files in {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's cache, or asks a hub."""
+    monkeypatch.setenv("DEEPSCALER_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")

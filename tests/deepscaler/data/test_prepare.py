@@ -1,0 +1,158 @@
+"""Data sets become parquet, or one line says why not."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from deepscaler.cli import main
+from deepscaler.data import load_problems
+from deepscaler.data.clean import clean_gold
+from deepscaler.data.sources import PUBLISHED_BENCHMARKS, SOURCES
+from deepscaler.files import sha256
+from deepscaler.rewards import is_equivalent
+
+AIME_ROW = {"problem": "What is 5 times 5?", "answer": "025", "year": 2024, "aime_number": 2, "problem_number": 4}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "aime.json").write_text(json.dumps([AIME_ROW, {**AIME_ROW, "problem_number": 5, "answer": None}]))
+    return folder
+
+
+def prepare(source: Path, *names: str) -> int:
+    return main(["data", "prepare", *names, "--source", str(source), "--output-dir", str(source.parent / "data")])
+
+
+def test_a_row_has_verls_schema_and_the_recipes_prompt(source: Path) -> None:
+    assert prepare(source, "aime") == 0
+    rows = parquet.read_table(source.parent / "data/aime.parquet").to_pylist()
+    question = r"What is 5 times 5? Let's think step by step and output the final answer within \boxed{}."
+    assert rows == [
+        {
+            "data_source": "aime",
+            "prompt": [{"content": question, "role": "user"}],
+            "ability": "math",
+            "reward_model": {"ground_truth": ["025"], "style": "rule"},
+            "extra_info": {"id": "aime/2024-II-4", "index": 0, "split": "test"},
+        }
+    ]
+
+
+def test_the_manifest_counts_dropped_rows_and_hashes(source: Path) -> None:
+    prepare(source, "aime")
+    entry = json.loads((source.parent / "data/manifest.json").read_text())["aime"]
+    assert entry["rows"] == 1
+    assert entry["dropped"] == {"null answer": 1}
+    assert entry["input_sha256"] == sha256(source / "aime.json")
+    assert entry["output_sha256"] == sha256(source.parent / "data/aime.parquet")
+
+
+def test_the_same_input_gives_the_same_bytes(source: Path) -> None:
+    prepare(source, "aime")
+    first = sha256(source.parent / "data/aime.parquet")
+    prepare(source, "aime")
+    assert sha256(source.parent / "data/aime.parquet") == first
+
+
+def test_dry_run_writes_nothing(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = source.parent / "data"
+    assert main(["data", "prepare", "--source", str(source), "--output-dir", str(target), "--dry-run"]) == 0
+    assert "aime.json" in capsys.readouterr().out
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[{", "not valid JSON"),
+        ('{"a": 1}', "expected a list"),
+        ('[{"answer": "1"}]', "row 1 has no 'problem'"),
+        ("[3]", "row 1 has no 'problem'"),
+        ('[{"problem": "2+2?", "answer": "4"}]', "lacks the field that identifies it"),
+        ("[]", "no usable problem"),
+    ],
+)
+def test_a_bad_file_is_one_line_and_leaves_nothing(
+    source: Path, content: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (source / "aime.json").write_text(content)
+    assert prepare(source, "aime") == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert not list((source.parent / "data").glob("*")) if (source.parent / "data").exists() else True
+
+
+def test_a_missing_file_says_the_layout(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert prepare(source, "math_train") == 2
+    assert "needs the layout <folder>/train/math.json" in capsys.readouterr().err
+
+
+def test_an_unknown_name_lists_the_valid_ones(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert prepare(source, "olympiad") == 2
+    error = capsys.readouterr().err
+    assert "did you mean 'olympiad_bench'?" in error
+    assert "minerva_fixed" in error
+
+
+def test_offline_without_a_source_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "prepare", "aime", "--output-dir", str(tmp_path)]) == 2
+    assert "--source DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("published", "clean"),
+    [
+        (142.0, "142"),
+        ("025", "025"),
+        ("0.53\n", "0.53"),
+        ("$\\frac{1}{2}$", "\\frac{1}{2}"),
+        (None, ""),
+        ("$1$,$2$", "$1$,$2$"),
+    ],
+)
+def test_golds_are_cleaned_but_not_rewritten(published: object, clean: str) -> None:
+    assert clean_gold(published) == clean
+
+
+def test_arithmetic_is_reproducible_and_its_splits_share_no_sum(tmp_path: Path) -> None:
+    held_out = load_problems("arithmetic", tmp_path)
+    train = load_problems("arithmetic_train", tmp_path)
+    assert len(held_out) == SOURCES["arithmetic"].num_rows
+    assert len(train) == SOURCES["arithmetic_train"].num_rows
+    assert not {p.question for p in held_out} & {p.question for p in train}
+    assert load_problems("arithmetic", tmp_path / "again") == held_out
+
+
+def test_published_sets_are_complete(shared_data: Path, tmp_path: Path) -> None:
+    for name in (*PUBLISHED_BENCHMARKS, "minerva_fixed", "aime_train"):
+        problems = load_problems(name, tmp_path, shared_data)
+        assert len(problems) == SOURCES[name].num_rows
+        assert len({problem.id for problem in problems}) == len(problems)
+
+
+def test_math_train_drops_its_rows_without_an_answer(shared_data: Path, tmp_path: Path) -> None:
+    load_problems("math_train", tmp_path, shared_data)
+    entry = json.loads((tmp_path / "manifest.json").read_text())["math_train"]
+    assert entry["rows"] + sum(entry["dropped"].values()) == SOURCES["math_train"].num_rows
+    assert entry["dropped"]["null answer"] == 2
+
+
+def test_every_gold_grades_as_correct_against_itself(shared_data: Path, tmp_path: Path) -> None:
+    golds = [g for n in PUBLISHED_BENCHMARKS for p in load_problems(n, tmp_path, shared_data) for g in p.golds]
+    assert len(golds) >= 1560
+    assert [gold for gold in golds if not is_equivalent(gold, gold)] == []
+    assert [gold for gold in golds if not is_equivalent(f"${gold}$.", gold)] == []
+
+
+def test_the_fixed_minerva_differs_where_a_gold_contradicted_its_solution(shared_data: Path, tmp_path: Path) -> None:
+    published = load_problems("minerva", tmp_path, shared_data)
+    fixed = load_problems("minerva_fixed", tmp_path, shared_data)
+    changed = [(p, f) for p, f in zip(published, fixed, strict=True) if p.golds != f.golds]
+    assert len(changed) == 35
+    assert all(p.prompt == f.prompt for p, f in changed)

@@ -1,0 +1,220 @@
+r"""What a model writes is hostile: it never becomes Python, and never takes longer than its limit and two seconds."""
+
+import asyncio
+import builtins
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from deepscaler.rewards import grade, is_equivalent
+from deepscaler.rewards.grade import Mode
+from deepscaler.rewards.workers import WorkerPool, shared_pool
+
+LIMIT = 1.0
+MODES: tuple[Mode, ...] = ("kit", "deepscaler")
+
+
+def octal(text: str) -> str:
+    r"""Every character as \textbackslash and its octal number: how the original grader was made to run code."""
+    return "".join(rf"\textbackslash {ord(c):03o}" for c in text)
+
+
+def payloads(marker: Path) -> list[str]:
+    code = f"__import__('os').system('touch {marker}')"
+    opened = f"open('{marker}','w')"
+    return [
+        code,
+        opened,
+        f"'{octal(code)}'",
+        rf"eval('{octal(code)}')",
+        rf"S('{octal(code)}')",
+        rf"sympify('{octal(opened)}')",
+        rf"\text{{{code}}}",
+        rf"\mathrm{{{code}}}",
+        rf"\operatorname{{{opened}}}",
+        rf"\frac{{{code}}}{{2}}",
+        rf"\begin{{pmatrix}} {code} & 1 \\ 2 & 3 \end{{pmatrix}}",
+        rf"x_{{{code}}}",
+        rf"\sqrt[{code}]{{2}}",
+        f"(lambda: {code})()",
+        f"[c for c in ().__class__.__base__.__subclasses__() if {code}]",
+        f"x.__class__.__init__.__globals__['__builtins__']['exec'](\"{code}\")",
+        f"{{0.__class__}}{code}",
+        f"1 if {code} else 2",
+        f"Function('f')({code})",
+        f"@{code}",
+    ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_payload_runs(mode: Mode, tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    for payload in payloads(marker):
+        for answer, gold in ((payload, "4"), ("4", payload), (payload, payload + " + 1"), (payload, r"\frac{1}{x+1}")):
+            is_equivalent(answer, gold, mode=mode, timeout=LIMIT)
+        grade(rf"<think></think>\boxed{{{payload}}}", "4", mode=mode, timeout=LIMIT)
+        assert not marker.exists(), payload
+
+
+def test_no_string_reaches_an_evaluator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparisons that workers run, here in this process, with every evaluator watched."""
+    import sympy.core.sympify  # noqa: PLC0415
+    import sympy.parsing.sympy_parser  # noqa: PLC0415
+
+    from deepscaler.rewards import original_algebra, symbolic  # noqa: PLC0415
+
+    evaluated: list[str] = []
+    real_eval = builtins.eval
+
+    def watched_eval(source: object, *more: object) -> object:
+        if isinstance(source, str):
+            evaluated.append(source)
+        return real_eval(source, *more)  # type: ignore[arg-type]
+
+    def refuse(source: object, *_: object, **__: object) -> None:
+        evaluated.append(str(source))
+
+    monkeypatch.setattr(builtins, "eval", watched_eval)
+    monkeypatch.setattr(sympy.parsing.sympy_parser, "parse_expr", refuse)
+    monkeypatch.setattr(sympy.parsing.sympy_parser, "eval_expr", refuse)
+    for payload in [*payloads(tmp_path / "ran"), r"\frac{x+1}{2}", r"\sqrt{12}"]:
+        for answer, gold in ((payload, "4"), (r"\frac{x}{3}", payload)):
+            symbolic.is_equivalent(answer, gold)
+            original_algebra.same_by_algebra(answer.lower(), gold.lower())
+    assert evaluated == []
+
+
+NASTY = [
+    "9**9**9**9",
+    "9^{9^{9^{9}}}",
+    "10**10**10",
+    "10^{10^{10}}",
+    "1000000000!",
+    "((9!)!)!",
+    "(x+1)**(10**6)",
+    "(x+1)^{1000000}",
+    "(x+y+1)^{300}",
+    "1e999999999",
+    "1e-999999999",
+    "10^{-999999999}",
+    "(" * 50_000 + ")" * 50_000,
+    "{" * 50_000,
+    "9" * 100_000,
+    r"\frac{1}{" * 2000 + "2" + "}" * 2000,
+    r"\sqrt{" * 500 + "2" + "}" * 500,
+    r"\sum_{n=1}^{10^{12}} \frac{1}{n}",
+    r"\int_0^1 x^{x^{x}} dx",
+    r"\binom{10^9}{5 \cdot 10^8}",
+    r"\prod_{k=1}^{10^9} k",
+    "\x00\x01",
+    "\ud800",
+    "\u202e42",
+    "٤٢",
+    r"\begin{pmatrix}" + r"1 & 2 \\" * 2000 + r"\end{pmatrix}",
+    ",".join(["1"] * 1999),
+    "x=" * 1000,
+    r"\pm" * 1000,
+    r"\text{" * 1000,
+    "a and " * 600,
+    r"\left" * 1000,
+    "5" + "a" * 3000 + "!",
+    "1 " * 1900,
+    "-" * 3900,
+    "$" * 3900,
+    "\\" * 3900,
+    r"2^{2^{2^{2^{2^{2}}}}} + 1",
+    r"\gcd(10^{400}, 7^{300})",
+    r"\lfloor 10^{10^{6}} \pi \rfloor",
+    r"\sin(10^{10^{8}})",
+    "x_{1}" * 700,
+    "1/" * 1900,
+    "(((((1+1)^9)^9)^9)^9)^9",
+    r"\log_{2} 3^{10^{9}}",
+    "0." + "3" * 3000,
+]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_answer_returns_within_its_limit(mode: Mode) -> None:
+    is_equivalent(r"\sqrt{8}", r"2\sqrt{2}", mode=mode)  # the template is up
+    for nasty in NASTY:
+        for answer, gold in ((nasty, "42"), (nasty, r"\frac{x+1}{3}"), ("42", nasty), (nasty + "+1", nasty)):
+            started = time.monotonic()
+            is_equivalent(answer, gold, mode=mode, timeout=LIMIT)
+            assert time.monotonic() - started < LIMIT + 2, (answer[:60], gold[:60])
+
+
+def test_long_responses_are_graded_in_no_time() -> None:
+    started = time.monotonic()
+    assert grade("<think>" + "a" * 1_000_000 + r"</think>\boxed{4}", "4").correct
+    assert grade("<think></think>" + r"\boxed{" * 10_000 + "4", "4").reason == "no_box"
+    assert grade("<think></think>" + r"\boxed{" * 10_000 + "4" + "}" * 10_000, "4").correct
+    assert grade("<think></think>" + "{" * 100_000 + r"\boxed{4}", "4").correct
+    assert time.monotonic() - started < 5
+
+
+def test_a_timeout_is_told_from_a_wrong_answer() -> None:
+    before = shared_pool().counts["timeout"]
+    verdict = grade(r"<think></think>\boxed{10^{10^{10}}}", r"10^{10^{10^{10}}}", timeout=LIMIT)
+    assert verdict.reason == "timeout"
+    assert not verdict.correct
+    assert shared_pool().counts["timeout"] == before + 1
+
+
+def test_threads_and_asyncio_are_served_while_others_hang() -> None:
+    slow = (r"10^{10^{10}}", r"10^{10^{10^{10}}}")
+    pairs = [(r"\sqrt{12}", r"2\sqrt{3}"), slow, (r"\frac{x}{2}", r"0.5x"), (r"x+1", r"1+x")] * 4
+    with ThreadPoolExecutor(16) as threads:
+        verdicts = list(threads.map(lambda pair: is_equivalent(*pair, timeout=LIMIT), pairs))
+    assert verdicts == [pair != slow for pair in pairs]
+
+    async def both() -> list[bool]:
+        return await asyncio.gather(*(asyncio.to_thread(is_equivalent, a, g, timeout=LIMIT) for a, g in pairs))
+
+    assert asyncio.run(both()) == verdicts
+
+
+@pytest.fixture
+def pool() -> Iterator[WorkerPool]:
+    made = WorkerPool(size=2)
+    yield made
+    made.close()
+
+
+def test_a_killed_worker_costs_nobody_a_score(pool: WorkerPool) -> None:
+    stop = threading.Event()
+
+    def kill_workers() -> None:
+        while not stop.wait(0.05):
+            for pid in pool.pids()[:1]:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+
+    assert pool.compare("kit", r"\sqrt{12}", r"2\sqrt{3}", 3.0) == "equal"
+    os.kill(pool.pids()[0], signal.SIGKILL)
+    assert [pool.compare("kit", rf"\sqrt{{{4 * n}}}", rf"2\sqrt{{{n}}}", 3.0) for n in (3, 5, 7)] == ["equal"] * 3
+    killer = threading.Thread(target=kill_workers)
+    killer.start()
+    outcomes = [pool.compare("kit", rf"\sqrt{{{4 * n}}}", rf"2\sqrt{{{n}}}", 3.0) for n in range(2, 60)]
+    stop.set()
+    killer.join()
+    assert "different" not in outcomes
+    assert outcomes.count("equal") >= 50
+
+
+def test_workers_end_with_their_pool(pool: WorkerPool) -> None:
+    pool.compare("kit", r"\sqrt{12}", r"2\sqrt{3}", 3.0)
+    (pid,) = pool.pids()
+    pool.close()
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
