@@ -3,11 +3,12 @@ r"""Our grader against math-verify on the same responses in one run: `python ben
 2,048 responses = 128 golds x 16, half of them wrong, each some thousand characters of thinking before the answer.
 Right answers are respelled as models do (`\dfrac`, spaces, units, `x=`, a decimal point), wrong ones are near misses.
 math-verify is called as its documentation says: gold in `$...$`, the text after `</think>`, its time-outs off.
-CPU seconds count this process and its workers.
+CPU seconds count this process and its workers, after both have started up.
 """
 
 import argparse
 import json
+import logging
 import os
 import random
 import re
@@ -21,7 +22,6 @@ from rich.table import Table
 
 from deepscaler.rewards import grade
 from deepscaler.rewards.grade import hard_case_counts
-from deepscaler.rewards.workers import shared_pool
 
 NUM_GOLDS = 128
 SAMPLES_PER_GOLD = 16
@@ -94,14 +94,17 @@ def _response(answer: str, generator: random.Random) -> str:
 
 
 def cpu_seconds() -> float:
-    """User and system time of this process and its living and dead descendants."""
-    ticks = 0
-    for pid in [os.getpid(), *shared_pool().pids()]:
+    """User and system time of this process and all below it."""
+    ticks, waiting = 0, [os.getpid()]
+    while waiting:
+        pid = waiting.pop()
         try:
             fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            children = [path.read_text(encoding="utf-8") for path in Path(f"/proc/{pid}/task").glob("*/children")]
         except OSError:
             continue
         ticks += sum(int(field) for field in fields[11:15])
+        waiting += [int(child) for line in children for child in line.split()]
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -134,6 +137,9 @@ def main() -> None:
     cases = build_cases(load_golds(arguments.source, generator), generator)
     graders = {"deepscaler.rewards": grade_with_kit, "math-verify": grade_with_math_verify}
     spent, verdicts = dict.fromkeys(graders, 0.0), {name: list[bool]() for name in graders}
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    for grader in graders.values():
+        grader([Case(_response("2\\sqrt{3}+x", generator), "\\sqrt{12}+x", right=True)])
     wall = time.monotonic()
     for start in range(0, len(cases), 256):  # in turns, so that both see the same machine
         for name, grader in graders.items():

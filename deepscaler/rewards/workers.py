@@ -26,8 +26,14 @@ START_DEADLINE = 60.0
 END_DEADLINE = 5.0
 """Seconds for the template to end by itself."""
 
-ATTEMPTS = 2
-"""A task whose worker died under it is tried once more, in a fresh worker: the killer may have meant another."""
+ATTEMPTS = 3
+"""A task whose worker died under it is tried again in a fresh worker: the killer may have meant another."""
+
+PROMPT_REPLY = 0.3
+"""Seconds after which a worker has to make way for others: most comparisons take a hundredth of that."""
+
+LOW_PRIORITY = 10
+"""Niceness of a worker that takes longer; about a ninth of the processor beside one that does not."""
 
 
 @dataclass
@@ -37,6 +43,7 @@ class _Worker:
     connection: socket.socket
     pid: int
     buffer: bytes = b""
+    slow: bool = False
 
     def kill(self) -> None:
         self.connection.close()
@@ -105,7 +112,7 @@ class WorkerPool:
         try:
             worker.connection.settimeout(limit)
             worker.connection.sendall(task)
-            reply = worker.read(time.monotonic() + limit)
+            reply = self._read_reply(worker, time.monotonic() + limit)
         except TimeoutError:
             worker.kill()
             return "timeout"
@@ -117,9 +124,23 @@ class WorkerPool:
         if reply is None:
             worker.kill()
             return "worker_died"
-        with self._lock:
-            self._idle.append(worker)
+        if worker.slow:
+            worker.kill()  # its priority cannot be raised again
+        else:
+            with self._lock:
+                self._idle.append(worker)
         return "equal" if reply["equal"] else "different"
+
+    @staticmethod
+    def _read_reply(worker: _Worker, deadline: float) -> dict[str, object] | None:
+        """Wait for the answer; a slow worker makes way, so that hopeless cases do not cost the others their time."""
+        try:
+            return worker.read(min(deadline, time.monotonic() + PROMPT_REPLY))
+        except TimeoutError:
+            worker.slow = True
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, worker.pid, LOW_PRIORITY)
+            return worker.read(deadline)
 
     def _take(self) -> _Worker:
         with self._lock:
@@ -172,10 +193,10 @@ _pools_lock = threading.Lock()
 
 
 def shared_pool() -> WorkerPool:
-    """This process's pool: one worker a core, at least four ($DEEPSCALER_GRADER_WORKERS changes that)."""
+    """This process's pool: one worker a core, at least eight ($DEEPSCALER_GRADER_WORKERS changes that)."""
     with _pools_lock:
         if os.getpid() not in _pools:  # a fork must not share its parent's sockets
-            size = int(os.environ.get("DEEPSCALER_GRADER_WORKERS", "0")) or max(4, os.cpu_count() or 1)
+            size = int(os.environ.get("DEEPSCALER_GRADER_WORKERS", "0")) or max(8, os.cpu_count() or 1)
             _pools[os.getpid()] = WorkerPool(size)
         return _pools[os.getpid()]
 

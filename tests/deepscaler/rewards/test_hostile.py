@@ -16,7 +16,7 @@ from deepscaler.rewards import grade, is_equivalent
 from deepscaler.rewards.grade import Mode
 from deepscaler.rewards.workers import WorkerPool, shared_pool
 
-LIMIT = 1.0
+LIMIT = 0.5
 MODES: tuple[Mode, ...] = ("kit", "deepscaler")
 
 
@@ -171,11 +171,11 @@ def test_threads_and_asyncio_are_served_while_others_hang() -> None:
     slow = (r"10^{10^{10}}", r"10^{10^{10^{10}}}")
     pairs = [(r"\sqrt{12}", r"2\sqrt{3}"), slow, (r"\frac{x}{2}", r"0.5x"), (r"x+1", r"1+x")] * 4
     with ThreadPoolExecutor(16) as threads:
-        verdicts = list(threads.map(lambda pair: is_equivalent(*pair, timeout=LIMIT), pairs))
+        verdicts = list(threads.map(lambda pair: is_equivalent(*pair), pairs))
     assert verdicts == [pair != slow for pair in pairs]
 
     async def both() -> list[bool]:
-        return await asyncio.gather(*(asyncio.to_thread(is_equivalent, a, g, timeout=LIMIT) for a, g in pairs))
+        return await asyncio.gather(*(asyncio.to_thread(is_equivalent, a, g) for a, g in pairs))
 
     assert asyncio.run(both()) == verdicts
 
@@ -190,11 +190,15 @@ def pool() -> Iterator[WorkerPool]:
 def test_a_killed_worker_costs_nobody_a_score(pool: WorkerPool) -> None:
     stop = threading.Event()
 
+    num_killed = 0
+
     def kill_workers() -> None:
-        while not stop.wait(0.05):
+        nonlocal num_killed
+        while not stop.wait(0.3):
             for pid in pool.pids()[:1]:
                 try:
                     os.kill(pid, signal.SIGKILL)
+                    num_killed += 1
                 except ProcessLookupError:
                     continue
 
@@ -203,11 +207,11 @@ def test_a_killed_worker_costs_nobody_a_score(pool: WorkerPool) -> None:
     assert [pool.compare("kit", rf"\sqrt{{{4 * n}}}", rf"2\sqrt{{{n}}}", 3.0) for n in (3, 5, 7)] == ["equal"] * 3
     killer = threading.Thread(target=kill_workers)
     killer.start()
-    outcomes = [pool.compare("kit", rf"\sqrt{{{4 * n}}}", rf"2\sqrt{{{n}}}", 3.0) for n in range(2, 60)]
+    outcomes = [pool.compare("kit", rf"x^{n}+\sqrt{{{4 * n}}}", rf"2\sqrt{{{n}}}+x^{n}", 3.0) for n in range(2, 500)]
     stop.set()
     killer.join()
-    assert "different" not in outcomes
-    assert outcomes.count("equal") >= 50
+    assert num_killed > 2
+    assert outcomes == ["equal"] * len(outcomes)
 
 
 def test_workers_end_with_their_pool(pool: WorkerPool) -> None:
