@@ -31,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code: 0 done, 2 bad input with one line that says what to do."""
     parsed = build_parser().parse_args(arguments)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch reads it when it is imported, which is later
     try:
         code: int = parsed.run(parsed)
     except UserError as error:

@@ -1,9 +1,9 @@
 """One evaluation from start to report, going on from whatever its folder already holds."""
 
 import json
-import os
 import signal
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -33,7 +33,6 @@ class Terminated(BaseException):
 
 def evaluate(config: EvaluationConfig, console: Console) -> int:
     """Draw the missing samples, then score and report. Returns the exit code."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is imported, which is later
     data_dir = config.data_dir or cache_dir() / "data"
     problems = {name: _problems(name, data_dir, config) for name in config.datasets}
     model = open_model(config.model, config.revision)
@@ -84,7 +83,7 @@ def _generate(
     data_dir: Path,
     console: Console,
 ) -> None:
-    """Append every missing sample of every benchmark; the engine is loaded only if there is one."""
+    """Append every missing sample. All benchmarks share one continuous batch: no engine idles at the end of each."""
     prompts = {name: tokenize(chosen, model.tokenizer) for name, chosen in problems.items()}
     longest = max(len(ids) for by_id in prompts.values() for ids in by_id.values())
     context = context_length(longest, config.max_tokens, model.context)
@@ -93,29 +92,28 @@ def _generate(
             f"The model's context is {model.context:,} tokens: responses end there, not at {config.max_tokens:,}.",
             highlight=False,
         )
-    engine: Engine | None = None
-    for name, by_id in prompts.items():
-        with SampleStore(folder.samples_path(name)) as store:
+    with ExitStack() as opened:
+        stores: dict[str, SampleStore] = {}
+        missing: list[Request] = []
+        num_done = 0
+        for name, by_id in prompts.items():
+            store = opened.enter_context(SampleStore(folder.samples_path(name)))
             if store.repaired_bytes:
                 console.print(f"{name}: cut off a torn last line ({store.repaired_bytes} bytes) of an interrupted run.")
             done = {sample.key for sample in store.samples}
-            requests = missing_requests(by_id, config.num_samples, config.max_tokens, context, config.seed, done)
-            if not requests:
-                continue
-            if done:
-                console.print(f"{name}: going on with {len(requests)} samples, {len(done)} are there.", highlight=False)
-            if engine is None:
-                engine = _load_engine(config, model, context, console)
-                _record_attempt(config, folder, model, engine, data_dir)
-            _append_samples(engine, requests, store, name, console)
-
-
-def _append_samples(engine: Engine, requests: list[Request], store: SampleStore, name: str, console: Console) -> None:
-    done = len(store.samples)
-    with show_progress(console, name, done, done + len(requests)) as progress:
-        for sample in engine.generate(requests):
-            store.append(sample)
-            progress.advance(sample)
+            missing += missing_requests(by_id, config.num_samples, config.max_tokens, context, config.seed, done)
+            num_done += len(done)
+            stores.update(dict.fromkeys(by_id, store))
+        if not missing:
+            return
+        if num_done:
+            console.print(f"Going on with {len(missing)} samples, {num_done} are there.", highlight=False)
+        engine = _load_engine(config, model, context, console)
+        _record_attempt(config, folder, model, engine, data_dir)
+        with show_progress(console, num_done, num_done + len(missing)) as progress:
+            for sample in engine.generate(missing):
+                stores[sample.problem_id].append(sample)
+                progress.advance(sample)
 
 
 def _load_engine(config: EvaluationConfig, model: Model, context: int, console: Console) -> Engine:

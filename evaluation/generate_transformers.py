@@ -25,8 +25,11 @@ class TransformersEngine:
         try:
             import torch  # noqa: PLC0415
             from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+            from transformers.utils import logging as transformers_logging  # noqa: PLC0415
         except ImportError as error:
             raise UserError(f"--engine transformers needs torch and transformers: {error}") from error
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
         self._config, self._context, self._torch = config, context, torch
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = config.dtype if config.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
@@ -104,7 +107,7 @@ class TransformersEngine:
         return Sample(
             problem_id=request.problem_id,
             sample=request.sample,
-            text=self._tokenizer.decode(response, skip_special_tokens=True),
+            text=self._tokenizer.decode(response, skip_special_tokens=True, clean_up_tokenization_spaces=False),
             prompt_tokens=len(request.prompt_token_ids),
             response_tokens=len(response),
             finish_reason=finish_reason,

@@ -1,4 +1,4 @@
-"""How far a benchmark is: a live bar on a terminal, a plain line every ten seconds elsewhere."""
+"""How far an evaluation is: a live bar on a terminal, a plain line every ten seconds elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ PLAIN_INTERVAL = 10.0
 class SampleProgress:
     """Counts samples and tokens, and tells the console."""
 
-    def __init__(self, console: Console, dataset: str, done: int, total: int, bar: Progress | None) -> None:
-        self._console, self._dataset, self._bar = console, dataset, bar
+    def __init__(self, console: Console, done: int, total: int, bar: Progress | None) -> None:
+        self._console, self._bar = console, bar
         self._done, self._total, self._first = done, total, done
         self._tokens = 0
         self._started = self._told = time.monotonic()
-        self._task = bar.add_task(dataset, total=total, completed=done, speed="") if bar else None
+        self._task = bar.add_task("samples", total=total, completed=done, speed="") if bar else None
 
     def advance(self, sample: Sample) -> None:
         """One more sample is on disk."""
@@ -32,10 +32,10 @@ class SampleProgress:
             self._bar.update(self._task, completed=self._done, speed=f"{self._speed(now):,.0f} tok/s")
         elif now - self._told >= PLAIN_INTERVAL or self._done == self._total:
             self._told = now
-            left = (now - self._started) / (self._done - self._first) * (self._total - self._done)
+            drawn = self._done - self._first
+            left = (now - self._started) / drawn * (self._total - self._done)
             self._console.print(
-                f"{self._dataset}: {self._done}/{self._total} samples,"
-                f" {self._speed(now):,.0f} tok/s, {left:,.0f} s left",
+                f"{self._done}/{self._total} samples, {self._speed(now):,.0f} tok/s, {left:,.0f} s left",
                 highlight=False,
             )
 
@@ -44,10 +44,10 @@ class SampleProgress:
 
 
 @contextmanager
-def show_progress(console: Console, dataset: str, done: int, total: int) -> Iterator[SampleProgress]:
-    """Progress over a benchmark's samples, `done` of which were there before."""
+def show_progress(console: Console, done: int, total: int) -> Iterator[SampleProgress]:
+    """Progress over all samples, `done` of which were there before."""
     if not console.is_terminal:
-        yield SampleProgress(console, dataset, done, total, None)
+        yield SampleProgress(console, done, total, None)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -57,4 +57,4 @@ def show_progress(console: Console, dataset: str, done: int, total: int) -> Iter
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        yield SampleProgress(console, dataset, done, total, bar)
+        yield SampleProgress(console, done, total, bar)

@@ -110,8 +110,8 @@ def percent(share: float) -> str:
 
 
 def short_name(model: str) -> str:
-    """The last part of a hub id or path."""
-    return PurePath(model).name or model
+    """The last part of a hub id or path, as one printable line."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in PurePath(model).name or model)
 
 
 def _published_cell(score: float | None, deviation: float | None) -> str:

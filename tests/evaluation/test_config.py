@@ -1,0 +1,89 @@
+"""Options: the published protocol by default, files and flags over it, and plain words about wrong ones."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepscaler.cli import build_parser
+from deepscaler.commands.evaluate import given_options
+from deepscaler.errors import UserError
+from evaluation.config import EvaluationConfig, load_config, with_thinking
+
+REQUIRED: dict[str, Any] = {"model": "m", "output_dir": Path("out")}
+
+
+def test_the_defaults_are_the_published_protocol() -> None:
+    config = EvaluationConfig(**REQUIRED)
+    assert (config.num_samples, config.temperature, config.top_p, config.max_tokens) == (16, 0.6, 0.95, 32768)
+    assert set(config.datasets) == {"aime", "amc", "math", "minerva", "olympiad_bench"}
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "e.toml"
+    file.write_text('model = "m"\noutput_dir = "out"\nnum_samples = 4\ntemperature = 1\ndatasets = ["amc"]\n')
+    arguments = build_parser().parse_args(["evaluate", "--config", str(file), "--num-samples", "8"])
+    config = load_config(file, given_options(arguments))
+    assert (config.num_samples, config.temperature, config.top_p, config.datasets) == (8, 1.0, 0.95, ("amc",))
+    assert config.output_dir == Path("out")
+
+
+def test_every_flag_of_the_original_evaluation_is_understood() -> None:
+    flags = "--model M --datasets aime amc math minerva olympiad_bench --output-dir D --num-samples 16"
+    arguments = build_parser().parse_args(["evaluate", *flags.split()])
+    config = load_config(None, given_options(arguments))
+    assert config.datasets == ("aime", "amc", "math", "minerva", "olympiad_bench")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"datasets": ("amie",)}, "did you mean 'aime'"),
+        ({"datasets": ()}, "--datasets"),
+        ({"num_samples": 0}, "--num-samples 0 is out of range"),
+        ({"temperature": -0.1}, "--temperature"),
+        ({"temperature": float("nan")}, "--temperature"),
+        ({"top_p": 0.0}, "--top-p"),
+        ({"max_tokens": 0}, "--max-tokens"),
+        ({"engine": "vlm"}, "did you mean 'vllm'"),
+        ({"temperature": 0.0}, "--num-samples 1"),
+        ({"model": " "}, "--model"),
+    ],
+)
+def test_wrong_values_are_named(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        EvaluationConfig(**{**REQUIRED, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("num_sample = 4", "did you mean 'num_samples'"),
+        ("num_samples = 'four'", "wrong type"),
+        ("num_samples = true", "wrong type"),
+        ("num_samples = ", "cannot be read"),
+    ],
+)
+def test_wrong_files_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "e.toml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_config(tmp_path / "e.toml", REQUIRED)
+
+
+def test_what_must_be_given_is_listed() -> None:
+    with pytest.raises(UserError, match="--model and --output-dir must be given"):
+        load_config(None, {})
+
+
+def test_a_model_thinks_if_its_template_says_so() -> None:
+    config = EvaluationConfig(**REQUIRED)
+    assert with_thinking(config, "{% if '</think>' in content %}").thinking == "yes"
+    assert with_thinking(config, "{{ messages }}").thinking == "no"
+    assert with_thinking(EvaluationConfig(**REQUIRED, thinking="no"), "</think>").thinking == "no"
+
+
+def test_only_what_changes_samples_binds_a_folder() -> None:
+    one = EvaluationConfig(**REQUIRED).result_fields()
+    other = EvaluationConfig(**REQUIRED, tensor_parallel_size=4, max_num_seqs=8).result_fields()
+    assert one == other
+    assert one != EvaluationConfig(**REQUIRED, seed=1).result_fields()

@@ -1,0 +1,74 @@
+"""What a kill may leave behind is repaired; nothing else is guessed at."""
+
+from pathlib import Path
+
+import pytest
+
+from deepscaler.errors import UserError
+from evaluation.samples import Sample, SampleStore, read_samples
+
+from .conftest import make_sample
+
+
+def fill(path: Path, count: int = 3) -> list[Sample]:
+    samples = [make_sample(1, number, f"</think> Ünï\u2028cödé {number}") for number in range(count)]
+    with SampleStore(path) as store:
+        for sample in samples:
+            store.append(sample)
+    return samples
+
+
+def test_samples_come_back_as_they_went_in(tmp_path: Path) -> None:
+    samples = fill(tmp_path / "s.jsonl")
+    assert read_samples(tmp_path / "s.jsonl") == samples
+
+
+def test_no_file_is_no_samples(tmp_path: Path) -> None:
+    assert read_samples(tmp_path / "s.jsonl") == []
+
+
+def test_a_file_torn_at_any_byte_of_its_last_line_is_repaired(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    samples = fill(path)
+    content = path.read_bytes()
+    start_of_last = content.rstrip(b"\n").rfind(b"\n") + 1
+    for cut in range(start_of_last + 1, len(content)):
+        path.write_bytes(content[:cut])
+        assert read_samples(path) == samples[:2]
+        with SampleStore(path) as store:
+            assert store.repaired_bytes == cut - start_of_last
+            store.append(samples[2])
+        assert path.read_bytes() == content
+
+
+def test_a_torn_line_that_was_ended_is_cut_off_too(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    samples = fill(path)
+    path.write_bytes(path.read_bytes() + b'{"problem_id": "aime/1", "samp\n')
+    with SampleStore(path) as store:
+        assert store.samples == samples
+        assert store.repaired_bytes > 0
+    assert read_samples(path) == samples
+
+
+def test_a_broken_line_in_the_middle_is_refused_by_number(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    fill(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"garbage\n" + lines[2])
+    with pytest.raises(UserError, match="line 2 is no sample"):
+        read_samples(path)
+
+
+def test_a_sample_that_is_there_twice_counts_once(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    samples = fill(path)
+    path.write_bytes(path.read_bytes() * 2)
+    assert read_samples(path) == samples
+
+
+def test_lone_surrogates_and_control_characters_survive(tmp_path: Path) -> None:
+    sample = make_sample(1, 0, "</think>\ud800\x00\x1b[31m\r\n")
+    with SampleStore(tmp_path / "s.jsonl") as store:
+        store.append(sample)
+    assert read_samples(tmp_path / "s.jsonl") == [sample]

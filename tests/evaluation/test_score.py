@@ -1,0 +1,56 @@
+"""From a folder of samples to its numbers."""
+
+import json
+from typing import Any
+
+from evaluation.folder import EvaluationFolder
+from evaluation.score import BenchmarkScores, score_benchmark
+
+from .conftest import CONFIG
+
+
+def score(folder: EvaluationFolder, **changed: Any) -> BenchmarkScores:
+    scores = score_benchmark(folder, "aime", {**CONFIG, **changed}, "kit", lambda: None)
+    assert scores is not None
+    return scores
+
+
+def test_every_end_of_a_response_is_told_apart(finished: EvaluationFolder) -> None:
+    scores = score(finished)
+    assert scores.reasons == {"correct": 5, "no_box": 1, "no_think_end": 1, "wrong": 5}
+    assert scores.num_truncated == 1
+    assert scores.problem_means == {"aime/1": 1.0, "aime/2": 0.25, "aime/3": 0.0}
+    assert scores.pass_at_1.value == 5 / 12
+    assert scores.pass_at_k[4] == 2 / 3
+    assert scores.majority == 1 / 3
+    assert scores.is_complete
+
+
+def test_a_model_that_does_not_think_is_judged_by_its_box(finished: EvaluationFolder) -> None:
+    assert score(finished, thinking="no").reasons == {"correct": 5, "no_box": 2, "wrong": 5}
+
+
+def test_scores_are_kept_in_order_whatever_order_samples_finished_in(finished: EvaluationFolder) -> None:
+    score(finished)
+    first = finished.scores_path("aime").read_bytes()
+    lines = [json.loads(line) for line in first.splitlines()]
+    assert [(line["problem_id"], line["sample"]) for line in lines] == [
+        (f"aime/{p}", s) for p in (1, 2, 3) for s in range(4)
+    ]
+    path = finished.samples_path("aime")
+    path.write_bytes(b"".join(reversed(path.read_bytes().splitlines(keepends=True))))
+    score(finished)
+    assert finished.scores_path("aime").read_bytes() == first
+
+
+def test_an_unfinished_benchmark_says_so(finished: EvaluationFolder) -> None:
+    path = finished.samples_path("aime")
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:7]))
+    scores = score(finished)
+    assert not scores.is_complete
+    assert sorted(scores.pass_at_k) == [1, 2]  # one problem has three samples, two have two
+
+
+def test_no_samples_are_no_scores(finished: EvaluationFolder) -> None:
+    finished.samples_path("aime").unlink()
+    assert score_benchmark(finished, "aime", CONFIG, "kit", lambda: None) is None

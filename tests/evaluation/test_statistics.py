@@ -1,0 +1,69 @@
+"""The numbers of a report, against brute force and simulation."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.statistics import ks, majority_at_n, pass_at_1, pass_at_k
+
+rows = st.lists(st.booleans(), min_size=1, max_size=7)
+
+
+@given(rows, st.data())
+def test_pass_at_k_is_the_share_of_k_subsets_with_a_hit(row: list[bool], data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, len(row)))
+    subsets = list(itertools.combinations(row, k))
+    assert pass_at_k([row], k) == pytest.approx(sum(any(subset) for subset in subsets) / len(subsets))
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=20))
+def test_pass_at_one_of_both_kinds_agrees(outcomes: list[list[bool]]) -> None:
+    interval = pass_at_1(outcomes)
+    assert interval.value == pytest.approx(pass_at_k(outcomes, 1))
+    assert 0 <= interval.low <= interval.value <= interval.high <= 1
+    assert interval.low < interval.high
+
+
+def test_more_tries_than_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="pass@8 needs at least 8 samples a problem, there are 4"):
+        pass_at_k([[True] * 4], 8)
+
+
+def test_k_goes_by_powers_of_two_up_to_n() -> None:
+    assert ks(16) == [1, 2, 4, 8, 16]
+    assert ks(12) == [1, 2, 4, 8, 12]
+    assert ks(1) == [1]
+
+
+@pytest.mark.parametrize(("num_problems", "num_samples"), [(30, 16), (83, 16), (272, 4), (30, 1)])
+def test_the_interval_covers_the_truth_as_often_as_it_says(num_problems: int, num_samples: int) -> None:
+    generator = np.random.default_rng(0)
+    covered, trials = 0, 600
+    for _ in range(trials):
+        difficulty = generator.beta(0.4, 0.6, size=num_problems)  # most problems are nearly always or never solved
+        outcomes = generator.random((num_problems, num_samples)) < difficulty[:, None]
+        interval = pass_at_1(outcomes.tolist())
+        covered += interval.low <= 0.4 <= interval.high
+    assert 0.925 <= covered / trials <= 0.985
+
+
+def test_samples_of_one_problem_are_not_counted_as_independent() -> None:
+    alike = pass_at_1([[True] * 16] * 12 + [[False] * 16] * 18)
+    mixed = pass_at_1([[True] * solved + [False] * (16 - solved) for solved in (5, 6, 7) for _ in range(10)])
+    assert alike.high - alike.low > 2 * (mixed.high - mixed.low)
+    assert alike.high - alike.low == pytest.approx(pass_at_1([[True]] * 12 + [[False]] * 18).high - alike.low, abs=0.02)
+
+
+def test_zero_and_all_have_a_width() -> None:
+    assert pass_at_1([[False] * 16] * 30).high > 0.05
+    assert pass_at_1([[True] * 16] * 30).low < 0.95
+
+
+def test_majority_needs_the_most_frequent_answer_to_be_right() -> None:
+    assert majority_at_n([["a", "a", "b"]], [[True, True, False]]) == 1
+    assert majority_at_n([["a", "b", "b"]], [[True, False, False]]) == 0
+    assert majority_at_n([["a", "b", None, None]], [[True, False, False, False]]) == 0.5
+    assert majority_at_n([[None, None]], [[False, False]]) == 0

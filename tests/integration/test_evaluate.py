@@ -1,0 +1,127 @@
+"""The real engine on the real small model: killed, resumed, refused, reported."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+DEADLINE = 300
+"""Seconds for whatever a test waits for."""
+
+NUM_PROBLEMS, NUM_SAMPLES = 16, 3
+
+
+def command(model: Path, output_dir: Path, *more: str) -> list[str]:
+    options = ["--datasets", "arithmetic", "--limit", str(NUM_PROBLEMS), "--num-samples", str(NUM_SAMPLES)]
+    options += ["--max-tokens", "40", "--max-num-seqs", "4", "--output-dir", str(output_dir)]
+    return [sys.executable, "-m", "deepscaler", "evaluate", "--model", str(model), *options, *more]
+
+
+@contextmanager
+def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for_samples(output_dir: Path, count: int, process: subprocess.Popen[str]) -> None:
+    path = output_dir / "samples/arithmetic.jsonl"
+    deadline = time.monotonic() + DEADLINE
+    while not path.is_file() or path.read_bytes().count(b"\n") < count:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"no {count} samples in {path} after {DEADLINE} s"
+        time.sleep(0.05)
+
+
+def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=DEADLINE, check=False)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_killed_evaluation_goes_on_and_no_sample_is_lost_or_doubled(model: Path, tmp_path: Path) -> None:
+    out, samples = tmp_path / "out", tmp_path / "out/samples/arithmetic.jsonl"
+    with started(command(model, out)) as first:
+        wait_for_samples(out, 1, first)
+        second = run(command(model, out))
+        assert second.returncode == 2
+        assert "another process is evaluating" in second.stderr
+        wait_for_samples(out, 5, first)
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait(DEADLINE)
+    before = samples.read_bytes()
+    assert before.count(b"\n") < NUM_PROBLEMS * NUM_SAMPLES, "it was killed too late to show anything"
+    torn = before[: before.rstrip(b"\n").rfind(b"\n") + 40]
+    samples.write_bytes(torn)
+
+    resumed = run(command(model, out))
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "cut off a torn last line" in resumed.stdout
+    assert samples.read_bytes().startswith(torn[: torn.rfind(b"\n") + 1])
+    keys = [(line["problem_id"], line["sample"]) for line in read_lines(samples)]
+    assert len(keys) == len(set(keys)) == NUM_PROBLEMS * NUM_SAMPLES
+    report = json.loads((out / "report.json").read_text())
+    assert report["benchmarks"]["arithmetic"]["samples"] == NUM_PROBLEMS * NUM_SAMPLES
+    assert len(report["provenance"]["attempts"]) == 2
+    assert report["provenance"]["engine"]["name"] == "vllm"
+    assert report["warnings"] == []
+
+    whole = samples.read_bytes()
+    again = run(command(model, out))
+    assert again.returncode == 0
+    assert "Loading" not in again.stdout, "nothing was missing, so no engine was needed"
+    assert samples.read_bytes() == whole
+
+    other = run(command(model, out, "--temperature", "0.7"))
+    assert other.returncode == 2
+    assert "temperature: 0.6 -> 0.7" in other.stderr
+
+
+def test_sigterm_saves_what_is_done_and_says_where_it_stands(model: Path, tmp_path: Path) -> None:
+    with started(command(model, tmp_path)) as process:
+        wait_for_samples(tmp_path, 1, process)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 143, output
+    num_saved = len(read_lines(tmp_path / "samples/arithmetic.jsonl"))
+    assert f"Stopped: {num_saved} of {NUM_PROBLEMS * NUM_SAMPLES} samples are saved" in output
+
+
+def test_transformers_draws_the_same_samples_again(model: Path, tmp_path: Path) -> None:
+    texts = []
+    for name in ("one", "two"):
+        done = run(command(model, tmp_path / name, "--engine", "transformers", "--limit", "2"))
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = read_lines(tmp_path / name / "samples/arithmetic.jsonl")
+        texts.append({(line["problem_id"], line["sample"]): line["text"] for line in lines})
+    assert texts[0] == texts[1]
+    assert len(set(texts[0].values())) > 2
+
+
+def test_quickstart_reports_a_model_that_knows_some_and_not_all(model: Path, tmp_path: Path) -> None:
+    done = run([sys.executable, "-m", "deepscaler", "quickstart", "--output-dir", str(tmp_path)])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert model.name in done.stdout
+    assert "deepscaler evaluate --model agentica-org/DeepScaleR-1.5B-Preview" in done.stdout
+    scores = json.loads((tmp_path / "report.json").read_text())["benchmarks"]["arithmetic"]
+    assert 0.05 < scores["pass@1"]["value"] < 0.95
+    assert scores["samples"] == scores["samples_expected"] == 256
+    assert (tmp_path / "report.html").stat().st_size > 20_000
