@@ -29,11 +29,11 @@ END_DEADLINE = 5.0
 ATTEMPTS = 3
 """A task whose worker died under it is tried again in a fresh worker: the killer may have meant another."""
 
-PROMPT_REPLY = 0.3
-"""Seconds after which a worker has to make way for others: most comparisons take a hundredth of that."""
+SLACK = 1.5
+"""Seconds on the clock beyond the limit, which is processor time: a busy machine must not turn a score to 0."""
 
-LOW_PRIORITY = 10
-"""Niceness of a worker that takes longer; about a ninth of the processor beside one that does not."""
+FAIR_SHARE = 1.0
+"""Seconds on the clock that a comparison has at least, should the wait for the first worker have used up the rest."""
 
 
 @dataclass
@@ -43,7 +43,6 @@ class _Worker:
     connection: socket.socket
     pid: int
     buffer: bytes = b""
-    slow: bool = False
 
     def kill(self) -> None:
         self.connection.close()
@@ -82,12 +81,16 @@ class WorkerPool:
         self._template: tuple[subprocess.Popen[bytes], socket.socket] | None = None
 
     def compare(self, mode: str, answer: str, gold: str, limit: float) -> Outcome:
-        """Run one comparison for at most `limit` seconds of its own; waiting for a free worker does not count."""
+        """Run one comparison for at most `limit` seconds of its own processor time, and SLACK more on the clock.
+
+        Waiting while all workers are busy does not count.
+        """
         task = json.dumps({"mode": mode, "answer": answer, "gold": gold, "limit": limit}).encode() + b"\n"
         with self._free:
             outcome: Outcome = "worker_died"
+            deadline = time.monotonic() + limit + SLACK
             for _ in range(ATTEMPTS):
-                outcome = self._attempt(task, limit)
+                outcome = self._attempt(task, limit, deadline)
                 if outcome != "worker_died":
                     break
         with self._lock:
@@ -107,12 +110,14 @@ class WorkerPool:
             self._idle.clear()
             self._end_template()
 
-    def _attempt(self, task: bytes, limit: float) -> Outcome:
+    def _attempt(self, task: bytes, limit: float, deadline: float) -> Outcome:
         worker = self._take()
+        started = time.monotonic()
+        deadline = max(deadline, started + FAIR_SHARE)
         try:
-            worker.connection.settimeout(limit)
+            worker.connection.settimeout(deadline - started)
             worker.connection.sendall(task)
-            reply = self._read_reply(worker, time.monotonic() + limit)
+            reply = worker.read(deadline)
         except TimeoutError:
             worker.kill()
             return "timeout"
@@ -123,24 +128,10 @@ class WorkerPool:
                 self._busy.discard(worker.pid)
         if reply is None:
             worker.kill()
-            return "worker_died"
-        if worker.slow:
-            worker.kill()  # its priority cannot be raised again
-        else:
-            with self._lock:
-                self._idle.append(worker)
+            return "timeout" if time.monotonic() - started >= limit else "worker_died"  # it ends itself at its limit
+        with self._lock:
+            self._idle.append(worker)
         return "equal" if reply["equal"] else "different"
-
-    @staticmethod
-    def _read_reply(worker: _Worker, deadline: float) -> dict[str, object] | None:
-        """Wait for the answer; a slow worker makes way, so that hopeless cases do not cost the others their time."""
-        try:
-            return worker.read(min(deadline, time.monotonic() + PROMPT_REPLY))
-        except TimeoutError:
-            worker.slow = True
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, worker.pid, LOW_PRIORITY)
-            return worker.read(deadline)
 
     def _take(self) -> _Worker:
         with self._lock:

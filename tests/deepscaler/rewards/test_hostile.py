@@ -4,6 +4,8 @@ import asyncio
 import builtins
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -165,6 +167,15 @@ def test_a_timeout_is_told_from_a_wrong_answer() -> None:
     assert verdict.reason == "timeout"
     assert not verdict.correct
     assert shared_pool().counts["timeout"] == before + 1
+
+
+def test_even_the_first_comparison_of_a_process_returns_within_its_limit() -> None:
+    code = (
+        "import time; from deepscaler.rewards import is_equivalent; started = time.monotonic()\n"
+        r"is_equivalent(r'10^{10^{10}}', r'10^{10^{10^{10}}}'); print(time.monotonic() - started)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(answer.stdout) < 5
 
 
 def test_threads_and_asyncio_are_served_while_others_hang() -> None:
