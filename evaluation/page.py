@@ -27,8 +27,8 @@ def html_page(
         model=_escape(short_name(str(config["model"]))),
         summary=_escape(_summary(benchmarks, config)),
         warnings="".join(f'<p class="warning">{_escape(warning)}</p>' for warning in warnings(benchmarks)),
-        comparison=_table(comparison_table(benchmarks, str(config["model"]))),
-        details=_table(detail_table(benchmarks)),
+        comparison=_table(comparison_table(benchmarks, str(config["model"])), "comparison"),
+        details=_table(detail_table(benchmarks), "details"),
         accuracy=accuracy_plot(benchmarks),
         pass_at_k=pass_at_k_plot(benchmarks) if any(len(one.pass_at_k) > 1 for one in benchmarks) else "",
         benchmarks="".join(_benchmark_section(one, questions) for one in benchmarks),
@@ -85,10 +85,11 @@ def _shorten(text: str) -> str:
     return f"{text[:half]}\n\n[... {len(text) - MAX_SHOWN:,} characters left out ...]\n\n{text[-half:]}"
 
 
-def _table(rows: Rows) -> str:
+def _table(rows: Rows, kind: str) -> str:
     head = "".join(f"<th>{_escape(cell)}</th>" for cell in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{_escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    cells = [[_escape(cell).replace("\n", "<br>") for cell in row] for row in rows[1:]]
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in cells)
+    return f'<div class="scroll {kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _nested(values: dict[str, Any]) -> str:

@@ -1,9 +1,11 @@
 """Score an evaluation's folder and tell the result four ways: terminal table, report.json, report.md, report.html."""
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -111,18 +113,32 @@ def _as_markdown(benchmarks: list[BenchmarkScores], config: dict[str, Any], mode
 
 
 def _print(benchmarks: list[BenchmarkScores], config: dict[str, Any], console: Console) -> None:
-    for title, rows in (
-        ("Pass@1 in percent, 95 % interval", comparison_table(benchmarks, str(config["model"]))),
-        ("Details", detail_table(benchmarks)),
-    ):
-        table = Table(title=title, title_justify="left")
-        for index, header in enumerate(rows[0]):
-            table.add_column(Text(header), justify="left" if index == 0 else "right", overflow="fold")
-        for row in rows[1:]:
-            table.add_row(*(Text(cell) for cell in row), style="bold" if row[-1] == "this run" else "")
-        console.print(table)
+    header, own, *published = comparison_table(benchmarks, str(config["model"]))
+    table = _terminal_table("Pass@1 in percent, 95 % interval", header[:-1])
+    table.add_row(*map(Text, own[:-1]), style="bold")
+    for source, group in groupby(published, key=lambda row: row[-1]):
+        table.add_row(Text(f"\n{source}:", style="dim"))
+        for row in group:
+            table.add_row(*map(Text, row[:-1]))
+    console.print(table)
+    header, *rows = detail_table(benchmarks)
+    table = _terminal_table("Details", header)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
     for warning in warnings(benchmarks):
         console.print(Text(f"Note: {warning}", style="yellow"), soft_wrap=True)
+
+
+def _terminal_table(title: str, header: list[str]) -> Table:
+    """Without vertical lines: seven columns fit into 80 characters."""
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False
+    )
+    for index, name in enumerate(header):
+        is_name = index == 0
+        table.add_column(Text(name), justify="left" if is_name else "right", no_wrap=is_name, overflow="fold")
+    return table
 
 
 def _questions(folder: EvaluationFolder, benchmarks: list[BenchmarkScores]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""The report's tables as plain rows of cells, the first being the header; every output draws them its own way."""
+"""The report's tables as plain rows of cells, the first being the header; every output draws them its own way.
+
+A cell may have two lines: a value and its interval.
+"""
 
 from pathlib import PurePath
 
@@ -16,7 +19,7 @@ _TITLES = {
     "math": "MATH-500",
     "minerva": "Minerva",
     "minerva_fixed": "Minerva (fixed)",
-    "olympiad_bench": "OlympiadBench",
+    "olympiad_bench": "Olympiad Bench",
 }
 UNDECIDED = ("timeout", "worker_died")
 """Reasons that are failures of grading, not of the model."""
@@ -32,8 +35,8 @@ def comparison_table(benchmarks: list[BenchmarkScores], model: str) -> Rows:
     names = [one.dataset for one in benchmarks]
     mean = average(benchmarks)
     with_average = mean is not None
-    rows = [["model", *map(title, names), *(["average"] if with_average else []), "source"]]
-    own = [show_interval(one.pass_at_1) for one in benchmarks]
+    rows = [["model", *map(title, names), *(["mean"] if with_average else []), "source"]]
+    own = [show_interval(one.pass_at_1, digits=0) for one in benchmarks]
     rows.append([short_name(model), *own, *([percent(mean)] if mean is not None else []), "this run"])
     for result in results_for(names):
         cells = [_published_cell(result.scores.get(name), result.deviations.get(name)) for name in names]
@@ -59,7 +62,7 @@ def _details(one: BenchmarkScores) -> dict[str, str]:
         "problems": str(one.num_problems),
         "samples": f"{scored:,}" if one.is_complete else f"{scored:,} of {one.num_expected:,}",
         "pass@1": show_interval(one.pass_at_1),
-        "pass@k": f"{percent(one.pass_at_k[largest])} (k={largest})",
+        "pass@k": f"{percent(one.pass_at_k[largest])}\n(k={largest})",
         "maj@n": percent(one.majority),
         "cut off": percent(one.num_truncated / scored),
         "no box": percent(one.reasons.get("no_box", 0) / scored),
@@ -99,9 +102,9 @@ def markdown_table(rows: Rows) -> str:
     return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
 
 
-def show_interval(interval: Interval) -> str:
-    """`43.1 (37.0-49.5)`, in percent."""
-    return f"{percent(interval.value)} ({percent(interval.low)}-{percent(interval.high)})"
+def show_interval(interval: Interval, digits: int = 1) -> str:
+    """43.1 over 37.0-49.5, in percent; `digits` are those of the ends."""
+    return f"{percent(interval.value)}\n{100 * interval.low:.{digits}f}-{100 * interval.high:.{digits}f}"
 
 
 def percent(share: float) -> str:
@@ -117,4 +120,4 @@ def short_name(model: str) -> str:
 def _published_cell(score: float | None, deviation: float | None) -> str:
     if score is None:
         return "-"
-    return f"{score:.1f}" + (f" ±{deviation:.1f}" if deviation else "")
+    return f"{score:.1f}" + (f"\n±{deviation:.1f}" if deviation else "")
