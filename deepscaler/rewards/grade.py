@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deepscaler.rewards import original
-from deepscaler.rewards.equivalence import compare, decide_cheaply
+from deepscaler.rewards.equivalence import compare
 from deepscaler.rewards.extract import after_thinking, last_boxed
+from deepscaler.rewards.literals import decide_cheaply
 from deepscaler.rewards.workers import Outcome, shared_pool
 
 Reason = Literal["correct", "wrong", "no_box", "no_think_end", "timeout", "worker_died"]

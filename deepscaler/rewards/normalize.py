@@ -5,18 +5,26 @@ Purely textual, linear in the input, idempotent. It changes how an answer is wri
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 _UNICODE = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
-    "÷": "/", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
+    "÷": "/", "⁄": "/", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
     "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ", "°": r"^{\circ}", "½": r"\frac{1}{2}",
     "⅓": r"\frac{1}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
     "√": r"\sqrt ", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "，": ",", "；": ";", "′": "'", "’": "'",
 }  # fmt: skip
+_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|(\d+(?:\.\d+)?))")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "0123456789-n")
 
+
+def _quotes(match: re.Match[str]) -> str:
+    r"""`^{\prime\prime}` is two marks."""
+    return "'" * match.group().count("prime")
+
+
 # Applied in this order: a later rule relies on the earlier ones.
-_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+_RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\\(?:left|right)\s*\.", ""),
@@ -24,6 +32,18 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=\d),\s?\\!\s*(?=\d{3})", ""),  # 3,\!200 is one number, whatever list it stands in
         (r"(?<=\d)\{,\}(?=\d{3})", ""),
         (r"\\!", ""),
+        (r"(?<!\\)\$", ""),
+        (r"^\s*(?:\*\*(.+)\*\*|`(.+)`)\s*$", r"\1\2"),
+        (r"\\(?:large|Large|huge|Huge|small)(?![a-zA-Z])", ""),
+        (r"\\(?:underline|fbox|framebox|textcolor\s*\{[a-z]*\}|color\s*\{[a-z]*\})\s*\{([^{}]*)\}", r"\1"),
+        (r"(\\\\)\s*\[-?\d+(?:\.\d+)?\s*\w*\]", r"\1"),
+        (r"\\langle(?![a-zA-Z])", "("),
+        (r"\\rangle(?![a-zA-Z])", ")"),
+        (r"\\pmod\s*(\w)", r"\\pmod{\1}"),
+        (r"\\div(?![a-zA-Z])", "/"),
+        (r"\{\s*([^{}]*)\\over(?![a-zA-Z])\s*([^{}]*)\}", r"\\frac{\1}{\2}"),
+        (r",?\s*\\text\s*\{\s*,?\s*for (?:all|any|every|each)\b.*$", ""),
+        (r"(\([^()]*,[^()]*\))\s+(?=\([^()]*,)", r"\1, "),
         (r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z])|hspace\{[^{}]*\})|~", " "),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\(?:dbinom|tbinom)(?![a-zA-Z])", r"\\binom"),
@@ -44,10 +64,12 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\lbrack(?![a-zA-Z])", "["),
         (r"\\rbrack(?![a-zA-Z])", "]"),
         (r"\\(?:simeq|thickapprox|doteq)(?![a-zA-Z])", r"\\approx"),
+        (r"(?<=[\d}.])\s*(?:\\[ ,;])?\s*\\mathrm\s*\{(?=[^{}]*(?:[a-zA-Z]{2}|[mskgNJKWVAC]))", r" \\text{"),
         (r"\\(?:mathrm|mathbf|mathit|boldsymbol|bm|operatorname|mathcal|mathsf|rm|bf|it)\s*\{([^{}]*)\}", r"\1"),
         (r"\\(?:textbf|textit|textrm|mbox|textnormal|emph|texttt)\s*\{", r"\\text{"),
         (r"\\sqrt\s+(?=[\w({\\])", r"\\sqrt"),
-        (r"\\sqrt(\w)", r"\\sqrt{\1}"),
+        (r"\\sqrt(\[\w+\])?\s*(\w)", r"\\sqrt\1{\2}"),
+        (r"\^\(([^()]*)\)", r"^{\1}"),
         (r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}"),
         (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
         (r"(\\frac\{[^{}]*\})\s*(\d|[a-zA-Z])", r"\1{\2}"),
@@ -56,10 +78,13 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"([_^])\{\s*([^\s{}])\s*\}", r"\1\2"),
         (r"\{\s+", "{"),
         (r"\s+\}", "}"),
-        (r"\^\{?\\circ\}?|\\degree(?![a-zA-Z])|\\degrees(?![a-zA-Z])", r"^\\circ "),
+        (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![a-zA-Z])|\\degrees?(?![a-zA-Z])", r"^\\circ "),
+        (r"\^\s*(?:\\prime(?![a-zA-Z])|\{((?:\s*\\prime(?![a-zA-Z]))+)\s*\})", _quotes),
         (r"\s+", " "),
     )
 )
+_TEXT_WITHOUT_WORDS = re.compile(r"\\text\{([^{}a-zA-Z\\]+)\}")
+_CASES = re.compile(r"\\begin\{cases\}([^&]*)\\end\{cases\}")
 _DELIMITERS = (("\\(", "\\)"), ("\\[", "\\]"))
 _MAX_PASSES = 8
 
@@ -79,6 +104,7 @@ def normalize(text: str) -> str:
 
 def _normalize_once(text: str) -> str:
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+", lambda m: "^{" + m.group().translate(_SUPERSCRIPTS) + "}", text)
+    text = _ROOT.sub(lambda m: "\\sqrt{" + (m[1] or m[2]) + "}", text)
     for character, latex in _UNICODE.items():
         text = text.replace(character, latex)
     text = unicodedata.normalize("NFKC", text)
@@ -99,6 +125,11 @@ def _unwrap(text: str) -> str:
     """Without math delimiters, a box around all of it, or the full stop that ends a sentence."""
     if text.startswith("\\boxed{") and text.endswith("}"):
         text = text[len("\\boxed{") : -1]
+    if whole := _TEXT_WITHOUT_WORDS.fullmatch(text):
+        text = whole[1]
+    text = text.removesuffix("\\text{.}")
+    if cases := _CASES.fullmatch(text):
+        text = cases[1].strip().removesuffix("\\\\").replace("\\\\", ", ")
     for opening, closing in _DELIMITERS:
         text = text.strip().removeprefix(opening).removesuffix(closing)
     return text.strip(" $").rstrip("\\.,;: ").strip()

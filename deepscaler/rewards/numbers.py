@@ -21,12 +21,14 @@ _NUMBER = re.compile(
     rf"""(?P<sign>[+-]?)\s*(?:
       (?:(?P<whole>\d+)\s*)?\\frac\{{\s*(?P<top>-?{_DECIMAL})\s*\}}\{{\s*(?P<bottom>{_DECIMAL})\s*\}}
     | (?:(?P<whole2>\d+)\s+)?(?P<top2>{_DECIMAL})\s*/\s*(?P<bottom2>{_DECIMAL})
+    | (?P<integral>\d*)\.(?P<start>\d*)\\overline\{{(?P<period>\d+)\}}
     | (?P<mantissa>{_DECIMAL})
       (?:\s*(?:\\times|\\cdot|x)\s*10\s*\^\s*(?P<power>\{{\s*[+-]?\d+\s*\}}|\d)|[eE](?P<e>[+-]?\d+))?
     | 10\s*\^\s*(?P<ten>\{{\s*[+-]?\d+\s*\}}|\d)
-    )\s*(?P<percent>\\?%|\\?\s*\bpercent(?:age)?\b|\s*\bpct\b)?""",
+    )(?:\s*(?:\\text\s*\{{)?\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\s*\}}?)?\s*(?P<percent>\\?%|\\?\s*\bpercent(?:age)?\b|\s*\bpct\b)?""",
     re.VERBOSE,
 )
+_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _LEADING_ZERO_GROUPS = re.compile(r"0+[ ,]")
 
 
@@ -53,7 +55,10 @@ def parse_number(text: str) -> Number | None:
             return None
         whole = Fraction(match["whole"] or match["whole2"] or 0)
         return Number(sign * (whole + _decimal(top) / denominator), "." in text, percent)
-    exponent = int((match["power"] or match["e"] or match["ten"] or "0").strip("{} "))
+    if period := match["period"]:
+        digits = Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(match["start"]))
+        return Number(sign * (_decimal(f"{match['integral']}.{match['start']}") + digits), percent=percent)
+    exponent = int((match["power"] or match["e"] or match["ten"] or "0").strip("{} ")) + _SCALES.get(match["scale"], 0)
     if abs(exponent) > MAX_EXPONENT or (match["mantissa"] and _LEADING_ZERO_GROUPS.match(match["mantissa"])):
         return None
     value = sign * _decimal(match["mantissa"] or "1") * Fraction(10) ** exponent
@@ -61,11 +66,11 @@ def parse_number(text: str) -> Number | None:
 
 
 def same_number(answer: Number, gold: Number) -> bool:
-    """Equal exactly, or to six significant digits where a decimal is involved."""
+    """Equal exactly, or to six significant digits where a decimal stands for what is no integer."""
     values = [answer.value]
     if answer.percent != gold.percent:
         values.append(answer.value / 100 if answer.percent else answer.value * 100)
-    rounded = answer.decimal or gold.decimal
+    rounded = (answer.decimal or gold.decimal) and gold.value.denominator != 1
     return any(value == gold.value or (rounded and close(value, gold.value)) for value in values)
 
 

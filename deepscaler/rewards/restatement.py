@@ -17,25 +17,32 @@ _IRRATIONAL = re.compile(r"\\sqrt|\\pi(?![a-zA-Z])|(?<![a-zA-Z\\])e(?![a-zA-Z])"
 _CLOSED_FORM = re.compile(r"(?:\\(?:frac|sqrt|pi|cdot|times|%|circ)(?![a-zA-Z])|[\d\s.,/^(){}\[\]%+\-e])*")
 _BINARY_SIGN = re.compile(r"(?<=[\d)}])\s*[+-]")
 _PRODUCT = re.compile(r"\\(?:cdot|times)(?![a-zA-Z])|[)\d]\s*\(")
-_MIXED_NUMBER = re.compile(r"-?\d+\s*[+-]\s*(?:\d+\s*/\s*\d+|\\frac\{\d+\}\{\d+\})")
+_MIXED_NUMBER = re.compile(r"(?:\d+\s*\+|-\d+\s*-)\s*(?:\d+\s*/\s*\d+|\\frac\{\d+\}\{\d+\})")
 _POWER = re.compile(r"(\d+)\s*\^")
+_POWER_OF_GROUP = re.compile(r"[)}]\s*\^")
+_FACTOR = re.compile(r"(?<![\d^])(?<!\^\{)(\d+)")
 
 
 def restates(answer: str, gold: str) -> bool:
     """Whether a normalised answer leaves to the reader what the normalised gold has worked out."""
     if _PENDING.search(answer) and not _PENDING.search(gold):
         return True
-    if parse_number(gold) is None or parse_number(answer) is not None:
+    number = parse_number(gold)
+    if number is None or parse_number(answer) is not None:
         return False
-    if not _CLOSED_FORM.fullmatch(answer):
+    if not _CLOSED_FORM.fullmatch(answer) or _POWER_OF_GROUP.search(answer):
         return True
-    if not all(_is_power_base(int(base)) for base in _POWER.findall(answer) if len(base) < 10):
+    if not all(map(_is_prime_or_ten, _POWER.findall(answer))):
         return True
-    if _IRRATIONAL.search(answer) or _MIXED_NUMBER.fullmatch(answer):
+    if _MIXED_NUMBER.fullmatch(answer) or (number.decimal and _IRRATIONAL.search(answer)):
         return False
-    return bool(_BINARY_SIGN.search(answer) or (_PRODUCT.search(answer) and not _POWER.search(answer)))
+    if _BINARY_SIGN.search(answer):
+        return True
+    is_factorisation = _POWER.search(answer) and all(map(_is_prime_or_ten, _FACTOR.findall(answer)))
+    return bool(_PRODUCT.search(answer)) and not is_factorisation
 
 
-def _is_power_base(base: int) -> bool:
-    """A prime, as in a factorisation, or ten, as in scientific notation; 0 and 1 do no harm."""
+def _is_prime_or_ten(digits: str) -> bool:
+    """What may be multiplied: a prime in a factorisation, ten in scientific notation; 0 and 1 do no harm."""
+    base = int(digits) if len(digits) < 10 else 4
     return base in (0, 1, 10) or all(base % divisor for divisor in range(2, int(base**0.5) + 1))

@@ -6,14 +6,19 @@ x \in (-\infty,1]          tuple  "(" "]"  -\infty | 1
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 from deepscaler.rewards.numbers import parse_number
+from deepscaler.rewards.units import split_unit
 
 Kind = Literal["scalar", "list", "set", "tuple", "union", "matrix"]
 
 MAX_ITEMS = 200
+MAX_SIGNS = 4
+r"""Plus-minus signs of one item, which has two to this power of values."""
 
 _BRACKETS = {"(": ")[", "[": "])", "{": "}"}
 _AND = re.compile(
@@ -39,7 +44,7 @@ class Form:
 def parse_form(text: str) -> Form:
     """The outermost shape of a normalised answer."""
     text = _MEMBER.sub("", text).strip()
-    if parse_number(text) is not None:
+    if parse_number(text) is not None or parse_number(split_unit(text)[0]) is not None:
         return Form("scalar", (text,))
     if matrix := _MATRIX.match(text):
         rows = [row for row in re.split(r"\\\\", matrix[2]) if row.strip()]
@@ -48,16 +53,15 @@ def parse_form(text: str) -> Form:
         return Form("matrix", tuple(cells), f"{determinant}{len(rows)}")
     parts = split_top_level(_AND.sub(" , ", text), ",;")
     if len(parts) > 1:
-        return Form("list", tuple(_carry_names(parts)))
+        return Form("list", _with_both_signs(_carry_names(parts)))
     text = parts[0] if parts else text
     union = re.split(r"\\cup(?![a-zA-Z])", text)
     if len(union) > 1:
         return Form("union", tuple(part.strip() for part in union))
-    if enclosed := _enclosed(text):
-        return enclosed
-    if len(_PLUS_MINUS.findall(text)) == 1 and not _PLUS_MINUS.search(text.rpartition("=")[0]):
-        return Form("list", (_choose_sign(text, "+"), _choose_sign(text, "-")))
-    return Form("scalar", (text,))
+    versions = both_signs(text)
+    if len(versions) > 1:
+        return Form("list", tuple(versions))
+    return _enclosed(text) or Form("scalar", (text,))
 
 
 def split_top_level(text: str, separators: str) -> list[str]:
@@ -89,7 +93,7 @@ def _enclosed(text: str) -> Form | None:
     if len(items) > MAX_ITEMS:
         return None
     if is_set or opening == "{":
-        return Form("set", items)
+        return Form("set", _with_both_signs(items))
     if len(items) == 1:
         return parse_form(items[0]) if (opening, closing) == ("(", ")") else None
     return Form("tuple", items, opening + closing) if items else None
@@ -104,16 +108,30 @@ def _closes_at_end(text: str) -> bool:
     return False
 
 
-def _choose_sign(text: str, sign: str) -> str:
-    r"""`3\pm x` with one of its signs; a leading plus is dropped."""
-    match = _PLUS_MINUS.search(text)
-    assert match is not None
-    if match.group() == "\\mp":
-        sign = "-" if sign == "+" else "+"
-    before, after = text[: match.start()].rstrip(), text[match.end() :].strip()
-    if sign == "+" and (not before or before[-1] in "=([{,"):
-        sign = ""
-    return f"{before}{sign}{after}"
+def both_signs(text: str) -> list[str]:
+    r"""`3\pm x` -> `3+x`, `3-x`; each of several `\pm` has its own sign, unless a `\mp` ties them together."""
+    count = len(_PLUS_MINUS.findall(text))
+    if not count or count > MAX_SIGNS or text[:2] == "\\{" or _PLUS_MINUS.search(text.rpartition("=")[0]):
+        return [text]
+    if "\\mp" in text:
+        return [_choose_signs(text, sign * count) for sign in "+-"]
+    return [_choose_signs(text, signs) for signs in product("+-", repeat=count)]
+
+
+def _choose_signs(text: str, signs: Sequence[str]) -> str:
+    """The text with its plus-minus signs decided; a leading plus is dropped."""
+    for sign in signs:
+        match = _PLUS_MINUS.search(text)
+        assert match is not None
+        before, after = text[: match.start()].rstrip(), text[match.end() :].strip()
+        is_plus = (sign == "+") == (match.group() == "\\pm")
+        is_leading = not before or before[-1] in "=([{,"
+        text = f"{before}{'-' if not is_plus else '' if is_leading else '+'}{after}"
+    return text
+
+
+def _with_both_signs(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(version for item in items for version in both_signs(item))
 
 
 def _carry_names(parts: list[str]) -> list[str]:

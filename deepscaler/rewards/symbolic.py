@@ -16,7 +16,8 @@ from math_verify import verify
 from math_verify.grader import should_treat_as_complex
 from sympy import Basic, Expr
 
-from deepscaler.rewards.equivalence import Verdict, compare, decide_cheaply
+from deepscaler.rewards.equivalence import compare
+from deepscaler.rewards.literals import Verdict, decide_cheaply
 from deepscaler.rewards.numbers import close, parse_number
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -27,11 +28,22 @@ DIGITS = 50
 NUM_SAMPLES = 4
 """Random positive points at which two expressions in variables must agree (Schwartz-Zippel)."""
 
+NUM_INTEGER_SAMPLES = 24
+"""Points where there are steps (floor, gcd): such functions agree nearly everywhere and differ at some integers."""
+
 _CONVERSION = ConversionConfig(lowercase_symbols=False)
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\\circ ?")
 _SUBSCRIPT = re.compile(r"_\{([^{}]*)\}")
-_PRIME = re.compile(r"\^\{?\s*\\prime\s*\}?|'")
+_LETTER = r"(\\[a-zA-Z]+|[a-zA-Z])\s*(?:_(\{[^{}]*\}|\w|\\[a-zA-Z]+))?"
+_QUOTIENT = re.compile(
+    rf"\\frac\s*\{{\s*d(?:\^(\d))?\s*{_LETTER}\s*\}}\{{\s*d\s*(?:[a-zA-Z]|\\[a-zA-Z]+)(?:\^\d)?\s*\}}"
+)
+_DOTS = re.compile(rf"\\(d+)ot\s*(?:\{{\s*{_LETTER}\s*\}}|([a-zA-Z]))(?:_(\{{[^{{}}]*\}}|\w))?")
+_PRIMES = re.compile(rf"(?<![a-zA-Z\\]){_LETTER}\s*('+)")
+_GAMMA = re.compile(r"\\([gG])amma(?![a-zA-Z])(?:_(\{[^{}]*\}|\w))?")
+_STEPS = (sympy.floor, sympy.ceiling, sympy.gcd, sympy.lcm, sympy.Mod)
+_FOLDS = (sympy.Abs, sympy.Max, sympy.Min, sympy.sign)
 
 
 def is_equivalent(answer: str, gold: str) -> bool:
@@ -57,6 +69,8 @@ def same_expression(answer: str, gold: str) -> bool:
         verdict = _same_value(parsed_answer, parsed_gold)
         if verdict is not None:
             return verdict
+    if isinstance(parsed_answer, sympy.Eq) and isinstance(parsed_gold, sympy.Eq):
+        return _same_equation(parsed_answer, parsed_gold)
     # No float has come this far in a scalar, so math-verify's absolute rounding cannot equate small numbers.
     return bool(verify([parsed_gold], [parsed_answer], timeout_seconds=None))
 
@@ -65,9 +79,18 @@ def _prepare(latex: str) -> str:
     """What the parser does not know, in words that it does."""
     if _TRIGONOMETRIC.search(latex):
         latex = _DEGREES.sub(r"(\1 \\cdot \\frac{\\pi}{180})", latex)
-    latex = latex.replace("^\\circ", "").replace("\\text", "").replace("\\dots", "")
-    latex = _SUBSCRIPT.sub(lambda match: "_{" + re.sub(r"[\s\\,{}]", "", match[1]) + "}", latex)
-    return _PRIME.sub("", latex).strip() if "d" not in latex else latex.strip()
+    latex = re.sub(r"(?<=[\d)}])\s*\^\s*\\circ\s*$", "", latex).replace("\\text", "").replace("\\dots", "")
+    latex = _QUOTIENT.sub(lambda m: _derivative(m[2], m[3], int(m[1] or 1)), latex)
+    latex = _DOTS.sub(lambda m: _derivative(m[2] or m[4], m[3] or m[5], len(m[1])), latex)
+    latex = _PRIMES.sub(lambda m: _derivative(m[1], m[2], len(m[3])), latex)
+    latex = _GAMMA.sub(lambda m: f"{m[1]}_{{amma{m[2] or ''}}}", latex)
+    latex = re.sub(r"_\\([a-zA-Z]+)", r"_{\1}", latex)
+    return _SUBSCRIPT.sub(lambda match: "_{" + re.sub(r"[\s\\,{}]", "", match[1]) + "}", latex).strip()
+
+
+def _derivative(letter: str, subscript: str | None, order: int) -> str:
+    r"""A symbol of its own, as the parser would work it out to 0: `v'`, `\dot{v}` and `\frac{dv}{dt}` are one."""
+    return f" {letter[-1]}_{{{letter[:-1]}{subscript or ''}D{order}}} "
 
 
 class _SafeParser(_Latex2Sympy):  # type: ignore[misc]  # it comes without types
@@ -111,32 +134,65 @@ def _with_imaginary_unit(expression: Expr) -> Expr:
 
 
 def _same_function(answer: Expr, gold: Expr, symbols: list[Basic]) -> bool | None:
-    generator = random.Random(0)
     rounded = bool(answer.atoms(sympy.Float) or gold.atoms(sympy.Float))
-    for _ in range(NUM_SAMPLES):
-        point = {symbol: sympy.Rational(generator.randint(101, 399), 100) for symbol in symbols}
+    for point in _points(symbols, answer, gold):
         verdict = _agree(answer.xreplace(point).doit(), gold.xreplace(point).doit(), rounded)
         if not verdict:
             return verdict
     return True
 
 
+def _points(symbols: list[Basic], *expressions: Basic) -> list[dict[Basic, Expr]]:
+    """Where expressions are compared: positive fractions; integers for steps; both signs for folds such as |x|."""
+    generator = random.Random(0)
+    if any(expression.has(*_STEPS) for expression in expressions):
+        return [
+            {symbol: sympy.Integer(n + generator.randint(0, n)) for symbol in symbols}
+            for n in range(1, NUM_INTEGER_SAMPLES + 1)
+        ]
+    signs = (1, -1) if any(expression.has(*_FOLDS) for expression in expressions) else (1,)
+    return [
+        {symbol: sign * sympy.Rational(generator.randint(5, 399), 100) for symbol in symbols}
+        for _ in range(NUM_SAMPLES)
+        for sign in signs
+    ]
+
+
+def _same_equation(answer: sympy.Eq, gold: sympy.Eq) -> bool:
+    """Whether the two differences of sides are in a constant ratio, so that they vanish together."""
+    left, right = answer.lhs - answer.rhs, gold.lhs - gold.rhs
+    symbols = sorted(left.free_symbols | right.free_symbols, key=str)
+    if left.free_symbols != right.free_symbols or not symbols:
+        return bool(answer == gold)
+    rounded = bool(answer.atoms(sympy.Float) or gold.atoms(sympy.Float))
+    ratios = []
+    for point in _points(symbols, left, right):
+        values = [sympy.N(side.xreplace(point).doit(), DIGITS + 10) for side in (left, right)]
+        if not all(value.is_number and value.is_finite and not value.is_zero for value in values):
+            return bool(answer == gold)
+        ratios.append(values[0] / values[1])
+    return all(_agree(ratio, ratios[0], rounded) for ratio in ratios[1:])
+
+
 def _agree(answer: Expr, gold: Expr, rounded: bool) -> bool | None:
     """Whether two numbers agree to all digits, or to six where one was given as a decimal."""
     left, right = (sympy.N(value, DIGITS + 10) for value in (answer, gold))
     if not (left.is_number and right.is_number) or not (left.is_finite and right.is_finite):
-        return bool(answer == gold) if answer.is_infinite or gold.is_infinite else None
-    for a, b in zip(left.as_real_imag(), right.as_real_imag(), strict=True):
-        if not (a.is_Float or a.is_Rational) or not (b.is_Float or b.is_Rational):
-            return None
-        if not _close_floats(a, b, rounded):
-            return False
-    return True
+        signed = {sympy.oo, -sympy.oo}
+        return bool(answer == gold) if {answer, gold} <= signed else False if {answer, gold} & signed else None
+    if left.has(sympy.nan, sympy.zoo) or right.has(sympy.nan, sympy.zoo):
+        return False
+    parts = list(zip(left.as_real_imag(), right.as_real_imag(), strict=True))
+    if not all(part.is_Float or part.is_Rational for pair in parts for part in pair):
+        return None
+    size = max(abs(part) for pair in parts for part in pair)
+    return all(_close_floats(a, b, size, rounded) for a, b in parts)
 
 
-def _close_floats(a: Expr, b: Expr, rounded: bool) -> bool:
+def _close_floats(a: Expr, b: Expr, size: Expr, rounded: bool) -> bool:
+    """Whether two parts of numbers of some size agree; a sum that cancels leaves a remainder of about 10^-60."""
     tiny = sympy.Float(10) ** -DIGITS
     difference = abs(a - b)
-    if difference <= tiny * max(abs(a), abs(b), 1):
+    if difference <= tiny * size or (difference <= tiny and (a == 0 or b == 0)):
         return True
     return rounded and close(Fraction(str(sympy.Rational(a))), Fraction(str(sympy.Rational(b))))

@@ -6,7 +6,8 @@ A unit that only one side states is ignored; two different units are two differe
 import re
 
 _NAMES: dict[str, str] = {
-    "length": "mm millimeter millimetre; cm centimeter centimetre; km kilometer kilometre; meter metre; inch inches;"
+    "angle": "arcsecond arcsec; arcminute arcmin",
+    "length": "mm millimeter millimetre; cm centimeter centimetre; km kilometer kilometre; meter metre; inch inches in;"
     " ft foot feet; yard yd; mile mi; angstrom; nm nanometer; au; pc parsec; light-year",
     "time": "second sec; minute min; hour hr; day; week; month; year yr; century centuries; ms; ns",
     "mass": "kg kilogram; gram; mg milligram; pound lb; ounce oz; ton",
@@ -19,11 +20,24 @@ _NAMES: dict[str, str] = {
     " vertices; edge; face; digit; term; game; team; set; sheet; piece; degree; radian; arrangement; outcome; path;"
     " pair; triple; value; word; letter; color colour; car; dog; cat; tree; flower; block; cube; tile; ticket; meal",
 }
+MAX_LENGTH = 40
+"""Characters of a unit without a macro around it."""
+
 _CANONICAL = {name: group.split()[0] for line in _NAMES.values() for group in line.split(";") for name in group.split()}
 _MODIFIERS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
-_CURRENCY = re.compile(r"\\\$|\\pounds|[€£¥]|^\$(?=[\d.])")
-_TEXT_UNIT = re.compile(r"(?<=[\w})!])\s*\\text\{([^{}]*)\}\s*(?:\^\s*\{?(\d)\}?)?$")
-_PLAIN_UNIT = re.compile(r"(?<=[\d})])\s*([A-Za-z].{0,40})$")
+_CURRENCY = re.compile(r"\\\$|\\pounds|[€£¥]")
+_POWER = r"(?:\^\s*(?:\{\s*-?\d\s*\}|\d))?"
+_TEXT_UNIT = re.compile(rf"(?<=[\w}})!])\s*((?:\s*/?\s*\\text\{{[^{{}}]*\}}\s*{_POWER})+)$")
+_UNIT_TEXT = re.compile(r"[A-Za-zµμ°/^.{}\d\s-]+")
+_NO_UNIT = re.compile(
+    r"\b(?:or|and|to|plus|minus|times|more|less|least|most|not|squared|cubed|factorial|mod|if|hundred|thousand"
+    r"|[mbtr]+illion|dozen|half|approximately|about|between)\b"
+)
+"""Words that say something about the value itself: `5\text{ or 6}` is no unit."""
+
+_PLAIN_UNIT = re.compile(r"(?<=[\d})])\s*(?=[A-Za-z])")
+_SECONDS_OF_ARC = re.compile(r"(?<=\d)\s*('{1,2})$")
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _WORD = re.compile(r"([A-Za-z-]+)\.?\s*(\^\s*\{?\d\}?)?")
 
 
@@ -31,12 +45,17 @@ def split_unit(text: str) -> tuple[str, str | None]:
     r"""A value and its canonical unit: `10\text{ inches}` -> ("10", "inch"), `2x` -> ("2x", None)."""
     bare = _CURRENCY.sub("", text).strip()
     currency = "dollar" if bare != text else None
-    bare = re.sub(r"(?<=\d)\s*\^\s*\\circ\s*[CF]?$", "", bare)
+    if not _TRIGONOMETRIC.search(bare):
+        bare = re.sub(r"(?<=\d)\s*\^\s*\\circ\s*[CF]?$", "", bare)
+    if match := _SECONDS_OF_ARC.search(bare):
+        return bare[: match.start()], "arcminute" if len(match[1]) == 1 else "arcsecond"
     if match := _TEXT_UNIT.search(bare):
-        power = f"^{match[2]}" if match[2] else ""
-        return bare[: match.start()].strip(), _canonical(match[1] + power) or match[1].strip().lower() + power
-    if (match := _PLAIN_UNIT.search(bare)) and (unit := _canonical(match[1])):
-        return bare[: match.start()].strip(), unit
+        words = re.sub(r"\\text\{([^{}]*)\}", r" \1", match[1]).strip()
+        if _UNIT_TEXT.fullmatch(words) and not re.match(r"\d", words) and not _NO_UNIT.search(words.lower()):
+            return bare[: match.start()].strip(), _canonical(words) or re.sub(r"\s+", " ", words.lower())
+    for match in _PLAIN_UNIT.finditer(bare):
+        if len(bare) - match.end() <= MAX_LENGTH and (unit := _canonical(bare[match.end() :])):
+            return bare[: match.start()].strip(), unit
     return bare, currency
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from deepscaler.rewards.equivalence import compare, decide_cheaply
+from deepscaler.rewards.equivalence import compare
+from deepscaler.rewards.literals import decide_cheaply
 from deepscaler.rewards.normalize import normalize
 from deepscaler.rewards.numbers import parse_number
 from deepscaler.rewards.structure import parse_form
