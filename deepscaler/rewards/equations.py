@@ -7,6 +7,7 @@ f(n) = 2n          sides  f(n) | 2n, named f(n)
 
 import re
 
+from deepscaler.rewards.numbers import parse_number
 from deepscaler.rewards.structure import split_top_level
 
 RELATION = re.compile(r"[<>]|\\(?:le|ge|ne|lt|gt|in|equiv|cong|parallel|perp)(?![a-zA-Z])")
@@ -23,12 +24,13 @@ _SUBSCRIPT = re.compile(r"_(?:\{[^{}]*\}|\w)")
 def sides(text: str) -> list[str]:
     r"""The sides of an equation or a chain of them, the name first: `5 = x` -> ["x", "5"].
 
-    Several equations in a row (`x=4 \Rightarrow x=5`) have no sides: an answer that lists candidates has no value.
+    Several equations in a row (`x=4 \Rightarrow x=5`, `x=4=5`) have no sides: a list of candidates has no value.
     """
     if RELATION.search(text.replace("\\in", "")) or _SEVERAL.search(text):
         return [text]
     found = split_top_level(text, "=")
-    if any(_NEXT_NAME.search(side) for side in found[1:-1]):
+    numbers = {number.value for number in map(parse_number, found) if number}
+    if any(_NEXT_NAME.search(side) for side in found[1:-1]) or len(numbers) > 1:
         return [text]
     if len(found) == 2 and not is_named(found) and is_named(found[::-1]):
         return found[::-1]

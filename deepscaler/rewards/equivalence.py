@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 from deepscaler.rewards.equations import RELATION, ascending, in_terms_of, is_named, names, sides, value_of_assignment
-from deepscaler.rewards.literals import Verdict, is_decimal_comma, same_spelling, without_spaces
+from deepscaler.rewards.literals import Verdict, is_decimal_comma, same_clock, same_spelling, without_spaces
 from deepscaler.rewards.normalize import normalize
 from deepscaler.rewards.numbers import parse_number
 from deepscaler.rewards.structure import MAX_ITEMS, Form, parse_form, split_top_level
@@ -22,6 +22,7 @@ MAX_LENGTH = 4000
 
 _CHOICE = re.compile(r"(?:\\text\s*\{\s*)?\(([A-E])\)\s*(?:\}\s*(?=\S)|(?=[\s\\\d]))(.+)")
 _LETTER = re.compile(r"(?:\\text\s*\{\s*)?\(?([A-E])\)?\s*\}?")
+_OTHER_CHOICE = re.compile(r"\b(?:or|and)\b|\([A-E]\)")
 _BARE_WORD = re.compile(r"[A-Za-z]{2,}")
 
 
@@ -30,7 +31,8 @@ def compare(answer: str, gold: str, leaf: Leaf) -> Verdict:
     if len(answer) > MAX_LENGTH or len(gold) > MAX_LENGTH:
         return answer.strip() == gold.strip()
     answer, gold = normalize(answer), normalize(gold)
-    if choice := _CHOICE.fullmatch(answer):  # "(A) 7" gives both the letter and the value
+    choice = _CHOICE.fullmatch(answer)
+    if choice and not _OTHER_CHOICE.search(choice[2]):  # "(A) 7" gives both the letter and the value
         answer = choice[1] if _LETTER.fullmatch(gold) else choice[2].strip()
     return _compare(answer, gold, leaf)
 
@@ -91,6 +93,8 @@ def _compare_collection_with_scalar(answer: Form, gold: Form, leaf: Leaf, answer
 
 
 def _compare_scalars(answer: str, gold: str, leaf: Leaf) -> Verdict:
+    if same_clock(answer, gold):
+        return True
     answer, gold = ascending(answer), ascending(gold)
     answer_sides, gold_sides = sides(answer), sides(gold)
     if len(answer_sides) > 1 or len(gold_sides) > 1:

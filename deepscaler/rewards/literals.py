@@ -12,7 +12,8 @@ _WORDS = re.compile(r"[A-Za-z][A-Za-z' .-]*")
 _RATIO = re.compile(r"\d{1,9}(?:\s*:\s*\d{1,9})+")
 _CLOCK = re.compile(r"0?(\d{1,2}:\d{2})(?::00)?([ap]m)?")
 _BASED = re.compile(r"\(?(\d+)\)?_\{?(\d+)\}?")
-_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+_DECIMAL_COMMA = re.compile(r"-?(?:0,\d+|\d+,(?!\d{3}$)\d+)")
+_APART = re.compile(r"\d\s+\d")
 _SPACES = re.compile(r"(\\[a-zA-Z]+)\s+(?=[a-zA-Z])|(\d)\s+(?=\d)|\s+")
 
 
@@ -23,9 +24,9 @@ def decide_cheaply(answer: str, gold: str) -> Verdict:
     answer_number, gold_number = parse_number(answer), parse_number(gold)
     if answer_number and gold_number:
         return same_number(answer_number, gold_number)
-    if restates(answer, gold):
+    if restates(answer, gold) or _APART.search(answer):
         return False
-    for decide in (_same_base, _same_clock, _same_ratio, _same_words):
+    for decide in (_same_base, _same_ratio, _same_words):
         verdict = decide(answer, gold)
         if verdict is not None:
             return verdict
@@ -43,7 +44,7 @@ def without_spaces(text: str) -> str:
 
 
 def is_decimal_comma(answer: str, gold: str) -> bool:
-    """`1000,99` is 1000.99; a list of two is never written with a point."""
+    """`1000,99` is 1000.99 (but `1,234` is no 1.234); a list of two is never written with a point."""
     return any(
         _DECIMAL_COMMA.fullmatch(comma) is not None and comma.replace(",", ".") == point
         for comma, point in ((answer, gold), (gold, answer))
@@ -60,10 +61,10 @@ def _same_base(answer: str, gold: str) -> Verdict:
     return None
 
 
-def _same_clock(answer: str, gold: str) -> Verdict:
+def same_clock(answer: str, gold: str) -> bool:
     r"""`20:34:00` is `20:34`, `\text{6:00 PM}` is `6:00 p.m.`."""
     times = [_CLOCK.fullmatch(re.sub(r"[\s.]", "", _TEXT.sub(r"\1", text)).lower()) for text in (answer, gold)]
-    return True if times[0] and times[1] and times[0].groups() == times[1].groups() else None
+    return bool(times[0] and times[1] and times[0].groups() == times[1].groups())
 
 
 def _same_ratio(answer: str, gold: str) -> Verdict:

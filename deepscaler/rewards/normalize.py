@@ -13,6 +13,7 @@ _UNICODE = {
     "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ", "°": r"^{\circ}", "½": r"\frac{1}{2}",
     "⅓": r"\frac{1}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
     "√": r"\sqrt ", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "，": ",", "；": ";", "′": "'", "’": "'",
+    "″": "''", '"': "''",
 }  # fmt: skip
 _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|(\d+(?:\.\d+)?))")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "0123456789-n")
@@ -64,11 +65,17 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         (r"\\lbrack(?![a-zA-Z])", "["),
         (r"\\rbrack(?![a-zA-Z])", "]"),
         (r"\\(?:simeq|thickapprox|doteq)(?![a-zA-Z])", r"\\approx"),
-        (r"(?<=[\d}.])\s*(?:\\[ ,;])?\s*\\mathrm\s*\{(?=[^{}]*(?:[a-zA-Z]{2}|[mskgNJKWVAC]))", r" \\text{"),
+        (r"(?<=[\d}./])\s*(?:\\[ ,;])?\s*\\mathrm\s*\{(?=[^{}]*(?:[a-zA-Z]{2}|[mskgNJKWVAC]))", r" \\text{"),
         (r"\\(?:mathrm|mathbf|mathit|boldsymbol|bm|operatorname|mathcal|mathsf|rm|bf|it)\s*\{([^{}]*)\}", r"\1"),
         (r"\\(?:textbf|textit|textrm|mbox|textnormal|emph|texttt)\s*\{", r"\\text{"),
         (r"\\sqrt\s+(?=[\w({\\])", r"\\sqrt"),
-        (r"\\sqrt(\[\w+\])?\s*(\w)", r"\\sqrt\1{\2}"),
+        (r"\\text\s*\{([^{}a-zA-Z]*)\}", r" \1 "),
+        (r"\\sqrt(\[\w+\])?\s*(\d+|[a-zA-Z])", r"\\sqrt\1{\2}"),
+        (r"\\log\s*_\s*(?:e|\{e\})(?![a-zA-Z])", r"\\ln"),
+        (r"\\lg(?![a-zA-Z])", r"\\log_{10}"),
+        (r"\\b?mod\s*(\w+)", r"\\pmod{\1}"),
+        (r"(?<=\d)\s*(?:\^\s*\{?\s*)?(?:\\text\s*\{)?\s*(?:st|nd|rd|th)(?![a-zA-Z])\s*\}{0,2}", ""),
+        (r"(?i)^\s*(?:\\text\s*\{)?\s*(?:the )?(?:final )?answer(?: is)?\s*:?\s*\}?", ""),
         (r"\^\(([^()]*)\)", r"^{\1}"),
         (r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}"),
         (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
@@ -83,7 +90,6 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         (r"\s+", " "),
     )
 )
-_TEXT_WITHOUT_WORDS = re.compile(r"\\text\{([^{}a-zA-Z\\]+)\}")
 _CASES = re.compile(r"\\begin\{cases\}([^&]*)\\end\{cases\}")
 _DELIMITERS = (("\\(", "\\)"), ("\\[", "\\]"))
 _MAX_PASSES = 8
@@ -125,9 +131,6 @@ def _unwrap(text: str) -> str:
     """Without math delimiters, a box around all of it, or the full stop that ends a sentence."""
     if text.startswith("\\boxed{") and text.endswith("}"):
         text = text[len("\\boxed{") : -1]
-    if whole := _TEXT_WITHOUT_WORDS.fullmatch(text):
-        text = whole[1]
-    text = text.removesuffix("\\text{.}")
     if cases := _CASES.fullmatch(text):
         text = cases[1].strip().removesuffix("\\\\").replace("\\\\", ", ")
     for opening, closing in _DELIMITERS:

@@ -11,7 +11,7 @@ import re
 from deepscaler.rewards.numbers import parse_number
 
 _PENDING = re.compile(
-    r"\\(?:sum|int|iint|iiint|oint|prod|lim|limsup|liminf|partial)(?![a-zA-Z])|\\frac\{d[a-z]?\}\{d[a-z]\}"
+    r"\\(?:sum|int|iint|iiint|oint|prod|lim|limsup|liminf|partial)(?![a-zA-Z])|\\frac\{d(?:\^\d)?\}\{d"
 )
 _IRRATIONAL = re.compile(r"\\sqrt|\\pi(?![a-zA-Z])|(?<![a-zA-Z\\])e(?![a-zA-Z])")
 _CLOSED_FORM = re.compile(r"(?:\\(?:frac|sqrt|pi|cdot|times|%|circ)(?![a-zA-Z])|[\d\s.,/^(){}\[\]%+\-e])*")

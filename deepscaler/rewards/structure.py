@@ -24,6 +24,7 @@ _BRACKETS = {"(": ")[", "[": "])", "{": "}"}
 _AND = re.compile(
     r"\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|\\(?:lor|land|vee|wedge)\b"
 )
+_ASSIGNED = re.compile(r"^[a-zA-Z](?:_\w)?\s*=\s*")
 _MEMBER = re.compile(r"^[a-zA-Z](?:_\w)?\s*\\in\s*(?=[\[(\\{])")
 _MATRIX = re.compile(
     r"^\(?\s*\\begin\{([pbBvV]?(?:small)?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}\s*\)?$", re.DOTALL
@@ -44,7 +45,7 @@ class Form:
 def parse_form(text: str) -> Form:
     """The outermost shape of a normalised answer."""
     text = _MEMBER.sub("", text).strip()
-    if parse_number(text) is not None or parse_number(split_unit(text)[0]) is not None:
+    if parse_number(split_unit(_ASSIGNED.sub("", text))[0]) is not None:
         return Form("scalar", (text,))
     if matrix := _MATRIX.match(text):
         rows = [row for row in re.split(r"\\\\", matrix[2]) if row.strip()]
@@ -92,6 +93,8 @@ def _enclosed(text: str) -> Form | None:
     items = tuple(split_top_level(inner, ",;"))
     if len(items) > MAX_ITEMS:
         return None
+    if is_set and len(items) == 1:
+        return parse_form(items[0])
     if is_set or opening == "{":
         return Form("set", _with_both_signs(items))
     if len(items) == 1:
@@ -136,7 +139,7 @@ def _with_both_signs(items: Iterable[str]) -> tuple[str, ...]:
 
 def _carry_names(parts: list[str]) -> list[str]:
     """`x=1, 2` means x=1 and x=2: the name is dropped from the first, so that all parts read alike."""
-    named = ["=" in part for part in parts]
+    named = [bool(re.search(r"[a-zA-Z].*=", part)) for part in parts]
     if named[0] and not any(named[1:]):
         return [parts[0].rpartition("=")[2].strip(), *parts[1:]]
     return parts

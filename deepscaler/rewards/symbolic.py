@@ -15,6 +15,7 @@ from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
 from math_verify import verify
 from math_verify.grader import should_treat_as_complex
 from sympy import Basic, Expr
+from sympy.core.function import AppliedUndef
 
 from deepscaler.rewards.equivalence import compare
 from deepscaler.rewards.literals import Verdict, decide_cheaply
@@ -41,6 +42,13 @@ _QUOTIENT = re.compile(
 )
 _DOTS = re.compile(rf"\\(d+)ot\s*(?:\{{\s*{_LETTER}\s*\}}|([a-zA-Z]))(?:_(\{{[^{{}}]*\}}|\w))?")
 _PRIMES = re.compile(rf"(?<![a-zA-Z\\]){_LETTER}\s*('+)")
+_POLYNOMIAL_GCD = re.compile(r"\\?(?:gcd|lcm)(?![a-zA-Z])")
+"""Worked out by the parser as if letters were polynomials: `\\gcd(m,n)` would be 1."""
+
+_IMAGINARY = re.compile(r"(\\[a-zA-Z]+)|I(?:_(\{[^{}]*\}|\w))?")
+"""`I` is a current or a moment of inertia; the parser takes it for the imaginary unit."""
+
+_FUNCTION_NAMES = frozenset("fghFGHPQpq")
 _GAMMA = re.compile(r"\\([gG])amma(?![a-zA-Z])(?:_(\{[^{}]*\}|\w))?")
 _STEPS = (sympy.floor, sympy.ceiling, sympy.gcd, sympy.lcm, sympy.Mod)
 _FOLDS = (sympy.Abs, sympy.Max, sympy.Min, sympy.sign)
@@ -61,6 +69,8 @@ def same_expression(answer: str, gold: str) -> bool:
     answer, gold = _prepare(answer), _prepare(gold)
     if answer.replace(" ", "") == gold.replace(" ", ""):
         return True
+    if _POLYNOMIAL_GCD.search(answer) or _POLYNOMIAL_GCD.search(gold):
+        return False
     is_real = not (should_treat_as_complex(answer) or should_treat_as_complex(gold))
     parsed_answer, parsed_gold = _parse(answer, is_real), _parse(gold, is_real)
     if parsed_answer is None or parsed_gold is None:
@@ -84,6 +94,7 @@ def _prepare(latex: str) -> str:
     latex = _DOTS.sub(lambda m: _derivative(m[2] or m[4], m[3] or m[5], len(m[1])), latex)
     latex = _PRIMES.sub(lambda m: _derivative(m[1], m[2], len(m[3])), latex)
     latex = _GAMMA.sub(lambda m: f"{m[1]}_{{amma{m[2] or ''}}}", latex)
+    latex = _IMAGINARY.sub(lambda m: m[1] or f" j_{{I{m[2] or ''}}}", latex).replace("\\hbar", "h_{bar}")
     latex = re.sub(r"_\\([a-zA-Z]+)", r"_{\1}", latex)
     return _SUBSCRIPT.sub(lambda match: "_{" + re.sub(r"[\s\\,{}]", "", match[1]) + "}", latex).strip()
 
@@ -115,10 +126,8 @@ def _parse(latex: str, is_real: bool) -> Basic | None:
 
 def _same_value(answer: Expr, gold: Expr) -> bool | None:
     """Equality of two numbers or of two functions of the same variables; None if that cannot be told by values."""
-    answer, gold = (_with_imaginary_unit(expression) for expression in (answer, gold))
+    answer, gold = (_with_imaginary_unit(_without_functions(expression)) for expression in (answer, gold))
     symbols = answer.free_symbols | gold.free_symbols
-    if any(expression.atoms(sympy.core.function.AppliedUndef) for expression in (answer, gold)):
-        return None
     if symbols:
         return _same_function(answer, gold, sorted(symbols, key=str))
     answer, gold = answer.doit(), gold.doit()
@@ -126,6 +135,15 @@ def _same_value(answer: Expr, gold: Expr) -> bool | None:
     if answer.is_Rational and gold.is_Rational and not rounded:
         return bool(answer == gold)
     return _agree(answer, gold, rounded)
+
+
+def _without_functions(expression: Basic) -> Basic:
+    """Unknown functions as symbols (`x(t)`), or as the products they are more likely to be (`r(2+s)`)."""
+    replaced = {}
+    for call in expression.atoms(AppliedUndef):
+        is_product = len(call.args) == 1 and call.args[0].is_Add and str(call.func) not in _FUNCTION_NAMES
+        replaced[call] = sympy.Symbol(str(call.func)) * call.args[0] if is_product else sympy.Symbol(str(call))
+    return expression.xreplace(replaced)
 
 
 def _with_imaginary_unit(expression: Expr) -> Expr:
@@ -146,21 +164,19 @@ def _points(symbols: list[Basic], *expressions: Basic) -> list[dict[Basic, Expr]
     """Where expressions are compared: positive fractions; integers for steps; both signs for folds such as |x|."""
     generator = random.Random(0)
     if any(expression.has(*_STEPS) for expression in expressions):
-        return [
-            {symbol: sympy.Integer(n + generator.randint(0, n)) for symbol in symbols}
-            for n in range(1, NUM_INTEGER_SAMPLES + 1)
-        ]
+        sizes = [*range(1, NUM_INTEGER_SAMPLES + 1), *(10**power for power in range(2, 6))]
+        return [{symbol: sympy.Integer(n + generator.randint(0, n)) for symbol in symbols} for n in sizes]
     signs = (1, -1) if any(expression.has(*_FOLDS) for expression in expressions) else (1,)
     return [
-        {symbol: sign * sympy.Rational(generator.randint(5, 399), 100) for symbol in symbols}
-        for _ in range(NUM_SAMPLES)
+        {symbol: sign * sympy.Rational(generator.randint(5, 399), unit) for symbol in symbols}
+        for unit in ((100,) * NUM_SAMPLES if len(signs) == 1 else (100, 10) * NUM_SAMPLES)
         for sign in signs
     ]
 
 
 def _same_equation(answer: sympy.Eq, gold: sympy.Eq) -> bool:
     """Whether the two differences of sides are in a constant ratio, so that they vanish together."""
-    left, right = answer.lhs - answer.rhs, gold.lhs - gold.rhs
+    left, right = (_without_functions(equation.lhs - equation.rhs) for equation in (answer, gold))
     symbols = sorted(left.free_symbols | right.free_symbols, key=str)
     if left.free_symbols != right.free_symbols or not symbols:
         return bool(answer == gold)

@@ -27,11 +27,11 @@ _CANONICAL = {name: group.split()[0] for line in _NAMES.values() for group in li
 _MODIFIERS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
 _CURRENCY = re.compile(r"\\\$|\\pounds|[€£¥]")
 _POWER = r"(?:\^\s*(?:\{\s*-?\d\s*\}|\d))?"
-_TEXT_UNIT = re.compile(rf"(?<=[\w}})!])\s*((?:\s*/?\s*\\text\{{[^{{}}]*\}}\s*{_POWER})+)$")
-_UNIT_TEXT = re.compile(r"[A-Za-zµμ°/^.{}\d\s-]+")
+_TEXT_UNIT = re.compile(rf"(?<=[\w}})!])\s*((?:\s*/?\s*\\text\{{(?:[^{{}}]|\{{[^{{}}]*\}})*\}}\s*{_POWER})+)$")
+_UNIT_TEXT = re.compile(r"(?![a-fi-kn-rt-z]$)[A-Za-z°/{][A-Za-zµμ°/^.{}\d\s-]*")
 _NO_UNIT = re.compile(
     r"\b(?:or|and|to|plus|minus|times|more|less|least|most|not|squared|cubed|factorial|mod|if|hundred|thousand"
-    r"|[mbtr]+illion|dozen|half|approximately|about|between)\b"
+    r"|[mbtr]+illion|dozen|half|approximately|about|between|is|are|was|no|wrong)\b"
 )
 """Words that say something about the value itself: `5\text{ or 6}` is no unit."""
 
@@ -46,12 +46,12 @@ def split_unit(text: str) -> tuple[str, str | None]:
     bare = _CURRENCY.sub("", text).strip()
     currency = "dollar" if bare != text else None
     if not _TRIGONOMETRIC.search(bare):
-        bare = re.sub(r"(?<=\d)\s*\^\s*\\circ\s*[CF]?$", "", bare)
+        bare = re.sub(r"(?<=[\d)}])\s*\^\s*\\circ\s*[CF]?$", "", bare)
     if match := _SECONDS_OF_ARC.search(bare):
         return bare[: match.start()], "arcminute" if len(match[1]) == 1 else "arcsecond"
     if match := _TEXT_UNIT.search(bare):
-        words = re.sub(r"\\text\{([^{}]*)\}", r" \1", match[1]).strip()
-        if _UNIT_TEXT.fullmatch(words) and not re.match(r"\d", words) and not _NO_UNIT.search(words.lower()):
+        words = re.sub(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}", r" \1", match[1]).strip()
+        if _UNIT_TEXT.fullmatch(words) and not _NO_UNIT.search(words.lower()):
             return bare[: match.start()].strip(), _canonical(words) or re.sub(r"\s+", " ", words.lower())
     for match in _PLAIN_UNIT.finditer(bare):
         if len(bare) - match.end() <= MAX_LENGTH and (unit := _canonical(bare[match.end() :])):
