@@ -6,6 +6,7 @@ Purely textual, linear in the input, idempotent. It changes how an answer is wri
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 
 _UNICODE = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
@@ -95,6 +96,7 @@ _DELIMITERS = (("\\(", "\\)"), ("\\[", "\\]"))
 _MAX_PASSES = 8
 
 
+@lru_cache(maxsize=4096)
 def normalize(text: str) -> str:
     r"""The canonical spelling of an answer; `normalize(normalize(x)) == normalize(x)`.
 

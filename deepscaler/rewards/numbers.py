@@ -6,6 +6,7 @@ Nothing is computed: `6!`, `2+2` and `12^2` are no literals.
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 RELATIVE_TOLERANCE = Fraction(11, 10_000_000)
 """A decimal approximation must be right to six significant digits: 0.333333 passes for 1/3, 0.3333 does not."""
@@ -43,6 +44,7 @@ class Number:
     """Followed by a percent sign, which graders read both as 28 and as 0.28."""
 
 
+@lru_cache(maxsize=4096)
 def parse_number(text: str) -> Number | None:
     """The number that a normalised answer spells out; None for anything else."""
     if len(text) > MAX_LENGTH or not (match := _NUMBER.fullmatch(_without_parentheses(text))):

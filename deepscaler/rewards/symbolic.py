@@ -1,4 +1,4 @@
-r"""The expensive comparison: LaTeX is parsed by latex2sympy2_extended and compared by value, then by math-verify.
+r"""The expensive comparison: two parsed expressions by value, then by math-verify.
 
 Imported in worker processes only: sympy may take for ever on a hostile expression, and is killed there.
 math-verify's extraction from plain text is not used: it evaluates Python (`parse_expr`). Its LaTeX parser does not.
@@ -8,49 +8,31 @@ import logging
 import random
 import re
 from fractions import Fraction
-from functools import lru_cache
 
 import sympy
-from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
 from math_verify import verify
 from math_verify.grader import should_treat_as_complex
 from sympy import Basic, Expr
 from sympy.core.function import AppliedUndef
 
 from deepscaler.rewards.equivalence import compare
+from deepscaler.rewards.latex import DIGITS, parse, prepare
 from deepscaler.rewards.literals import Verdict, decide_cheaply
-from deepscaler.rewards.numbers import close, parse_number
+from deepscaler.rewards.numbers import close
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)
-
-DIGITS = 50
-"""Decimal digits at which two irrational closed forms must agree."""
 
 NUM_SAMPLES = 4
 """Random positive points at which two expressions in variables must agree (Schwartz-Zippel)."""
 
 NUM_INTEGER_SAMPLES = 24
-"""Points where there are steps (floor, gcd): such functions agree nearly everywhere and differ at some integers."""
+"""Points where there are steps (floor, mod): such functions agree nearly everywhere and differ at some integers."""
 
-_CONVERSION = ConversionConfig(lowercase_symbols=False)
-_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
-_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\\circ ?")
-_SUBSCRIPT = re.compile(r"_\{([^{}]*)\}")
-_LETTER = r"(\\[a-zA-Z]+|[a-zA-Z])\s*(?:_(\{[^{}]*\}|\w|\\[a-zA-Z]+))?"
-_QUOTIENT = re.compile(
-    rf"\\frac\s*\{{\s*d(?:\^(\d))?\s*{_LETTER}\s*\}}\{{\s*d\s*(?:[a-zA-Z]|\\[a-zA-Z]+)(?:\^\d)?\s*\}}"
-)
-_DOTS = re.compile(rf"\\(d+)ot\s*(?:\{{\s*{_LETTER}\s*\}}|([a-zA-Z]))(?:_(\{{[^{{}}]*\}}|\w))?")
-_PRIMES = re.compile(rf"(?<![a-zA-Z\\]){_LETTER}\s*('+)")
 _POLYNOMIAL_GCD = re.compile(r"\\?(?:gcd|lcm)(?![a-zA-Z])")
 """Worked out by the parser as if letters were polynomials: `\\gcd(m,n)` would be 1."""
 
-_IMAGINARY = re.compile(r"(\\[a-zA-Z]+)|I(?:_(\{[^{}]*\}|\w))?")
-"""`I` is a current or a moment of inertia; the parser takes it for the imaginary unit."""
-
 _FUNCTION_NAMES = frozenset("fghFGHPQpq")
-_GAMMA = re.compile(r"\\([gG])amma(?![a-zA-Z])(?:_(\{[^{}]*\}|\w))?")
-_STEPS = (sympy.floor, sympy.ceiling, sympy.gcd, sympy.lcm, sympy.Mod)
+_STEPS = (sympy.floor, sympy.ceiling, sympy.Mod)
 _FOLDS = (sympy.Abs, sympy.Max, sympy.Min, sympy.sign)
 
 
@@ -66,13 +48,13 @@ def _leaf(answer: str, gold: str) -> Verdict:
 
 def same_expression(answer: str, gold: str) -> bool:
     """Compare two scalars or relations by their mathematics; False where either cannot be parsed."""
-    answer, gold = _prepare(answer), _prepare(gold)
+    answer, gold = prepare(answer), prepare(gold)
     if answer.replace(" ", "") == gold.replace(" ", ""):
         return True
     if _POLYNOMIAL_GCD.search(answer) or _POLYNOMIAL_GCD.search(gold):
         return False
     is_real = not (should_treat_as_complex(answer) or should_treat_as_complex(gold))
-    parsed_answer, parsed_gold = _parse(answer, is_real), _parse(gold, is_real)
+    parsed_answer, parsed_gold = parse(answer, is_real), parse(gold, is_real)
     if parsed_answer is None or parsed_gold is None:
         return False
     if isinstance(parsed_answer, Expr) and isinstance(parsed_gold, Expr):
@@ -83,45 +65,6 @@ def same_expression(answer: str, gold: str) -> bool:
         return _same_equation(parsed_answer, parsed_gold)
     # No float has come this far in a scalar, so math-verify's absolute rounding cannot equate small numbers.
     return bool(verify([parsed_gold], [parsed_answer], timeout_seconds=None))
-
-
-def _prepare(latex: str) -> str:
-    """What the parser does not know, in words that it does."""
-    if _TRIGONOMETRIC.search(latex):
-        latex = _DEGREES.sub(r"(\1 \\cdot \\frac{\\pi}{180})", latex)
-    latex = re.sub(r"(?<=[\d)}])\s*\^\s*\\circ\s*$", "", latex).replace("\\text", "").replace("\\dots", "")
-    latex = _QUOTIENT.sub(lambda m: _derivative(m[2], m[3], int(m[1] or 1)), latex)
-    latex = _DOTS.sub(lambda m: _derivative(m[2] or m[4], m[3] or m[5], len(m[1])), latex)
-    latex = _PRIMES.sub(lambda m: _derivative(m[1], m[2], len(m[3])), latex)
-    latex = _GAMMA.sub(lambda m: f"{m[1]}_{{amma{m[2] or ''}}}", latex)
-    latex = _IMAGINARY.sub(lambda m: m[1] or f" j_{{I{m[2] or ''}}}", latex).replace("\\hbar", "h_{bar}")
-    latex = re.sub(r"_\\([a-zA-Z]+)", r"_{\1}", latex)
-    return _SUBSCRIPT.sub(lambda match: "_{" + re.sub(r"[\s\\,{}]", "", match[1]) + "}", latex).strip()
-
-
-def _derivative(letter: str, subscript: str | None, order: int) -> str:
-    r"""A symbol of its own, as the parser would work it out to 0: `v'`, `\dot{v}` and `\frac{dv}{dt}` are one."""
-    return f" {letter[-1]}_{{{letter[:-1]}{subscript or ''}D{order}}} "
-
-
-class _SafeParser(_Latex2Sympy):  # type: ignore[misc]  # it comes without types
-    """Numbers are made from their digits; upstream hands the text to sympy.Number, which evaluates it."""
-
-    def parse_number(self, text: str) -> Expr:
-        digits = text.replace(",", "")
-        return sympy.Integer(int(digits)) if digits.isdigit() else sympy.Float(digits)
-
-
-@lru_cache(maxsize=4096)
-def _parse(latex: str, is_real: bool) -> Basic | None:
-    if number := parse_number(latex):
-        value = sympy.Rational(number.value.numerator, number.value.denominator)
-        return sympy.Float(value, DIGITS) if number.decimal else value
-    try:
-        expression: Basic = _SafeParser(is_real=is_real, config=_CONVERSION).parse(latex)
-    except Exception:  # the parser raises whatever its grammar runs into
-        return None
-    return expression
 
 
 def _same_value(answer: Expr, gold: Expr) -> bool | None:
@@ -174,20 +117,24 @@ def _points(symbols: list[Basic], *expressions: Basic) -> list[dict[Basic, Expr]
     ]
 
 
+def _exact(expression: Basic) -> Basic:
+    """Decimals as fractions: beside a large term, six digits would hide what a small one says."""
+    return expression.xreplace({number: sympy.Rational(str(number)) for number in expression.atoms(sympy.Float)})
+
+
 def _same_equation(answer: sympy.Eq, gold: sympy.Eq) -> bool:
     """Whether the two differences of sides are in a constant ratio, so that they vanish together."""
-    left, right = (_without_functions(equation.lhs - equation.rhs) for equation in (answer, gold))
+    left, right = (_exact(_without_functions(equation.lhs - equation.rhs)) for equation in (answer, gold))
     symbols = sorted(left.free_symbols | right.free_symbols, key=str)
     if left.free_symbols != right.free_symbols or not symbols:
         return bool(answer == gold)
-    rounded = bool(answer.atoms(sympy.Float) or gold.atoms(sympy.Float))
     ratios = []
     for point in _points(symbols, left, right):
         values = [sympy.N(side.xreplace(point).doit(), DIGITS + 10) for side in (left, right)]
         if not all(value.is_number and value.is_finite and not value.is_zero for value in values):
             return bool(answer == gold)
         ratios.append(values[0] / values[1])
-    return all(_agree(ratio, ratios[0], rounded) for ratio in ratios[1:])
+    return all(_agree(ratio, ratios[0], rounded=False) for ratio in ratios[1:])
 
 
 def _agree(answer: Expr, gold: Expr, rounded: bool) -> bool | None:

@@ -76,6 +76,39 @@ i(2-i) ~ 1+2i
 4 ~ \sqrt{16}
 2\pi/3 ~ 2pi/3
 \sqrt{3}/2 ~ sqrt(3)/2
+$69$,$84$ ~ 84 \text{ and } 69
+$a=2$, $a=-6-4 \sqrt{2}$ ~ a=-6-4\sqrt2, a = 2
+90^\circ ~ \boxed{90^\circ}
+1, -2 ~ x=-2 \text{ or } x=1
+5, -2 ~ x_1 = -2, x_2 = 5
+\{1\pm\sqrt{5},-2\} ~ -2, 1+\sqrt5, 1-\sqrt5
+(0,2),(0,-2),(4,23),(4,-23) ~ (0, \pm 2), (4, \pm 23)
+(22 + 8\sqrt{6}, 22 - 8\sqrt{6}), (22 - 8\sqrt{6}, 22 + 8\sqrt{6}) ~ (22 \pm 8\sqrt{6}, 22 \mp 8\sqrt{6})
+\$32,\!348 ~ \$32,348
+1500 ~ 1,500 \text{ km}
+32348 ~ x = 32,348
+864 \mbox{ inches}^2 ~ 864 \text{ sq in}
+24.4 ~ 24.4\ \mathrm{km\ s^{-1}}
+6.43 \times 10^{16} \text{ cm}^{-3} ~ 6.43 \times 10^{16}
+0.003^{\prime \prime} ~ 0.003\text{ arcseconds}
+5000000 ~ 5 \text{ million}
+\sqrt{26} ~ √26
+142 ~ \text{142}
+142 ~ **142**
+7 ~ \textbf{(A) } 7
+C ~ \text{(C) } 12
+\text{Yes} ~ yes
+-2, -2 ~ a=-2, b=-2
+\frac13 ~ 0.\overline{3}
+9/2 ~ {9 \over 2}
+0<x<1 ~ 1 > x > 0
+f(n)=n ~ f(x) = x \text{ for all } x
+\text{4:30 p.m.} ~ 4:30 \text{ PM}
+4210_{5} ~ (4210)_5
+\lceil n/2\rceil+1 ~ \lfloor\frac{n+1}{2}\rfloor+1
+m \frac{d v}{d t}+b v=f ~ m\dot{v} = f - bv
+y^{\prime}+ry-rx(t)=0 ~ y' + ry = rx(t)
+\hbar \omega(v+1 / 2)-\frac{E_{0}^{2} e^{2}}{2 \omega} ~ \left(v+\frac12\right)\hbar\omega - \frac{e^2E_0^2}{2\omega}
 """
 
 DIFFERENT = r"""
@@ -117,6 +150,39 @@ C ~ D
 120 ~ \binom{10}{3}
 3 ~ \log_2 8
 6 ~ \lim_{x \to 2} 3x
+720 ~ 718 + \sqrt{4}
+144 ~ (12)^2
+144 ~ 2^4 \cdot 9
+\frac13 ~ 1 - \frac{2}{3}
+5 ~ x=1, x=2, x=5
+5 ~ x=4 \text{ or } x=5
+5 ~ x=4 \Rightarrow x=5
+5 ~ a=6=5
+2x ~ f(x)=x \text{ or } f(x)=2x
+C ~ A=(B), B=(C)
+C ~ \text{(C) or (D)}
+5 ~ 5\text{ or 6}
+5 ~ 5\text{4}
+5 ~ 5\text{ is wrong}
+5 ~ 5 \text{ million}
+142 ~ 14 2
+\frac{31}{2} ~ 3 1/2
+1,234 ~ 1.234
+142 ~ 141.9999
+52_8 ~ 52_9
+\tan 20^\circ ~ \tan 20
+|x-5| ~ 5-x
+\lceil n/2\rceil+1 ~ \lfloor \frac{n}{2}\rfloor + 2
+\gamma^2-1 ~ \gamma^2-2
+I_1 + I_2 ~ 2I_1
+m \frac{d v}{d t}+b v=f ~ bv=f
+f'(x)=2x ~ f(x)=2x
+f(n)=n, g(n)=1 ~ g(n)=n, f(n)=1
+(1,2),(3,4) ~ (1,2,3,4)
+[0,1] ~ \{0,1\}
+16,3,1,1 ~ 16,3,1
+SRAC=LRAC ~ LRAC
+\frac{\pi}{2^{200}} ~ \frac{\pi}{3^{200}}
 5 ~
 """
 
