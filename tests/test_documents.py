@@ -1,0 +1,60 @@
+"""What the documents say can be typed and followed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from deepscaler.cli import build_parser
+from deepscaler.data.sources import SOURCES
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def commands() -> list[str]:
+    """Every complete `deepscaler` command in a code block or a table's cell."""
+    text = (ROOT / "README.md").read_text()
+    lines = [line for block in re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE) for line in block.splitlines()]
+    quoted = re.findall(r"`(?:\.venv/bin/)?(deepscaler [a-z][^`]*)`", text)
+    found = [line.partition("  #")[0].strip() for line in lines if line.startswith("deepscaler ")] + quoted
+    return [command for command in found if "..." not in command]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_understood(command: str) -> None:
+    if command.endswith("--help"):
+        with pytest.raises(SystemExit, match="0"):
+            build_parser().parse_args(shlex.split(command)[1:])
+        return
+    build_parser().parse_args(shlex.split(command)[1:])
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(commands()) > 8
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_and_make_target_exists(document: Path) -> None:
+    text = document.read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (ROOT / target).exists(), target
+    for target in re.findall(r"`make ([a-z]+)", text):
+        assert target in MAKE_TARGETS, target
+
+
+def test_the_readme_names_every_data_set() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [name for name in SOURCES if f"`{name}`" not in text] == []
+
+
+def test_the_tree_in_the_readme_exists() -> None:
+    tree = re.search(r"## Where things are\n\n```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert tree
+    folder = ROOT
+    for line in tree[1].splitlines():
+        name = line.split()[0]
+        folder = folder if line.startswith(" ") else ROOT / name
+        assert (folder / name if line.startswith(" ") else folder).is_dir(), line
