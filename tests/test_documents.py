@@ -17,7 +17,8 @@ MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re
 def commands() -> list[str]:
     """Every complete `deepscaler` command in a code block or a table's cell."""
     text = (ROOT / "README.md").read_text()
-    lines = [line for block in re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE) for line in block.splitlines()]
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines()]
     quoted = re.findall(r"`(?:\.venv/bin/)?(deepscaler [a-z][^`]*)`", text)
     found = [line.partition("  #")[0].strip() for line in lines if line.startswith("deepscaler ")] + quoted
     return [command for command in found if "..." not in command]
