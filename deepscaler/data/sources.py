@@ -5,6 +5,7 @@ aime    30 problems    deepscaler/data/test/aime.json @ 95ef74f    {"problem": .
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 Row = dict[str, Any]
@@ -47,7 +48,8 @@ def _from_original(
 
 def _from_hub(name: str, num_rows: int, about: str, repository: str, revision: str, path: str, **more: Any) -> Source:
     url = _HUB.format(hub="{hub}", repository=repository, revision=revision, path=path)
-    return Source(name=name, about=about, num_rows=num_rows, file=path, url=url, revision=revision, **more)
+    file = name + PurePosixPath(path).suffix
+    return Source(name=name, about=about, num_rows=num_rows, file=file, url=url, revision=revision, **more)
 
 
 def _exam_key(row: Row) -> str:
