@@ -28,7 +28,7 @@ _MODIFIERS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
 _CURRENCY = re.compile(r"\\\$|\\pounds|[€£¥]")
 _POWER = r"(?:\^\s*(?:\{\s*-?\d\s*\}|\d))?"
 _TEXT_UNIT = re.compile(rf"(?<=[\w}})!])\s*((?:\s*/?\s*\\text\{{(?:[^{{}}]|\{{[^{{}}]*\}})*\}}\s*{_POWER})+)$")
-_UNIT_TEXT = re.compile(r"(?![a-fi-kn-rt-z]$)[A-Za-z°/{][A-Za-zµμ°/^.{}\d\s-]*")
+_UNIT_TEXT = re.compile(r"(?![a-fi-kn-rt-z]$)(?=[A-Za-z°/])(?:[A-Za-zµμ°/.\s-]|\^\s*\{?\s*-?\d\s*\}?)+")
 _NO_UNIT = re.compile(
     r"\b(?:or|and|to|plus|minus|times|more|less|least|most|not|squared|cubed|factorial|mod|if|hundred|thousand"
     r"|[mbtr]+illion|dozen|half|approximately|about|between|is|are|was|no|wrong)\b"

@@ -163,6 +163,7 @@ C ~ A=(B), B=(C)
 C ~ \text{(C) or (D)}
 5 ~ 5\text{ or 6}
 5 ~ 5\text{4}
+5 ~ 5\text{ alternatively 6}
 5 ~ 5\text{ is wrong}
 5 ~ 5 \text{ million}
 142 ~ 14 2
