@@ -16,6 +16,7 @@ from deepscaler.files import write_text
 from deepscaler.rewards import Grade, grade
 from deepscaler.rewards.grade import Mode
 from deepscaler.rewards.normalize import normalize
+from deepscaler.rewards.workers import shared_pool
 from evaluation.folder import EvaluationFolder
 from evaluation.samples import Sample, read_samples
 from evaluation.statistics import Interval, ks, majority_at_n, pass_at_1, pass_at_k
@@ -78,6 +79,7 @@ def score_benchmark(
         advance()
         return Scored(sample=sample, grade=verdict)
 
+    shared_pool().warm_up()
     with ThreadPoolExecutor(NUM_THREADS) as threads:
         scored = list(threads.map(grade_one, samples))
     _write_scores(folder, dataset, scored)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from deepscaler.rewards.workers import shared_pool
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -13,6 +15,12 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"needs the benchmarks' JSON files in {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session", autouse=True)
+def graders() -> None:
+    """The grader's first worker is up: no test waits for it."""
+    shared_pool().warm_up()
 
 
 @pytest.fixture(autouse=True)
