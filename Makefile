@@ -18,7 +18,7 @@ test: setup  ## lint, types and unit tests
 	@$(BIN)/pytest
 
 slow: setup  ## the real engine on the real model, killed and resumed (minutes)
-	@$(BIN)/pytest -m slow --timeout 1500
+	@$(BIN)/pytest -m slow --timeout 2400
 
 lint: setup
 	@$(BIN)/ruff check .

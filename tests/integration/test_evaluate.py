@@ -15,7 +15,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-DEADLINE = 300
+DEADLINE = 600
 """Seconds for whatever a test waits for."""
 
 NUM_PROBLEMS, NUM_SAMPLES = 16, 3
