@@ -5,15 +5,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 from rich.text import Text
 
 from deepscaler.errors import UserError
 from deepscaler.files import write_json, write_text
 from deepscaler.rewards.grade import Mode
+from deepscaler.terminal import add_row, new_table
 from evaluation.folder import EvaluationFolder
 from evaluation.page import html_page
 from evaluation.samples import read_samples
@@ -114,31 +113,20 @@ def _as_markdown(benchmarks: list[BenchmarkScores], config: dict[str, Any], mode
 
 def _print(benchmarks: list[BenchmarkScores], config: dict[str, Any], console: Console) -> None:
     header, own, *published = comparison_table(benchmarks, str(config["model"]))
-    table = _terminal_table("Pass@1 in percent, 95 % interval", header[:-1])
-    table.add_row(*map(Text, own[:-1]), style="bold")
+    table = new_table(header[:-1], "Pass@1 in percent, 95 % interval")
+    add_row(table, own[:-1], style="bold")
     for source, group in groupby(published, key=lambda row: row[-1]):
-        table.add_row(Text(f"\n{source}:", style="dim"))
+        add_row(table, [f"\n{source}:"], style="dim")
         for row in group:
-            table.add_row(*map(Text, row[:-1]))
+            add_row(table, row[:-1])
     console.print(table)
     header, *rows = detail_table(benchmarks)
-    table = _terminal_table("Details", header)
+    table = new_table(header, "Details")
     for row in rows:
-        table.add_row(*map(Text, row))
+        add_row(table, row)
     console.print(table)
     for warning in warnings(benchmarks):
         console.print(Text(f"Note: {warning}", style="yellow"), soft_wrap=True)
-
-
-def _terminal_table(title: str, header: list[str]) -> Table:
-    """Without vertical lines: seven columns fit into 80 characters."""
-    table = Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False
-    )
-    for index, name in enumerate(header):
-        is_name = index == 0
-        table.add_column(Text(name), justify="left" if is_name else "right", no_wrap=is_name, overflow="fold")
-    return table
 
 
 def _questions(folder: EvaluationFolder, benchmarks: list[BenchmarkScores]) -> dict[str, dict[str, Any]]:

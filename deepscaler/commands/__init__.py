@@ -3,7 +3,7 @@
 import argparse
 from typing import Protocol
 
-from deepscaler.commands import data, evaluate, quickstart, report
+from deepscaler.commands import data, evaluate, quickstart, recipes, report
 
 
 class Command(Protocol):
@@ -23,5 +23,6 @@ COMMANDS: dict[str, Command] = {
     "data": data,
     "evaluate": evaluate,
     "report": report,
+    "recipes": recipes,
     "quickstart": quickstart,
 }

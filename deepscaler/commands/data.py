@@ -45,11 +45,13 @@ def default_data_dir() -> Path:
 
 def _list(_: argparse.Namespace) -> int:
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
 
-    table = Table("name", "split", "rows", "about", "revision")
+    from deepscaler.terminal import add_row, new_table  # noqa: PLC0415
+
+    table = new_table(["name", "split", "rows", "revision", "about"], text_columns=(0, 1, 3, 4))
     for source in SOURCES.values():
-        table.add_row(source.name, source.split, str(source.num_rows), source.about, source.revision[:7] or "generated")
+        revision = source.revision[:7] or "generated"
+        add_row(table, [source.name, source.split, f"{source.num_rows:,}", revision, source.about])
     Console().print(table)
     return 0
 
@@ -73,9 +75,9 @@ def _check(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict  # noqa: PLC0415
 
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
 
     from deepscaler.data.check import contamination, contradictions  # noqa: PLC0415
+    from deepscaler.terminal import add_row, new_table  # noqa: PLC0415
 
     available = _available(arguments.source)
     train_sets = [name for name in CHECKED_TRAINING_SETS if name in available]
@@ -84,9 +86,11 @@ def _check(arguments: argparse.Namespace) -> int:
     train = [problem for name in train_sets for problem in read_problems(SOURCES[name], arguments.source)[0]]
     test = [problem for name in test_sets for problem in read_problems(SOURCES[name], arguments.source)[0]]
     overlaps = contamination(train, test)
-    table = Table("test problem", "training problem", "match", "similarity", title="Test problems in the training sets")
+    table = new_table(
+        ["test problem", "training problem", "match", "similarity"], "Test problems in the training sets", (0, 1, 2)
+    )
     for overlap in overlaps:
-        table.add_row(overlap.test_id, overlap.train_id, overlap.kind, f"{overlap.similarity:.2f}")
+        add_row(table, [overlap.test_id, overlap.train_id, overlap.kind, f"{overlap.similarity:.2f}"])
     console.print(table)
     console.print(
         f"{len(overlaps)} of {len(test)} test problems ({', '.join(test_sets)})"
@@ -95,9 +99,11 @@ def _check(arguments: argparse.Namespace) -> int:
     contradicted = [
         c for name in SETS_WITH_SOLUTIONS if name in available for c in contradictions(name, arguments.source)
     ]
-    table = Table("problem", "published gold", "its solution ends in", title="Golds that contradict their solution")
+    table = new_table(
+        ["problem", "published gold", "its solution ends in"], "Golds that contradict their solution", (0, 1, 2)
+    )
     for contradiction in contradicted:
-        table.add_row(contradiction.test_id, " | ".join(contradiction.golds), contradiction.solution_says)
+        add_row(table, [contradiction.test_id, " | ".join(contradiction.golds), contradiction.solution_says])
     console.print(table)
     console.print("`minerva_fixed` has these corrected, save a few where the published gold is right.")
     if arguments.output:

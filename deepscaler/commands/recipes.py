@@ -1,0 +1,46 @@
+"""`deepscaler recipes`: every recipe side by side, or all of one with sources."""
+
+import argparse
+
+HELP = "Show the training recipes side by side."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the names and the changes to look at."""
+    parser.add_argument(
+        "names", nargs="*", metavar="RECIPE", help="all by default; one also shows where values are from"
+    )
+    parser.add_argument("--profile", choices=("faithful", "fast"), default="faithful", help="default: %(default)s")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field first")
+    parser.add_argument("--all", action="store_true", help="also fields that are the same everywhere")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a table, a row a field."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from deepscaler.recipe import parameters, with_settings  # noqa: PLC0415
+    from deepscaler.recipes import RECIPES, in_profile, recipe_named  # noqa: PLC0415
+    from deepscaler.terminal import add_row, new_table  # noqa: PLC0415
+
+    chosen = [recipe_named(name) for name in arguments.names] or [
+        recipe for recipe in RECIPES.values() if recipe.name != "quickstart"
+    ]
+    chosen = [with_settings(in_profile(recipe, arguments.profile), arguments.set) for recipe in chosen]
+    alone = len(chosen) == 1
+    header = ["field", *(recipe.name for recipe in chosen), *(["meaning", "from"] if alone else [])]
+    table = new_table(header, text_columns=(0, 2, 3) if alone else (0,))
+    for name, parameter in parameters().items():
+        values = [_shown(getattr(recipe, name)) for recipe in chosen]
+        notes = [parameter.metadata["about"], parameter.metadata["source"]] if alone else []
+        if name != "name" and (alone or arguments.all or len(set(values)) > 1):
+            add_row(table, [name, *values, *notes])
+    Console().print(table)
+    if not alone and not arguments.all:
+        Console().print("Fields that are the same in all of them are left out; --all shows them.", highlight=False)
+    return 0
+
+
+def _shown(value: object) -> str:
+    """A value for a narrow column: of a hub id the last part."""
+    return value.rpartition("/")[2] if isinstance(value, str) else f"{value:,}" if type(value) is int else str(value)

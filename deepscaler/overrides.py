@@ -1,0 +1,152 @@
+"""From a recipe to verl 0.9.1's keys: the only file that knows them.
+
+actor_rollout_ref.actor.ppo_mini_batch_size=64
+actor_rollout_ref.rollout.val_kwargs.temperature=0.6
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepscaler.recipe import Recipe
+
+NO_DUAL_CLIP = 1e9
+"""verl always applies dual clip, at 3.0 by default; a bound that nothing reaches is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaths:
+    """Where one run reads and writes: places, not hyperparameters."""
+
+    model: str
+    train_file: Path
+    validation_file: Path
+    reward_module: Path
+    run_dir: Path
+
+
+def to_overrides(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
+    """Every verl key that the recipe or the run decides, with its value.
+
+    Explicit about what verl 0.9.1 changed since DeepScaleR's fork: entropy coefficient, dual clip, overlong prompts,
+    the length of the rollout engine's context, sampling in validation, loss aggregation.
+    """
+    return {
+        **_algorithm(recipe),
+        **_data(recipe, paths),
+        **_actor(recipe, paths),
+        **_rollout(recipe),
+        **_run(recipe, paths),
+    }
+
+
+def to_arguments(overrides: dict[str, Any]) -> list[str]:
+    """Hydra's command line."""
+    return [f"{key}={_hydra(value)}" for key, value in overrides.items()]
+
+
+def _algorithm(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "algorithm.adv_estimator": recipe.advantage_estimator,
+        "critic.enable": False,
+        "algorithm.use_kl_in_reward": False,
+        "algorithm.kl_ctrl.kl_coef": recipe.kl_coefficient,
+        "algorithm.filter_groups.enable": recipe.filter_groups,
+        "algorithm.filter_groups.metric": "acc",
+    }
+
+
+def _data(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
+    return {
+        "data.train_files": str(paths.train_file),
+        "data.val_files": str(paths.validation_file),
+        "data.train_batch_size": recipe.train_batch_size,
+        "data.val_batch_size": None,
+        "data.max_prompt_length": recipe.max_prompt_length,
+        "data.max_response_length": recipe.max_response_length,
+        "data.filter_overlong_prompts": True,
+        "data.seed": recipe.seed,
+    }
+
+
+def _actor(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
+    actor = {
+        "optim.lr": recipe.learning_rate,
+        "grad_clip": recipe.grad_clip,
+        "ppo_mini_batch_size": recipe.mini_batch_size,
+        "ppo_epochs": recipe.num_epochs_per_batch,
+        "use_dynamic_bsz": True,
+        "ppo_max_token_len_per_gpu": recipe.max_tokens_per_gpu,
+        "clip_ratio": recipe.clip_ratio,
+        "clip_ratio_low": recipe.clip_ratio,
+        "clip_ratio_high": recipe.clip_ratio,
+        "clip_ratio_c": recipe.dual_clip or NO_DUAL_CLIP,
+        "entropy_coeff": recipe.entropy_coefficient,
+        "loss_agg_mode": recipe.loss_aggregation,
+        "use_kl_loss": recipe.kl_coefficient > 0,
+        "kl_loss_coef": recipe.kl_coefficient,
+        "kl_loss_type": recipe.kl_type,
+        "fsdp_config.ulysses_sequence_parallel_size": recipe.sequence_parallel_size,
+        "fsdp_config.param_offload": recipe.offload_actor,
+        "fsdp_config.optimizer_offload": recipe.offload_actor,
+    }
+    model = {
+        "path": paths.model,
+        "use_remove_padding": True,
+        "enable_gradient_checkpointing": True,
+        "use_fused_kernels": recipe.fused_kernels,
+    }
+    return {
+        **{f"actor_rollout_ref.model.{key}": value for key, value in model.items()},
+        **{f"actor_rollout_ref.actor.{key}": value for key, value in actor.items()},
+        "actor_rollout_ref.ref.fsdp_config.param_offload": True,
+        "actor_rollout_ref.ref.log_prob_use_dynamic_bsz": True,
+        "actor_rollout_ref.ref.log_prob_max_token_len_per_gpu": recipe.max_tokens_per_gpu,
+    }
+
+
+def _rollout(recipe: Recipe) -> dict[str, Any]:
+    rollout = {
+        "name": "vllm",
+        "n": recipe.group_size,
+        "temperature": recipe.temperature,
+        "top_p": 1.0,
+        "top_k": -1,
+        "max_model_len": recipe.max_length,
+        "tensor_model_parallel_size": recipe.tensor_parallel_size,
+        "gpu_memory_utilization": recipe.gpu_memory_utilization,
+        "log_prob_use_dynamic_bsz": True,
+        "log_prob_max_token_len_per_gpu": recipe.max_tokens_per_gpu,
+        "seed": recipe.seed,
+        "val_kwargs.n": recipe.validation_group_size,
+        "val_kwargs.temperature": recipe.validation_temperature,
+        "val_kwargs.top_p": 1.0,
+        "val_kwargs.top_k": -1,
+        "val_kwargs.do_sample": recipe.validation_temperature > 0,
+    }
+    return {f"actor_rollout_ref.rollout.{key}": value for key, value in rollout.items()}
+
+
+def _run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
+    return {
+        "reward.custom_reward_function.path": str(paths.reward_module),
+        "reward.custom_reward_function.name": "compute_score",
+        "trainer.nnodes": recipe.num_nodes,
+        "trainer.n_gpus_per_node": recipe.gpus_per_node,
+        "trainer.total_training_steps": recipe.num_steps,
+        "trainer.total_epochs": 1_000_000,  # the steps decide
+        "trainer.save_freq": recipe.save_every,
+        "trainer.test_freq": recipe.validate_every,
+        "trainer.val_before_train": True,
+        "trainer.critic_warmup": 0,
+        "trainer.v1.trainer_mode": "colocate_async" if recipe.asynchronous_rollout else "sync",
+        "trainer.default_local_dir": str(paths.run_dir / "checkpoints"),
+        "trainer.rollout_data_dir": str(paths.run_dir / "rollouts"),
+        "trainer.validation_data_dir": str(paths.run_dir / "validation"),
+    }
+
+
+def _hydra(value: Any) -> str:
+    """A value in Hydra's override grammar; texts are quoted, so that a path may hold any character."""
+    return json.dumps(value) if not isinstance(value, float) else repr(value)

@@ -1,0 +1,64 @@
+"""Every recipe is a configuration that the installed verl accepts."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepscaler.overrides import RunPaths, to_arguments, to_overrides
+from deepscaler.recipes import RECIPES, in_profile
+
+PATHS = RunPaths(
+    model="/models/a model, {odd}='\"",
+    train_file=Path("/data/train set.parquet"),
+    validation_file=Path("/data/aime.parquet"),
+    reward_module=Path("/kit/reward.py"),
+    run_dir=Path("/runs/one"),
+)
+
+
+@pytest.fixture(scope="module")
+def verl() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries that verl imports
+        import verl  # noqa: PLC0415
+        import verl.trainer.ppo.utils  # noqa: PLC0415
+        import verl.utils.config  # noqa: PLC0415
+    return verl
+
+
+@pytest.mark.parametrize("profile", ["faithful", "fast"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_verl_accepts_every_recipe(verl: Any, name: str, profile: str) -> None:
+    from hydra import compose, initialize_config_dir  # noqa: PLC0415
+
+    recipe = in_profile(RECIPES[name], profile)
+    overrides = to_overrides(recipe, PATHS)
+    folder = str(Path(verl.__file__).parent / "trainer/config")
+    with initialize_config_dir(folder, version_base=None):
+        config = compose("ppo_trainer", to_arguments(overrides))
+    needs = verl.trainer.ppo.utils.need_reference_policy(config), verl.trainer.ppo.utils.need_critic(config)
+    verl.utils.config.validate_config(config, *needs)
+    assert needs == (True, False)
+    for key, value in overrides.items():
+        found = config
+        for part in key.split("."):
+            found = found[part]
+        assert found == value, key
+
+
+def test_what_verl_changed_silently_is_said() -> None:
+    overrides = to_overrides(RECIPES["24k"], PATHS)
+    assert overrides["actor_rollout_ref.actor.entropy_coeff"] == 0.001
+    assert overrides["actor_rollout_ref.actor.clip_ratio_c"] > 1e6
+    assert overrides["actor_rollout_ref.rollout.max_model_len"] == 1024 + 24576
+    assert overrides["actor_rollout_ref.rollout.val_kwargs.temperature"] == 0.6
+    assert overrides["actor_rollout_ref.rollout.val_kwargs.do_sample"] is True
+    assert overrides["data.filter_overlong_prompts"] is True
+
+
+def test_only_one_file_knows_verls_keys() -> None:
+    package = Path(__file__).resolve().parents[2] / "deepscaler"
+    knowing = [path.name for path in package.rglob("*.py") if "actor_rollout_ref" in path.read_text()]
+    assert knowing == ["overrides.py"]
