@@ -24,8 +24,8 @@ _NUMBER = re.compile(
     | (?:(?P<whole2>\d+)\s+)?(?P<top2>{_DECIMAL})\s*/\s*(?P<bottom2>{_DECIMAL})
     | (?P<integral>\d*)\.(?P<start>\d*)\\overline\{{(?P<period>\d+)\}}
     | (?P<mantissa>{_DECIMAL})
-      (?:\s*(?:\\times|\\cdot|x)\s*10\s*\^\s*(?P<power>\{{\s*[+-]?\d+\s*\}}|\d)|[eE](?P<e>[+-]?\d+))?
-    | 10\s*\^\s*(?P<ten>\{{\s*[+-]?\d+\s*\}}|\d)
+      (?:\s*(?:\\times|\\cdot|x)\s*10\s*\^\s*(?P<power>\{{\s*[+-]?\d+\s*\}}|[+-]?\d+)|[eE](?P<e>[+-]?\d+))?
+    | 10\s*\^\s*(?P<ten>\{{\s*[+-]?\d+\s*\}}|[+-]?\d+)
     )(?:\s*(?:\\text\s*\{{)?\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\s*\}}?)?\s*(?P<percent>\\?%|\\?\s*\bpercent(?:age)?\b|\s*\bpct\b)?""",
     re.VERBOSE,
 )
