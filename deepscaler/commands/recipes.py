@@ -1,6 +1,12 @@
 """`deepscaler recipes`: every recipe side by side, or all of one with sources."""
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from deepscaler.recipe import Recipe
 
 HELP = "Show the training recipes side by side."
 
@@ -36,9 +42,45 @@ def run(arguments: argparse.Namespace) -> int:
         if name != "name" and (alone or arguments.all or len(set(values)) > 1):
             add_row(table, [name, *values, *notes])
     Console().print(table)
+    if alone:
+        _print_estimates(Console(), chosen[0])
     if not alone and not arguments.all:
         Console().print("Fields that are the same in all of them are left out; --all shows them.", highlight=False)
     return 0
+
+
+def _print_estimates(console: "Console", recipe: "Recipe") -> None:
+    """What each kind of GPU would have to hold."""
+    from deepscaler.errors import UserError  # noqa: PLC0415
+    from deepscaler.estimate import GIB, GPUS, estimate, shape_of  # noqa: PLC0415
+    from deepscaler.terminal import add_row, new_table  # noqa: PLC0415
+
+    try:
+        shape = shape_of(recipe.model)
+    except UserError as reason:
+        console.print(f"Note: {reason}", style="yellow", highlight=False, soft_wrap=True)
+        return
+    estimates = [estimate(recipe, shape, gpu) for gpu in GPUS]
+    table = new_table(["estimate for one GPU, GiB", *GPUS], "\nMemory and batches")
+    for label, value in (
+        ("weights, gradients, optimiser", "state"),
+        ("activations", "activations"),
+        ("logits", "logits"),
+        ("= peak of an update", "training"),
+        ("rollout engine: weights", "engine_weights"),
+        ("rollout engine: cache", "kv_cache"),
+    ):
+        add_row(table, [label, *(f"{getattr(one, value) / GIB:.1f}" for one in estimates)])
+    for label, value in (
+        ("full-length sequences at once", "sequences_at_once"),
+        ("responses per engine and step", "responses_per_engine"),
+        ("optimiser updates per step", "updates_per_step"),
+    ):
+        add_row(table, [label, *(f"{getattr(one, value):,}" for one in estimates)])
+    console.print(table)
+    for one in estimates:
+        for warning in one.warnings:
+            console.print(f"Note: {warning}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def _shown(value: object) -> str:
