@@ -22,7 +22,6 @@ class RunPaths:
     model: str
     train_file: Path
     validation_file: Path
-    reward_module: Path
     run_dir: Path
 
 
@@ -130,8 +129,9 @@ def _rollout(recipe: Recipe) -> dict[str, Any]:
 
 def _run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     return {
-        "reward.custom_reward_function.path": str(paths.reward_module),
+        "reward.custom_reward_function.path": "pkg://deepscaler.verl_reward",
         "reward.custom_reward_function.name": "compute_score",
+        "+reward.custom_reward_function.reward_kwargs.thinking": recipe.thinking,
         "trainer.nnodes": recipe.num_nodes,
         "trainer.n_gpus_per_node": recipe.gpus_per_node,
         "trainer.total_training_steps": recipe.num_steps,

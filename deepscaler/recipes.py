@@ -48,6 +48,7 @@ _QUICKSTART = replace(
     max_tokens_per_gpu=4096,
     learning_rate=5e-6,
     temperature=1.0,
+    thinking=False,
     validation_group_size=1,
     gpu_memory_utilization=0.3,
     save_every=2,

@@ -1,5 +1,6 @@
 """Every recipe is a configuration that the installed verl accepts."""
 
+import asyncio
 import warnings
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,13 @@ from typing import Any
 import pytest
 
 from deepscaler.overrides import RunPaths, to_arguments, to_overrides
+from deepscaler.recipe import Recipe
 from deepscaler.recipes import RECIPES, in_profile
 
 PATHS = RunPaths(
     model="/models/a model, {odd}='\"",
     train_file=Path("/data/train set.parquet"),
     validation_file=Path("/data/aime.parquet"),
-    reward_module=Path("/kit/reward.py"),
     run_dir=Path("/runs/one"),
 )
 
@@ -23,29 +24,40 @@ def verl() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries that verl imports
         import verl  # noqa: PLC0415
+        import verl.trainer.ppo.reward  # noqa: PLC0415
         import verl.trainer.ppo.utils  # noqa: PLC0415
         import verl.utils.config  # noqa: PLC0415
     return verl
 
 
+def composed(verl: Any, recipe: Recipe) -> Any:
+    from hydra import compose, initialize_config_dir  # noqa: PLC0415
+
+    folder = str(Path(verl.__file__).parent / "trainer/config")
+    with initialize_config_dir(folder, version_base=None):
+        return compose("ppo_trainer", to_arguments(to_overrides(recipe, PATHS)))
+
+
 @pytest.mark.parametrize("profile", ["faithful", "fast"])
 @pytest.mark.parametrize("name", RECIPES)
 def test_verl_accepts_every_recipe(verl: Any, name: str, profile: str) -> None:
-    from hydra import compose, initialize_config_dir  # noqa: PLC0415
-
     recipe = in_profile(RECIPES[name], profile)
-    overrides = to_overrides(recipe, PATHS)
-    folder = str(Path(verl.__file__).parent / "trainer/config")
-    with initialize_config_dir(folder, version_base=None):
-        config = compose("ppo_trainer", to_arguments(overrides))
+    config = composed(verl, recipe)
     needs = verl.trainer.ppo.utils.need_reference_policy(config), verl.trainer.ppo.utils.need_critic(config)
     verl.utils.config.validate_config(config, *needs)
     assert needs == (True, False)
-    for key, value in overrides.items():
+    for key, value in to_overrides(recipe, PATHS).items():
         found = config
-        for part in key.split("."):
+        for part in key.removeprefix("+").split("."):
             found = found[part]
         assert found == value, key
+
+
+def test_verl_loads_our_reward_function(verl: Any) -> None:
+    reward = verl.trainer.ppo.reward.get_custom_reward_fn(composed(verl, RECIPES["quickstart"]))
+    assert asyncio.iscoroutinefunction(reward)
+    response = {"data_source": "arithmetic", "solution_str": r"\boxed{2}", "ground_truth": ["2"], "extra_info": {}}
+    assert asyncio.run(reward(**response))["score"] == 1
 
 
 def test_what_verl_changed_silently_is_said() -> None:
