@@ -1,6 +1,7 @@
 """`deepscaler data`: list, prepare and check the data sets."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from deepscaler.data.prepare import parquet_path, prepare, read_problems, source_named
@@ -21,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="the data sets and where they come from").set_defaults(act=_list)
     prepare_parser = actions.add_parser("prepare", help="write parquet files in verl's schema")
-    prepare_parser.add_argument("names", nargs="*", metavar="NAME", help="data sets; all published ones by default")
+    prepare_parser.add_argument("names", nargs="*", metavar="NAME", help="default: all but the generated")
     prepare_parser.add_argument("--output-dir", type=Path, default=None, help="default: <cache>/data")
     prepare_parser.add_argument("--dry-run", action="store_true", help="say what would be written, write nothing")
     prepare_parser.set_defaults(act=_prepare)
@@ -62,12 +63,16 @@ def _prepare(arguments: argparse.Namespace) -> int:
     for source in sources:
         path = parquet_path(source.name, data_dir)
         if arguments.dry_run:
-            place = arguments.source / source.file if arguments.source and source.file else source.url or "generated"
+            place = source.url.format(hub="hub:") or "generated"
+            if arguments.source and source.file:
+                place = str(arguments.source / source.file)
             print(f"{source.name}: {place} -> {path}")
             continue
         entry = prepare(source.name, data_dir, arguments.source)
         dropped = "".join(f", {count} dropped ({reason})" for reason, count in entry["dropped"].items())
         print(f"{source.name}: {entry['rows']} rows{dropped} -> {path}")
+        if source.sha256 and not entry["revision"]:
+            print(f"{source.name}: note: {entry['source']} is not the published file", file=sys.stderr)
     return 0
 
 
@@ -79,6 +84,8 @@ def _check(arguments: argparse.Namespace) -> int:
     from deepscaler.data.check import contamination, contradictions  # noqa: PLC0415
     from deepscaler.terminal import add_row, new_table  # noqa: PLC0415
 
+    if arguments.output and not arguments.output.resolve().parent.is_dir():
+        raise UserError(f"--output {arguments.output}: there is no folder {arguments.output.resolve().parent}")
     available = _available(arguments.source)
     train_sets = [name for name in CHECKED_TRAINING_SETS if name in available]
     test_sets = [name for name in CHECKED_TEST_SETS if name in available]
@@ -118,4 +125,7 @@ def _available(folder: Path | None) -> list[str]:
     """All published sets, or those whose file a --source folder holds."""
     if folder is not None and not folder.is_dir():
         raise UserError(f"--source {folder} is no folder; give the one that holds aime.json, amc.json, ...")
-    return [s.name for s in SOURCES.values() if s.file and (folder is None or (folder / s.file).is_file())]
+    found = [s.name for s in SOURCES.values() if s.file and (folder is None or (folder / s.file).is_file())]
+    if not found:
+        raise UserError(f"--source {folder} holds no data set; give the folder with aime.json, train/aime.json, ...")
+    return found

@@ -1,7 +1,7 @@
 r"""What is wrong with the data itself: test problems in the training set, golds that contradict their solutions.
 
 Near-duplicates share at least half of their word 8-grams (Jaccard index; 8 as in the GPT-2 report's overlap
-study, section 4). Problems are compared by words alone: case, spaces and LaTeX punctuation do not hide a copy.
+study, section 4). Problems are compared by words, numbers and signs: case, spaces and braces do not hide a copy.
 """
 
 import re
@@ -23,7 +23,7 @@ SHINGLE = 8
 NEAR = 0.5
 """Jaccard index of n-grams from which two problems count as near-duplicates."""
 
-_WORD = re.compile(r"[a-z]+|\d+")
+_WORD = re.compile(r"[a-z]+|\d+|[-+*/=^<>]")
 
 
 @dataclass(frozen=True, slots=True)

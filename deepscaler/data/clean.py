@@ -8,6 +8,7 @@ r"""From a published row to a problem: golds as a grader can read them, and a re
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable
 from importlib import resources
@@ -33,9 +34,16 @@ def clean_rows(rows: Iterable[Row], source: Source) -> tuple[list[Problem], Coun
             raise UserError(f"{source.name}: row {number} has no 'problem'; every row needs 'problem' and 'answer'")
         key = _key(row, source, number)
         answer = fixes.get(key, row.get("answer"))
-        golds = tuple(gold for gold in map(clean_gold, answer if isinstance(answer, list) else [answer]) if gold)
+        answers = answer if isinstance(answer, list) else [answer]
+        if answer is not None and not all(map(_is_answer, answers)):
+            dropped["answer is no text or number"] += 1
+            continue
+        golds = tuple(gold for gold in map(clean_gold, answers) if gold)
         if not golds:
             dropped["null answer" if answer is None else "empty answer"] += 1
+            continue
+        if not _is_unicode(question, key, *golds):
+            dropped["text is no valid Unicode"] += 1
             continue
         seen[key] += 1  # a training set may hold a problem twice; both stay, as in the published runs
         identifier = f"{source.name}/{key}" + (f"~{seen[key]}" if seen[key] > 1 else "")
@@ -56,13 +64,25 @@ def clean_gold(answer: Any) -> str:
     return text
 
 
+def _is_answer(answer: Any) -> bool:
+    is_number = isinstance(answer, int | float) and not isinstance(answer, bool) and math.isfinite(answer)
+    return is_number or isinstance(answer, str)
+
+
+def _is_unicode(*texts: str) -> bool:
+    """Lone surrogates can be written in JSON, but not in parquet."""
+    return not any("\ud800" <= character <= "\udfff" for text in texts for character in text)
+
+
 def _key(row: Row, source: Source, number: int) -> str:
     if source.key is None:
-        return hashlib.sha256(row["problem"].strip().encode()).hexdigest()[:12]
+        return hashlib.sha256(row["problem"].strip().encode("utf-8", "replace")).hexdigest()[:12]
     try:
         return source.key(row)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{source.name}: row {number} lacks the field that identifies it: {error}") from error
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(
+            f"{source.name}: row {number} lacks the field that identifies it ({error!r}): is it this set's file?"
+        ) from error
 
 
 def _fixes(source: Source) -> dict[str, Any]:

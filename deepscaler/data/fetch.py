@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deepscaler.data.sources import Row, Source
 from deepscaler.errors import UserError
-from deepscaler.files import atomic_path
+from deepscaler.files import atomic_path, sha256
 from deepscaler.paths import cache_dir
 
 TIMEOUT = 60.0
@@ -33,12 +33,25 @@ def read_rows(file: Path, name: str) -> list[Row]:
     """The rows of a JSON array or of JSON lines."""
     try:
         text = file.read_text(encoding="utf-8")
-        rows = json.loads(text) if file.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line]
+        rows = json.loads(text) if file.suffix == ".json" else _read_lines(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name}: {file} is not valid JSON: {error}; fetch it again or repair it") from error
     if not isinstance(rows, list):
-        raise UserError(f"{name}: {file} holds {type(rows).__name__}, expected a list of problems")
+        raise UserError(
+            f"{name}: {file} holds {type(rows).__name__}, expected a list of problems; give the published file"
+        )
     return rows
+
+
+def _read_lines(text: str) -> list[Row]:
+    """JSON lines; only a line feed ends one, for JSON texts may hold every other line separator."""
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
+
+
+def _check(source: Source, file: Path) -> None:
+    """Refuse a download that is not the pinned file."""
+    if source.sha256 and sha256(file) != source.sha256:
+        raise UserError(f"{source.name}: {source.url} is not the pinned file (sha256 {sha256(file)}); try again later")
 
 
 def _download(source: Source, target: Path) -> None:
@@ -56,6 +69,8 @@ def _download(source: Source, target: Path) -> None:
             temporary.open("wb") as file,
         ):
             shutil.copyfileobj(reply, file)
+            file.flush()
+            _check(source, temporary)
     except (urllib.error.URLError, OSError) as error:
         raise UserError(
             f"{source.name}: cannot download {request.full_url}: {error};"

@@ -7,6 +7,8 @@ data/manifest.json   {"aime": {"rows": 30, "dropped": {}, "input_sha256": ..., "
 import fcntl
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +26,34 @@ def prepare(name: str, data_dir: Path, folder: Path | None = None) -> dict[str, 
     """Write `<data_dir>/<name>.parquet` atomically and return its manifest entry. Same input, same bytes."""
     source = source_named(name)
     problems, dropped, provenance = read_problems(source, folder)
-    if not problems:
-        raise UserError(f"{name}: no usable problem among {sum(dropped.values())} rows; dropped {dict(dropped)}")
     path = parquet_path(name, data_dir)
     try:
-        _write_parquet(problems, source, path)
-        entry = {
-            "rows": len(problems),
-            "dropped": dict(sorted(dropped.items())),
-            **provenance,
-            "output_sha256": sha256(path),
-        }
-        _record(name, entry, data_dir)
+        with _locked_manifest(data_dir) as entries:
+            _write_parquet(problems, source, path)
+            entry = {
+                "rows": len(problems),
+                "dropped": dict(sorted(dropped.items())),
+                **provenance,
+                "output_sha256": sha256(path),
+            }
+            write_json(data_dir / MANIFEST, dict(sorted({**entries, name: entry}.items())))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another --output-dir") from error
     return entry
 
 
 def load_problems(name: str, data_dir: Path, source: Path | None = None) -> list[Problem]:
-    """The problems of a prepared data set, which is prepared first if it is not there."""
+    """The problems of a prepared data set, which is prepared first if it is missing or out of date.
+
+    With a source folder they are read from there, and nothing is written.
+    """
     from pyarrow import parquet  # noqa: PLC0415  keeps `deepscaler --help` quick
 
-    source_named(name)
+    if source is not None:
+        return read_problems(source_named(name), source)[0]
     path = parquet_path(name, data_dir)
-    if source is not None or not path.is_file():
-        prepare(name, data_dir, source)
+    if not _is_current(source_named(name), data_dir):
+        prepare(name, data_dir)
     try:
         rows = parquet.read_table(path).to_pylist()
         return [Problem.from_verl_row(row) for row in rows]
@@ -58,16 +63,58 @@ def load_problems(name: str, data_dir: Path, source: Path | None = None) -> list
         ) from error
 
 
-def read_problems(source: Source, folder: Path | None) -> tuple[list[Problem], Counter[str], dict[str, Any]]:
-    """Problems, reasons for dropped rows, and where they are from."""
-    if not source.file:
-        from deepscaler.data.arithmetic import SEEDS, generate  # noqa: PLC0415  imported where it is generated
+def read_manifest(data_dir: Path) -> dict[str, Any]:
+    """The manifest's entries by data set; empty where there is none. Raises UserError for a broken one."""
+    path = data_dir / MANIFEST
+    if not path.is_file():
+        return {}
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(entries, dict) and all(isinstance(entry, dict) for entry in entries.values()):
+            return entries
+    except (ValueError, RecursionError):
+        pass
+    raise UserError(f"{path} is no manifest; delete it, then run: deepscaler data prepare")
 
-        return generate(source.name), Counter(), {"generator": "reasoning-gym", "seed": SEEDS[source.name]}
+
+def read_problems(source: Source, folder: Path | None) -> tuple[list[Problem], Counter[str], dict[str, Any]]:
+    """Problems, reasons for dropped rows, and where they are from. Raises UserError where no problem is left."""
+    problems, dropped, provenance = _generated(source) if not source.file else _published(source, folder)
+    if not problems:
+        raise UserError(f"{source.name}: no usable problem among {sum(dropped.values())} rows; dropped {dict(dropped)}")
+    return problems, dropped, provenance
+
+
+def _generated(source: Source) -> tuple[list[Problem], Counter[str], dict[str, Any]]:
+    from deepscaler.data.arithmetic import SEEDS, generate  # noqa: PLC0415  imported where it is generated
+
+    return generate(source.name), Counter(), {"generator": "reasoning-gym", "seed": SEEDS[source.name], "revision": ""}
+
+
+def _published(source: Source, folder: Path | None) -> tuple[list[Problem], Counter[str], dict[str, Any]]:
+    """A local file counts as the pinned revision only if it is that very file."""
     file = source_file(source, folder)
     problems, dropped = clean_rows(read_rows(file, source.name), source)
-    place = str(file) if folder else source.url.format(hub="hub:")
-    return problems, dropped, {"source": place, "revision": source.revision, "input_sha256": sha256(file)}
+    digest = sha256(file)
+    is_pinned = folder is None or digest == source.sha256
+    return (
+        problems,
+        dropped,
+        {
+            "source": str(file.resolve()) if folder else source.url.format(hub="hub:"),
+            "revision": source.revision if is_pinned else "",
+            "input_sha256": digest,
+            **({"fixes": source.fixes} if source.fixes else {}),
+        },
+    )
+
+
+def _is_current(source: Source, data_dir: Path) -> bool:
+    """Whether the prepared file is the one in the manifest, from the revision that is pinned now or a user's own."""
+    path, entry = parquet_path(source.name, data_dir), read_manifest(data_dir).get(source.name, {})
+    if not path.is_file() or entry.get("output_sha256") != sha256(path):
+        return False
+    return entry.get("revision") in ("", source.revision)
 
 
 def source_named(name: str) -> Source:
@@ -91,10 +138,10 @@ def _write_parquet(problems: list[Problem], source: Source, path: Path) -> None:
         parquet.write_table(pyarrow.Table.from_pylist(rows), temporary)
 
 
-def _record(name: str, entry: dict[str, Any], data_dir: Path) -> None:
-    """Add an entry to the manifest; a lock lets several processes prepare different sets at once."""
+@contextmanager
+def _locked_manifest(data_dir: Path) -> Iterator[dict[str, Any]]:
+    """The manifest's entries, while no other process prepares anything into this folder."""
+    data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / f".{MANIFEST}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        path = data_dir / MANIFEST
-        entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        write_json(path, dict(sorted({**entries, name: entry}.items())))
+        yield read_manifest(data_dir)

@@ -12,6 +12,16 @@ Row = dict[str, Any]
 
 _ORIGINAL = "https://raw.githubusercontent.com/agentica-project/deepscaler/{revision}/{path}"
 _ORIGINAL_REVISION = "95ef74ffee001cce89463f2d61dfdce1d03576c1"
+_SHA256 = {
+    "aime": "03fd341fee10fb71cf906be4eb3042081f314c4d16077489e41f9375085d20d2",
+    "amc": "2666a217cb566efb77ebfce61841d5d8855d4b4be89633b29df3a43dcfd942dd",
+    "math": "02e232722dd1f9ab307124bfff40621d32193632b6b84aa9a246e701f0478141",
+    "minerva": "ba6147602d8b2f9071ecf578e29aa1100c634bdfa982d4c6745c2bd3077554ba",
+    "olympiad_bench": "c1e099f7b5830fb843fa52d48d0af8a296a94745cb5981b4ce539dd18af6f8ee",
+    "aime_train": "78f1b9bae6d00794b43e79a5842917f7ef4e355d9b705743c61f255f3c7c5d49",
+    "math_train": "569230b362fd501e1a33d8f29aae3b4b989d32e2b91b07c3f48493528c3bf6d2",
+}
+"""Of the original repository's files at that revision."""
 _HUB = "{hub}/datasets/{repository}/resolve/{revision}/{path}"
 
 
@@ -28,6 +38,8 @@ class Source:
     """Below `--source DIR`; empty for what is generated."""
     url: str = ""
     revision: str = ""
+    sha256: str = ""
+    """Of the file at that revision, where it is known."""
     key: Callable[[Row], str] | None = None
     """What identifies a row in its source; None for a hash of the problem."""
     fixes: str = ""
@@ -41,9 +53,8 @@ def _from_original(
     file = f"{name.removesuffix('_train')}.json"
     url = _ORIGINAL.format(revision=_ORIGINAL_REVISION, path=f"deepscaler/data/{split}/{file}")
     local = file if split == "test" else f"train/{file}"
-    return Source(
-        name=name, about=about, split=split, num_rows=num_rows, file=local, url=url, revision=_ORIGINAL_REVISION, **more
-    )
+    pinned: dict[str, Any] = {"url": url, "revision": _ORIGINAL_REVISION, "sha256": _SHA256[name]}
+    return Source(name=name, about=about, split=split, num_rows=num_rows, file=local, **pinned, **more)
 
 
 def _from_hub(name: str, num_rows: int, about: str, repository: str, revision: str, path: str, **more: Any) -> Source:
@@ -53,7 +64,7 @@ def _from_hub(name: str, num_rows: int, about: str, repository: str, revision: s
 
 
 def _exam_key(row: Row) -> str:
-    return f"{row['year']}-{'I' * int(row['aime_number'])}-{row['problem_number']}"
+    return f"{row['year']}-{('', 'I', 'II')[int(row['aime_number'])]}-{row['problem_number']}"
 
 
 def _amc_key(row: Row) -> str:
@@ -94,6 +105,7 @@ _TABLE = (
         file="minerva.json",
         url=_ORIGINAL.format(revision=_ORIGINAL_REVISION, path="deepscaler/data/test/minerva.json"),
         revision=_ORIGINAL_REVISION,
+        sha256=_SHA256["minerva"],
         key=_minerva_key,
         fixes="minerva_fixes.json",
     ),

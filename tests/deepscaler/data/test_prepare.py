@@ -8,7 +8,10 @@ from pyarrow import parquet
 
 from deepscaler.cli import main
 from deepscaler.data import load_problems
-from deepscaler.data.clean import clean_gold
+from deepscaler.data import prepare as prepare_set
+from deepscaler.data.clean import clean_gold, clean_rows
+from deepscaler.data.fetch import read_rows
+from deepscaler.data.prepare import parquet_path
 from deepscaler.data.sources import PUBLISHED_BENCHMARKS, SOURCES
 from deepscaler.files import sha256
 from deepscaler.rewards import is_equivalent
@@ -137,7 +140,7 @@ def test_published_sets_are_complete(shared_data: Path, tmp_path: Path) -> None:
 
 
 def test_math_train_drops_its_rows_without_an_answer(shared_data: Path, tmp_path: Path) -> None:
-    load_problems("math_train", tmp_path, shared_data)
+    prepare_set("math_train", tmp_path, shared_data)
     entry = json.loads((tmp_path / "manifest.json").read_text())["math_train"]
     assert entry["rows"] + sum(entry["dropped"].values()) == SOURCES["math_train"].num_rows
     assert entry["dropped"]["null answer"] == 2
@@ -156,3 +159,47 @@ def test_the_fixed_minerva_differs_where_a_gold_contradicted_its_solution(shared
     changed = [(p, f) for p, f in zip(published, fixed, strict=True) if p.golds != f.golds]
     assert len(changed) == 35
     assert all(p.prompt == f.prompt for p, f in changed)
+
+
+def test_a_source_folder_is_read_and_leaves_the_prepared_data_alone(source: Path, tmp_path: Path) -> None:
+    data_dir = tmp_path / "nothing"
+    assert load_problems("aime", data_dir, source)
+    assert not data_dir.exists()
+
+
+def test_only_the_pinned_file_counts_as_the_pinned_revision(source: Path, shared_data: Path, tmp_path: Path) -> None:
+    assert prepare_set("aime", tmp_path, source)["revision"] == ""
+    assert prepare_set("aime", tmp_path, shared_data)["revision"] == SOURCES["aime"].revision
+
+
+def test_prepared_data_that_was_changed_is_prepared_again(tmp_path: Path) -> None:
+    first = load_problems("arithmetic", tmp_path)
+    parquet_path("arithmetic", tmp_path).write_bytes(b"PAR1")
+    assert load_problems("arithmetic", tmp_path) == first
+
+
+def test_a_broken_manifest_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "manifest.json").write_text("[1]")
+    assert main(["data", "prepare", "arithmetic", "--output-dir", str(tmp_path)]) == 2
+    assert "is no manifest" in capsys.readouterr().err
+    assert not parquet_path("arithmetic", tmp_path).exists()
+
+
+@pytest.mark.parametrize("answer", [{"a": 1}, [["4"]], float("nan"), float("inf"), True, "\ud800"])
+def test_what_is_no_answer_is_dropped_by_reason(answer: object) -> None:
+    rows = [{"problem": "2+2?", "answer": answer}, {"problem": "2+3?", "answer": "5"}]
+    problems, dropped = clean_rows(rows, SOURCES["math_train"])
+    assert [problem.golds for problem in problems] == [("5",)]
+    assert sum(dropped.values()) == 1
+
+
+def test_json_lines_may_hold_any_other_line_separator(tmp_path: Path) -> None:
+    file = tmp_path / "aime25.jsonl"
+    file.write_text('{"problem": "a\u2028b\u0085c"}\n\n{"problem": "d"}\n')
+    assert [row["problem"] for row in read_rows(file, "aime25")] == ["a\u2028b\u0085c", "d"]
+
+
+def test_an_empty_source_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for action in ("prepare", "check"):
+        assert main(["data", action, "--source", str(tmp_path)]) == 2
+        assert "holds no data set" in capsys.readouterr().err
