@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from deepscaler import __version__
 from deepscaler.commands import COMMANDS
@@ -16,13 +17,24 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line, as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print it and exit with 2."""
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_INPUT)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every subcommand."""
-    parser = argparse.ArgumentParser(prog="deepscaler", description="Train and evaluate DeepScaleR with verl and vLLM.")
+    parser = _Parser(
+        prog="deepscaler", description="DeepScaleR's data, recipes, grader and evaluation.", allow_abbrev=False
+    )
     parser.add_argument("--version", action="version", version=f"deepscaler {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP)
+        subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP, allow_abbrev=False)
         command.configure(subparser)
         subparser.set_defaults(run=command.run)
     return parser
@@ -38,10 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"deepscaler: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("deepscaler: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        print("deepscaler: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # `deepscaler ... | head`: the reader left; keep the interpreter from failing again on flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"deepscaler: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
     return code

@@ -1,23 +1,43 @@
-"""Tables on a terminal: no vertical lines, so that seven columns fit into 80 characters."""
+"""What every command prints with: a console that takes nothing for markup, and tables that fit into 80 characters."""
 
+import os
+import sys
 from collections.abc import Collection
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 
-def new_table(header: list[str], title: str | None = None, text_columns: Collection[int] = (0,)) -> Table:
-    """An empty table; columns of text stand left and the first is never broken, numbers stand right."""
-    table = Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False
-    )
+class PlainConsole(Console):
+    """Prints texts as they are (a path may hold brackets); work goes on when the reader of a pipe leaves."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Without this, `deepscaler evaluate ... | head` would end the evaluation."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def new_table(header: list[str], text_columns: Collection[int] = (0,)) -> Table:
+    """An empty table; columns of text stand left and are folded where room lacks, numbers stand right and never are."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     for index, name in enumerate(header):
         is_text = index in text_columns
-        table.add_column(Text(name), justify="left" if is_text else "right", no_wrap=index == 0, overflow="fold")
+        shown = Text(name if is_text else name.replace(" ", "\n"))
+        table.add_column(shown, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
     return table
 
 
 def add_row(table: Table, cells: list[str], style: str = "") -> None:
     """A row of plain text: nothing in it is taken for markup."""
     table.add_row(*map(Text, cells), style=style)
+
+
+def print_table(console: Console, title: str, table: Table) -> None:
+    """A table below its title and an empty line."""
+    console.print(Text(f"\n{title}", style="bold"))
+    console.print(table)

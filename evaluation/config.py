@@ -13,6 +13,7 @@ from deepscaler.errors import UserError, unknown
 
 ENGINES = ("vllm", "transformers")
 THINKING = ("auto", "yes", "no")
+_KINDS = {"tuple": "a list of names", "int": "a whole number", "float": "a number", "str": "a text", "Path": "a path"}
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
@@ -27,15 +28,17 @@ class EvaluationConfig:
 
     model: str = _option("hub id or path of the model", result=True)
     output_dir: Path = _option("folder of samples and reports; the same one goes on", result=False)
-    datasets: tuple[str, ...] = _option("benchmarks", PUBLISHED_BENCHMARKS, result=True)
+    datasets: tuple[str, ...] = _option("one or more data sets", PUBLISHED_BENCHMARKS, result=True)
     revision: str = _option("commit, tag or branch of a hub model", "main", result=True)
-    num_samples: int = _option("responses per problem", 16, result=True)
-    temperature: float = _option("0 is greedy", 0.6, result=True)
+    num_samples: int = _option("responses per problem, at least 1", 16, result=True)
+    temperature: float = _option("0 for greedy, or 0.01 to 10", 0.6, result=True)
     top_p: float = _option("nucleus of the sampling, in (0, 1]", 0.95, result=True)
     max_tokens: int = _option("tokens per response", 32768, result=True)
-    seed: int = _option("of the run; every sample's own is derived from it", 0, result=True)
+    seed: int = _option("of the run, 0 to 2^32-1; every sample's own is derived from it", 0, result=True)
     limit: int = _option("only the first N problems of each benchmark; 0 for all", 0, result=True)
-    thinking: str = _option("whether responses end their thinking with </think>", "auto", result=True, choices=THINKING)
+    thinking: str = _option(
+        "whether responses end their thinking with </think>", "auto", result=False, choices=THINKING
+    )
     engine: str = _option("what generates", "vllm", result=True, choices=ENGINES)
     dtype: str = _option("of weights and activations", "auto", result=True, choices=DTYPES)
     tensor_parallel_size: int = _option("GPUs that share one copy of the model", 1, result=False)
@@ -48,11 +51,13 @@ class EvaluationConfig:
         for name in self.datasets:
             if name not in SOURCES:
                 raise unknown("data set", name, SOURCES)
+        object.__setattr__(self, "datasets", tuple(dict.fromkeys(self.datasets)))
         checks = {
             "model": bool(self.model.strip()),
             "datasets": bool(self.datasets),
             "num_samples": self.num_samples >= 1,
-            "temperature": 0 <= self.temperature <= 10,
+            "temperature": self.temperature == 0 or 0.01 <= self.temperature <= 10,
+            "seed": 0 <= self.seed < 1 << 32,
             "top_p": 0 < self.top_p <= 1,
             "max_tokens": self.max_tokens >= 1,
             "limit": self.limit >= 0,
@@ -114,11 +119,24 @@ def _typed(name: str, value: Any, file: Path) -> Any:
         return float(value)
     if (wanted.endswith("'int'>") and type(value) is int) or (wanted.endswith("'str'>") and isinstance(value, str)):
         return value
-    raise UserError(f"{name} = {value!r} in {file} has the wrong type; {by_name[name].metadata['help']}")
+    kind = next(said for part, said in _KINDS.items() if part in wanted)
+    raise UserError(f"{name} = {value!r} in {file}: {kind} is wanted ({by_name[name].metadata['help']})")
 
 
 def _field(name: str) -> Field[Any]:
     return next(f for f in fields(EvaluationConfig) if f.name == name)
+
+
+def check_stored(values: Any, file: Path) -> dict[str, Any]:
+    """The options of a folder's config.json, as they are, if they could have been written by an evaluation."""
+    if not isinstance(values, dict):
+        raise UserError(f"{file} is no folder's configuration of `deepscaler evaluate`")
+    options = {name: _typed(name, value, file) for name, value in values.items() if name != "weights"}
+    missing = {f.name for f in fields(EvaluationConfig) if f.metadata["result"]} - set(options)
+    if missing or options.get("thinking") not in ("yes", "no"):
+        raise UserError(f"{file} is no configuration of `deepscaler evaluate`: it lacks {', '.join(sorted(missing))}")
+    EvaluationConfig(**{**options, "output_dir": file.parent})
+    return values
 
 
 def with_thinking(config: EvaluationConfig, chat_template: str) -> EvaluationConfig:

@@ -4,7 +4,6 @@ import json
 import signal
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,14 +11,15 @@ from typing import Any
 from rich.console import Console
 
 from deepscaler.data import Problem, load_problems
-from deepscaler.data.prepare import MANIFEST
+from deepscaler.data.prepare import read_manifest
+from deepscaler.errors import UserError
 from deepscaler.files import write_json
 from deepscaler.paths import cache_dir
 from evaluation.config import EvaluationConfig, with_thinking
 from evaluation.folder import EvaluationFolder
 from evaluation.model import Model, open_model
 from evaluation.progress import show_progress
-from evaluation.provenance import command_line, describe
+from evaluation.provenance import DIFFERING, command_line, describe
 from evaluation.report import write_report
 from evaluation.requests import Engine, Request, context_length, missing_requests, tokenize
 from evaluation.samples import SampleStore, read_samples
@@ -33,40 +33,51 @@ class Terminated(BaseException):
 
 def evaluate(config: EvaluationConfig, console: Console) -> int:
     """Draw the missing samples, then score and report. Returns the exit code."""
+    folder = EvaluationFolder(config.output_dir)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with folder.held():
+            _evaluate(config, folder, console)
+    except (KeyboardInterrupt, Terminated) as stop:
+        _say_where_it_stands(folder, console)
+        if isinstance(stop, KeyboardInterrupt):
+            raise
+        return EXIT_TERMINATED
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return 0
+
+
+def _evaluate(config: EvaluationConfig, folder: EvaluationFolder, console: Console) -> None:
     data_dir = config.data_dir or cache_dir() / "data"
+    if folder.is_bound:  # before the model is hashed: a mistake is told at once
+        folder.check({**config.result_fields(), "weights": folder.read_config()["weights"]})
     problems = {name: _problems(name, data_dir, config) for name in config.datasets}
     model = open_model(config.model, config.revision)
     config = with_thinking(config, model.chat_template)
-    folder = EvaluationFolder(config.output_dir)
-    signal.signal(signal.SIGTERM, _terminate)
-    with folder.held():
-        folder.bind({**config.result_fields(), "weights": model.identity})
-        config = replace(config, datasets=tuple(folder.read_config()["datasets"]))
-        for name, chosen in problems.items():
-            folder.write_problems(name, chosen)
-        try:
-            _generate(config, folder, problems, model, data_dir, console)
-        except (KeyboardInterrupt, Terminated) as stop:
-            _say_where_it_stands(folder, problems, config, console)
-            if isinstance(stop, KeyboardInterrupt):
-                raise
-            return EXIT_TERMINATED
-        write_report(config.output_dir, console)
-    return 0
+    prompts = {name: tokenize(chosen, model.tokenizer) for name, chosen in problems.items()}
+    context = _context(config, model, prompts, console)
+    folder.bind({**config.result_fields(), "thinking": config.thinking, "weights": model.identity})
+    for name, chosen in problems.items():
+        folder.write_problems(name, chosen, prompts[name])
+    _generate(config, folder, prompts, context, model, data_dir, console)
+    write_report(config.output_dir, console)
 
 
 def describe_plan(config: EvaluationConfig, console: Console) -> None:
     """What an evaluation would draw (`--dry-run`); reads the data, writes nothing to the output folder."""
+    folder = EvaluationFolder(config.output_dir)
+    if folder.is_bound:
+        folder.check({**config.result_fields(), "weights": folder.read_config()["weights"]})
     console.print_json(json.dumps(config.result_fields()))
     data_dir = config.data_dir or cache_dir() / "data"
     for name in config.datasets:
         num_problems = len(_problems(name, data_dir, config))
-        done = len(read_samples(EvaluationFolder(config.output_dir).samples_path(name)))
+        done = len(read_samples(folder.samples_path(name)))
         total = num_problems * config.num_samples
         console.print(
             f"{name}: {num_problems} problems x {config.num_samples} samples = {total:,}, {done:,} of them done;"
-            f" at most {(total - done) * config.max_tokens:,} tokens",
-            highlight=False,
+            f" at most {max(0, total - done) * config.max_tokens:,} tokens",
         )
 
 
@@ -75,23 +86,29 @@ def _problems(name: str, data_dir: Path, config: EvaluationConfig) -> list[Probl
     return problems[: config.limit] if config.limit else problems
 
 
+def _context(
+    config: EvaluationConfig, model: Model, prompts: dict[str, dict[str, tuple[int, ...]]], console: Console
+) -> int:
+    """Tokens a sequence may grow to."""
+    longest = max(len(ids) for by_id in prompts.values() for ids in by_id.values())
+    context = context_length(longest, config.max_tokens, model.context)
+    if context < longest + config.max_tokens:
+        console.print(
+            f"The model's context is {model.context:,} tokens: responses end there, not at {config.max_tokens:,}."
+        )
+    return context
+
+
 def _generate(
     config: EvaluationConfig,
     folder: EvaluationFolder,
-    problems: dict[str, list[Problem]],
+    prompts: dict[str, dict[str, tuple[int, ...]]],
+    context: int,
     model: Model,
     data_dir: Path,
     console: Console,
 ) -> None:
     """Append every missing sample. All benchmarks share one continuous batch: no engine idles at the end of each."""
-    prompts = {name: tokenize(chosen, model.tokenizer) for name, chosen in problems.items()}
-    longest = max(len(ids) for by_id in prompts.values() for ids in by_id.values())
-    context = context_length(longest, config.max_tokens, model.context)
-    if context < longest + config.max_tokens:
-        console.print(
-            f"The model's context is {model.context:,} tokens: responses end there, not at {config.max_tokens:,}.",
-            highlight=False,
-        )
     with ExitStack() as opened:
         stores: dict[str, SampleStore] = {}
         missing: list[Request] = []
@@ -107,7 +124,7 @@ def _generate(
         if not missing:
             return
         if num_done:
-            console.print(f"Going on with {len(missing)} samples, {num_done} are there.", highlight=False)
+            console.print(f"Going on with {len(missing)} samples, {num_done} are there.")
         engine = _load_engine(config, model, context, console)
         _record_attempt(config, folder, model, engine, data_dir)
         with show_progress(console, num_done, num_done + len(missing)) as progress:
@@ -117,36 +134,44 @@ def _generate(
 
 
 def _load_engine(config: EvaluationConfig, model: Model, context: int, console: Console) -> Engine:
-    console.print(f"Loading {config.model} into {config.engine} ...", highlight=False)
-    if config.engine == "vllm":
-        from evaluation.generate import VllmEngine  # noqa: PLC0415  imports torch and vLLM
+    console.print(f"Loading {config.model} into {config.engine} ...")
+    try:
+        if config.engine == "vllm":
+            from evaluation.generate import VllmEngine  # noqa: PLC0415  imports torch and vLLM
 
-        return VllmEngine(config, model.path, context)
-    from evaluation.generate_transformers import TransformersEngine  # noqa: PLC0415
+            return VllmEngine(config, model.path, context)
+        from evaluation.generate_transformers import TransformersEngine  # noqa: PLC0415
 
-    return TransformersEngine(config, model.path, context)
+        return TransformersEngine(config, model.path, context)
+    except UserError:
+        raise
+    except Exception as error:  # engines raise anything on weights that do not fit their configuration, or the memory
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+        raise UserError(f"{config.engine} cannot load {config.model}: {reason}") from error
 
 
 def _record_attempt(
     config: EvaluationConfig, folder: EvaluationFolder, model: Model, engine: Engine, data_dir: Path
 ) -> None:
-    """Write the provenance; every start is kept as an attempt."""
-    manifest = data_dir / MANIFEST
-    entries = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
-    data_sha256 = {name: entry["output_sha256"] for name, entry in entries.items()}
-    stored = folder.read_provenance()
-    attempt = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": command_line()}
+    """Write the provenance; every start is kept as an attempt, with what may differ between them."""
+    entries = {} if config.source else read_manifest(data_dir)
+    data_sha256 = {name: str(entry.get("output_sha256", "")) for name, entry in entries.items()}
+    attempts = folder.read_provenance().get("attempts", [])
     now = describe(folder, folder.read_config(), model, engine, data_sha256)
-    attempt["hardware"] = ", ".join(now["hardware"]["gpus"]) or now["hardware"]["cpu"]
-    write_json(folder.provenance_path, {**now, "attempts": [*stored.get("attempts", []), attempt]})
+    attempt = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": command_line()}
+    attempt |= {name: now[name] for name in DIFFERING}
+    write_json(folder.provenance_path, {**now, "attempts": [*attempts, attempt]})
 
 
-def _say_where_it_stands(
-    folder: EvaluationFolder, problems: dict[str, list[Problem]], config: EvaluationConfig, console: Console
-) -> None:
-    done = sum(len(read_samples(folder.samples_path(name))) for name in problems)
-    total = sum(len(chosen) for chosen in problems.values()) * config.num_samples
-    console.print(f"Stopped: {done} of {total} samples are saved; the same command goes on.", highlight=False)
+def _say_where_it_stands(folder: EvaluationFolder, console: Console) -> None:
+    """What is saved; nothing where the run was stopped before it knew what to draw."""
+    if not folder.is_bound:
+        return
+    config = folder.read_config()
+    names = [name for name in config["datasets"] if folder.problems_path(name).is_file()]
+    done = sum(len(read_samples(folder.samples_path(name))) for name in names)
+    total = sum(len(folder.read_problems(name)) for name in names) * config["num_samples"]
+    console.print(f"Stopped: {done} of {total} samples are saved; the same command goes on.")
 
 
 def _terminate(_: int, __: FrameType | None) -> Any:

@@ -4,6 +4,7 @@ config.json  provenance.json  problems/NAME.jsonl  samples/NAME.jsonl  scores/NA
 """
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,11 @@ from typing import Any
 from deepscaler.data import Problem
 from deepscaler.errors import UserError
 from deepscaler.files import write_json, write_text
+from deepscaler.rewards.grade import Mode
+from evaluation.config import check_stored
+
+_FREE = ("datasets", "num_samples", "model", "revision", "thinking")
+"""Options that may change: the weights' hash tells the model, and thinking only matters to the grader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,11 @@ class EvaluationFolder:
         """Model, versions, hardware, attempts."""
         return self.root / "provenance.json"
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether an evaluation has begun here."""
+        return self.config_path.is_file()
+
     def samples_path(self, dataset: str) -> Path:
         """The responses of one benchmark."""
         return self.root / "samples" / f"{dataset}.jsonl"
@@ -40,41 +51,47 @@ class EvaluationFolder:
         """The questions and golds that one benchmark had."""
         return self.root / "problems" / f"{dataset}.jsonl"
 
-    def scores_path(self, dataset: str) -> Path:
+    def scores_path(self, dataset: str, mode: Mode = "kit") -> Path:
         """The grades of one benchmark's responses."""
-        return self.root / "scores" / f"{dataset}.jsonl"
+        return self.root / f"scores{_suffix(mode)}" / f"{dataset}.jsonl"
+
+    def report_path(self, extension: str, mode: Mode = "kit") -> Path:
+        """`report.html`, `report-deepscaler.html`, ..."""
+        return self.root / f"report{_suffix(mode)}.{extension}"
 
     def read_config(self) -> dict[str, Any]:
         """The stored options. Raises UserError where this is no evaluation."""
-        return self._read_json(self.config_path)
+        return check_stored(self._read_json(self.config_path), self.config_path)
 
     def read_provenance(self) -> dict[str, Any]:
         """The stored provenance, empty if there is none."""
-        return self._read_json(self.provenance_path) if self.provenance_path.is_file() else {}
+        provenance = self._read_json(self.provenance_path) if self.provenance_path.is_file() else {}
+        if not isinstance(provenance, dict) or not isinstance(provenance.get("attempts", []), list):
+            raise UserError(f"{self.provenance_path} is no provenance of `deepscaler evaluate`; remove it")
+        return provenance
 
     def read_problems(self, dataset: str) -> list[dict[str, Any]]:
         """The `{"id", "problem", "golds"}` of one benchmark."""
         try:
             text = self.problems_path(dataset).read_text(encoding="utf-8")
-            return [json.loads(line) for line in text.splitlines()]
-        except (OSError, ValueError) as error:
+            problems = [json.loads(line) for line in text.split("\n")[:-1]]
+            if all(isinstance(p["problem"] + p["id"] + "".join(p["golds"]), str) for p in problems):
+                return problems
+            raise ValueError("a problem has the wrong form")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{self.problems_path(dataset)} cannot be read: {error}; run the evaluation again"
             ) from error
 
-    def bind(self, wanted: dict[str, Any]) -> None:
-        """Tie the folder to options, or check that it is tied to these.
-
-        A folder may be extended: more data sets, more samples per problem. Anything else would mix two experiments.
-        """
-        if not self.config_path.is_file():
-            write_json(self.config_path, wanted)
+    def check(self, wanted: dict[str, Any]) -> None:
+        """Raise UserError if the folder is bound to other options than these; where the model lies does not matter."""
+        if not self.is_bound:
             return
         stored = self.read_config()
         differences = [
             f"{name}: {stored.get(name)!r} -> {value!r}"
             for name, value in wanted.items()
-            if name not in ("datasets", "num_samples") and stored.get(name) != value
+            if name not in _FREE and stored.get(name) != value
         ]
         if wanted["num_samples"] < stored["num_samples"]:
             differences.append(f"num_samples: {stored['num_samples']} -> {wanted['num_samples']} (it can only grow)")
@@ -83,22 +100,41 @@ class EvaluationFolder:
                 f"{self.root} holds samples drawn with other options ({'; '.join(differences)});"
                 " give the old ones or another --output-dir"
             )
+
+    def bind(self, wanted: dict[str, Any]) -> None:
+        """Tie the folder to options, or check that it is tied to these.
+
+        A folder may be extended: more data sets, more samples per problem. Anything else would mix two experiments.
+        """
+        if not self.is_bound:
+            write_json(self.config_path, wanted)
+            return
+        self.check(wanted)
+        stored = self.read_config()
         datasets = list(dict.fromkeys([*stored["datasets"], *wanted["datasets"]]))
         write_json(self.config_path, {**wanted, "datasets": datasets})
 
-    def write_problems(self, dataset: str, problems: list[Problem]) -> None:
-        """Keep the questions and golds, or check that they are the ones kept."""
-        lines = [{"id": p.id, "problem": p.question, "golds": list(p.golds)} for p in problems]
+    def write_problems(self, dataset: str, problems: list[Problem], prompts: dict[str, tuple[int, ...]]) -> None:
+        """Keep questions, golds and a hash of each prompt's token ids, or check that they are the ones kept."""
+        lines = [
+            {"id": p.id, "problem": p.question, "golds": list(p.golds), "prompt_sha256": _hash(prompts[p.id])}
+            for p in problems
+        ]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         path = self.problems_path(dataset)
         if path.is_file() and path.read_text(encoding="utf-8") != text:
-            raise UserError(f"{path} holds other problems than {dataset} has now; use another --output-dir")
+            raise UserError(
+                f"{path} holds other problems or prompts than {dataset} has now (was the data, the chat template or"
+                " the tokenizer changed?); use another --output-dir"
+            )
         if not path.is_file():
             write_text(path, text)
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep every other process out. Raises UserError if one is at work here."""
+        if (self.root / "config.json").is_file():
+            self.read_config()  # refuses a foreign folder before anything is written to it
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             lock = (self.root / ".lock").open("w")
@@ -111,11 +147,18 @@ class EvaluationFolder:
                 raise UserError(f"another process is evaluating into {self.root}; wait for it or stop it") from None
             yield
 
-    def _read_json(self, path: Path) -> dict[str, Any]:
+    def _read_json(self, path: Path) -> Any:
         try:
-            value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(
                 f"{path} cannot be read ({error}); {self.root} is no folder of `deepscaler evaluate`"
             ) from error
-        return value
+
+
+def _suffix(mode: Mode) -> str:
+    return "" if mode == "kit" else f"-{mode}"
+
+
+def _hash(token_ids: tuple[int, ...]) -> str:
+    return hashlib.sha256(" ".join(map(str, token_ids)).encode()).hexdigest()[:16]

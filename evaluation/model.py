@@ -44,12 +44,12 @@ def open_model(name: str, revision: str) -> Model:
         raise UserError(f"evaluation needs transformers ({error}): install the `eval` extra") from error
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        context = _context(json.loads((path / "config.json").read_text(encoding="utf-8")))
+    except Exception as error:  # transformers raises anything on broken files
         raise UserError(f"--model {name} cannot be read: {' '.join(str(error).split())[:300]}") from error
-    if not isinstance(tokenizer.chat_template, str):
+    if not isinstance(tokenizer.chat_template, str) or not tokenizer.chat_template.strip():
         raise UserError(f"--model {name} has no chat template: the benchmarks' prompts are chat messages")
-    return Model(str(path), identity, _context(config), tokenizer.chat_template, tokenizer)
+    return Model(str(path), identity, context, tokenizer.chat_template, tokenizer)
 
 
 def _context(config: dict[str, Any]) -> int:

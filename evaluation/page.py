@@ -5,10 +5,11 @@ from html import escape
 from importlib import resources
 from string import Template
 from typing import Any
+from unicodedata import category
 
 from evaluation.plots import accuracy_plot, length_plot, pass_at_k_plot, problem_plot
 from evaluation.score import BenchmarkScores, Scored
-from evaluation.tables import Rows, comparison_table, detail_table, short_name, title, warnings
+from evaluation.tables import Rows, comparison_table, detail_table, short_name, title
 
 MAX_SHOWN = 4000
 """Characters of a response that the page shows; its middle is left out beyond that."""
@@ -20,13 +21,14 @@ def html_page(
     provenance: dict[str, Any],
     grader: str,
     questions: dict[str, dict[str, Any]],
+    notes: list[str],
 ) -> str:
     """The whole page."""
     template = Template(resources.files("evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     return template.substitute(
         model=_escape(short_name(str(config["model"]))),
-        summary=_escape(_summary(benchmarks, config)),
-        warnings="".join(f'<p class="warning">{_escape(warning)}</p>' for warning in warnings(benchmarks)),
+        summary=_escape(f"{_summary(benchmarks, config)}, grader {grader}"),
+        warnings="".join(f'<p class="warning">{_escape(warning)}</p>' for warning in notes),
         comparison=_table(comparison_table(benchmarks, str(config["model"])), "comparison"),
         details=_table(detail_table(benchmarks), "details"),
         accuracy=accuracy_plot(benchmarks),
@@ -43,6 +45,7 @@ def _summary(benchmarks: list[BenchmarkScores], config: dict[str, Any]) -> str:
         f"{num_samples:,} responses to {sum(one.num_problems for one in benchmarks):,} problems,"
         f" n {config['num_samples']}, temperature {config['temperature']}, top-p {config['top_p']},"
         f" at most {config['max_tokens']:,} tokens, seed {config['seed']}"
+        + (f", only the first {config['limit']} problems of each benchmark" if config["limit"] else "")
     )
 
 
@@ -72,17 +75,18 @@ def _example(label: str, scored: Scored, questions: dict[str, dict[str, Any]]) -
     )
     answer = "no box" if scored.grade.answer is None else scored.grade.answer
     return (
-        f"<details><summary>{_escape(heading)}</summary><h4>Problem</h4><pre>{_escape(problem['problem'])}</pre>"
-        f"<h4>Answer</h4><pre>{_escape(answer)}   (gold: {_escape(' | '.join(problem['golds']))})</pre>"
-        f"<h4>Response</h4><pre>{_escape(_shorten(sample.text))}</pre></details>"
+        f"<details><summary>{_escape(heading)}</summary><h4>Problem</h4><pre>{_excerpt(problem['problem'])}</pre>"
+        f"<h4>Answer</h4><pre>{_excerpt(answer)}   (gold: {_excerpt(' | '.join(problem['golds']))})</pre>"
+        f"<h4>Response</h4><pre>{_excerpt(sample.text)}</pre></details>"
     )
 
 
-def _shorten(text: str) -> str:
+def _excerpt(text: str) -> str:
+    """A text as HTML, without its middle if it is long."""
     if len(text) <= MAX_SHOWN:
-        return text
+        return _escape(text)
     half = MAX_SHOWN // 2
-    return f"{text[:half]}\n\n[... {len(text) - MAX_SHOWN:,} characters left out ...]\n\n{text[-half:]}"
+    return _escape(f"{text[:half]}\n\n[... {len(text) - MAX_SHOWN:,} characters left out ...]\n\n{text[-half:]}")
 
 
 def _table(rows: Rows, kind: str) -> str:
@@ -105,7 +109,5 @@ def _plain(value: Any) -> str:
 
 def _escape(text: str) -> str:
     """Safe in HTML: no markup, no control characters, no lone surrogates."""
-    printable = "".join(
-        c if c in "\n\t" or (c.isprintable() and not "\ud800" <= c <= "\udfff") else "\ufffd" for c in text
-    )
-    return escape(printable)
+    shown = (c if c.isprintable() or c in "\n\t\u200d" or category(c) == "Zs" else "\ufffd" for c in text)
+    return escape("".join(shown))

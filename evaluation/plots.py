@@ -1,6 +1,7 @@
 """The report's plots as inline SVG: same input, same bytes; colours that read on light and on dark paper."""
 
 import io
+import math
 import re
 from typing import Any
 
@@ -56,7 +57,9 @@ def length_plot(one: BenchmarkScores) -> str:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(3.7, 2.4), layout="constrained")
         axes = figure.subplots()
-        edges = np.linspace(0, max(*correct, *wrong, 1), 31)
+        longest = max(*correct, *wrong, 1)
+        edges = np.arange(0, longest + 2, max(1, math.ceil(longest / 30)))
+        edges = np.append(edges, edges[-1] + 1) if edges[-1] <= longest else edges
         axes.hist([correct, wrong], bins=list(edges), stacked=True, color=[BLUE, ORANGE], label=["correct", "wrong"])
         axes.set(xlabel="response tokens", ylabel="samples")
         axes.legend()
@@ -96,4 +99,5 @@ def _to_svg(figure: Figure) -> str:
     metadata: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(buffer, format="svg", metadata=metadata)
     svg = buffer.getvalue()
-    return re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg[svg.index("<svg") :], count=1)
+    svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg[svg.index("<svg") :], count=1)
+    return re.sub(r'<g id="[a-z]+\w*_\d+"', "<g", svg)  # a page has many, and ids must not repeat

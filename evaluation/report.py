@@ -12,7 +12,7 @@ from rich.text import Text
 from deepscaler.errors import UserError
 from deepscaler.files import write_json, write_text
 from deepscaler.rewards.grade import Mode
-from deepscaler.terminal import add_row, new_table
+from deepscaler.terminal import add_row, new_table, print_table
 from evaluation.folder import EvaluationFolder
 from evaluation.page import html_page
 from evaluation.samples import read_samples
@@ -31,13 +31,14 @@ def write_report(output_dir: Path, console: Console, mode: Mode = "kit") -> dict
     if not benchmarks:
         raise UserError(f"{output_dir} holds no samples yet; run `deepscaler evaluate` into it first")
     provenance = folder.read_provenance()
-    report = _as_json(benchmarks, config, provenance, mode)
-    write_json(output_dir / "report.json", report)
-    write_text(output_dir / "report.md", _as_markdown(benchmarks, config, mode))
-    page = html_page(benchmarks, config, provenance, mode, _questions(folder, benchmarks))
-    write_text(output_dir / "report.html", page)
-    _print(benchmarks, config, console)
-    console.print(f"Report: {output_dir / 'report.html'}", highlight=False, soft_wrap=True)
+    notes = warnings(benchmarks, config, provenance)
+    report = _as_json(benchmarks, config, provenance, mode, notes)
+    page = folder.report_path("html", mode)
+    write_json(folder.report_path("json", mode), report)
+    write_text(folder.report_path("md", mode), _as_markdown(benchmarks, config, mode, notes))
+    write_text(page, html_page(benchmarks, config, provenance, mode, _questions(folder, benchmarks), notes))
+    _print(benchmarks, config, mode, notes, console)
+    console.print(f"Report: {page}", soft_wrap=True)
     return report
 
 
@@ -52,7 +53,7 @@ def _score(folder: EvaluationFolder, config: dict[str, Any], mode: Mode, console
 
 
 def _as_json(
-    benchmarks: list[BenchmarkScores], config: dict[str, Any], provenance: dict[str, Any], mode: Mode
+    benchmarks: list[BenchmarkScores], config: dict[str, Any], provenance: dict[str, Any], mode: Mode, notes: list[str]
 ) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
@@ -60,7 +61,7 @@ def _as_json(
         "config": config,
         "benchmarks": {one.dataset: _benchmark_as_json(one) for one in benchmarks},
         "average": average(benchmarks),
-        "warnings": warnings(benchmarks),
+        "warnings": notes,
         "provenance": provenance,
     }
 
@@ -96,7 +97,7 @@ def _length_summary(lengths: list[int]) -> dict[str, float] | None:
     }
 
 
-def _as_markdown(benchmarks: list[BenchmarkScores], config: dict[str, Any], mode: Mode) -> str:
+def _as_markdown(benchmarks: list[BenchmarkScores], config: dict[str, Any], mode: Mode, notes: list[str]) -> str:
     protocol = {name: value for name, value in config.items() if name not in ("model", "datasets")}
     parts = [
         f"# Evaluation of `{config['model']}`",
@@ -104,29 +105,31 @@ def _as_markdown(benchmarks: list[BenchmarkScores], config: dict[str, Any], mode
         markdown_table(comparison_table(benchmarks, str(config["model"]))),
         "## Details",
         markdown_table(detail_table(benchmarks)),
-        *[f"**Note:** {warning}" for warning in warnings(benchmarks)],
+        *[f"**Note:** {warning}" for warning in notes],
         "## Protocol",
         f"Grader `{mode}`; " + ", ".join(f"{name} {json.dumps(value)}" for name, value in protocol.items()) + ".",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _print(benchmarks: list[BenchmarkScores], config: dict[str, Any], console: Console) -> None:
+def _print(
+    benchmarks: list[BenchmarkScores], config: dict[str, Any], mode: Mode, notes: list[str], console: Console
+) -> None:
     header, own, *published = comparison_table(benchmarks, str(config["model"]))
-    table = new_table(header[:-1], "Pass@1 in percent, 95 % interval")
+    table = new_table(header[:-1])
     add_row(table, own[:-1], style="bold")
     for source, group in groupby(published, key=lambda row: row[-1]):
         add_row(table, [f"\n{source}:"], style="dim")
         for row in group:
             add_row(table, row[:-1])
-    console.print(table)
+    print_table(console, f"Pass@1 in percent, 95 % interval, grader {mode}", table)
     header, *rows = detail_table(benchmarks)
-    table = new_table(header, "Details")
+    table = new_table(header)
     for row in rows:
         add_row(table, row)
-    console.print(table)
-    for warning in warnings(benchmarks):
-        console.print(Text(f"Note: {warning}", style="yellow"), soft_wrap=True)
+    print_table(console, "Details", table)
+    for warning in notes:
+        console.print(Text(f"Note: {warning}", style="yellow"))
 
 
 def _questions(folder: EvaluationFolder, benchmarks: list[BenchmarkScores]) -> dict[str, dict[str, Any]]:

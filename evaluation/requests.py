@@ -52,10 +52,13 @@ def tokenize(problems: Iterable[Problem], tokenizer: ChatTokenizer) -> dict[str,
     """Token ids of every problem's prompt by its id, generation prompt included."""
     tokenized = {}
     for problem in problems:
-        ids = tokenizer.apply_chat_template(
-            [dict(message) for message in problem.prompt], add_generation_prompt=True, tokenize=True, return_dict=False
-        )
-        assert isinstance(ids, list)
+        messages = [dict(message) for message in problem.prompt]
+        try:
+            ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        except Exception as error:  # a template is a program of its own
+            raise UserError(f"the model's chat template fails on {problem.id}: {error}") from error
+        if not isinstance(ids, list) or not ids:
+            raise UserError(f"the model's chat template makes nothing of {problem.id}")
         tokenized[problem.id] = tuple(ids)
     return tokenized
 

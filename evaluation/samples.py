@@ -7,9 +7,10 @@
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from deepscaler.errors import UserError
 
@@ -41,7 +42,11 @@ class Sample:
         return self.problem_id, self.sample
 
 
-_FIELDS = {field.name for field in fields(Sample)}
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("problem_id", "text", "finish_reason"), str),
+    **dict.fromkeys(("sample", "prompt_tokens", "response_tokens", "seed"), int),
+    **dict.fromkeys(("started", "finished"), (int, float)),
+}
 
 
 def read_samples(path: Path) -> list[Sample]:
@@ -54,6 +59,8 @@ class SampleStore:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; remove it and run again")
         self.samples, whole = _parse(path) if path.is_file() else ([], 0)
         self.repaired_bytes = (path.stat().st_size if path.is_file() else 0) - whole
         """Bytes of a torn last line that were cut off."""
@@ -86,19 +93,22 @@ class SampleStore:
         self.close()
 
 
+def _typed(value: Any, kind: type | tuple[type, ...]) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and abs(value) >= 1 << 63):
+        raise TypeError(f"{value!r:.40} has the wrong type")
+    return value
+
+
 def _parse(path: Path) -> tuple[list[Sample], int]:
     """The samples, and how many bytes of the file are whole lines."""
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
     samples: dict[tuple[str, int], Sample] = {}
-    lines = content[:whole].splitlines()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(content[:whole].split(b"\n")[:-1], start=1):
         try:
             values = json.loads(line)
-            sample = Sample(**{name: values[name] for name in _FIELDS})
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):  # a torn write may still end in a newline of the next attempt
-                return list(samples.values()), whole - len(line) - 1
+            sample = Sample(**{name: _typed(values[name], kind) for name, kind in _TYPES.items()})
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{path}: line {number} is no sample ({error!r}); remove that line and run again"
             ) from error

@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepscaler.files import write_text
 from deepscaler.rewards import Grade, grade
+from deepscaler.rewards.equivalence import compare
 from deepscaler.rewards.grade import Mode
-from deepscaler.rewards.normalize import normalize
+from deepscaler.rewards.literals import decide_cheaply
 from deepscaler.rewards.workers import shared_pool
 from evaluation.folder import EvaluationFolder
 from evaluation.samples import Sample, read_samples
@@ -68,7 +70,9 @@ def score_benchmark(
     """Grade a benchmark's samples, keep the grades in the folder, and compute its numbers; None without samples."""
     problems = {problem["id"]: problem for problem in folder.read_problems(dataset)}
     order = {problem_id: index for index, problem_id in enumerate(problems)}
-    samples = [s for s in read_samples(folder.samples_path(dataset)) if s.problem_id in problems]
+    expected = range(config["num_samples"])
+    samples = read_samples(folder.samples_path(dataset))
+    samples = [s for s in samples if s.problem_id in problems and s.sample in expected]
     samples.sort(key=lambda s: (order[s.problem_id], s.sample))  # they were written as they finished
     if not samples:
         return None
@@ -82,7 +86,7 @@ def score_benchmark(
     shared_pool().warm_up()
     with ThreadPoolExecutor(NUM_THREADS) as threads:
         scored = list(threads.map(grade_one, samples))
-    _write_scores(folder, dataset, scored)
+    _write_scores(folder.scores_path(dataset, mode), scored)
     return summarize(dataset, len(problems), config["num_samples"], scored)
 
 
@@ -111,15 +115,22 @@ def summarize(dataset: str, num_problems: int, num_samples: int, scored: list[Sc
 
 
 def _votes(group: Iterable[Scored]) -> list[str | None]:
-    """A key for each answer of a problem: all correct answers vote together, wrong ones by their spelling."""
+    """A key for each answer of a problem: correct answers vote together, and wrong ones that read the same."""
     keys: list[str | None] = []
+    seen: list[str] = []
     for one in group:
         answer = one.grade.answer
-        keys.append("correct" if one.grade.correct else None if answer is None else "answer:" + normalize(answer))
+        if one.grade.correct or answer is None:
+            keys.append("correct" if one.grade.correct else None)
+            continue
+        alike = next((other for other in seen if compare(answer, other, decide_cheaply)), None)
+        if alike is None:
+            seen.append(answer)
+        keys.append(f"answer:{alike or answer}")
     return keys
 
 
-def _write_scores(folder: EvaluationFolder, dataset: str, scored: list[Scored]) -> None:
+def _write_scores(path: Path, scored: list[Scored]) -> None:
     lines = [
         {
             "problem_id": one.sample.problem_id,
@@ -130,4 +141,4 @@ def _write_scores(folder: EvaluationFolder, dataset: str, scored: list[Scored]) 
         }
         for one in scored
     ]
-    write_text(folder.scores_path(dataset), "".join(json.dumps(line) + "\n" for line in lines))
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))

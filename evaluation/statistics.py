@@ -12,7 +12,8 @@ import numpy as np
 
 Outcomes = Sequence[Sequence[bool]]
 
-CONFIDENCE = 0.95
+_T_QUANTILES = (math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447)
+"""By degrees of freedom, 95 % two-sided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ def pass_at_1(outcomes: Outcomes) -> Interval:
 
     Samples of one problem are not independent: the problem is the unit. The standard error is that of the problems'
     means (Miller 2024, arXiv 2411.00640, section 2.2); the interval is Wilson's with the number of independent draws
-    that gives that standard error (at least one a problem), so that it has a width at 0 % and 100 % and stays in 0..1.
+    that gives that standard error (at least one a problem) and Student's t for the number of problems, so that it has
+    a width at 0 % and 100 % and stays in 0..1. Where few problems are ever solved (a mean of 5 %) it covers 90 %.
     """
     means = np.array([np.mean(row) for row in outcomes], dtype=float)
     return _clustered_interval(means, num_draws=sum(len(row) for row in outcomes))
@@ -38,24 +40,29 @@ def pass_at_1(outcomes: Outcomes) -> Interval:
 def _clustered_interval(means: "np.ndarray[tuple[int], np.dtype[np.float64]]", num_draws: int) -> Interval:
     problems = len(means)
     value = float(means.mean())
-    if problems < 2:
-        return _wilson(value, max(1, problems))
-    variance = float(means.var(ddof=1)) / problems
     binomial = value * (1 - value)
-    effective = binomial / variance if variance > 0 and binomial > 0 else float(problems)
-    return _wilson(value, min(max(effective, float(problems)), float(num_draws)))
+    variance = float(means.var(ddof=1)) / problems if problems > 1 else binomial
+    if binomial == 0:
+        draws = float(problems)
+    elif variance == 0:
+        draws = float(num_draws)
+    else:
+        draws = min(max(binomial / variance, float(problems)), float(num_draws))
+    return _wilson(value, draws, _t_quantile(problems - 1))
 
 
-def _wilson(value: float, draws: float) -> Interval:
-    """Wilson's score interval for a share seen in so many independent draws, with Student's t for few of them."""
-    z = _t_quantile(max(draws - 1, 1.0))
-    centre = (value + z * z / (2 * draws)) / (1 + z * z / draws)
-    half = z / (1 + z * z / draws) * math.sqrt(value * (1 - value) / draws + z * z / (4 * draws * draws))
+def _wilson(value: float, draws: float, quantile: float) -> Interval:
+    """Wilson's score interval for a share seen in so many independent draws."""
+    square = quantile * quantile
+    centre = (value + square / (2 * draws)) / (1 + square / draws)
+    half = quantile / (1 + square / draws) * math.sqrt(value * (1 - value) / draws + square / (4 * draws * draws))
     return Interval(value, max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half)))
 
 
-def _t_quantile(degrees: float) -> float:
-    """The two-sided 95 % quantile of Student's t (Cornish-Fisher expansion, right to 0.01 from 4 degrees on)."""
+def _t_quantile(degrees: int) -> float:
+    """The two-sided 95 % quantile of Student's t: a table, then the Cornish-Fisher expansion (right to 0.005)."""
+    if degrees < len(_T_QUANTILES):
+        return _T_QUANTILES[max(degrees, 1)]
     z = 1.959964
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96

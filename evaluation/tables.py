@@ -3,9 +3,13 @@
 A cell may have two lines: a value and its interval.
 """
 
-from pathlib import PurePath
+import json
+from pathlib import Path, PurePath
+from typing import Any
 
 from deepscaler.data.sources import PUBLISHED_BENCHMARKS
+from evaluation.config import EvaluationConfig
+from evaluation.provenance import DIFFERING
 from evaluation.published import results_for
 from evaluation.score import BenchmarkScores
 from evaluation.statistics import Interval
@@ -21,6 +25,7 @@ _TITLES = {
     "minerva_fixed": "Minerva (fixed)",
     "olympiad_bench": "Olympiad Bench",
 }
+_PROTOCOL = ("num_samples", "temperature", "top_p", "max_tokens", "limit")
 UNDECIDED = ("timeout", "worker_died")
 """Reasons that are failures of grading, not of the model."""
 
@@ -80,9 +85,17 @@ def average(benchmarks: list[BenchmarkScores]) -> float | None:
     return sum(by_name[name] for name in PUBLISHED_BENCHMARKS) / len(PUBLISHED_BENCHMARKS)
 
 
-def warnings(benchmarks: list[BenchmarkScores]) -> list[str]:
+def warnings(benchmarks: list[BenchmarkScores], config: dict[str, Any], provenance: dict[str, Any]) -> list[str]:
     """What a reader must know before believing the numbers."""
+    published = EvaluationConfig(model="m", output_dir=Path())
+    other = [f"{name} {config[name]}" for name in _PROTOCOL if config[name] != getattr(published, name)]
     found = []
+    if other and results_for([one.dataset for one in benchmarks]):
+        found.append(f"Not the published protocol ({', '.join(other)}): not comparable with the published numbers.")
+    attempts = provenance.get("attempts", [])
+    differing = [name for name in DIFFERING if len({json.dumps(a.get(name), sort_keys=True) for a in attempts}) > 1]
+    if differing:
+        found.append(f"The samples were drawn in {len(attempts)} attempts that differ in {', '.join(differing)}.")
     for one in benchmarks:
         name, scored = title(one.dataset), len(one.scored)
         if not one.is_complete:
@@ -90,7 +103,7 @@ def warnings(benchmarks: list[BenchmarkScores]) -> list[str]:
         undecided = sum(one.reasons.get(reason, 0) for reason in UNDECIDED)
         if undecided:
             found.append(f"{name}: {undecided} of {scored} answers could not be graded in time; they count as wrong.")
-        if one.reasons.get("no_think_end", 0) > scored / 2:
+        if one.reasons.get("no_think_end", 0) - one.num_truncated > scored / 2:
             found.append(f"{name}: most responses hold no </think>; for a model that does not think use --thinking no.")
     return found
 

@@ -45,15 +45,13 @@ def default_data_dir() -> Path:
 
 
 def _list(_: argparse.Namespace) -> int:
-    from rich.console import Console  # noqa: PLC0415
-
-    from deepscaler.terminal import add_row, new_table  # noqa: PLC0415
+    from deepscaler.terminal import PlainConsole, add_row, new_table  # noqa: PLC0415
 
     table = new_table(["name", "split", "rows", "revision", "about"], text_columns=(0, 1, 3, 4))
     for source in SOURCES.values():
         revision = source.revision[:7] or "generated"
         add_row(table, [source.name, source.split, f"{source.num_rows:,}", revision, source.about])
-    Console().print(table)
+    PlainConsole().print(table)
     return 0
 
 
@@ -79,26 +77,22 @@ def _prepare(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict  # noqa: PLC0415
 
-    from rich.console import Console  # noqa: PLC0415
-
     from deepscaler.data.check import contamination, contradictions  # noqa: PLC0415
-    from deepscaler.terminal import add_row, new_table  # noqa: PLC0415
+    from deepscaler.terminal import PlainConsole, add_row, new_table, print_table  # noqa: PLC0415
 
     if arguments.output and not arguments.output.resolve().parent.is_dir():
         raise UserError(f"--output {arguments.output}: there is no folder {arguments.output.resolve().parent}")
     available = _available(arguments.source)
     train_sets = [name for name in CHECKED_TRAINING_SETS if name in available]
     test_sets = [name for name in CHECKED_TEST_SETS if name in available]
-    console = Console()
+    console = PlainConsole()
     train = [problem for name in train_sets for problem in read_problems(SOURCES[name], arguments.source)[0]]
     test = [problem for name in test_sets for problem in read_problems(SOURCES[name], arguments.source)[0]]
     overlaps = contamination(train, test)
-    table = new_table(
-        ["test problem", "training problem", "match", "similarity"], "Test problems in the training sets", (0, 1, 2)
-    )
+    table = new_table(["test problem", "training problem", "match", "similarity"], (0, 1, 2))
     for overlap in overlaps:
         add_row(table, [overlap.test_id, overlap.train_id, overlap.kind, f"{overlap.similarity:.2f}"])
-    console.print(table)
+    print_table(console, "Test problems in the training sets", table)
     console.print(
         f"{len(overlaps)} of {len(test)} test problems ({', '.join(test_sets)})"
         f" against {len(train)} training problems ({', '.join(train_sets)})"
@@ -106,12 +100,10 @@ def _check(arguments: argparse.Namespace) -> int:
     contradicted = [
         c for name in SETS_WITH_SOLUTIONS if name in available for c in contradictions(name, arguments.source)
     ]
-    table = new_table(
-        ["problem", "published gold", "its solution ends in"], "Golds that contradict their solution", (0, 1, 2)
-    )
+    table = new_table(["problem", "published gold", "its solution ends in"], (0, 1, 2))
     for contradiction in contradicted:
         add_row(table, [contradiction.test_id, " | ".join(contradiction.golds), contradiction.solution_says])
-    console.print(table)
+    print_table(console, "Golds that contradict their solution", table)
     console.print("`minerva_fixed` has these corrected, save a few where the published gold is right.")
     if arguments.output:
         write_json(

@@ -31,12 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, or say what would be evaluated."""
-    from rich.console import Console  # noqa: PLC0415
-
+    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
     from evaluation.evaluate import describe_plan, evaluate  # noqa: PLC0415
 
     config = load_config(arguments.config, given_options(arguments))
-    console = Console()
+    console = PlainConsole()
     if arguments.dry_run:
         describe_plan(config, console)
         return 0

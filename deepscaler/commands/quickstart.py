@@ -22,13 +22,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fetch the model if need be, evaluate, and say what to do next."""
-    from rich.console import Console  # noqa: PLC0415
-
     from deepscaler.quickstart import NAME, small_model  # noqa: PLC0415
+    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
     from evaluation.config import EvaluationConfig  # noqa: PLC0415
     from evaluation.evaluate import describe_plan, evaluate  # noqa: PLC0415
 
-    console = Console()
+    console = PlainConsole()
     model = arguments.model or (NAME if arguments.dry_run else str(small_model(console.print)))
     config = EvaluationConfig(
         model=model,
@@ -47,7 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
             "\nNext, a real model on a machine with a GPU, by the published protocol:\n\n"
             "  deepscaler evaluate --model agentica-org/DeepScaleR-1.5B-Preview"
             " --datasets aime amc math minerva olympiad_bench --output-dir outputs/deepscaler-1.5b\n",
-            highlight=False,
             soft_wrap=True,
         )
     return code

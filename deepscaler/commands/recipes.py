@@ -23,11 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table, a row a field."""
-    from rich.console import Console  # noqa: PLC0415
-
     from deepscaler.recipe import parameters, with_settings  # noqa: PLC0415
     from deepscaler.recipes import RECIPES, in_profile, recipe_named  # noqa: PLC0415
-    from deepscaler.terminal import add_row, new_table  # noqa: PLC0415
+    from deepscaler.terminal import PlainConsole, add_row, new_table  # noqa: PLC0415
 
     chosen = [recipe_named(name) for name in arguments.names] or [
         recipe for recipe in RECIPES.values() if recipe.name != "quickstart"
@@ -41,11 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
         notes = [parameter.metadata["about"], parameter.metadata["source"]] if alone else []
         if name != "name" and (alone or arguments.all or len(set(values)) > 1):
             add_row(table, [name, *values, *notes])
-    Console().print(table)
+    PlainConsole().print(table)
     if alone:
-        _print_estimates(Console(), chosen[0])
+        _print_estimates(PlainConsole(), chosen[0])
     if not alone and not arguments.all:
-        Console().print("Fields that are the same in all of them are left out; --all shows them.", highlight=False)
+        PlainConsole().print("Fields that are the same in all of them are left out; --all shows them.")
     return 0
 
 
@@ -53,15 +51,15 @@ def _print_estimates(console: "Console", recipe: "Recipe") -> None:
     """What each kind of GPU would have to hold."""
     from deepscaler.errors import UserError  # noqa: PLC0415
     from deepscaler.estimate import GIB, GPUS, estimate, shape_of  # noqa: PLC0415
-    from deepscaler.terminal import add_row, new_table  # noqa: PLC0415
+    from deepscaler.terminal import add_row, new_table, print_table  # noqa: PLC0415
 
     try:
         shape = shape_of(recipe.model)
     except UserError as reason:
-        console.print(f"Note: {reason}", style="yellow", highlight=False, soft_wrap=True)
+        console.print(f"Note: {reason}", style="yellow", soft_wrap=True)
         return
     estimates = [estimate(recipe, shape, gpu) for gpu in GPUS]
-    table = new_table(["estimate for one GPU, GiB", *GPUS], "\nMemory and batches")
+    table = new_table(["estimate for one GPU, GiB", *GPUS])
     for label, value in (
         ("weights, gradients, optimiser", "state"),
         ("activations", "activations"),
@@ -77,10 +75,10 @@ def _print_estimates(console: "Console", recipe: "Recipe") -> None:
         ("optimiser updates per step", "updates_per_step"),
     ):
         add_row(table, [label, *(f"{getattr(one, value):,}" for one in estimates)])
-    console.print(table)
+    print_table(console, "Memory and batches", table)
     for one in estimates:
         for warning in one.warnings:
-            console.print(f"Note: {warning}", style="yellow", highlight=False, soft_wrap=True)
+            console.print(f"Note: {warning}", style="yellow", soft_wrap=True)
 
 
 def _shown(value: object) -> str:

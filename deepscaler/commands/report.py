@@ -19,9 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Report."""
-    from rich.console import Console  # noqa: PLC0415
-
+    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
     from evaluation.report import write_report  # noqa: PLC0415
 
-    write_report(arguments.output_dir, Console(), arguments.grader)
+    write_report(arguments.output_dir, PlainConsole(), arguments.grader)
     return 0

@@ -26,6 +26,7 @@ CONFIG = {
 PROBLEMS = [
     Problem(id=f"aime/{n}", data_source="aime", prompt=ask(f"What is {n}?"), golds=(str(n),)) for n in (1, 2, 3)
 ]
+PROMPTS = {problem.id: (1, 2, index) for index, problem in enumerate(PROBLEMS)}
 ENDS = {
     1: [r"</think>\boxed{1}", r"</think>\boxed{1.0}", r"</think>\boxed{x=1}", r"</think>\boxed{1}"],
     2: [r"</think>\boxed{2}", r"</think><script>x</script>\boxed{5}", r"</think>\boxed{5}", "</think> no idea"],
@@ -51,7 +52,7 @@ def make_sample(problem: int, number: int, text: str) -> Sample:
 def finished(tmp_path: Path) -> EvaluationFolder:
     folder = EvaluationFolder(tmp_path / "run")
     folder.bind(CONFIG)
-    folder.write_problems("aime", PROBLEMS)
+    folder.write_problems("aime", PROBLEMS, PROMPTS)
     with SampleStore(folder.samples_path("aime")) as store:
         for number in (3, 1, 0, 2):  # samples are written in the order they finish
             for problem, texts in ENDS.items():

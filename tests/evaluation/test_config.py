@@ -42,6 +42,8 @@ def test_every_flag_of_the_original_evaluation_is_understood() -> None:
         ({"datasets": ()}, "--datasets"),
         ({"num_samples": 0}, "--num-samples 0 is out of range"),
         ({"temperature": -0.1}, "--temperature"),
+        ({"temperature": 1e-40}, "--temperature"),
+        ({"seed": -1}, "--seed"),
         ({"temperature": float("nan")}, "--temperature"),
         ({"top_p": 0.0}, "--top-p"),
         ({"max_tokens": 0}, "--max-tokens"),
@@ -59,8 +61,9 @@ def test_wrong_values_are_named(wrong: dict[str, Any], message: str) -> None:
     ("text", "message"),
     [
         ("num_sample = 4", "did you mean 'num_samples'"),
-        ("num_samples = 'four'", "wrong type"),
-        ("num_samples = true", "wrong type"),
+        ("num_samples = 'four'", "a whole number is wanted"),
+        ("num_samples = true", "a whole number is wanted"),
+        ("datasets = 'aime'", "a list of names is wanted"),
         ("num_samples = ", "cannot be read"),
     ],
 )
@@ -87,3 +90,7 @@ def test_only_what_changes_samples_binds_a_folder() -> None:
     other = EvaluationConfig(**REQUIRED, tensor_parallel_size=4, max_num_seqs=8).result_fields()
     assert one == other
     assert one != EvaluationConfig(**REQUIRED, seed=1).result_fields()
+
+
+def test_a_data_set_named_twice_is_evaluated_once() -> None:
+    assert EvaluationConfig(**REQUIRED, datasets=("aime", "amc", "aime")).datasets == ("aime", "amc")

@@ -1,5 +1,6 @@
 """A folder holds one experiment and one process at a time."""
 
+import json
 import multiprocessing
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from deepscaler.errors import UserError
 from evaluation.folder import EvaluationFolder
 
-from .conftest import CONFIG, PROBLEMS
+from .conftest import CONFIG, PROBLEMS, PROMPTS
 
 
 @pytest.fixture
@@ -45,10 +46,12 @@ def test_a_folder_may_grow(folder: EvaluationFolder) -> None:
 
 
 def test_other_problems_under_the_same_name_are_refused(folder: EvaluationFolder) -> None:
-    folder.write_problems("aime", PROBLEMS)
-    folder.write_problems("aime", PROBLEMS)
-    with pytest.raises(UserError, match="holds other problems than aime has now"):
-        folder.write_problems("aime", PROBLEMS[:2])
+    folder.write_problems("aime", PROBLEMS, PROMPTS)
+    folder.write_problems("aime", PROBLEMS, PROMPTS)
+    with pytest.raises(UserError, match="holds other problems or prompts than aime has now"):
+        folder.write_problems("aime", PROBLEMS[:2], PROMPTS)
+    with pytest.raises(UserError, match="was the data, the chat template or the tokenizer changed"):
+        folder.write_problems("aime", PROBLEMS, {**PROMPTS, "aime/1": (9,)})
 
 
 def test_a_second_holder_is_refused_and_a_dead_one_is_not_waited_for(folder: EvaluationFolder) -> None:
@@ -77,6 +80,30 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to"), EvaluationFolder(tmp_path / "file").held():
         pass
+
+
+def test_where_the_model_lies_and_whether_it_thinks_may_change(folder: EvaluationFolder) -> None:
+    folder.bind({**CONFIG, "model": "/elsewhere/some-model", "thinking": "no"})
+    assert folder.read_config()["thinking"] == "no"
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [[], {}, {**CONFIG, "datasets": None}, {**CONFIG, "max_tokens": "a"}, {**CONFIG, "datasets": ["../../x"]}, 5],
+)
+def test_a_foreign_config_is_refused_and_nothing_is_written(tmp_path: Path, stored: Any) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(UserError), EvaluationFolder(tmp_path).held():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("line", ["[1]", "{}", '{"id": "a", "problem": 5, "golds": []}', '{"id": "a", "problem": "b"}'])
+def test_damaged_problems_are_named(folder: EvaluationFolder, line: str) -> None:
+    folder.problems_path("aime").parent.mkdir()
+    folder.problems_path("aime").write_text(line + "\n")
+    with pytest.raises(UserError, match="cannot be read"):
+        folder.read_problems("aime")
 
 
 def test_a_broken_config_is_no_evaluation(folder: EvaluationFolder) -> None:

@@ -45,5 +45,5 @@ def test_everything_that_numbers_depend_on_is_told(finished: EvaluationFolder) -
 
 
 def test_the_command_is_told_without_the_path_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["/opt/bin/deepscaler", "evaluate", "--model", "m"])
-    assert command_line() == "deepscaler evaluate --model m"
+    monkeypatch.setattr(sys, "argv", ["/opt/bin/deepscaler", "evaluate", "--model", "my m"])
+    assert command_line() == "deepscaler evaluate --model 'my m'"

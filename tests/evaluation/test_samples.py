@@ -1,5 +1,6 @@
 """What a kill may leave behind is repaired; nothing else is guessed at."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,14 +42,25 @@ def test_a_file_torn_at_any_byte_of_its_last_line_is_repaired(tmp_path: Path) ->
         assert path.read_bytes() == content
 
 
-def test_a_torn_line_that_was_ended_is_cut_off_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [{"text": None}, {"sample": "x"}, {"response_tokens": 10**400}, {"problem_id": ["x"]}, {"seed": True}],
+)
+def test_a_sample_of_wrong_types_is_refused_by_number(tmp_path: Path, change: dict[str, object]) -> None:
     path = tmp_path / "s.jsonl"
-    samples = fill(path)
-    path.write_bytes(path.read_bytes() + b'{"problem_id": "aime/1", "samp\n')
-    with SampleStore(path) as store:
-        assert store.samples == samples
-        assert store.repaired_bytes > 0
-    assert read_samples(path) == samples
+    fill(path, 1)
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, **change}) + "\n")
+    with pytest.raises(UserError, match="line 1 is no sample"):
+        read_samples(path)
+
+
+def test_only_what_a_kill_can_leave_is_repaired(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    fill(path)
+    path.write_bytes(path.read_bytes() + b"garbage\n")
+    with pytest.raises(UserError, match="line 4 is no sample"):
+        SampleStore(path)
 
 
 def test_a_broken_line_in_the_middle_is_refused_by_number(tmp_path: Path) -> None:

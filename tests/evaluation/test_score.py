@@ -4,9 +4,10 @@ import json
 from typing import Any
 
 from evaluation.folder import EvaluationFolder
-from evaluation.score import BenchmarkScores, score_benchmark
+from evaluation.samples import SampleStore
+from evaluation.score import BenchmarkScores, _votes, score_benchmark
 
-from .conftest import CONFIG
+from .conftest import CONFIG, make_sample
 
 
 def score(folder: EvaluationFolder, **changed: Any) -> BenchmarkScores:
@@ -49,6 +50,21 @@ def test_an_unfinished_benchmark_says_so(finished: EvaluationFolder) -> None:
     scores = score(finished)
     assert not scores.is_complete
     assert sorted(scores.pass_at_k) == [1, 2]  # one problem has three samples, two have two
+
+
+def test_wrong_answers_that_read_the_same_vote_together(finished: EvaluationFolder) -> None:
+    path = finished.samples_path("aime")
+    spelled = path.read_text().replace("boxed{8}", "boxed{7.0}").replace("boxed{9}", "boxed{x=7}")
+    path.write_text(spelled.replace("</think>\\\\boxed{2}", "</think>\\\\boxed{6}"))
+    assert score(finished).majority == 1 / 3
+    votes = _votes([s for s in score(finished).scored if s.sample.problem_id == "aime/3"])
+    assert len({vote for vote in votes if vote}) == 1
+
+
+def test_samples_beyond_those_asked_for_do_not_count(finished: EvaluationFolder) -> None:
+    with SampleStore(finished.samples_path("aime")) as store:
+        store.append(make_sample(1, 999, "</think>"))
+    assert len(score(finished).scored) == 12
 
 
 def test_no_samples_are_no_scores(finished: EvaluationFolder) -> None:

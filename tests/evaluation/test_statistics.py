@@ -38,16 +38,31 @@ def test_k_goes_by_powers_of_two_up_to_n() -> None:
     assert ks(1) == [1]
 
 
-@pytest.mark.parametrize(("num_problems", "num_samples"), [(30, 16), (83, 16), (272, 4), (30, 1)])
-def test_the_interval_covers_the_truth_as_often_as_it_says(num_problems: int, num_samples: int) -> None:
+@pytest.mark.parametrize(
+    ("num_problems", "num_samples", "a", "b"),
+    [
+        *[(30, 16, 0.4, 0.6), (83, 16, 0.4, 0.6), (272, 4, 0.4, 0.6), (30, 1, 0.4, 0.6)],
+        *[(3, 16, 2.0, 2.0), (5, 64, 5.0, 5.0), (10, 64, 10.0, 10.0)],
+    ],
+)
+def test_the_interval_covers_the_truth_as_often_as_it_says(
+    num_problems: int, num_samples: int, a: float, b: float
+) -> None:
     generator = np.random.default_rng(0)
     covered, trials = 0, 600
     for _ in range(trials):
-        difficulty = generator.beta(0.4, 0.6, size=num_problems)  # most problems are nearly always or never solved
+        difficulty = generator.beta(a, b, size=num_problems)  # below 1: most are nearly always or never solved
         outcomes = generator.random((num_problems, num_samples)) < difficulty[:, None]
         interval = pass_at_1(outcomes.tolist())
-        covered += interval.low <= 0.4 <= interval.high
-    assert 0.925 <= covered / trials <= 0.985
+        covered += interval.low <= a / (a + b) <= interval.high
+    assert 0.925 <= covered / trials <= 0.998
+
+
+def test_a_little_difference_between_problems_changes_the_interval_little() -> None:
+    even = pass_at_1([[True, False] * 8] * 30)
+    uneven = pass_at_1([[True, False] * 8] * 29 + [[True] * 9 + [False] * 7])
+    assert even.low == pytest.approx(uneven.low, abs=0.01)
+    assert even.high == pytest.approx(uneven.high, abs=0.01)
 
 
 def test_samples_of_one_problem_are_not_counted_as_independent() -> None:
