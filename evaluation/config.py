@@ -132,7 +132,7 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{file} is no folder's configuration of `deepscaler evaluate`")
     options = {name: _typed(name, value, file) for name, value in values.items() if name != "weights"}
-    missing = {f.name for f in fields(EvaluationConfig) if f.metadata["result"]} - set(options)
+    missing = {"weights", *(f.name for f in fields(EvaluationConfig) if f.metadata["result"])} - set(values)
     if missing or options.get("thinking") not in ("yes", "no"):
         raise UserError(f"{file} is no configuration of `deepscaler evaluate`: it lacks {', '.join(sorted(missing))}")
     EvaluationConfig(**{**options, "output_dir": file.parent})

@@ -57,7 +57,7 @@ def detail_table(benchmarks: list[BenchmarkScores]) -> Rows:
     columns = [_details(one) for one in benchmarks]
     return [
         ["", *(title(one.dataset) for one in benchmarks)],
-        *([name, *(c[name] for c in columns)] for name in columns[0]),
+        *([name, *(c[name] for c in columns)] for name in columns[0] if any(c[name] for c in columns)),
     ]
 
 
@@ -71,7 +71,7 @@ def _details(one: BenchmarkScores) -> dict[str, str]:
         "maj@n": percent(one.majority),
         "cut off": percent(one.num_truncated / scored),
         "no box": percent(one.reasons.get("no_box", 0) / scored),
-        "no </think>": percent(one.reasons.get("no_think_end", 0) / scored),
+        "no </think>": percent(one.reasons["no_think_end"] / scored) if "no_think_end" in one.reasons else "",
         "undecided": str(sum(one.reasons.get(reason, 0) for reason in UNDECIDED)),
         "mean tokens": f"{sum(lengths) / len(lengths):,.0f}",
     }

@@ -36,8 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = EvaluationConfig(
         model=model,
         datasets=tuple(arguments.datasets),
-        output_dir=arguments.output_dir
-        or Path("outputs/quickstart", f"{Path(model).resolve().name}-{arguments.engine}"),
+        output_dir=arguments.output_dir or Path("outputs/quickstart", f"{name}-{arguments.engine}"),
         num_samples=arguments.num_samples,
         max_tokens=arguments.max_tokens,
         engine=arguments.engine,
