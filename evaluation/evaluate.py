@@ -16,10 +16,10 @@ from deepscaler.errors import UserError
 from deepscaler.files import write_json
 from deepscaler.paths import cache_dir
 from evaluation.config import EvaluationConfig, with_thinking
-from evaluation.folder import EvaluationFolder
+from evaluation.folder import DIFFERING, EvaluationFolder
 from evaluation.model import Model, open_model
 from evaluation.progress import show_progress
-from evaluation.provenance import DIFFERING, command_line, describe
+from evaluation.provenance import command_line, describe
 from evaluation.report import write_report
 from evaluation.requests import Engine, Request, context_length, missing_requests, tokenize
 from evaluation.samples import SampleStore, read_samples
@@ -50,8 +50,7 @@ def evaluate(config: EvaluationConfig, console: Console) -> int:
 
 def _evaluate(config: EvaluationConfig, folder: EvaluationFolder, console: Console) -> None:
     data_dir = config.data_dir or cache_dir() / "data"
-    if folder.is_bound:  # before the model is hashed: a mistake is told at once
-        folder.check({**config.result_fields(), "weights": folder.read_config()["weights"]})
+    folder.check(config.result_fields())  # before the model is hashed: a mistake is told at once
     problems = {name: _problems(name, data_dir, config) for name in config.datasets}
     model = open_model(config.model, config.revision)
     config = with_thinking(config, model.chat_template)
@@ -67,8 +66,7 @@ def _evaluate(config: EvaluationConfig, folder: EvaluationFolder, console: Conso
 def describe_plan(config: EvaluationConfig, console: Console) -> None:
     """What an evaluation would draw (`--dry-run`); reads the data, writes nothing to the output folder."""
     folder = EvaluationFolder(config.output_dir)
-    if folder.is_bound:
-        folder.check({**config.result_fields(), "weights": folder.read_config()["weights"]})
+    folder.check(config.result_fields())
     console.print_json(json.dumps(config.result_fields()))
     data_dir = config.data_dir or cache_dir() / "data"
     for name in config.datasets:

@@ -21,6 +21,9 @@ from evaluation.config import check_stored
 _FREE = ("datasets", "num_samples", "model", "revision", "thinking")
 """Options that may change: the weights' hash tells the model, and thinking only matters to the grader."""
 
+DIFFERING = ("engine", "versions", "git_revision", "hardware")
+"""Parts of the provenance that may differ between two attempts at one evaluation."""
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationFolder:

