@@ -131,10 +131,11 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
     """The options of a folder's config.json, as they are, if they could have been written by an evaluation."""
     if not isinstance(values, dict):
         raise UserError(f"{file} is no folder's configuration of `deepscaler evaluate`")
-    options = {name: _typed(name, value, file) for name, value in values.items() if name != "weights"}
     missing = {"weights", *(f.name for f in fields(EvaluationConfig) if f.metadata["result"])} - set(values)
-    if missing or options.get("thinking") not in ("yes", "no"):
-        raise UserError(f"{file} is no configuration of `deepscaler evaluate`: it lacks {', '.join(sorted(missing))}")
+    if missing or values.get("thinking") not in ("yes", "no"):
+        lacking = ", ".join(sorted(missing)) or "thinking"
+        raise UserError(f"{file} is no configuration of `deepscaler evaluate`: it lacks {lacking}")
+    options = {name: _typed(name, value, file) for name, value in values.items() if name != "weights"}
     EvaluationConfig(**{**options, "output_dir": file.parent})
     return values
 

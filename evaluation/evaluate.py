@@ -132,7 +132,7 @@ def _generate(
 
 
 def _load_engine(config: EvaluationConfig, model: Model, context: int, console: Console) -> Engine:
-    console.print(f"Loading {config.model} into {config.engine} ...")
+    console.print(f"Loading {config.model} into {config.engine} ...", soft_wrap=True)
     try:
         if config.engine == "vllm":
             from evaluation.generate import VllmEngine  # noqa: PLC0415  imports torch and vLLM
