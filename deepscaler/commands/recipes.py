@@ -1,6 +1,8 @@
 """`deepscaler recipes`: every recipe side by side, or all of one with sources."""
 
 import argparse
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--profile", choices=("faithful", "fast"), default="faithful", help="default: %(default)s")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field first")
+    parser.add_argument("--verl", action="store_true", help="print the command that trains one recipe with verl")
     parser.add_argument("--all", action="store_true", help="also fields that are the same everywhere")
 
 
@@ -32,6 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     chosen = [with_settings(in_profile(recipe, arguments.profile), arguments.set) for recipe in chosen]
     alone = len(chosen) == 1
+    if arguments.verl:
+        print(" \\\n    ".join(_verl_command(chosen)))
+        return 0
     header = ["field", *(recipe.name for recipe in chosen), *(["meaning", "from"] if alone else [])]
     table = new_table(header, text_columns=(0, 2, 3) if alone else (0,))
     for name, parameter in parameters().items():
@@ -45,6 +51,25 @@ def run(arguments: argparse.Namespace) -> int:
     if not alone and not arguments.all:
         PlainConsole().print("Fields that are the same in all of them are left out; --all shows them.")
     return 0
+
+
+def _verl_command(chosen: "list[Recipe]") -> list[str]:
+    """Verl's trainer with every key that the recipe decides, for a shell."""
+    from deepscaler.data.prepare import parquet_path  # noqa: PLC0415
+    from deepscaler.errors import UserError  # noqa: PLC0415
+    from deepscaler.overrides import RunPaths, to_arguments, to_overrides  # noqa: PLC0415
+    from deepscaler.paths import cache_dir  # noqa: PLC0415
+
+    if len(chosen) != 1:
+        raise UserError("--verl prints one command: name one recipe, such as `deepscaler recipes 8k --verl`")
+    recipe, data = chosen[0], cache_dir() / "data"
+    paths = RunPaths(
+        model=recipe.model,
+        train_file=parquet_path(recipe.train_dataset, data),
+        validation_file=parquet_path(recipe.validation_dataset, data),
+        run_dir=Path("outputs", recipe.name).resolve(),
+    )
+    return ["python -m verl.trainer.main_ppo", *map(shlex.quote, to_arguments(to_overrides(recipe, paths)))]
 
 
 def _print_estimates(console: "Console", recipe: "Recipe") -> None:
