@@ -10,3 +10,8 @@ def cache_dir() -> Path:
         return Path(explicit)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "deepscaler"
+
+
+def data_dir() -> Path:
+    """Where prepared data lies unless told otherwise."""
+    return cache_dir() / "data"

@@ -14,7 +14,7 @@ from deepscaler.data import Problem, load_problems
 from deepscaler.data.prepare import read_manifest
 from deepscaler.errors import UserError
 from deepscaler.files import write_json
-from deepscaler.paths import cache_dir
+from deepscaler.paths import data_dir as default_data_dir
 from evaluation.config import EvaluationConfig, with_thinking
 from evaluation.folder import DIFFERING, EvaluationFolder
 from evaluation.model import Model, open_model
@@ -49,7 +49,7 @@ def evaluate(config: EvaluationConfig, console: Console) -> int:
 
 
 def _evaluate(config: EvaluationConfig, folder: EvaluationFolder, console: Console) -> None:
-    data_dir = config.data_dir or cache_dir() / "data"
+    data_dir = config.data_dir or default_data_dir()
     folder.check(config.result_fields())  # before the model is hashed: a mistake is told at once
     problems = {name: _problems(name, data_dir, config) for name in config.datasets}
     model = open_model(config.model, config.revision)
@@ -68,7 +68,7 @@ def describe_plan(config: EvaluationConfig, console: Console) -> None:
     folder = EvaluationFolder(config.output_dir)
     folder.check(config.result_fields())
     console.print_json(json.dumps(config.result_fields()))
-    data_dir = config.data_dir or cache_dir() / "data"
+    data_dir = config.data_dir or default_data_dir()
     for name in config.datasets:
         num_problems = len(_problems(name, data_dir, config))
         done = len(read_samples(folder.samples_path(name)))
@@ -115,9 +115,8 @@ def _generate(
             store = opened.enter_context(SampleStore(folder.samples_path(name)))
             if store.repaired_bytes:
                 console.print(f"{name}: cut off a torn last line ({store.repaired_bytes} bytes) of an interrupted run.")
-            done = {sample.key for sample in store.samples}
-            missing += missing_requests(by_id, config.num_samples, config.max_tokens, context, config.seed, done)
-            num_done += len(done)
+            missing += missing_requests(by_id, config.num_samples, config.max_tokens, context, config.seed, store.done)
+            num_done += len(store.done)
             stores.update(dict.fromkeys(by_id, store))
         if not missing:
             return

@@ -136,7 +136,7 @@ class EvaluationFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep every other process out. Raises UserError if one is at work here."""
-        if (self.root / "config.json").is_file():
+        if self.is_bound:
             self.read_config()  # refuses a foreign folder before anything is written to it
         try:
             self.root.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,6 @@ from deepscaler.rewards.grade import Mode
 from deepscaler.terminal import add_row, new_table, print_table
 from evaluation.folder import EvaluationFolder
 from evaluation.page import html_page
-from evaluation.samples import read_samples
 from evaluation.score import BenchmarkScores, score_benchmark
 from evaluation.tables import average, comparison_table, detail_table, markdown_table, warnings
 
@@ -43,9 +42,9 @@ def write_report(output_dir: Path, console: Console, mode: Mode = "kit") -> dict
 
 
 def _score(folder: EvaluationFolder, config: dict[str, Any], mode: Mode, console: Console) -> list[BenchmarkScores]:
-    num_samples = sum(len(read_samples(folder.samples_path(name))) for name in config["datasets"])
+    num_expected = sum(len(folder.read_problems(name)) for name in config["datasets"]) * config["num_samples"]
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("grading", total=num_samples)
+        task = progress.add_task("grading", total=num_expected)
         scores = [
             score_benchmark(folder, name, config, mode, lambda: progress.advance(task)) for name in config["datasets"]
         ]

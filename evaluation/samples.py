@@ -61,7 +61,9 @@ class SampleStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise UserError(f"{path} is a folder; remove it and run again")
-        self.samples, whole = _parse(path) if path.is_file() else ([], 0)
+        samples, whole = _parse(path) if path.is_file() else ([], 0)
+        self.done = {sample.key for sample in samples}
+        """What was there at the start; the texts of a long run would not fit into memory."""
         self.repaired_bytes = (path.stat().st_size if path.is_file() else 0) - whole
         """Bytes of a torn last line that were cut off."""
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -74,7 +76,6 @@ class SampleStore:
         line = json.dumps(asdict(sample), ensure_ascii=True).encode() + b"\n"
         while line:
             line = line[os.write(self._file, line) :]
-        self.samples.append(sample)
         if time.monotonic() - self._synced > SYNC_INTERVAL:
             os.fsync(self._file)
             self._synced = time.monotonic()

@@ -8,7 +8,7 @@ from deepscaler.data.prepare import parquet_path, prepare, read_problems, source
 from deepscaler.data.sources import SOURCES
 from deepscaler.errors import UserError
 from deepscaler.files import write_json
-from deepscaler.paths import cache_dir
+from deepscaler.paths import data_dir
 
 HELP = "List, prepare and check training and evaluation data."
 
@@ -39,11 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def default_data_dir() -> Path:
-    """Where prepared data lies unless told otherwise."""
-    return cache_dir() / "data"
-
-
 def _list(_: argparse.Namespace) -> int:
     from deepscaler.terminal import PlainConsole, add_row, new_table  # noqa: PLC0415
 
@@ -56,17 +51,17 @@ def _list(_: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    data_dir = arguments.output_dir or default_data_dir()
+    folder = arguments.output_dir or data_dir()
     sources = [source_named(name) for name in arguments.names or _available(arguments.source)]
     for source in sources:
-        path = parquet_path(source.name, data_dir)
+        path = parquet_path(source.name, folder)
         if arguments.dry_run:
             place = source.url.format(hub="hub:") or "generated"
             if arguments.source and source.file:
                 place = str(arguments.source / source.file)
             print(f"{source.name}: {place} -> {path}")
             continue
-        entry = prepare(source.name, data_dir, arguments.source)
+        entry = prepare(source.name, folder, arguments.source)
         dropped = "".join(f", {count} dropped ({reason})" for reason, count in entry["dropped"].items())
         print(f"{source.name}: {entry['rows']} rows{dropped} -> {path}")
         if source.sha256 and not entry["revision"]:

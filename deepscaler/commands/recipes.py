@@ -16,7 +16,7 @@ HELP = "Show the training recipes side by side."
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the names and the changes to look at."""
     parser.add_argument(
-        "names", nargs="*", metavar="RECIPE", help="all by default; one also shows where values are from"
+        "names", nargs="*", metavar="RECIPE", help="default: the published ones; one alone also shows its sources"
     )
     parser.add_argument("--profile", choices=("faithful", "fast"), default="faithful", help="default: %(default)s")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field first")
@@ -45,11 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
         notes = [parameter.metadata["about"], parameter.metadata["source"]] if alone else []
         if name != "name" and (alone or arguments.all or len(set(values)) > 1):
             add_row(table, [name, *values, *notes])
-    PlainConsole().print(table)
+    console = PlainConsole()
+    console.print(table)
     if alone:
-        _print_estimates(PlainConsole(), chosen[0])
-    if not alone and not arguments.all:
-        PlainConsole().print("Fields that are the same in all of them are left out; --all shows them.")
+        _print_estimates(console, chosen[0])
+    elif not arguments.all:
+        console.print("Fields that are the same in all of them are left out; --all shows them.")
     return 0
 
 
@@ -58,15 +59,15 @@ def _verl_command(chosen: "list[Recipe]") -> list[str]:
     from deepscaler.data.prepare import parquet_path  # noqa: PLC0415
     from deepscaler.errors import UserError  # noqa: PLC0415
     from deepscaler.overrides import RunPaths, to_arguments, to_overrides  # noqa: PLC0415
-    from deepscaler.paths import cache_dir  # noqa: PLC0415
+    from deepscaler.paths import data_dir  # noqa: PLC0415
 
     if len(chosen) != 1:
         raise UserError("--verl prints one command: name one recipe, such as `deepscaler recipes 8k --verl`")
-    recipe, data = chosen[0], cache_dir() / "data"
+    recipe = chosen[0]
     paths = RunPaths(
         model=recipe.model,
-        train_file=parquet_path(recipe.train_dataset, data),
-        validation_file=parquet_path(recipe.validation_dataset, data),
+        train_file=parquet_path(recipe.train_dataset, data_dir()),
+        validation_file=parquet_path(recipe.validation_dataset, data_dir()),
         run_dir=Path("outputs", recipe.name).resolve(),
     )
     return ["python -m verl.trainer.main_ppo", *map(shlex.quote, to_arguments(to_overrides(recipe, paths)))]

@@ -5,10 +5,12 @@ data/manifest.json   {"aime": {"rows": 30, "dropped": {}, "input_sha256": ..., "
 """
 
 import fcntl
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +106,7 @@ def _published(source: Source, folder: Path | None) -> tuple[list[Problem], Coun
             "source": str(file.resolve()) if folder else source.url.format(hub="hub:"),
             "revision": source.revision if is_pinned else "",
             "input_sha256": digest,
-            **({"fixes": source.fixes} if source.fixes else {}),
+            **_fixes(source),
         },
     )
 
@@ -114,7 +116,15 @@ def _is_current(source: Source, data_dir: Path) -> bool:
     path, entry = parquet_path(source.name, data_dir), read_manifest(data_dir).get(source.name, {})
     if not path.is_file() or entry.get("output_sha256") != sha256(path):
         return False
-    return entry.get("revision") in ("", source.revision)
+    return entry.get("revision") in ("", source.revision) and _fixes(source).items() <= entry.items()
+
+
+def _fixes(source: Source) -> dict[str, str]:
+    """The hash of the corrected golds, where a set has some."""
+    if not source.fixes:
+        return {}
+    content = resources.files("deepscaler.data").joinpath(source.fixes).read_bytes()
+    return {"fixes_sha256": hashlib.sha256(content).hexdigest()}
 
 
 def source_named(name: str) -> Source:

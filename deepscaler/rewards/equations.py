@@ -39,7 +39,7 @@ def sides(text: str) -> list[str]:
 
 def is_named(found: list[str]) -> bool:
     r"""Whether the first side only names the last: `x`, `f(x)`, `|AB|`, `A:B`, `\frac{NO}{BO}`, `S_{12}`."""
-    name = re.sub(r"_(?:\{[^{}]*\}|\w)|\\(?:quad|text)", "", found[0])
+    name = re.sub(r"\\(?:quad|text)", "", _SUBSCRIPT.sub("", found[0]))
     return len(found) > 1 and len(name) <= 60 and bool(re.search("[a-zA-Z]", name)) and bool(_NAME.fullmatch(name))
 
 

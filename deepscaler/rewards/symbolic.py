@@ -140,11 +140,11 @@ def _same_equation(answer: sympy.Eq, gold: sympy.Eq) -> bool:
 def _agree(answer: Expr, gold: Expr, rounded: bool) -> bool | None:
     """Whether two numbers agree to all digits, or to six where one was given as a decimal."""
     left, right = (sympy.N(value, DIGITS + 10) for value in (answer, gold))
+    if left.has(sympy.nan, sympy.zoo) or right.has(sympy.nan, sympy.zoo):
+        return False
     if not (left.is_number and right.is_number) or not (left.is_finite and right.is_finite):
         signed = {sympy.oo, -sympy.oo}
         return bool(answer == gold) if {answer, gold} <= signed else False if {answer, gold} & signed else None
-    if left.has(sympy.nan, sympy.zoo) or right.has(sympy.nan, sympy.zoo):
-        return False
     parts = list(zip(left.as_real_imag(), right.as_real_imag(), strict=True))
     if not all(part.is_Float or part.is_Rational for pair in parts for part in pair):
         return None
