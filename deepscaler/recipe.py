@@ -56,6 +56,7 @@ class Recipe:
     kl_type: str = _parameter("low_var_kl", "estimator of the KL divergence", _SCRIPTS, KL_TYPES)
     advantage_estimator: str = _parameter("grpo", "what turns rewards into advantages", _SCRIPTS, ADVANTAGE_ESTIMATORS)
     loss_aggregation: str = _parameter("token-mean", "of token losses over a mini batch", _FORK, LOSS_AGGREGATIONS)
+    recompute_log_probs: bool = _parameter(True, "old log-probabilities by the trainer, not the rollout engine", _FORK)
     thinking: bool = _parameter(True, "whether a response without </think> was cut off and scores 0", _SCRIPTS)
     filter_groups: bool = _parameter(False, "draw again where a group is all right or all wrong (DAPO)", _FORK)
 

@@ -37,7 +37,7 @@ def open_model(name: str, revision: str) -> Model:
     folder = Path(name)
     if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") != 1):
         raise UserError(f"--model {name} is neither a folder nor a hub id such as agentica-org/DeepScaleR-1.5B-Preview")
-    path, identity = (folder, _hash_weights(folder)) if folder.is_dir() else _download(name, revision)
+    path, identity = (folder, hash_weights(folder)) if folder.is_dir() else _download(name, revision)
     try:
         from transformers import AutoTokenizer  # noqa: PLC0415  seconds of import
     except ImportError as error:
@@ -57,7 +57,8 @@ def _context(config: dict[str, Any]) -> int:
     return int(text.get("max_position_embeddings") or 1 << 20)
 
 
-def _hash_weights(folder: Path) -> str:
+def hash_weights(folder: Path) -> str:
+    """The identity of a local model. Raises UserError if the folder holds no weights."""
     files = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern))
     if not files:
         raise UserError(f"--model {folder} holds no weights ({', '.join(_WEIGHTS)})")

@@ -1,39 +1,20 @@
-"""The report's plots as inline SVG: same input, same bytes; colours that read on light and on dark paper."""
+"""The report's plots as inline SVG."""
 
-import io
 import math
-import re
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from deepscaler.plotting import BLUE, GREY, ORANGE, STYLE, to_svg
 from evaluation.published import results_for
 from evaluation.score import BenchmarkScores
 from evaluation.tables import title
 
-BLUE, ORANGE, GREY = "#4c8dd6", "#e0803a", "#8a8f98"
-_STYLE = {
-    "svg.hashsalt": "deepscaler",
-    "svg.fonttype": "none",  # text stays text: searchable, and in the page's font
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": GREY,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "text.color": GREY,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "legend.frameon": False,
-}
-
 
 def accuracy_plot(benchmarks: list[BenchmarkScores]) -> str:
     """Pass@1 with its interval per benchmark; published results as small marks beside it."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 0.7 + 0.55 * len(benchmarks)), layout="constrained")
         axes = figure.subplots()
         for row, one in enumerate(benchmarks):
@@ -48,13 +29,13 @@ def accuracy_plot(benchmarks: list[BenchmarkScores]) -> str:
         axes.set(xlim=(-1, 101), ylim=(len(benchmarks) - 0.4, -0.6), xlabel="Pass@1, percent")
         axes.grid(axis="x", color=GREY, alpha=0.2)
         axes.legend(loc="lower center", ncols=2, bbox_to_anchor=(0.5, 1.0))
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def length_plot(one: BenchmarkScores) -> str:
     """Histogram of response lengths, correct and wrong stacked."""
     correct, wrong = one.lengths(correct=True), one.lengths(correct=False)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.7, 2.4), layout="constrained")
         axes = figure.subplots()
         longest = max(*correct, *wrong, 1)
@@ -63,23 +44,23 @@ def length_plot(one: BenchmarkScores) -> str:
         axes.hist([correct, wrong], bins=list(edges), stacked=True, color=[BLUE, ORANGE], label=["correct", "wrong"])
         axes.set(xlabel="response tokens", ylabel="samples")
         axes.legend()
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def problem_plot(one: BenchmarkScores) -> str:
     """Every problem's share of correct samples, from the easiest to the hardest."""
     rates = 100 * np.sort(list(one.problem_means.values()))[::-1]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.7, 2.4), layout="constrained")
         axes = figure.subplots()
         axes.fill_between(np.arange(len(rates) + 1), np.append(rates, rates[-1]), step="post", color=BLUE, alpha=0.75)
         axes.set(xlabel="problems, easiest first", ylabel="correct samples, %", ylim=(0, 102), xlim=(0, len(rates)))
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def pass_at_k_plot(benchmarks: list[BenchmarkScores]) -> str:
     """Pass@k over k, a line a benchmark."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 2.8), layout="constrained")
         axes = figure.subplots()
         for index, one in enumerate(benchmarks):
@@ -90,14 +71,4 @@ def pass_at_k_plot(benchmarks: list[BenchmarkScores]) -> str:
         axes.set(xlabel="k", ylabel="pass@k, percent", ylim=(0, 102))
         axes.grid(axis="y", color=GREY, alpha=0.2)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        return _to_svg(figure)
-
-
-def _to_svg(figure: Figure) -> str:
-    """An `<svg>` element that scales to the width it is given."""
-    buffer = io.StringIO()
-    metadata: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(buffer, format="svg", metadata=metadata)
-    svg = buffer.getvalue()
-    svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg[svg.index("<svg") :], count=1)
-    return re.sub(r'<g id="[a-z]+\w*_\d+"', "<g", svg)  # a page has many, and ids must not repeat
+        return to_svg(figure)

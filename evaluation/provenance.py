@@ -33,13 +33,13 @@ def describe(
             for name, path in problems.items()
             if path.is_file()
         },
-        "versions": {"deepscaler": __version__, "python": platform.python_version(), **_installed()},
-        "git_revision": _git_revision(),
+        "versions": {"deepscaler": __version__, "python": platform.python_version(), **installed_versions()},
+        "git_revision": git_revision(),
         "hardware": _hardware(),
     }
 
 
-def _installed() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     found = {}
     for name in _PACKAGES:
         try:
@@ -49,7 +49,7 @@ def _installed() -> dict[str, str]:
     return found
 
 
-def _git_revision() -> str:
+def git_revision() -> str:
     """Of the checkout this code runs from; empty for an installed package, whatever repository it may lie in."""
     checkout = Path(__file__).resolve().parents[1]
     if not (checkout / ".git").exists():

@@ -3,7 +3,7 @@
 import argparse
 from typing import Protocol
 
-from deepscaler.commands import data, evaluate, quickstart, recipes, report
+from deepscaler.commands import data, evaluate, quickstart, recipes, report, status
 
 
 class Command(Protocol):
@@ -22,6 +22,7 @@ class Command(Protocol):
 COMMANDS: dict[str, Command] = {
     "data": data,
     "evaluate": evaluate,
+    "status": status,
     "report": report,
     "recipes": recipes,
     "quickstart": quickstart,

@@ -1,26 +1,45 @@
-"""`deepscaler report`: score an evaluation's samples again and write its reports."""
+"""`deepscaler report`: an evaluation's samples scored again, or a training's curves drawn, with all their files."""
 
 import argparse
 from pathlib import Path
 
-HELP = "Recompute scores and reports from an evaluation's samples."
+from deepscaler.errors import UserError
+
+HELP = "Write the report of an evaluation, a training run or a chain."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the folder and the choice of grader."""
-    parser.add_argument("output_dir", type=Path, metavar="DIR", help="the --output-dir of `deepscaler evaluate`")
+    parser.add_argument(
+        "output_dir", type=Path, metavar="DIR", help="the --output-dir of `deepscaler evaluate`, `train` or `run`"
+    )
     parser.add_argument(
         "--grader",
         choices=("kit", "deepscaler"),
         default="kit",
-        help="`deepscaler` decides as DeepScaleR's original grader did, to compare with published numbers",
+        help="of an evaluation: `deepscaler` decides as DeepScaleR's original grader did, to compare with published"
+        " numbers",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Report."""
+    """Report on what the folder is."""
     from deepscaler.terminal import PlainConsole  # noqa: PLC0415
-    from evaluation.report import write_report  # noqa: PLC0415
 
-    write_report(arguments.output_dir, PlainConsole(), arguments.grader)
+    folder = arguments.output_dir
+    if (folder / "run.json").is_file() or (folder / "chain.json").is_file():
+        from deepscaler.training.report import write_training_report  # noqa: PLC0415
+
+        if arguments.grader != "kit":
+            raise UserError(f"--grader {arguments.grader} is for evaluations; {folder} is a training")
+        write_training_report(folder, PlainConsole())
+    elif (folder / "config.json").is_file():
+        from evaluation.report import write_report  # noqa: PLC0415
+
+        write_report(folder, PlainConsole(), arguments.grader)
+    else:
+        raise UserError(
+            f"{folder} is no folder of `deepscaler evaluate`, `train` or `run`:"
+            " it holds no config.json, run.json or chain.json"
+        )
     return 0

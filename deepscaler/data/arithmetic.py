@@ -6,7 +6,7 @@ Worked examples go before each question as chat turns, so that a model which nev
 import random
 import warnings
 
-from deepscaler.data.problem import Message, Problem, ask
+from deepscaler.data.problem import Message, Problem
 from deepscaler.data.sources import SOURCES
 from deepscaler.errors import UserError
 
@@ -17,13 +17,13 @@ NUM_CANDIDATES = 6000
 """Drawn before repeated sums, and sums of the other split, are left out."""
 
 EXAMPLES: tuple[Message, ...] = (
-    *ask("What is 2 + 3?"),
-    {"role": "assistant", "content": r"2 + 3 = 5. The answer is \boxed{5}."},
-    *ask("What is 14 + 5?"),
+    {"role": "system", "content": r"Answer in \boxed{}."},
+    {"role": "user", "content": "What is 14 + 5?"},
     {"role": "assistant", "content": r"14 + 5 = 19. The answer is \boxed{19}."},
-    *ask("What is 9 - 4?"),
+    {"role": "user", "content": "What is 9 - 4?"},
     {"role": "assistant", "content": r"9 - 4 = 5. The answer is \boxed{5}."},
 )
+"""Short, because a CPU pays for every token of every prompt."""
 
 
 def generate(name: str) -> list[Problem]:
@@ -34,7 +34,7 @@ def generate(name: str) -> list[Problem]:
         Problem(
             id=f"{name}/{expression.replace(' ', '')}",
             data_source=name,
-            prompt=ask(f"What is {expression}?", EXAMPLES),
+            prompt=(*EXAMPLES, {"role": "user", "content": f"What is {expression}?"}),
             golds=(answer,),
         )
         for expression, answer in chosen

@@ -1,0 +1,125 @@
+"""`deepscaler status`: how a training run or a chain is, from its files."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from deepscaler.training.status import Status
+
+HELP = "Show how a training run or a chain is, from its files alone."
+
+LABEL_WIDTH = 21
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the folder and `--json`."""
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the --output-dir of `deepscaler train` or `run`")
+    parser.add_argument("--json", action="store_true", help="print the same as JSON, shares of one and seconds")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the state of a run, or a row for each stage of a chain."""
+    import json  # noqa: PLC0415
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
+    from deepscaler.training.stages import is_chain, run_directories  # noqa: PLC0415
+    from deepscaler.training.status import read_status  # noqa: PLC0415
+
+    statuses = [read_status(name, directory) for name, directory in run_directories(arguments.run_dir)]
+    chain = is_chain(arguments.run_dir)
+    if arguments.json:
+        shown = [asdict(status) for status in statuses]
+        print(json.dumps({"stages": shown} if chain else shown[0], indent=2))
+    elif chain:
+        _print_chain(statuses, PlainConsole())
+    else:
+        _print_run(statuses[0], PlainConsole())
+    return 0
+
+
+def _print_run(status: "Status", console: "Console") -> None:
+    """A line a fact; what is not known is left out."""
+    console.print(f"{status.name}, profile {status.profile}: {_state(status)}", style="bold", soft_wrap=True)
+    for label, value in _facts(status):
+        if value:
+            console.print(f"{label:<{LABEL_WIDTH}}{value}", soft_wrap=True)
+
+
+def _facts(status: "Status") -> list[tuple[str, str]]:
+    steps = f"{status.step:,} of {status.num_steps:,} ({100 * status.step / (status.num_steps or 1):.0f} %)"
+    checkpoint = f"step {status.checkpoint_step:,}" if status.checkpoint_step is not None else "none yet"
+    age = f", {duration(status.checkpoint_age)} old" if status.checkpoint_age is not None else ""
+    validations = [
+        (
+            f"accuracy on {name}",
+            f"{percent(v['last'])} at step {v['last_step']:,}"
+            + (f" ({percent(v['first'])} at step {v['first_step']:,})" if v["first_step"] != v["last_step"] else ""),
+        )
+        for name, v in (status.validation or {}).items()
+    ]
+    attempt = f"{status.attempt} on {status.host or 'an unknown host'}" + (
+        f", {status.started} to {status.ended or 'now'}" if status.started else ""
+    )
+    return [
+        ("attempt", attempt if status.attempt else ""),
+        ("step", steps),
+        ("time left", duration(status.seconds_left)),
+        ("mean reward", number(status.reward)),
+        *validations,
+        ("response length", f"{status.response_length:,.0f} tokens" if status.response_length is not None else ""),
+        ("cut off", percent(status.cut_off)),
+        ("PPO clipped", percent(status.clip_fraction)),
+        ("entropy", f"{number(status.entropy)} nats" if status.entropy is not None else ""),
+        ("a step takes", f"{status.step_seconds:,.1f} s" if status.step_seconds is not None else ""),
+        ("throughput", f"{status.tokens_per_second:,.0f} tokens/s per GPU" if status.tokens_per_second else ""),
+        ("last checkpoint", checkpoint + age if status.attempt else ""),
+    ]
+
+
+def _state(status: "Status") -> str:
+    if status.state == "dead":
+        return (
+            f"dead, without a sign of life for {duration(status.heartbeat_age)};"
+            " the same command again goes on from the last checkpoint"
+        )
+    return f"stopping ({status.stop_reason or 'no reason given'})" if status.state == "stopping" else status.state
+
+
+def _print_chain(statuses: "list[Status]", console: "Console") -> None:
+    from deepscaler.terminal import add_row, new_table  # noqa: PLC0415
+
+    header = ["stage", "profile", "state", "step", "reward", "accuracy", "tokens", "cut off", "time left"]
+    table = new_table(header, text_columns=(0, 1, 2))
+    for status in statuses:
+        length = f"{status.response_length:,.0f}" if status.response_length is not None else ""
+        accuracies = [percent(one["last"]) for one in (status.validation or {}).values()]
+        steps = f"{status.step}/{status.num_steps}" if status.num_steps else ""
+        values = [number(status.reward), "\n".join(accuracies), length, percent(status.cut_off)]
+        add_row(table, [status.name, status.profile, status.state, steps, *values, duration(status.seconds_left)])
+    console.print(table)
+
+
+def percent(share: float | None) -> str:
+    """A share of one in percent."""
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
+def number(value: float | None) -> str:
+    """Three digits."""
+    return "" if value is None else f"{value:.3f}"
+
+
+def duration(seconds: float | None) -> str:
+    """4.2 s, 3 min, 5 h 12 min, 2 d 3 h."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{max(0.0, seconds):.1f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else f"{minutes // 1440} d {minutes % 1440 // 60} h"

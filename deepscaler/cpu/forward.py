@@ -1,0 +1,80 @@
+"""A forward pass for training on a CPU: what all sequences begin with is computed once, gradient included.
+
+It returns what verl's fused kernels return (log-probabilities and entropies, no logits), so verl takes it for one of
+them. Few-shot prompts make three quarters of a short sequence, and a CPU pays for every token.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+MIN_SHARED = 8
+"""Tokens from which on a pass of their own pays."""
+
+
+def forward(
+    module: Any,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    position_ids: torch.Tensor,
+    temperature: float = 1.0,
+    **_: Any,
+) -> SimpleNamespace:
+    """`log_probs` and `entropy`, both (rows, length): at each position, of the token that follows.
+
+    Rows are padded on the right; at the last token of a row and in the padding both are 0.
+    """
+    shared = num_shared(input_ids, attention_mask)
+    cache, hidden = None, []
+    if shared:
+        from transformers import DynamicCache  # noqa: PLC0415
+
+        cache = DynamicCache(config=module.config)
+        prefix = module.model(input_ids=input_ids[:1, :shared], past_key_values=cache, use_cache=True)
+        cache.batch_repeat_interleave(len(input_ids))
+        hidden.append(prefix.last_hidden_state.expand(len(input_ids), -1, -1))
+    rest = module.model(
+        input_ids=input_ids[:, shared:],
+        attention_mask=attention_mask,
+        position_ids=position_ids[:, shared:],
+        past_key_values=cache,
+        use_cache=cache is not None,
+    )
+    hidden.append(rest.last_hidden_state)
+    states = torch.cat(hidden, dim=1)[:, :-1]
+    followed = attention_mask[:, 1:].bool()
+    computed = followed.clone()
+    computed[1:, : max(0, shared - 1)] = False  # the same in every row
+    log_probs, entropy = _score(states[computed], module.lm_head.weight, input_ids[:, 1:][computed], temperature)
+    return SimpleNamespace(
+        log_probs=_spread(log_probs, computed, shared - 1), entropy=_spread(entropy, computed, shared - 1)
+    )
+
+
+def num_shared(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> int:
+    """Tokens that all rows (rows, length) begin with; each row keeps at least one of its own. 0 for too few."""
+    if len(input_ids) == 1:
+        return 0
+    alike = (input_ids == input_ids[:1]).all(dim=0) & attention_mask.bool().all(dim=0)
+    shared = int(alike.long().cumprod(0).sum())
+    shared = min(shared, int(attention_mask.sum(-1).min()) - 1)
+    return shared if shared >= MIN_SHARED else 0
+
+
+def _score(
+    states: torch.Tensor, head: torch.Tensor, tokens: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each token (n) after its hidden state (n, width), and the entropy there."""
+    log_probs = torch.log_softmax(functional.linear(states, head).float() / temperature, dim=-1)
+    entropy = -(log_probs.exp() * log_probs).sum(-1)
+    return log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), entropy
+
+
+def _spread(values: torch.Tensor, computed: torch.Tensor, num_alike: int) -> torch.Tensor:
+    """Values (n) of the computed positions (rows, length - 1) in their places (rows, length)."""
+    placed = values.new_zeros(computed.shape).masked_scatter(computed, values)
+    if num_alike > 0:
+        placed = torch.cat([placed[:1, :num_alike].expand(len(placed), -1), placed[:, num_alike:]], dim=1)
+    return functional.pad(placed, (0, 1))

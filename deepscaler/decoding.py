@@ -1,0 +1,147 @@
+"""Sampling with a transformers model, batch by batch, where no vLLM runs: the evaluation's and the CPU rollout's.
+
+What prompts share is computed once: first the tokens that all begin with, then each distinct prompt, then its samples.
+
+layout of a row:  [common prefix][padding][rest of its prompt][response ...]
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os.path import commonprefix
+from typing import Any
+
+import torch
+
+NUCLEUS_SIZE = 1024
+"""Tokens in which a nucleus is looked for first: sorting a whole vocabulary takes longer than the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """One response to draw."""
+
+    prompt_token_ids: tuple[int, ...]
+    max_tokens: int
+    temperature: float
+    """0 for greedy."""
+    top_p: float
+    generator: torch.Generator
+    """Its own, so that a sample is the same in any batch (but for the rounding of a batch's sums)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """A response that has ended."""
+
+    index: int
+    """Of its `Draw`."""
+    token_ids: list[int]
+    log_probs: list[float]
+    """Of each token, by the distribution it was drawn from before the nucleus was cut."""
+    finish_reason: str
+    """`stop` or `length`."""
+
+
+def end_tokens(model: Any) -> set[int]:
+    """Token ids that end a response."""
+    ends = model.generation_config.eos_token_id
+    return set(ends if isinstance(ends, list) else [ends]) - {None}
+
+
+@torch.inference_mode()
+def draw_batch(model: Any, draws: list[Draw], ends: set[int]) -> Iterator[Drawn]:
+    """Draw all responses in one batch; each is yielded as soon as it ends."""
+    prompts = list(dict.fromkeys(draw.prompt_token_ids for draw in draws))
+    cache, mask, logits = _read_prompts(model, prompts)
+    rows = torch.tensor([prompts.index(draw.prompt_token_ids) for draw in draws], device=model.device)
+    cache.batch_select_indices(rows)
+    mask, logits = mask[rows], logits[rows]
+    responses: list[tuple[list[int], list[float]]] = [([], []) for _ in draws]
+    alive = list(range(len(draws)))
+    while alive:
+        tokens, log_probs = _choose(logits, [draws[index] for index in alive])
+        kept = []
+        for row, index in enumerate(alive):
+            token_ids, kept_log_probs = responses[index]
+            token_ids.append(tokens[row])
+            kept_log_probs.append(log_probs[row])
+            ended = tokens[row] in ends
+            if ended or len(token_ids) >= draws[index].max_tokens:
+                reason = "stop" if ended else "length"
+                yield Drawn(index=index, token_ids=token_ids, log_probs=kept_log_probs, finish_reason=reason)
+            else:
+                kept.append(row)
+        alive = [alive[row] for row in kept]
+        if not alive:
+            return
+        if len(kept) < len(mask):
+            rows = torch.tensor(kept, device=model.device)
+            cache.batch_select_indices(rows)
+            mask = mask[rows]
+        mask = torch.cat([mask, mask.new_ones((len(alive), 1))], dim=-1)
+        step = torch.tensor([[tokens[row]] for row in kept], device=model.device)
+        logits = _forward(model, step, mask, cache)
+
+
+def _read_prompts(model: Any, prompts: list[tuple[int, ...]]) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """Cache, attention mask (prompts, width) and last logits (prompts, vocabulary) of distinct prompts."""
+    from transformers import DynamicCache  # noqa: PLC0415
+
+    cache = DynamicCache(config=model.config)
+    shared = min(len(commonprefix(prompts)), min(map(len, prompts)) - 1)  # at least one token of each is left
+    mask = torch.ones((1, shared), dtype=torch.long, device=model.device)
+    if shared:
+        _forward(model, torch.tensor([prompts[0][:shared]], device=model.device), mask, cache)
+        cache.batch_repeat_interleave(len(prompts))
+    width = max(map(len, prompts))
+    rests = [[0] * (width - len(prompt)) + list(prompt[shared:]) for prompt in prompts]
+    masks = [[1] * shared + [0] * (width - len(prompt)) + [1] * (len(prompt) - shared) for prompt in prompts]
+    mask = torch.tensor(masks, device=model.device)
+    return cache, mask, _forward(model, torch.tensor(rests, device=model.device), mask, cache)
+
+
+def _forward(model: Any, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
+    """Logits (rows, vocabulary) after the last of the new tokens (rows, new); `mask` covers old and new ones."""
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+    output = model(
+        input_ids=tokens,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return output.logits[:, -1].float().cpu()
+
+
+def _choose(logits: torch.Tensor, draws: list[Draw]) -> tuple[list[int], list[float]]:
+    """A token id for each row of logits (rows, vocabulary), and its log-probability."""
+    heat = torch.tensor([draw.temperature or 1.0 for draw in draws]).unsqueeze(-1)
+    log_probs = torch.log_softmax(logits / heat, dim=-1)
+    tokens = torch.where(heat.new_tensor([draw.temperature == 0 for draw in draws]).bool(), log_probs.argmax(-1), 0)
+    for top_p in {draw.top_p for draw in draws if draw.temperature > 0}:
+        rows = [row for row, draw in enumerate(draws) if draw.temperature > 0 and draw.top_p == top_p]
+        tokens[rows] = _sample(log_probs[rows].exp(), top_p, [draws[row].generator for row in rows])
+    return tokens.tolist(), log_probs[range(len(draws)), tokens].tolist()
+
+
+def _sample(probabilities: torch.Tensor, top_p: float, generators: list[torch.Generator]) -> torch.Tensor:
+    """Token ids (rows) by inverting the cumulative distribution (rows, vocabulary) at one uniform number a row."""
+    uniform = torch.stack([torch.rand(1, generator=generator) for generator in generators])
+    order = None
+    if top_p < 1:
+        probabilities, order = _most_probable(probabilities, top_p)
+        outside = probabilities.cumsum(-1) - probabilities >= top_p
+        probabilities = probabilities.masked_fill(outside, 0.0)
+    cumulative = probabilities.cumsum(-1)
+    chosen = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True).clamp(max=cumulative.shape[1] - 1)
+    return (chosen if order is None else order.gather(-1, chosen)).squeeze(-1)
+
+
+def _most_probable(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities, the largest first, with their token ids: enough of them to hold the nucleus of every row."""
+    size = min(NUCLEUS_SIZE, probabilities.shape[1])
+    largest, order = probabilities.topk(size)
+    if bool((largest.sum(-1) < top_p).any()):
+        largest, order = probabilities.sort(descending=True)
+    return largest, order

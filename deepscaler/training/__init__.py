@@ -1,0 +1,1 @@
+"""Training runs: verl started, watched, stopped, resumed, merged, chained, and drawn."""

@@ -1,0 +1,40 @@
+"""When a run has to stop so that its last checkpoint is on disk before the time is over.
+
+>>> parse_deadline("3h50m", now=1000.0)
+14800.0
+"""
+
+import re
+
+from deepscaler.errors import UserError
+
+MARGIN = 1.25
+"""Of the slowest recent step, because steps grow longer as responses do."""
+
+SLACK = 20.0
+"""Seconds for what is not measured: the last log lines, the end of Ray."""
+
+_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+_EPOCH_FROM = 1_000_000_000
+
+
+def parse_deadline(text: str, now: float) -> float:
+    """A moment (Unix seconds, as in SLURM_JOB_END_TIME) or a time from now (`3h50m`, `90s`). Raises UserError."""
+    if text.isdigit() and int(text) >= _EPOCH_FROM:
+        return float(text)
+    parts = re.findall(r"(\d+)([dhms])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise UserError(
+            f"--deadline {text!r} is neither a time from now, such as 3h50m, nor a moment in Unix seconds, such as"
+            " $SLURM_JOB_END_TIME"
+        )
+    return now + sum(int(number) * _UNITS[unit] for number, unit in parts)
+
+
+def must_stop(time_left: float, time_in_step: float, recent_steps: list[float], save_seconds: float) -> bool:
+    """Whether the step in flight must be the last: after it, another one and its checkpoint would not fit."""
+    if not recent_steps:
+        return time_left < SLACK
+    step = MARGIN * max(recent_steps)
+    rest_of_this_step = max(0.0, step - time_in_step)
+    return time_left < rest_of_this_step + step + MARGIN * save_seconds + SLACK

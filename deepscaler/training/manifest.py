@@ -1,0 +1,99 @@
+"""What a run is bound to: its recipe, the weights it starts from, its data; and what made it: versions, command.
+
+run.json  {"recipe": {...}, "device": "cuda", "model": {"name", "identity"}, "data": {"aime": "sha256..."}, ...}
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from deepscaler.data.prepare import load_problems, parquet_path
+from deepscaler.errors import UserError
+from deepscaler.files import sha256, write_json
+from deepscaler.paths import data_dir as default_data_dir
+from deepscaler.recipe import Recipe
+from deepscaler.training.options import TrainOptions
+from deepscaler.training.run_directory import RunDirectory
+from evaluation.model import open_model
+from evaluation.provenance import git_revision, installed_versions
+
+FREE = (
+    *("name", "model", "num_steps", "save_every", "validate_every", "num_nodes", "gpus_per_node", "max_tokens_per_gpu"),
+    *("tensor_parallel_size", "sequence_parallel_size", "gpu_memory_utilization", "offload_actor"),
+)
+"""Fields that may change between attempts: they change the place, the pace or the end. The weights' hash tells the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What a run reads, found and checked."""
+
+    model: str
+    """A folder."""
+    train_file: Path
+    validation_file: Path
+
+
+def bind(run: RunDirectory, recipe: Recipe, options: TrainOptions, console: Console) -> Inputs:
+    """Tie a folder to a run, or check that it is tied to this one. Raises UserError that shows the differences."""
+    if run.is_run:
+        _check_recipe(run, recipe, options)
+    data_dir = options.data_dir or default_data_dir()
+    files = {}
+    for name in (recipe.train_dataset, recipe.validation_dataset):
+        load_problems(name, data_dir)
+        files[name] = parquet_path(name, data_dir).resolve()
+    model = open_model(recipe.model, "main")
+    if model.context < recipe.max_length:
+        raise UserError(
+            f"the context of {recipe.model} is {model.context} tokens, the recipe's prompt and response have"
+            f" {recipe.max_length}: lower max_response_length"
+        )
+    bound = {
+        "model": {"name": recipe.model, "identity": model.identity},
+        "data": {name: sha256(path) for name, path in files.items()},
+        "device": options.device,
+    }
+    if run.is_run:
+        _check_inputs(run, bound)
+    versions, revision = installed_versions(), git_revision()
+    try:
+        write_json(
+            run.manifest_path, {"recipe": asdict(recipe), **bound, "versions": versions, "git_revision": revision}
+        )
+    except OSError as error:
+        raise UserError(f"cannot write to {run.root}: {error.strerror}; choose another --output-dir") from error
+    return Inputs(
+        model=str(Path(model.path).resolve()),
+        train_file=files[recipe.train_dataset],
+        validation_file=files[recipe.validation_dataset],
+    )
+
+
+def _check_recipe(run: RunDirectory, recipe: Recipe, options: TrainOptions) -> None:
+    manifest = run.read_manifest()
+    stored: dict[str, Any] = manifest["recipe"]
+    differences = [
+        f"{name}: {stored.get(name)!r} -> {value!r}"
+        for name, value in asdict(recipe).items()
+        if name not in FREE and stored.get(name) != value
+    ]
+    if manifest.get("device") != options.device:
+        differences.append(f"device: {manifest.get('device')!r} -> {options.device!r}")
+    _refuse(run, differences)
+
+
+def _check_inputs(run: RunDirectory, bound: dict[str, Any]) -> None:
+    manifest = run.read_manifest()
+    stored = {"the weights it starts from": manifest["model"]["identity"], **manifest["data"]}
+    given = {"the weights it starts from": bound["model"]["identity"], **bound["data"]}
+    _refuse(run, [f"{name} changed" for name, value in given.items() if stored.get(name) != value])
+
+
+def _refuse(run: RunDirectory, differences: list[str]) -> None:
+    if differences:
+        raise UserError(
+            f"{run.root} holds another run ({'; '.join(differences)}); give its options, or another --output-dir"
+        )

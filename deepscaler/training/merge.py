@@ -1,0 +1,155 @@
+"""From the newest whole checkpoint to a Hugging Face model: verl's merger, verified against the shards, atomic.
+
+model/{config.json, model.safetensors, tokenizer.json, ..., merged.json}
+merged.json  {"step": 40, "weights": "sha256:...", "largest_difference": 0.0078}
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from subprocess import STDOUT
+from subprocess import run as run_command
+from typing import Any
+
+from rich.console import Console
+
+from deepscaler.errors import UserError
+from deepscaler.files import sync_directory, sync_tree, write_json
+from deepscaler.training.checkpoints import Checkpoint, newest, sealed
+from deepscaler.training.run_directory import RunDirectory
+
+MERGED = "merged.json"
+PREFIX = ".merge-"
+MAX_DIFFERENCE = 2**-8
+"""Of a weight, relative to it: the merger rounds to bfloat16, which has 8 bits of precision."""
+
+DEADLINE = 3600
+"""Seconds for the merger."""
+
+
+def merge(run: RunDirectory, console: Console) -> Path:
+    """The folder of the merged model, made unless it is up to date. Raises UserError where there is nothing to merge."""
+    run.read_manifest()
+    checkpoint = newest(run, console.print)
+    if checkpoint is None:
+        raise UserError(f"{run.root} has no whole checkpoint to merge; train it first")
+    if merged_step(run) == checkpoint.step:
+        console.print(f"The model of step {checkpoint.step} is merged already: {run.model}", soft_wrap=True)
+        return run.model
+    for left in run.root.glob(f"{PREFIX}*"):  # by a merge that was killed; attempts are fenced, merges are quick
+        shutil.rmtree(left, ignore_errors=True)
+    console.print(f"Merging {checkpoint.world_size} shards of step {checkpoint.step} ...")
+    with tempfile.TemporaryDirectory(dir=run.root, prefix=PREFIX) as folder:
+        made = Path(folder) / "model"
+        _run_merger(checkpoint, made, Path(folder) / "merge.log")
+        difference = _verify(checkpoint, made)
+        from evaluation.model import hash_weights  # noqa: PLC0415
+
+        write_json(
+            made / MERGED,
+            {"step": checkpoint.step, "weights": hash_weights(made), "largest_relative_difference": difference},
+        )
+        for file in made.iterdir():
+            file.chmod(0o644)
+        sync_tree(made)
+        _swap(made, run.model)
+    console.print(f"Merged and verified against the shards: {run.model}", soft_wrap=True)
+    return run.model
+
+
+def describe_merge(run: RunDirectory, console: Console) -> None:
+    """What `merge` would do (`--dry-run`); nothing is verified."""
+    run.read_manifest()
+    checkpoints = sealed(run)
+    if not checkpoints:
+        raise UserError(f"{run.root} has no whole checkpoint to merge; train it first")
+    done = merged_step(run) == checkpoints[0].step
+    console.print(f"{checkpoints[0].path} -> {run.model}{' (up to date)' if done else ''}", soft_wrap=True)
+
+
+def merged_step(run: RunDirectory) -> int:
+    """The step of the merged model; -1 if there is none."""
+    try:
+        return int(json.loads((run.model / MERGED).read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1
+
+
+def _run_merger(checkpoint: Checkpoint, target: Path, log: Path) -> None:
+    command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
+    command += ["--local_dir", str(checkpoint.path / "actor"), "--target_dir", str(target)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
+    with log.open("wb") as output:
+        done = run_command(command, stdout=output, stderr=STDOUT, env=environment, timeout=DEADLINE, check=False)
+    if done.returncode or not (target / "config.json").is_file():
+        end = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:])
+        raise UserError(f"verl's merger failed on {checkpoint.path}: {end}")
+
+
+def _verify(checkpoint: Checkpoint, made: Path) -> float:
+    """Load the model as a user would, and compare its logits with those of the weights in the shards.
+
+    Returns the largest relative difference of a weight. Raises UserError if the model does not load, lacks a weight, or
+    computes something else.
+    """
+    import torch  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(made, dtype=torch.float32).eval()
+    except Exception as error:  # transformers raises anything
+        raise UserError(f"the merged model does not load: {error}") from error
+    tokens = torch.arange(16).unsqueeze(0) % model.config.vocab_size
+    with torch.inference_mode():
+        logits = model(input_ids=tokens).logits
+        difference = _load_shards(checkpoint, model)
+        wanted = model(input_ids=tokens).logits
+    close = (logits - wanted).abs().max() <= 0.05 * wanted.abs().max()
+    if difference > MAX_DIFFERENCE or not bool(close):
+        raise UserError(
+            f"the merged model is not the checkpoint {checkpoint.path}: its logits differ by"
+            f" {float((logits - wanted).abs().max()):.3g}, a weight by {difference:.2g} of itself"
+        )
+    return difference
+
+
+def _load_shards(checkpoint: Checkpoint, model: Any) -> float:
+    """Put the shards' weights into a model; returns the largest relative difference from those it had."""
+    import torch  # noqa: PLC0415
+
+    shards = [
+        torch.load(
+            checkpoint.path / f"actor/model_world_size_{checkpoint.world_size}_rank_{rank}.pt",
+            map_location="cpu",
+            weights_only=False,
+        )
+        for rank in range(checkpoint.world_size)
+    ]
+    state, largest = model.state_dict(), 0.0
+    for name in shards[0]:
+        if name not in state:
+            raise UserError(f"the merged model has no weight {name}, the checkpoint {checkpoint.path} has")
+        parts = [shard[name] for shard in shards]
+        whole = torch.cat([_local(part) for part in parts]) if hasattr(parts[0], "to_local") else parts[0]
+        whole = whole[: len(state[name])].float() if whole.dim() else whole.float()
+        scale = whole.abs().clamp(min=1e-6)
+        largest = max(largest, float(((state[name] - whole).abs() / scale).max()))
+        state[name].copy_(whole)
+    return largest
+
+
+def _local(part: Any) -> Any:
+    return part._local_tensor  # noqa: SLF001  `to_local` wants the process group that wrote it
+
+
+def _swap(made: Path, target: Path) -> None:
+    """Put a folder in the place of another; at no moment is there half a model."""
+    old = made.with_name("old")
+    if target.exists():
+        target.rename(old)
+    made.rename(target)
+    sync_directory(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
