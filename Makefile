@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup quickstart test slow lint format golden lock bench clean
+.PHONY: help setup quickstart learn test slow lint format golden lock bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -10,8 +10,11 @@ help:  ## this list
 setup:  ## make or update .venv
 	@$(PYTHON) tools/bootstrap.py
 
-quickstart: setup  ## evaluate a small real model on this machine; MODEL= and DATASETS= override it
-	@$(BIN)/deepscaler quickstart $(if $(MODEL),--model "$(MODEL)") $(if $(DATASETS),--datasets $(DATASETS))
+quickstart: setup  ## evaluate, train, merge and evaluate again a small real model on this machine; MODEL= overrides it
+	@$(BIN)/deepscaler quickstart $(if $(MODEL),--model "$(MODEL)")
+
+learn: setup  ## the same until it has really learned (an hour or two)
+	@$(BIN)/deepscaler quickstart --recipe learn $(if $(MODEL),--model "$(MODEL)")
 
 test: setup  ## lint, types and unit tests
 	@$(MAKE) --no-print-directory lint
@@ -37,8 +40,9 @@ golden: setup  ## rewrite the golden reports after an intended change
 lock: setup  ## resolve the locked requirements anew
 	@$(BIN)/python tools/lock.py
 
-bench: setup  ## our grader against math-verify, side by side
+bench: setup  ## our grader against math-verify, and training with the kit against verl alone, side by side
 	@$(BIN)/python bench/grading.py
+	@$(BIN)/python bench/step.py
 
 clean:  ## remove the environment and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

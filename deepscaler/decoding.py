@@ -7,7 +7,7 @@ layout of a row:  [common prefix][padding][rest of its prompt][response ...]
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ def end_tokens(model: Any) -> set[int]:
     return set(ends if isinstance(ends, list) else [ends]) - {None}
 
 
-@torch.inference_mode()
+@torch.inference_mode()  # type: ignore[untyped-decorator]
 def draw_batch(model: Any, draws: list[Draw], ends: set[int]) -> Iterator[Drawn]:
     """Draw all responses in one batch; each is yielded as soon as it ends."""
     prompts = list(dict.fromkeys(draw.prompt_token_ids for draw in draws))
@@ -88,7 +88,7 @@ def _read_prompts(model: Any, prompts: list[tuple[int, ...]]) -> tuple[Any, torc
     from transformers import DynamicCache  # noqa: PLC0415
 
     cache = DynamicCache(config=model.config)
-    shared = min(len(commonprefix(prompts)), min(map(len, prompts)) - 1)  # at least one token of each is left
+    shared = _num_shared(prompts)
     mask = torch.ones((1, shared), dtype=torch.long, device=model.device)
     if shared:
         _forward(model, torch.tensor([prompts[0][:shared]], device=model.device), mask, cache)
@@ -98,6 +98,13 @@ def _read_prompts(model: Any, prompts: list[tuple[int, ...]]) -> tuple[Any, torc
     masks = [[1] * shared + [0] * (width - len(prompt)) + [1] * (len(prompt) - shared) for prompt in prompts]
     mask = torch.tensor(masks, device=model.device)
     return cache, mask, _forward(model, torch.tensor(rests, device=model.device), mask, cache)
+
+
+def _num_shared(prompts: list[tuple[int, ...]]) -> int:
+    """Tokens that all prompts begin with; at least one token of each is left."""
+    shortest = min(map(len, prompts))
+    alike = (len({prompt[place] for prompt in prompts}) == 1 for place in range(shortest))
+    return min(sum(1 for _ in takewhile(bool, alike)), shortest - 1)
 
 
 def _forward(model: Any, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:

@@ -16,6 +16,9 @@ from matplotlib.figure import Figure
 from deepscaler.files import atomic_path
 
 BLUE, ORANGE, GREY = "#4c8dd6", "#e0803a", "#8a8f98"
+COLOURS = (BLUE, ORANGE, "#4fa36c", "#a06cc9", "#c9a227", "#3aa6b0", "#c9607a")
+"""Of lines that a legend tells apart."""
+
 INK = "#3d4450"
 """Text on white paper."""
 
@@ -45,6 +48,9 @@ PAPER_STYLE = {
     "figure.facecolor": "white",
 }
 """For a picture on its own: dark on white."""
+
+NAMES_AS_THEY_ARE = {"text.parse_math": False}
+"""Beside a style: a `$` in the name of a model or a stage is a dollar, and begins no formula."""
 
 DOTS_PER_INCH = 160
 

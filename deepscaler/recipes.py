@@ -1,4 +1,4 @@
-"""The published stages and ablations, and the quickstart: each says only how it differs from the one it varies.
+"""The published stages and ablations, and two for a CPU: each says only how it differs from the one it varies.
 
 8k -> 16k -> 24k is DeepScaleR's schedule; 2k and 4k are its ablations.
 """
@@ -40,22 +40,27 @@ _QUICKSTART = replace(
     validation_dataset="arithmetic",
     num_steps=4,
     gpus_per_node=1,
-    max_prompt_length=256,
+    max_prompt_length=128,
     max_response_length=48,
-    train_batch_size=8,
-    group_size=4,
-    mini_batch_size=8,
-    max_tokens_per_gpu=4096,
-    learning_rate=5e-6,
+    train_batch_size=4,
+    group_size=8,
+    mini_batch_size=4,
+    max_tokens_per_gpu=8192,
+    learning_rate=3e-5,
+    entropy_coefficient=0.0,
+    kl_coefficient=0.0,  # no reference, no second pass for old log-probabilities: a CPU pays for every token
+    recompute_log_probs=False,
     temperature=1.0,
+    validation_temperature=1.0,
     thinking=False,
     validation_group_size=1,
     gpu_memory_utilization=0.3,
     save_every=2,
     validate_every=4,
 )
+_LEARN = replace(_QUICKSTART, name="learn", num_steps=160, save_every=20, validate_every=20)
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (_2K, _4K, _8K, _16K, _24K, _QUICKSTART)}
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (_2K, _4K, _8K, _16K, _24K, _QUICKSTART, _LEARN)}
 """Every recipe by name."""
 
 

@@ -41,3 +41,8 @@ def print_table(console: Console, title: str, table: Table) -> None:
     """A table below its title and an empty line."""
     console.print(Text(f"\n{title}", style="bold"))
     console.print(table)
+
+
+def printable(text: str) -> str:
+    """On one line, whatever it holds: control characters and half characters are replaced."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

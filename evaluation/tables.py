@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from deepscaler.data.sources import PUBLISHED_BENCHMARKS
+from deepscaler.terminal import printable
 from evaluation.config import EvaluationConfig
 from evaluation.folder import DIFFERING
 from evaluation.published import results_for
@@ -25,7 +26,9 @@ _TITLES = {
     "minerva_fixed": "Minerva (fixed)",
     "olympiad_bench": "Olympiad Bench",
 }
-_PROTOCOL = ("num_samples", "temperature", "top_p", "max_tokens", "limit")
+PROTOCOL = ("num_samples", "temperature", "top_p", "max_tokens", "limit")
+"""Options that decide what a score means."""
+
 UNDECIDED = ("timeout", "worker_died")
 """Reasons that are failures of grading, not of the model."""
 
@@ -88,7 +91,7 @@ def average(benchmarks: list[BenchmarkScores]) -> float | None:
 def warnings(benchmarks: list[BenchmarkScores], config: dict[str, Any], provenance: dict[str, Any]) -> list[str]:
     """What a reader must know before believing the numbers."""
     published = EvaluationConfig(model="m", output_dir=Path())
-    other = [f"{name} {config[name]}" for name in _PROTOCOL if config[name] != getattr(published, name)]
+    other = [f"{name} {config[name]}" for name in PROTOCOL if config[name] != getattr(published, name)]
     found = []
     if other and results_for([one.dataset for one in benchmarks]):
         found.append(f"Not the published protocol ({', '.join(other)}): not comparable with the published numbers.")
@@ -127,7 +130,7 @@ def percent(share: float) -> str:
 
 def short_name(model: str) -> str:
     """The last part of a hub id or path, as one printable line."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in PurePath(model).name or model)
+    return printable(PurePath(model).name or model)
 
 
 def _published_cell(score: float | None, deviation: float | None) -> str:

@@ -3,7 +3,7 @@
 import argparse
 from typing import Protocol
 
-from deepscaler.commands import data, evaluate, quickstart, recipes, report, status
+from deepscaler.commands import data, evaluate, merge, quickstart, recipes, report, run, status, train
 
 
 class Command(Protocol):
@@ -21,7 +21,10 @@ class Command(Protocol):
 
 COMMANDS: dict[str, Command] = {
     "data": data,
+    "train": train,
+    "merge": merge,
     "evaluate": evaluate,
+    "run": run,
     "status": status,
     "report": report,
     "recipes": recipes,

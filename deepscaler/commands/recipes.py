@@ -1,14 +1,10 @@
 """`deepscaler recipes`: every recipe side by side, or all of one with sources."""
 
 import argparse
-import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from deepscaler.recipe import Recipe
+    pass
 
 HELP = "Show the training recipes side by side."
 
@@ -31,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     from deepscaler.training.plan import print_estimates  # noqa: PLC0415
 
     chosen = [recipe_named(name) for name in arguments.names] or [
-        recipe for recipe in RECIPES.values() if recipe.name != "quickstart"
+        recipe for recipe in RECIPES.values() if recipe.name not in ("quickstart", "learn")
     ]
     chosen = [with_settings(in_profile(recipe, arguments.profile), arguments.set) for recipe in chosen]
     alone = len(chosen) == 1

@@ -43,10 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print_run(status: "Status", console: "Console") -> None:
     """A line a fact; what is not known is left out."""
-    console.print(f"{status.name}, profile {status.profile}: {_state(status)}", style="bold", soft_wrap=True)
+    from deepscaler.terminal import printable  # noqa: PLC0415
+
+    heading = f"{status.name}, profile {status.profile}: {_state(status)}"
+    console.print(printable(heading), style="bold", soft_wrap=True)
     for label, value in _facts(status):
         if value:
-            console.print(f"{label:<{LABEL_WIDTH}}{value}", soft_wrap=True)
+            console.print(printable(f"{label:<{LABEL_WIDTH}}{value}"), soft_wrap=True)
 
 
 def _facts(status: "Status") -> list[tuple[str, str]]:
@@ -61,9 +64,9 @@ def _facts(status: "Status") -> list[tuple[str, str]]:
         )
         for name, v in (status.validation or {}).items()
     ]
-    attempt = f"{status.attempt} on {status.host or 'an unknown host'}" + (
-        f", {status.started} to {status.ended or 'now'}" if status.started else ""
-    )
+    attempt = f"{status.attempt} on {status.host or 'an unknown host'}"
+    attempt += f", from {status.started}" if status.started else ""
+    attempt += f" to {status.ended}" if status.ended else ""
     return [
         ("attempt", attempt if status.attempt else ""),
         ("step", steps),
@@ -84,13 +87,13 @@ def _state(status: "Status") -> str:
     if status.state == "dead":
         return (
             f"dead, without a sign of life for {duration(status.heartbeat_age)};"
-            " the same command again goes on from the last checkpoint"
+            f" the same command again goes on from step {status.checkpoint_step or 0:,}"
         )
     return f"stopping ({status.stop_reason or 'no reason given'})" if status.state == "stopping" else status.state
 
 
 def _print_chain(statuses: "list[Status]", console: "Console") -> None:
-    from deepscaler.terminal import add_row, new_table  # noqa: PLC0415
+    from deepscaler.terminal import add_row, new_table, printable  # noqa: PLC0415
 
     header = ["stage", "profile", "state", "step", "reward", "accuracy", "tokens", "cut off", "time left"]
     table = new_table(header, text_columns=(0, 1, 2))
@@ -99,7 +102,8 @@ def _print_chain(statuses: "list[Status]", console: "Console") -> None:
         accuracies = [percent(one["last"]) for one in (status.validation or {}).values()]
         steps = f"{status.step}/{status.num_steps}" if status.num_steps else ""
         values = [number(status.reward), "\n".join(accuracies), length, percent(status.cut_off)]
-        add_row(table, [status.name, status.profile, status.state, steps, *values, duration(status.seconds_left)])
+        texts = map(printable, (status.name, status.profile, status.state))
+        add_row(table, [*texts, steps, *values, duration(status.seconds_left)])
     console.print(table)
 
 
@@ -122,4 +126,8 @@ def duration(seconds: float | None) -> str:
     minutes = round(seconds / 60)
     if minutes < 60:
         return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else f"{minutes // 1440} d {minutes % 1440 // 60} h"
+    return (
+        f"{minutes // 60} h {minutes % 60} min"
+        if minutes < 48 * 60
+        else f"{minutes // 1440} d {minutes % 1440 // 60} h"
+    )

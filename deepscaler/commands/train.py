@@ -11,14 +11,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the recipe, its changes, and where it runs."""
     parser.add_argument("recipe", metavar="RECIPE", help="see `deepscaler recipes`")
     parser.add_argument("--output-dir", type=Path, help="folder of the run (default: outputs/RECIPE)")
-    parser.add_argument("--dry-run", action="store_true", help="print the memory needed and the exact command, run nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print memory needs and the exact command, run nothing"
+    )
     add_options(parser)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what `train` and `run` have in common."""
     parser.add_argument("--profile", choices=("faithful", "fast"), default=None, help="default: the recipe's own")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field of the recipe")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field of the recipe"
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: %(default)s")
     parser.add_argument("--data-dir", type=Path, help="prepared data; default <cache>/data")
     parser.add_argument("--keep", type=int, default=2, metavar="N", help="checkpoints to keep (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""verl's FSDP2 engine for the CPU, and the rollout: what `actor_rollout_ref.model.external_lib` loads."""
+"""verl's FSDP2 engine for the CPU, and the rollout: what verl's `model.external_lib` loads."""
 
 from dataclasses import replace
 from functools import partial
@@ -23,8 +23,8 @@ class CpuEngine(FSDPEngineWithLMHead):  # type: ignore[misc]
         return module
 
     def _build_fsdp_module(self, module: Any) -> Any:
-        configured = self.engine_config
-        self.engine_config = replace(configured, forward_only=False, offload_policy=False)
+        configured: Any = self.engine_config
+        self.engine_config: Any = replace(configured, forward_only=False, offload_policy=False)
         try:
             return super()._build_fsdp_module(module)
         finally:

@@ -4,14 +4,23 @@ It returns what verl's fused kernels return (log-probabilities and entropies, no
 them. Few-shot prompts make three quarters of a short sequence, and a CPU pays for every token.
 """
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn import functional
+from transformers.utils import ModelOutput
 
 MIN_SHARED = 8
 """Tokens from which on a pass of their own pays."""
+
+
+@dataclass
+class TokenScores(ModelOutput):  # type: ignore[misc]
+    """Both (rows, length). A ModelOutput, because FSDP looks for tensors to hook in what it knows."""
+
+    log_probs: torch.Tensor | None = None
+    entropy: torch.Tensor | None = None
 
 
 def forward(
@@ -21,10 +30,11 @@ def forward(
     position_ids: torch.Tensor,
     temperature: float = 1.0,
     **_: Any,
-) -> SimpleNamespace:
-    """`log_probs` and `entropy`, both (rows, length): at each position, of the token that follows.
+) -> TokenScores:
+    """At each position the log-probability of the token that follows, and the entropy.
 
-    Rows are padded on the right; at the last token of a row and in the padding both are 0.
+    Rows are padded on the right; at the last token of a row and in the padding both are 0. The entropy has no gradient:
+    a recipe for a CPU has no entropy bonus.
     """
     shared = num_shared(input_ids, attention_mask)
     cache, hidden = None, []
@@ -47,8 +57,8 @@ def forward(
     followed = attention_mask[:, 1:].bool()
     computed = followed.clone()
     computed[1:, : max(0, shared - 1)] = False  # the same in every row
-    log_probs, entropy = _score(states[computed], module.lm_head.weight, input_ids[:, 1:][computed], temperature)
-    return SimpleNamespace(
+    log_probs, entropy = _score(module.lm_head(states[computed]), input_ids[:, 1:][computed], temperature)
+    return TokenScores(
         log_probs=_spread(log_probs, computed, shared - 1), entropy=_spread(entropy, computed, shared - 1)
     )
 
@@ -63,13 +73,15 @@ def num_shared(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> int:
     return shared if shared >= MIN_SHARED else 0
 
 
-def _score(
-    states: torch.Tensor, head: torch.Tensor, tokens: torch.Tensor, temperature: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each token (n) after its hidden state (n, width), and the entropy there."""
-    log_probs = torch.log_softmax(functional.linear(states, head).float() / temperature, dim=-1)
-    entropy = -(log_probs.exp() * log_probs).sum(-1)
-    return log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), entropy
+def _score(logits: torch.Tensor, tokens: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each token (n) by its logits (n, vocabulary), and the entropy there (measured only)."""
+    if temperature != 1:
+        logits = logits / temperature
+    normaliser = logits.logsumexp(-1)
+    with torch.no_grad():
+        probabilities = (logits - normaliser.unsqueeze(-1)).exp_()
+        entropy = normaliser - probabilities.mul_(logits).sum(-1)
+    return logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - normaliser, entropy
 
 
 def _spread(values: torch.Tensor, computed: torch.Tensor, num_alike: int) -> torch.Tensor:

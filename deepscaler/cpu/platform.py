@@ -18,7 +18,7 @@ if metadata.version("verl") != SUPPORTED_VERL:
 
 
 @PlatformRegistry.register(platform="cpu")
-class CpuPlatform(PlatformBase):
+class CpuPlatform(PlatformBase):  # type: ignore[misc]
     """One rank, one process, torch's CPU kernels; Ray calls its place a GPU, because verl asks for GPUs."""
 
     device_name = "cpu"
@@ -36,7 +36,7 @@ class CpuPlatform(PlatformBase):
         return True
 
     def current_device(self) -> Any:
-        """torch takes the name where it takes an index of a GPU."""
+        """Torch takes the name where it takes an index of a GPU."""
         return "cpu"
 
     def device_count(self) -> int:
@@ -101,7 +101,7 @@ class CpuPlatform(PlatformBase):
 
 
 def _ask_for_gloo_once() -> None:
-    """verl names the process group's backend `cpu:gloo,<device>:<backend>`; for the CPU that names one device twice."""
+    """Verl names the process group's backend `cpu:gloo,<device>:<backend>`; for the CPU that names one device twice."""
     from verl.utils import distributed  # noqa: PLC0415
 
     original = distributed.initialize_global_process_group_ray

@@ -1,6 +1,6 @@
 """A rollout on plain transformers: a server (a Ray actor) a rank, fed with weights and asked for responses by verl.
 
-actor_rollout_ref.rollout.name=transformers
+rollout.name=transformers
 """
 
 import os
@@ -23,7 +23,7 @@ NAME = "transformers"
 def register() -> None:
     """Tell verl of this rollout. Its classes for the trainer's side stand in a private dictionary."""
     RolloutReplicaRegistry.register(NAME, lambda: TransformersReplica)
-    base._ROLLOUT_REGISTRY[NAME, "async"] = f"{__name__}.{TransformersRollout.__name__}"  # noqa: SLF001
+    base._ROLLOUT_REGISTRY[NAME, "async"] = f"{__name__}.{TransformersRollout.__name__}"
 
 
 def server_name(rank: int) -> str:
@@ -69,4 +69,3 @@ class TransformersRollout(base.BaseRollout):  # type: ignore[misc]
 
 async def _to_arrays(weights: AsyncIterator[tuple[str, Any]]) -> dict[str, npt.NDArray[np.float32]]:
     return {name: tensor.detach().float().numpy() async for name, tensor in weights}
-

@@ -70,7 +70,8 @@ class RolloutServer:
         state = {name: torch.from_numpy(array) for name, array in arrays.items()}
         missing, unexpected = self._model.load_state_dict(state, strict=False)
         tied = set(self._model.all_tied_weights_keys or ())
-        assert not unexpected and set(missing) <= tied, (missing, unexpected)
+        wrong = [*unexpected, *(set(missing) - tied)]
+        assert not wrong, wrong
         self._global_steps, self._num_drawn = global_steps, 0
 
     async def wake_up(self, **_: Any) -> None:

@@ -128,7 +128,7 @@ def damage(path: Path, sizes: dict[str, int], world_size: int) -> list[str]:
 
 
 def _file_damage(path: Path, size: int) -> str:
-    """torch's files are zip archives with a check sum for each tensor: reading them proves them whole."""
+    """Torch's files are zip archives with a check sum for each tensor: reading them proves them whole."""
     try:
         if path.stat().st_size != size:
             return f"{path.name} has {path.stat().st_size} of {size} bytes"

@@ -1,7 +1,8 @@
 """One attempt at a time: two processes, on whatever machines, can never write the same run.
 
 The number of an attempt is its fencing token. `mkdir attempts/0004` succeeds once, on any shared file system, and who
-made it owns the run until someone makes 0005. An attempt lives as long as its heartbeat changes; no clocks are compared.
+made it owns the run until someone makes 0005. An attempt lives as long as its heartbeat changes; clocks are not
+compared.
 """
 
 import os
@@ -90,7 +91,7 @@ def boot_id() -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """Clock ticks from boot to a process's start, which tell it from a later one with its number; None if it is gone."""
+    """Clock ticks from boot to a process's start: they tell it from a later one with its number. None if it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     except OSError:
@@ -110,7 +111,8 @@ def _wait_until_dead(attempt: Attempt, say: Callable[[str], None]) -> None:
         time.sleep(BEAT / 4)
     if living:
         raise UserError(
-            f"{who} is at work in {attempt.root.parents[1]}; stop it (SIGTERM saves) or wait, or take another --output-dir"
+            f"{who} is at work in {attempt.root.parents[1]}; wait, or stop it (SIGTERM saves), or take another"
+            " --output-dir"
         )
     say(f"{who} is dead: taking over.")
 

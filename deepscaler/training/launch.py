@@ -66,7 +66,7 @@ def prepare_launch(
             offset, inputs = checkpoint.step, replace(inputs, model=str(merge(run, console)))
     attempt.update_record(resumed_step=checkpoint.step if checkpoint else 0, step_offset=offset)
     ray_dir = None if os.environ.get("RAY_ADDRESS") else Path(tempfile.mkdtemp(prefix="dsr-"))
-    settings = _settings(run, attempt, options, offset)
+    settings = _settings(run, attempt, recipe, options, offset)
     paths = RunPaths(
         model=inputs.model,
         train_file=inputs.train_file,
@@ -85,7 +85,9 @@ def prepare_launch(
     return Launch([*VERL, *arguments], environment, ray_dir)
 
 
-def _settings(run: RunDirectory, attempt: Attempt, options: TrainOptions, offset: int) -> dict[str, str]:
+def _settings(
+    run: RunDirectory, attempt: Attempt, recipe: Recipe, options: TrainOptions, offset: int
+) -> dict[str, str]:
     """Environment that every process of the run needs, on every machine. No secrets: verl prints it."""
     settings = {
         "DEEPSCALER_RUN_DIR": str(run.root),
@@ -98,6 +100,7 @@ def _settings(run: RunDirectory, attempt: Attempt, options: TrainOptions, offset
         settings |= {
             "VERL_PLATFORM": "cpu",
             "VERL_USE_EXTERNAL_MODULES": "deepscaler.cpu.platform",
+            "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // recipe.gpus_per_node)),
         }
     if options.wandb != "off":
         settings |= {

@@ -23,7 +23,7 @@ FREE = (
     *("name", "model", "num_steps", "save_every", "validate_every", "num_nodes", "gpus_per_node", "max_tokens_per_gpu"),
     *("tensor_parallel_size", "sequence_parallel_size", "gpu_memory_utilization", "offload_actor"),
 )
-"""Fields that may change between attempts: they change the place, the pace or the end. The weights' hash tells the model."""
+"""May change between attempts: the place, the pace, the end. Of the model, the weights' hash counts, not the name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,8 @@ def bind(run: RunDirectory, recipe: Recipe, options: TrainOptions, console: Cons
     """Tie a folder to a run, or check that it is tied to this one. Raises UserError that shows the differences."""
     if run.is_run:
         _check_recipe(run, recipe, options)
+    if options.device == "cpu" and recipe.entropy_coefficient:
+        raise UserError("--device cpu has no gradient of the entropy: --set entropy_coefficient=0")
     data_dir = options.data_dir or default_data_dir()
     files = {}
     for name in (recipe.train_dataset, recipe.validation_dataset):

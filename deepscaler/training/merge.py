@@ -31,7 +31,7 @@ DEADLINE = 3600
 
 
 def merge(run: RunDirectory, console: Console) -> Path:
-    """The folder of the merged model, made unless it is up to date. Raises UserError where there is nothing to merge."""
+    """The folder of the merged model, made unless it is up to date. Raises UserError where no checkpoint is whole."""
     run.read_manifest()
     checkpoint = newest(run, console.print)
     if checkpoint is None:
@@ -142,7 +142,7 @@ def _load_shards(checkpoint: Checkpoint, model: Any) -> float:
 
 
 def _local(part: Any) -> Any:
-    return part._local_tensor  # noqa: SLF001  `to_local` wants the process group that wrote it
+    return part._local_tensor
 
 
 def _swap(made: Path, target: Path) -> None:

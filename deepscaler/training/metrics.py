@@ -42,9 +42,9 @@ QUANTITIES = {
     "grad_norm": Quantity("actor/grad_norm", "gradient norm"),
     "clip_fraction": Quantity("actor/pg_clipfrac", "PPO clipped, %", percent=True),
     "step_seconds": Quantity("timing_s/step", "seconds a step"),
-    "generation_seconds": Quantity("timing_s/gen", "of these, rollout"),
-    "checkpoint_seconds": Quantity("timing_s/save_checkpoint", "a checkpoint"),
-    "validation_seconds": Quantity("timing_s/testing", "a validation"),
+    "generation_seconds": Quantity("timing_s/gen", "seconds of rollout"),
+    "checkpoint_seconds": Quantity("timing_s/save_checkpoint", "seconds to save"),
+    "validation_seconds": Quantity("timing_s/testing", "seconds to validate"),
     "throughput": Quantity("perf/throughput", "tokens/s per GPU"),
 }
 """Ours -> verl's. `timing_s/step` counts saving a checkpoint, not validating."""

@@ -81,7 +81,7 @@ class Attempt:
 
     @property
     def metrics_path(self) -> Path:
-        """verl's metrics: `{"step": 3, "data": {"critic/score/mean": 0.2, ...}}` a line."""
+        """Verl's metrics: `{"step": 3, "data": {"critic/score/mean": 0.2, ...}}` a line."""
         return self.root / "metrics.jsonl"
 
     @property

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.errors import UserError
+from deepscaler.terminal import printable
 from deepscaler.training.metrics import Metrics, Series, read_metrics
 from deepscaler.training.run_directory import RunDirectory, read_json
 
@@ -38,7 +39,7 @@ class Stage:
     @property
     def profile(self) -> str:
         """`faithful` or `fast`."""
-        return str(self.recipe["profile"])
+        return printable(self.recipe["profile"])
 
     @property
     def num_steps(self) -> int:
@@ -56,20 +57,25 @@ class Stage:
 
 
 def is_chain(directory: Path) -> bool:
-    """Whether a folder is a chain's."""
+    """Whether a folder is that of a chain."""
     return (directory / CHAIN).is_file()
 
 
 def run_directories(directory: Path) -> list[tuple[str, RunDirectory]]:
     """Name and folder of every stage, begun or not. Raises UserError if this is neither a run nor a chain."""
+    if not is_chain(directory) and not RunDirectory(directory).is_run:
+        raise UserError(
+            f"{directory} holds neither {CHAIN} nor run.json; give the --output-dir of `deepscaler train` or `run`"
+        )
     if not is_chain(directory):
-        return [(str(read_manifest(RunDirectory(directory))["recipe"]["name"]), RunDirectory(directory))]
+        run = RunDirectory(directory)
+        return [(printable(read_manifest(run)["recipe"]["name"]), run)]
     chain = read_json(directory / CHAIN)
     try:
         stages = [(str(stage["name"]), str(stage["directory"])) for stage in chain["stages"]]
     except (KeyError, TypeError) as error:
         raise UserError(f"{directory / CHAIN} is no chain of `deepscaler run`: its stages cannot be read") from error
-    return [(name, RunDirectory(directory / folder)) for name, folder in stages]
+    return [(printable(name), RunDirectory(directory / folder)) for name, folder in stages]
 
 
 def read_stages(directory: Path) -> list[Stage]:
@@ -84,6 +90,12 @@ def read_stages(directory: Path) -> list[Stage]:
     if not any(stage.metrics for stage in stages):
         raise UserError(f"{directory} holds no metrics yet: no step was finished; `deepscaler status` tells how it is")
     return stages
+
+
+def not_begun(directory: Path) -> list[str]:
+    """What is still to come of a chain, in words."""
+    names = [name for name, run in run_directories(directory) if not run.is_run]
+    return [f"Not begun: {', '.join(names)}."] if names else []
 
 
 def read_manifest(run: RunDirectory) -> dict[str, Any]:

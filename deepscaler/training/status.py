@@ -5,10 +5,9 @@ Status(name="8k", profile="faithful", state="running", attempt=3, host="node17",
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from deepscaler.training.checkpoints import PREFIX, SEAL
+from deepscaler.training.checkpoints import SEAL, sealed
 from deepscaler.training.metrics import QUANTITIES, Metrics, mean, quantity, read_metrics, validation
 from deepscaler.training.run_directory import Attempt, RunDirectory
 from deepscaler.training.stages import read_manifest
@@ -27,7 +26,7 @@ class Status:
     name: str
     profile: str
     state: str
-    """not begun, never started, running, stopping, dead, finished, stopped, failed."""
+    """not begun, never started, running, stopping, dead, finished, stopped, failed, fenced."""
     step: int = 0
     num_steps: int = 0
     attempt: int = 0
@@ -67,7 +66,7 @@ def read_status(name: str, run: RunDirectory) -> Status:
     age = now - _last_sign_of_life(attempt)
     state = _state(attempt, record, age)
     step = max(max(metrics, default=0), record.get("resumed_step") or 0, record.get("step") or 0)
-    checkpoint = _last_checkpoint(run)
+    checkpoints = sealed(run)
     return Status(
         **common,
         **_measured(metrics),
@@ -80,14 +79,14 @@ def read_status(name: str, run: RunDirectory) -> Status:
         heartbeat_age=age,
         stop_reason=" ".join(attempt.stop_path.read_text(encoding="utf-8").split()) if state == "stopping" else None,
         seconds_left=_seconds_left(metrics, recipe, step) if state == "running" else None,
-        checkpoint_step=checkpoint[0] if checkpoint else None,
-        checkpoint_age=now - checkpoint[1] if checkpoint else None,
+        checkpoint_step=checkpoints[0].step if checkpoints else None,
+        checkpoint_age=now - (checkpoints[0].path / SEAL).stat().st_mtime if checkpoints else None,
     )
 
 
 def _state(attempt: Attempt, record: dict[str, Any], age: float) -> str:
     if "ended" in record:
-        return str(record.get("outcome", "ended"))
+        return str(record.get("outcome", "failed"))
     if age > STALE:
         return "dead"
     return "stopping" if attempt.stop_path.is_file() else "running"
@@ -121,15 +120,4 @@ def _seconds_left(metrics: Metrics, recipe: dict[str, Any], step: int) -> float 
     if pace is None:
         return None
     validating = (mean(quantity(metrics, "validation_seconds")) or 0.0) / (recipe.get("validate_every") or 1)
-    return max(0, recipe["num_steps"] - step) * (pace + validating)
-
-
-def _last_checkpoint(run: RunDirectory) -> tuple[int, float] | None:
-    """Step and time of the last whole checkpoint."""
-    seals = {int(seal.parent.name.removeprefix(PREFIX)): seal for seal in _seals(run.checkpoints)}
-    return (max(seals), seals[max(seals)].stat().st_mtime) if seals else None
-
-
-def _seals(checkpoints: Path) -> list[Path]:
-    found = checkpoints.glob(f"{PREFIX}*/{SEAL}")
-    return [seal for seal in found if seal.parent.name.removeprefix(PREFIX).isdigit()]
+    return max(0, int(recipe["num_steps"]) - step) * (pace + validating)

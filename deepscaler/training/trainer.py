@@ -1,11 +1,7 @@
 """One training run from wherever its folder stands: `python -m verl.trainer.main_ppo` started, watched and stopped."""
 
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from subprocess import Popen
 
 from rich.console import Console
@@ -22,6 +18,8 @@ from deepscaler.training.manifest import bind
 from deepscaler.training.options import TrainOptions
 from deepscaler.training.progress import show_steps
 from deepscaler.training.run_directory import Attempt, RunDirectory
+from deepscaler.training.signals import stop_signals
+from evaluation.provenance import command_line
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 143
@@ -41,12 +39,13 @@ SHOWN_LINES = 25
 def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
     """Train until the recipe's last step. Returns 0 at the end, 143 if stopped before, 1 if the trainer failed."""
     run = RunDirectory(options.run_dir.resolve())
-    with _signals() as stop_wishes:
+    with stop_signals() as stop_wishes:
         inputs = bind(run, recipe, options, console)
         if _reached(run) >= recipe.num_steps:
             console.print(f"Finished before: step {_reached(run)} of {recipe.num_steps}.")
             return 0
         attempt = acquire(run, console.print)
+        attempt.update_record(**identity(), started=now(), command=command_line())
         outcome = "failed"
         try:
             with alive(attempt):
@@ -146,22 +145,6 @@ def _say_end(run: RunDirectory, attempt: Attempt, recipe: Recipe, outcome: str, 
 def _reached(run: RunDirectory) -> int:
     """The step of the newest checkpoint."""
     return max((checkpoint.step for checkpoint in sealed(run)), default=0)
-
-
-@contextmanager
-def _signals() -> Iterator["deque[str]"]:
-    """The wishes to stop that came as signals: SIGTERM, SIGUSR2 (what schedulers send), Ctrl-C."""
-    wishes: deque[str] = deque()
-    if threading.current_thread() is not threading.main_thread():
-        yield wishes
-        return
-    numbers = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
-    previous = {number: signal.signal(number, lambda got, _: wishes.append(signal.Signals(got).name)) for number in numbers}
-    try:
-        yield wishes
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def now() -> str:

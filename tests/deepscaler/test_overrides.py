@@ -16,6 +16,11 @@ PATHS = RunPaths(
     train_file=Path("/data/train set.parquet"),
     validation_file=Path("/data/aime.parquet"),
     run_dir=Path("/runs/one"),
+    checkpoint_dir=Path("/runs/one/attempts/0002/checkpoints"),
+    resume_from=Path("/runs/one/attempts/0002/resume/global_step_20"),
+    ray_dir=Path("/tmp/dsr-x"),
+    environment={"WANDB_DIR": "/runs/a b, {c}"},
+    wandb=True,
 )
 
 
@@ -30,23 +35,23 @@ def verl() -> Any:
     return verl
 
 
-def composed(verl: Any, recipe: Recipe) -> Any:
+def composed(verl: Any, recipe: Recipe, device: str = "cuda") -> Any:
     from hydra import compose, initialize_config_dir  # noqa: PLC0415
 
     folder = str(Path(verl.__file__).parent / "trainer/config")
     with initialize_config_dir(folder, version_base=None):
-        return compose("ppo_trainer", to_arguments(to_overrides(recipe, PATHS)))
+        return compose("ppo_trainer", to_arguments(to_overrides(recipe, PATHS, device)))
 
 
-@pytest.mark.parametrize("profile", ["faithful", "fast"])
+@pytest.mark.parametrize(("profile", "device"), [("faithful", "cuda"), ("fast", "cuda"), ("faithful", "cpu")])
 @pytest.mark.parametrize("name", RECIPES)
-def test_verl_accepts_every_recipe(verl: Any, name: str, profile: str) -> None:
+def test_verl_accepts_every_recipe(verl: Any, name: str, profile: str, device: str) -> None:
     recipe = in_profile(RECIPES[name], profile)
-    config = composed(verl, recipe)
+    config = composed(verl, recipe, device)
     needs = verl.trainer.ppo.utils.need_reference_policy(config), verl.trainer.ppo.utils.need_critic(config)
     verl.utils.config.validate_config(config, *needs)
-    assert needs == (True, False)
-    for key, value in to_overrides(recipe, PATHS).items():
+    assert needs == (recipe.kl_coefficient > 0, False)
+    for key, value in to_overrides(recipe, PATHS, device).items():
         found = config
         for part in key.removeprefix("+").split("."):
             found = found[part]

@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,9 +106,10 @@ def test_the_command_shows_what_differs(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_the_command_for_verl_is_one_a_shell_takes_apart_again(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["recipes", "24k", "--verl", "--set", "model=/a model"]) == 0
-    arguments = shlex.split(capsys.readouterr().out.replace("\\\n", " "))
+    assert main(["train", "24k", "--dry-run", "--set", "model=/a model", "--output-dir", "/no/run"]) == 0
+    shown = capsys.readouterr().out
+    arguments = shlex.split(shown[shown.index("python -m verl") :].replace("\\\n", " "))
     assert arguments[:3] == ["python", "-m", "verl.trainer.main_ppo"]
     assert 'actor_rollout_ref.model.path="/a model"' in arguments
     assert "data.max_response_length=24576" in arguments
-    assert main(["recipes", "--verl"]) == 2
+    assert not Path("/no/run").exists()

@@ -4,19 +4,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow
+from tests.integration.processes import DEADLINE, deepscaler, run, started
 
-DEADLINE = 600
-"""Seconds for whatever a test waits for."""
+pytestmark = pytest.mark.slow
 
 NUM_PROBLEMS, NUM_SAMPLES = 16, 3
 
@@ -24,20 +20,7 @@ NUM_PROBLEMS, NUM_SAMPLES = 16, 3
 def command(model: Path, output_dir: Path, *more: str) -> list[str]:
     options = ["--datasets", "arithmetic", "--limit", str(NUM_PROBLEMS), "--num-samples", str(NUM_SAMPLES)]
     options += ["--max-tokens", "40", "--max-num-seqs", "4", "--output-dir", str(output_dir)]
-    return [sys.executable, "-m", "deepscaler", "evaluate", "--model", str(model), *options, *more]
-
-
-@contextmanager
-def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    return deepscaler("evaluate", "--model", model, *options, *more)
 
 
 def wait_for_samples(output_dir: Path, count: int, process: subprocess.Popen[str]) -> None:
@@ -47,10 +30,6 @@ def wait_for_samples(output_dir: Path, count: int, process: subprocess.Popen[str
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, f"no {count} samples in {path} after {DEADLINE} s"
         time.sleep(0.05)
-
-
-def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=DEADLINE, check=False)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -114,14 +93,3 @@ def test_transformers_draws_the_same_samples_again(model: Path, tmp_path: Path) 
         texts.append({(line["problem_id"], line["sample"]): line["text"] for line in lines})
     assert texts[0] == texts[1]
     assert len(set(texts[0].values())) > 2
-
-
-def test_quickstart_reports_a_model_that_knows_some_and_not_all(model: Path, tmp_path: Path) -> None:
-    done = run([sys.executable, "-m", "deepscaler", "quickstart", "--output-dir", str(tmp_path)])
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert model.name in done.stdout
-    assert "deepscaler evaluate --model agentica-org/DeepScaleR-1.5B-Preview" in done.stdout
-    scores = json.loads((tmp_path / "report.json").read_text())["benchmarks"]["arithmetic"]
-    assert 0.05 < scores["pass@1"]["value"] < 0.95
-    assert scores["samples"] == scores["samples_expected"] == 256
-    assert (tmp_path / "report.html").stat().st_size > 20_000

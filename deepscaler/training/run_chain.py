@@ -1,0 +1,83 @@
+"""Run a chain on this machine, step after step, from wherever its folder stands."""
+
+import os
+import shlex
+import signal
+import time
+
+from rich.console import Console
+
+from deepscaler.training import child
+from deepscaler.training.chain import Chain, Stage, Step, check_state, deepscaler_command, write_state
+from deepscaler.training.checkpoints import sealed
+from deepscaler.training.gate import passes
+from deepscaler.training.merge import merged_step
+from deepscaler.training.signals import stop_signals
+
+EXIT_GATE = 3
+POLL = 0.2
+STATES = {"train": "training", "merge": "merging", "evaluate": "evaluating"}
+
+
+def run_chain(chain: Chain, console: Console) -> int:
+    """Do every step that is left. Returns the code of the first that fails; 3 where the gate stopped; 0 at the end."""
+    chain.root.mkdir(parents=True, exist_ok=True)
+    check_state(chain)
+    states: dict[str, str] = {}
+    for step in chain.steps():
+        states[step.stage.name] = STATES[step.kind]
+        write_state(chain, states)
+        if not is_done(step):
+            console.print(f"\n== {step.stage.name}: {step.kind}", style="bold")
+            code = _run(step)
+            if code:
+                console.print(f"Stopped in {step.stage.name}, {step.kind} (code {code}); the same command goes on.")
+                return code
+        if step.kind == "evaluate" and chain.options.gate and not _passes_gate(chain, step.stage, console):
+            states[step.stage.name] = "stopped by the gate"
+            write_state(chain, states)
+            return EXIT_GATE
+        if step == chain.steps_of(step.stage)[-1]:
+            states[step.stage.name] = "done"
+            write_state(chain, states)
+    console.print(f"\nThe chain is done: {chain.stages[-1].result}", soft_wrap=True)
+    return 0
+
+
+def is_done(step: Step) -> bool:
+    """Whether a step need not be run, told without loading anything heavy; an evaluation tells by itself."""
+    run = step.stage.run
+    if step.kind == "merge":
+        checkpoints = sealed(run)
+        return bool(checkpoints) and merged_step(run) == checkpoints[0].step
+    return False
+
+
+def _passes_gate(chain: Chain, stage: Stage, console: Console) -> bool:
+    if not stage.number:
+        return True
+    before = chain.stages[stage.number - 1].evaluation
+    passed, told = passes(before, stage.evaluation)
+    console.print(f"Gate: {told}: {'passed' if passed else 'worse by more than its interval, stopping here'}.")
+    return passed
+
+
+def _run(step: Step) -> int:
+    """One command to its end; a wish to stop is passed on to it."""
+    with stop_signals() as wishes:
+        process = child.start(deepscaler_command(step.command), log=None, environment=dict(os.environ))
+        passed_on = 0
+        while process.poll() is None:
+            while passed_on < len(wishes):
+                process.send_signal(signal.Signals[wishes[passed_on]])
+                passed_on += 1
+            time.sleep(POLL)
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def describe_chain(chain: Chain, console: Console) -> None:
+    """Every command in order (`--dry-run`)."""
+    check_state(chain)
+    for step in chain.steps():
+        done = "  # done" if is_done(step) else ""
+        console.print(f"deepscaler {shlex.join(step.command)}{done}", soft_wrap=True)

@@ -1,0 +1,117 @@
+"""A chain is a list of commands, each stage from the one before; the gate stops what got worse."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deepscaler.cli import build_parser, main
+from deepscaler.errors import UserError
+from deepscaler.recipes import RECIPES
+from deepscaler.training import child
+from deepscaler.training.chain import Chain, ChainOptions, build_chain, check_state, write_state
+from deepscaler.training.gate import passes
+
+
+def chain(root: Path, *names: str, **options: object) -> Chain:
+    return build_chain(root, [RECIPES[name] for name in names], ["seed=7"], ChainOptions(**options))  # type: ignore[arg-type]
+
+
+def test_each_stage_starts_from_the_merged_model_of_the_one_before(tmp_path: Path) -> None:
+    steps = chain(tmp_path, "8k", "16k", "24k", datasets=("aime",)).steps()
+    assert [(step.kind, step.stage.name) for step in steps] == [
+        ("evaluate", "start"),
+        *[(kind, name) for name in ("8k", "16k", "24k") for kind in ("train", "merge", "evaluate")],
+    ]
+    trains = [step.command for step in steps if step.kind == "train"]
+    assert trains[0][-1] == "model=deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
+    assert trains[1][-1] == f"model={tmp_path}/1-8k/model"
+    assert trains[2][-1] == f"model={tmp_path}/2-16k/model"
+    assert all("seed=7" in train for train in trains)
+
+
+def test_every_command_of_a_chain_is_one_of_the_kit(tmp_path: Path) -> None:
+    for step in chain(tmp_path, "8k", "16k", datasets=("aime", "amc"), train_options=("--device", "cpu")).steps():
+        build_parser().parse_args(step.command)
+
+
+def test_a_folder_keeps_its_chain_which_may_grow(tmp_path: Path) -> None:
+    write_state(chain(tmp_path, "8k"), {})
+    check_state(chain(tmp_path, "8k", "16k"))
+    with pytest.raises(UserError, match="holds the chain 8k"):
+        check_state(chain(tmp_path, "16k"))
+    with pytest.raises(UserError, match="another --output-dir"):
+        check_state(replace(chain(tmp_path, "8k"), stages=chain(tmp_path, "16k").stages))
+
+
+def test_wrong_chains_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="different recipes"):
+        chain(tmp_path, "8k", "8k")
+    with pytest.raises(UserError, match="--eval"):
+        chain(tmp_path, "8k", gate=True)
+    assert main(["run", "8k", "17k", "--dry-run"]) == 2
+
+
+def test_dry_run_prints_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a chain"
+    assert main(["run", "8k", "16k", "--eval", "aime", "--deadline", "2h", "--output-dir", str(out), "--dry-run"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 7
+    assert all(line.startswith("deepscaler ") for line in shown)
+    assert not out.exists()
+
+
+def report(folder: Path, **scores: tuple[float, float, float]) -> Path:
+    folder.mkdir()
+    names = ("low", "value", "high")
+    benchmarks = {name: {"pass@1": dict(zip(names, score, strict=True))} for name, score in scores.items()}
+    (folder / "report.json").write_text(json.dumps({"benchmarks": benchmarks}))
+    return folder
+
+
+def test_the_gate_stops_what_is_worse_by_more_than_its_interval(tmp_path: Path) -> None:
+    before = report(tmp_path / "before", aime=(0.2, 0.3, 0.4), amc=(0.5, 0.6, 0.7))
+    assert passes(before, report(tmp_path / "better", aime=(0.3, 0.4, 0.5)))[0]
+    assert passes(before, report(tmp_path / "alike", aime=(0.15, 0.25, 0.35), amc=(0.5, 0.6, 0.7)))[0]
+    passed, told = passes(before, report(tmp_path / "worse", aime=(0.3, 0.4, 0.5), amc=(0.3, 0.4, 0.5)))
+    assert not passed
+    assert "amc 60.0 -> 40.0 (30.0 to 50.0)" in told
+    with pytest.raises(UserError, match="is no report"):
+        passes(before, tmp_path / "nothing")
+
+
+def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    code = (
+        "import os, sys, time; from deepscaler.training import child\n"
+        f"inner = 'import os, time; open({str(mark)!r}, \"w\").write(str(os.getpid())); time.sleep(60)'\n"
+        "child.start([sys.executable, '-c', inner], log=None, environment=os.environ); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 30
+    while not (mark.is_file() and mark.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    while Path(f"/proc/{mark.read_text()}").exists():
+        assert time.monotonic() < deadline, "it outlived its parent"
+        time.sleep(0.05)
+
+
+def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    log = tmp_path / "log"
+    process = child.start([sys.executable, "-c", code], log=log, environment=os.environ)
+    deadline = time.monotonic() + 30
+    while "up" not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.end(process, patience=0.5)
+    assert process.returncode == -signal.SIGKILL

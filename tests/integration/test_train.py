@@ -1,0 +1,129 @@
+"""verl itself trains on this machine: killed at the worst moments, resumed, fenced, moved to more ranks, chained."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepscaler.training.checkpoints import PREFIX, sealed
+from deepscaler.training.metrics import read_metrics
+from deepscaler.training.run_directory import RunDirectory
+from tests.integration.processes import deepscaler, run, started, wait_until, wait_until_gone
+
+pytestmark = pytest.mark.slow
+
+CLEAN_AFTER = 30
+"""Seconds in which every process of a killed run must be gone."""
+
+SMALL = ("train_batch_size=2", "mini_batch_size=2", "group_size=4", "max_response_length=8", "validate_every=100")
+
+
+def settings(*more: str) -> list[str]:
+    return [part for setting in (*SMALL, *more) for part in ("--set", setting)]
+
+
+def train(root: Path, model: Path, *more: str) -> list[str]:
+    common = settings(f"model={model}", "num_steps=4", "save_every=1", *more)
+    return deepscaler("train", "quickstart", "--device", "cpu", "--output-dir", root, "--keep", 9, *common)
+
+
+def steps(run_directory: RunDirectory) -> list[int]:
+    return [checkpoint.step for checkpoint in reversed(sealed(run_directory))]
+
+
+def kill(process: subprocess.Popen[str]) -> str:
+    """Of the command itself only: what it started must notice."""
+    os.kill(process.pid, signal.SIGKILL)
+    return process.communicate()[0]
+
+
+def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(tiny_model: Path, tmp_path: Path) -> None:
+    folder = RunDirectory(tmp_path / "run")
+    with started(train(folder.root, tiny_model)) as first:
+        written = folder.attempt(1).checkpoints / f"{PREFIX}2"
+        wait_until(folder.checkpoints.exists, first, "the first checkpoint")
+        second = run(train(folder.root, tiny_model))
+        assert second.returncode == 2
+        assert "attempt 1" in second.stderr
+        assert "is at work" in second.stderr
+        wait_until(lambda: written.exists() or 2 in steps(folder), first, "the second checkpoint in the making")
+        kill(first)
+    wait_until_gone(folder.root, CLEAN_AFTER)
+    assert 1 in steps(folder)
+
+    with started(train(folder.root, tiny_model)) as resumed:
+        wait_until(lambda: 3 in steps(folder), resumed, "step 3")
+        resumed.send_signal(signal.SIGTERM)
+        output = resumed.communicate()[0]
+    assert "attempt 1" in output
+    assert "is dead: taking over" in output
+    assert "Going on from the checkpoint of step" in output
+    reached = steps(folder)[-1]
+    assert (resumed.returncode, reached) in ((143, 3), (0, 4)), output
+    wait_until_gone(folder.root, CLEAN_AFTER)
+
+    shard = folder.checkpoints / f"{PREFIX}{reached}/actor/optim_world_size_1_rank_0.pt"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    more = run(train(folder.root, tiny_model, "gpus_per_node=2", "num_steps=5"))
+    assert more.returncode == 0, more.stdout + more.stderr
+    assert f"the checkpoint of step {reached} is damaged" in more.stdout
+    assert "written by 1 ranks, now there are 2: going on from its merged model" in more.stdout
+    assert steps(folder)[-1] == 5
+    assert sealed(folder)[0].world_size == 2
+    metrics = read_metrics(folder)
+    assert [step for step, values in metrics.items() if "critic/score/mean" in values] == [1, 2, 3, 4, 5]
+    assert [a.read_record().get("outcome") for a in folder.attempts()][1:] == [
+        "stopped" if resumed.returncode else "finished",
+        "finished",
+    ]
+    validation = [json.loads(line) for line in (folder.root / "validation/0.jsonl").read_text().splitlines()]
+    assert {"no_box", "undecided", "truncated", "acc"} <= set(validation[0])
+
+    merged = run(deepscaler("merge", folder.root))
+    assert merged.returncode == 0, merged.stdout + merged.stderr
+    assert "Merged and verified against the shards" in merged.stdout
+    assert "merged already" in run(deepscaler("merge", folder.root)).stdout
+    status: dict[str, Any] = json.loads(run(deepscaler("status", folder.root, "--json")).stdout)
+    assert status["step"] == 5
+    again = run(train(folder.root, tiny_model, "gpus_per_node=2", "num_steps=5"))
+    assert "Finished before: step 5 of 5" in again.stdout
+
+
+def test_a_chain_killed_in_its_second_stage_goes_on_there(tiny_model: Path, tmp_path: Path) -> None:
+    root = tmp_path / "chain"
+    command = deepscaler("run", "quickstart", "learn", "--device", "cpu", "--output-dir", root, "--eval", "arithmetic")
+    command += ["--eval-options", "--engine transformers --limit 4 --num-samples 2 --max-tokens 8 --dtype float32"]
+    command += settings(f"model={tiny_model}", "num_steps=2", "save_every=1")
+    second = RunDirectory(root / "2-learn")
+    with started(command) as first:
+        wait_until(lambda: steps(second), first, "a checkpoint of the second stage")
+        kill(first)
+    wait_until_gone(second.root, CLEAN_AFTER)
+    before = (root / "1-quickstart/model/merged.json").stat().st_mtime_ns
+    resumed = run(command)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert steps(second)[-1] == 2
+    assert (root / "1-quickstart/model/merged.json").stat().st_mtime_ns == before, "the first stage was not done again"
+    assert json.loads((second.manifest_path).read_text())["recipe"]["model"] == str(root / "1-quickstart/model")
+    assert [stage["state"] for stage in json.loads((root / "chain.json").read_text())["stages"]] == ["done", "done"]
+    report = json.loads((root / "report.json").read_text())
+    assert report
+    assert (root / "report.png").stat().st_size > 10_000
+
+
+def test_the_quickstart_evaluates_trains_merges_and_evaluates_again(model: Path, tmp_path: Path) -> None:
+    done = run(deepscaler("quickstart", "--output-dir", tmp_path / "out"), seconds=2000)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert model.name in done.stdout
+    for folder in ("0-base", "1-quickstart"):
+        scores = json.loads((tmp_path / "out" / folder / "evaluation/report.json").read_text())
+        scores = scores["benchmarks"]["arithmetic"]
+        assert 0.02 < scores["pass@1"]["value"] < 0.95
+        assert scores["samples"] == scores["samples_expected"] == 256
+    assert (tmp_path / "out/report.html").stat().st_size > 20_000
