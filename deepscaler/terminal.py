@@ -46,3 +46,8 @@ def print_table(console: Console, title: str, table: Table) -> None:
 def printable(text: str) -> str:
     """On one line, whatever it holds: control characters and half characters are replaced."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def shorten(text: str, width: int) -> str:
+    """A text without its end, if it has more characters than that."""
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -19,8 +19,7 @@ from deepscaler.errors import UserError
 from deepscaler.files import write_json
 from deepscaler.recipe import Recipe
 from deepscaler.training.run_directory import RunDirectory, read_json
-
-FILE = "chain.json"
+from deepscaler.training.stages import CHAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +37,7 @@ class ChainOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StagePlan:
     """One stage of a chain, or the start model (number 0, without a recipe)."""
 
     number: int
@@ -70,7 +69,7 @@ class Step:
 
     kind: str
     """`train`, `merge`, `evaluate`."""
-    stage: Stage
+    stage: StagePlan
     command: tuple[str, ...]
     """Arguments of `deepscaler`."""
 
@@ -80,14 +79,14 @@ class Chain:
     """Stages in order, below one folder."""
 
     root: Path
-    stages: tuple[Stage, ...]
+    stages: tuple[StagePlan, ...]
     options: ChainOptions = field(default_factory=ChainOptions)
 
     def steps(self) -> list[Step]:
         """Every command in order; each does nothing if it was done before."""
         return [step for stage in self.stages for step in self.steps_of(stage)]
 
-    def steps_of(self, stage: Stage) -> list[Step]:
+    def steps_of(self, stage: StagePlan) -> list[Step]:
         """The commands of one stage."""
         steps = []
         if stage.number:
@@ -109,18 +108,18 @@ def build_chain(root: Path, recipes: Sequence[Recipe], settings: Sequence[str], 
         raise UserError(f"the stages {' '.join(names) or '(none)'} must be one or more different recipes")
     if options.gate and not options.datasets:
         raise UserError("--gate compares evaluations: give --eval BENCHMARK ... too")
-    base = Stage(0, "start", root / "0-base", recipes[0].model)
+    base = StagePlan(0, "start", root / "0-base", recipes[0].model)
     stages = [base]
     for number, recipe in enumerate(recipes, start=1):
         folder = root / f"{number}-{recipe.name}"
-        stages.append(Stage(number, recipe.name, folder, stages[-1].result, tuple(settings)))
+        stages.append(StagePlan(number, recipe.name, folder, stages[-1].result, tuple(settings)))
     return Chain(root, tuple(stages), options)
 
 
 def write_state(chain: Chain, states: dict[str, str]) -> None:
     """Write chain.json: what the chain is, and how far each stage is."""
     write_json(
-        chain.root / FILE,
+        chain.root / CHAIN,
         {
             "base": {"directory": chain.stages[0].folder.name, "model": chain.stages[0].model},
             "stages": [
@@ -139,7 +138,7 @@ def write_state(chain: Chain, states: dict[str, str]) -> None:
 
 def check_state(chain: Chain) -> None:
     """Raise UserError if the folder holds a chain of other stages; stages may be added at the end."""
-    path = chain.root / FILE
+    path = chain.root / CHAIN
     if not path.is_file():
         return
     stored: dict[str, Any] = read_json(path)

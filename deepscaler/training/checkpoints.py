@@ -47,9 +47,11 @@ def sealed(run: RunDirectory) -> list[Checkpoint]:
     """Every sealed checkpoint, the newest first; nothing is verified."""
     found = []
     for path in run.checkpoints.glob(f"{PREFIX}[0-9]*"):
-        if (path / SEAL).is_file():
-            seal = read_json(path / SEAL)
-            found.append(Checkpoint(path, int(seal["step"]), int(seal["verl_step"]), int(seal["world_size"])))
+        try:
+            seal = json.loads((path / SEAL).read_text(encoding="utf-8"))
+        except FileNotFoundError:  # pruned, at this very moment perhaps
+            continue
+        found.append(Checkpoint(path, int(seal["step"]), int(seal["verl_step"]), int(seal["world_size"])))
     return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
 
 

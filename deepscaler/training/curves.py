@@ -11,6 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from deepscaler.plotting import BLUE, COLOURS, GREY, NAMES_AS_THEY_ARE, PAPER_STYLE, STYLE, to_svg
+from deepscaler.terminal import shorten
 from deepscaler.training.metrics import Series, quantity, validation
 from deepscaler.training.stages import Stage
 from evaluation.tables import title
@@ -69,11 +70,6 @@ def smooth(values: list[float], window: int) -> list[float]:
     return [float(np.mean(values[max(0, place - half) : place + half + 1])) for place in range(len(values))]
 
 
-def shorten(text: str, width: int) -> str:
-    """A text without its end, if it is long."""
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
 def _draw(axes: Axes, panel: Panel, stages: list[Stage]) -> None:
     curves = _draw_validation(axes, stages) if panel.name == "validation" else _draw_quantity(axes, panel, stages)
     last = max(stage.start + stage.step for stage in stages) or 1
@@ -86,7 +82,7 @@ def _draw(axes: Axes, panel: Panel, stages: list[Stage]) -> None:
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -0.03 * high), high)  # nothing here is negative
     else:
-        axes.text(0.5, 0.5, "none yet", transform=axes.transAxes, ha="center", va="center")
+        axes.text(0.5, 0.5, "none so far", transform=axes.transAxes, ha="center", va="center")
         axes.set_yticks([])
     axes.set(xlabel="step", ylabel=panel.unit)
     axes.grid(axis="y", color=GREY, alpha=0.2)

@@ -49,7 +49,7 @@ QUANTITIES = {
 }
 """Ours -> verl's. `timing_s/step` counts saving a checkpoint, not validating."""
 
-VALIDATION = {"acc": "accuracy", "no_box": "no box", "no_think_end": "no </think>", "undecided": "undecided"}
+VALIDATION = {"acc": "accuracy", "no_box": "no box", "no_think_end": "no </think>", "truncated": "cut off", "undecided": "undecided"}
 """What `deepscaler.verl_reward` returns of each response, and its name for people: shares of a validation."""
 
 _VALIDATION_KEY = re.compile(r"val-(?:core|aux)/(?P<dataset>.+)/(?P<name>\w+)/mean@(?P<num_samples>\d+)")

@@ -8,7 +8,7 @@ import time
 from rich.console import Console
 
 from deepscaler.training import child
-from deepscaler.training.chain import Chain, Stage, Step, check_state, deepscaler_command, write_state
+from deepscaler.training.chain import Chain, StagePlan, Step, check_state, deepscaler_command, write_state
 from deepscaler.training.checkpoints import sealed
 from deepscaler.training.gate import passes
 from deepscaler.training.merge import merged_step
@@ -53,7 +53,7 @@ def is_done(step: Step) -> bool:
     return False
 
 
-def _passes_gate(chain: Chain, stage: Stage, console: Console) -> bool:
+def _passes_gate(chain: Chain, stage: StagePlan, console: Console) -> bool:
     if not stage.number:
         return True
     before = chain.stages[stage.number - 1].evaluation

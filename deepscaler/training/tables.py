@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from deepscaler.recipe import parameters
+from deepscaler.terminal import printable
 from deepscaler.training.metrics import QUANTITIES, VALIDATION, Series, mean, quantity, validation
 from deepscaler.training.stages import Stage
 from evaluation.tables import Rows, short_name, title
@@ -28,7 +29,7 @@ def summary(stages: list[Stage]) -> str:
     """What was trained on what, and how far."""
     recipe, last = stages[0].recipe, stages[-1]
     steps = f"step {last.start + last.step:,} of {last.start + last.num_steps:,}"
-    return f"{short_name(str(recipe.get('model')))} trained on {recipe.get('train_dataset')}, {steps}"
+    return printable(f"{short_name(str(recipe.get('model')))} trained on {recipe.get('train_dataset')}, {steps}")
 
 
 def notes(stages: list[Stage]) -> list[str]:

@@ -32,7 +32,7 @@ def test_every_panel_is_drawn_however_few_steps_there_are(tmp_path: Path, panel:
     add_attempt(make_run(tmp_path, num_steps=60), learning(num_steps))
     svg = panel_svg(panel, read_stages(tmp_path))  # type: ignore[arg-type]
     assert svg.startswith("<svg")
-    assert ("none yet" in svg) == (num_steps == 0 and panel is not PANEL["validation"])
+    assert ("none so far" in svg) == (num_steps == 0 and panel is not PANEL["validation"])
 
 
 def test_a_stage_goes_on_where_the_one_before_it_ended(tmp_path: Path) -> None:

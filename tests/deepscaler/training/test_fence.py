@@ -46,7 +46,7 @@ def owner(root: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
 def test_a_living_attempt_on_this_machine_is_refused_at_once(run: RunDirectory) -> None:
     with owner(run.root):
         started = time.monotonic()
-        with pytest.raises(UserError, match="attempt 1 .* is at work"):
+        with pytest.raises(UserError, match=r"attempt 1 .* is at work"):
             fence.acquire(run, print)
         assert time.monotonic() - started < fence.BEAT
 
