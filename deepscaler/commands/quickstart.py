@@ -45,9 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     code = run_chain(chain, console)
     if code == 0:
-        from deepscaler.training.report import write_training_report  # noqa: PLC0415
-
-        write_training_report(chain.root, console)
         console.print(
             "\nNext, the real thing on machines with GPUs:\n\n"
             "  deepscaler train 8k --dry-run\n"

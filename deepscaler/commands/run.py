@@ -14,9 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the stages and what happens between them."""
     parser.add_argument("recipes", nargs="+", metavar="RECIPE", help="the stages in order")
     parser.add_argument("--output-dir", type=Path, help="folder of the chain (default: outputs/RECIPE-RECIPE-...)")
-    parser.add_argument(
-        "--eval", nargs="+", default=[], metavar="NAME", help="benchmarks before and after each stage"
-    )
+    parser.add_argument("--eval", nargs="+", default=[], metavar="NAME", help="benchmarks before and after each stage")
     parser.add_argument("--eval-options", default="", metavar="FLAGS", help="for `deepscaler evaluate`, as one text")
     parser.add_argument("--gate", action="store_true", help="stop where a stage is worse by more than its interval")
     parser.add_argument("--dry-run", action="store_true", help="print every command, run nothing")
@@ -24,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the chain, and draw its report."""
+    """Run the chain."""
     from deepscaler.recipe import with_settings  # noqa: PLC0415
     from deepscaler.recipes import in_profile, recipe_named  # noqa: PLC0415
     from deepscaler.terminal import PlainConsole  # noqa: PLC0415
@@ -45,12 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         describe_chain(chain, console)
         return 0
-    code = run_chain(chain, console)
-    if code == 0:
-        from deepscaler.training.report import write_training_report  # noqa: PLC0415
-
-        write_training_report(chain.root, console)
-    return code
+    return run_chain(chain, console)
 
 
 def _passed_on(arguments: argparse.Namespace) -> list[str]:

@@ -11,9 +11,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the recipe, its changes, and where it runs."""
     parser.add_argument("recipe", metavar="RECIPE", help="see `deepscaler recipes`")
     parser.add_argument("--output-dir", type=Path, help="folder of the run (default: outputs/RECIPE)")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print memory needs and the exact command, run nothing"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="print memory needs and the exact command, run nothing")
     add_options(parser)
 
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from deepscaler.training.run_directory import Attempt, RunDirectory
+from deepscaler.training.verl_metrics import corrected
 
 RECENT = 10
 """Steps that tell how long the next one takes."""
@@ -15,6 +16,7 @@ class LiveMetrics:
     """Follows `metrics.jsonl` of an attempt; knows how long steps took, in earlier attempts too."""
 
     def __init__(self, run: RunDirectory, attempt: Attempt) -> None:
+        self._limit = int(run.read_manifest()["recipe"]["max_response_length"])
         self._path = attempt.metrics_path
         self._offset = int(attempt.read_record().get("step_offset", 0))
         self._position = 0
@@ -70,4 +72,4 @@ class LiveMetrics:
             self._recent.append(values["timing_s/step"] - save + values.get("timing_s/testing", 0.0))
             if save:
                 self._saves.append(save)
-        return int(entry["step"]), values
+        return int(entry["step"]), corrected(values, self._limit)

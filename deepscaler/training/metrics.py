@@ -14,6 +14,7 @@ from typing import Any
 
 from deepscaler.errors import UserError
 from deepscaler.training.run_directory import RunDirectory
+from deepscaler.training.verl_metrics import corrected
 
 Metrics = dict[int, dict[str, float]]
 """What verl logged at each step, the first step first; of attempts that overlap, what the later one logged."""
@@ -49,8 +50,14 @@ QUANTITIES = {
 }
 """Ours -> verl's. `timing_s/step` counts saving a checkpoint, not validating."""
 
-VALIDATION = {"acc": "accuracy", "no_box": "no box", "no_think_end": "no </think>", "truncated": "cut off", "undecided": "undecided"}
-"""What `deepscaler.verl_reward` returns of each response, and its name for people: shares of a validation."""
+VALIDATION = {
+    "acc": "accuracy",
+    "no_box": "no box",
+    "no_think_end": "no </think>",
+    "truncated": "cut off",
+    "undecided": "undecided",
+}
+"""What our reward function and manager say of each response, and its name for people: shares of a validation."""
 
 _VALIDATION_KEY = re.compile(r"val-(?:core|aux)/(?P<dataset>.+)/(?P<name>\w+)/mean@(?P<num_samples>\d+)")
 
@@ -61,13 +68,14 @@ def read_metrics(run: RunDirectory) -> Metrics:
     What an earlier attempt logged beyond the step that a later one resumed from is no part of the run any more.
     """
     merged: Metrics = {}
+    limit = int(run.read_manifest()["recipe"].get("max_response_length", 0))
     for attempt in run.attempts():
         record = attempt.read_record()
         resumed, offset = record.get("resumed_step"), int(record.get("step_offset") or 0)
         if resumed is not None:
             merged = {step: values for step, values in merged.items() if step <= resumed}
         for step, values in _read_lines(attempt.metrics_path):
-            merged.setdefault(step + offset, {}).update(values)
+            merged.setdefault(step + offset, {}).update(corrected(values, limit))
     return dict(sorted(merged.items()))
 
 

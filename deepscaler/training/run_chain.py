@@ -12,6 +12,7 @@ from deepscaler.training.chain import Chain, StagePlan, Step, check_state, deeps
 from deepscaler.training.checkpoints import sealed
 from deepscaler.training.gate import passes
 from deepscaler.training.merge import merged_step
+from deepscaler.training.report import write_training_report
 from deepscaler.training.signals import stop_signals
 
 EXIT_GATE = 3
@@ -20,7 +21,7 @@ STATES = {"train": "training", "merge": "merging", "evaluate": "evaluating"}
 
 
 def run_chain(chain: Chain, console: Console) -> int:
-    """Do every step that is left. Returns the code of the first that fails; 3 where the gate stopped; 0 at the end."""
+    """Do every step that is left, then report. Returns the code of the first that fails; 3 where the gate stopped."""
     chain.root.mkdir(parents=True, exist_ok=True)
     check_state(chain)
     states: dict[str, str] = {}
@@ -41,6 +42,7 @@ def run_chain(chain: Chain, console: Console) -> int:
             states[step.stage.name] = "done"
             write_state(chain, states)
     console.print(f"\nThe chain is done: {chain.stages[-1].result}", soft_wrap=True)
+    write_training_report(chain.root, console)
     return 0
 
 

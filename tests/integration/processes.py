@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,3 +61,38 @@ def wait_until_gone(root: Path, seconds: float) -> None:
     while left := processes_of(root):
         assert time.monotonic() < deadline, f"{seconds} s after the end there are still {left}"
         time.sleep(0.2)
+
+
+@contextmanager
+def ray_cluster(folder: Path, num_nodes: int) -> Iterator[dict[str, str]]:
+    """A Ray cluster of some raylets with a pretended GPU each, as a launcher would start it; yields its environment."""
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text("0123456789abcdef" * 4)
+    port = _free_port()
+    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_ADDRESS": f"127.0.0.1:{port}"}
+    sizes = ["--num-gpus=1", "--num-cpus=20", "--node-ip-address=127.0.0.1", "--object-store-memory=500000000"]
+    nodes: list[subprocess.Popen[bytes]] = []
+    with tempfile.TemporaryDirectory(prefix="ray-") as ray_dir, (folder / "ray.log").open("wb") as log:
+        try:
+            for node in range(num_nodes):
+                place = ["--address", environment["RAY_ADDRESS"]]
+                if node == 0:
+                    place = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={ray_dir}"]
+                command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *place, *sizes]
+                inherited = {**os.environ, **environment}
+                del inherited["RAY_ADDRESS"]
+                nodes.append(subprocess.Popen(command, env=inherited, stdout=log, stderr=log, start_new_session=True))
+                time.sleep(5)
+            yield environment
+        finally:
+            for process in reversed(nodes):
+                os.killpg(process.pid, signal.SIGTERM)
+            for process in nodes:
+                process.wait(60)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
