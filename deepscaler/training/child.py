@@ -1,6 +1,8 @@
-"""Run a command that dies with its parent, however that dies: `python -m deepscaler.training.child PARENT COMMAND ...`.
+"""A command that leaves nothing behind: `python -m deepscaler.training.child PARENT COMMAND ...`.
 
-A trainer whose supervisor was killed would train on, unwatched, without a heartbeat.
+This process stands between a supervisor and its command. It passes signals on; and when the command ends, or the
+supervisor dies in whatever way, it kills every process that came of the command. Ray's agents outlive their raylet
+where that was killed, and a trainer without its supervisor would train on without a heartbeat.
 """
 
 import ctypes
@@ -10,9 +12,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+KILL_ALL = signal.SIGHUP
+"""Sent by the kernel when the supervisor dies, or by the supervisor."""
+
+MOST_ROUNDS = 100
+"""Of killing, a tenth of a second apart."""
 
 
 def start(command: Sequence[str], *, log: Path | None, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -27,25 +37,64 @@ def start(command: Sequence[str], *, log: Path | None, environment: Mapping[str,
 
 
 def end(process: subprocess.Popen[bytes], patience: float) -> None:
-    """Ask a command's process group to end, then kill what has not after so many seconds."""
-    for sent in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, sent)
-        except ProcessLookupError:
-            break
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.05)
-    process.wait()
+    """Ask a command to end, and kill whatever is left of it after so many seconds."""
+    for sent in (signal.SIGTERM, KILL_ALL):
+        if process.poll() is None:
+            process.send_signal(sent)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 def main() -> None:
-    """Become the command."""
+    """Run the command to its end, and exit as it did."""
     parent, *command = sys.argv[1:]
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans of the command become children of this process
+    process = subprocess.Popen(command)
+    for number in PASSED_ON:
+        signal.signal(number, lambda got, _: process.send_signal(got))
+    killed: list[int] = []
+    signal.signal(KILL_ALL, lambda got, _: (killed.append(got), _kill_descendants()))
+    libc.prctl(PR_SET_PDEATHSIG, KILL_ALL)
     if os.getppid() != int(parent):
-        sys.exit("the parent died before its child began")
-    os.execvp(command[0], command)  # noqa: S606  no shell on purpose
+        os.kill(os.getpid(), KILL_ALL)
+    code = process.wait()
+    _kill_descendants()
+    sys.exit(128 + signal.SIGKILL if killed else code if code >= 0 else 128 - code)
+
+
+def _kill_descendants() -> None:
+    """Kill and reap until there are none: what is killed may have started something meanwhile."""
+    for _ in range(MOST_ROUNDS):
+        found = _descendants(os.getpid())
+        if not found:
+            return
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def _descendants(root: int) -> list[int]:
+    """Every living process below one, by /proc."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if fields[0] != "Z":
+                children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, looked_at = [], [root]
+    while looked_at:
+        below = children.get(looked_at.pop(), [])
+        found += below
+        looked_at += below
+    return found
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
 
 
 def run(arguments: list[str], seconds: float = DEADLINE) -> subprocess.CompletedProcess[str]:

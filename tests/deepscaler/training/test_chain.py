@@ -1,11 +1,6 @@
 """A chain is a list of commands, each stage from the one before; the gate stops what got worse."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +9,6 @@ import pytest
 from deepscaler.cli import build_parser, main
 from deepscaler.errors import UserError
 from deepscaler.recipes import RECIPES
-from deepscaler.training import child
 from deepscaler.training.chain import Chain, ChainOptions, build_chain, check_state, write_state
 from deepscaler.training.gate import passes
 
@@ -84,34 +78,3 @@ def test_the_gate_stops_what_is_worse_by_more_than_its_interval(tmp_path: Path) 
     assert "amc 60.0 -> 40.0 (30.0 to 50.0)" in told
     with pytest.raises(UserError, match="is no report"):
         passes(before, tmp_path / "nothing")
-
-
-def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
-    mark = tmp_path / "pid"
-    code = (
-        "import os, sys, time; from deepscaler.training import child\n"
-        f"inner = 'import os, time; open({str(mark)!r}, \"w\").write(str(os.getpid())); time.sleep(60)'\n"
-        "child.start([sys.executable, '-c', inner], log=None, environment=os.environ); time.sleep(60)"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 30
-    while not (mark.is_file() and mark.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    parent.kill()
-    parent.wait()
-    while Path(f"/proc/{mark.read_text()}").exists():
-        assert time.monotonic() < deadline, "it outlived its parent"
-        time.sleep(0.05)
-
-
-def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
-    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
-    log = tmp_path / "log"
-    process = child.start([sys.executable, "-c", code], log=log, environment=os.environ)
-    deadline = time.monotonic() + 30
-    while "up" not in log.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    child.end(process, patience=0.5)
-    assert process.returncode == -signal.SIGKILL

@@ -1,0 +1,80 @@
+"""Nothing outlives a supervisor, or a command: not what ignores signals, not what left its session."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from deepscaler.training import child
+
+DEADLINE = 30
+
+GRANDCHILD = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+inner = "import time; time.sleep(300)"
+orphan = subprocess.Popen([sys.executable, "-c", inner], start_new_session=True)
+open(sys.argv[1], "w").write(f"{os.getpid()} {orphan.pid} up")
+if sys.argv[2] == "wait":
+    time.sleep(300)
+os._exit(7)
+"""
+
+
+def written(mark: Path) -> list[int]:
+    deadline = time.monotonic() + DEADLINE
+    while not (mark.is_file() and mark.read_text().endswith("up")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return [int(pid) for pid in mark.read_text().split()[:2]]
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while left := [pid for pid in pids if is_running(pid)]:
+        assert time.monotonic() < deadline, f"{left} outlived its parent"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_everything_dies_with_a_killed_supervisor(tmp_path: Path) -> None:
+    mark = tmp_path / "pids"
+    command = [sys.executable, "-c", GRANDCHILD, str(mark), "wait"]
+    code = (
+        "import os, time; from deepscaler.training import child\n"
+        f"child.start({command!r}, log=None, environment=os.environ); time.sleep(300)"
+    )
+    supervisor = subprocess.Popen([sys.executable, "-c", code])
+    pids = written(mark)
+    supervisor.kill()
+    supervisor.wait()
+    wait_until_gone(pids)
+
+
+def test_what_a_command_leaves_is_gone_when_it_ends(tmp_path: Path) -> None:
+    mark = tmp_path / "pids"
+    process = child.start(
+        [sys.executable, "-c", GRANDCHILD, str(mark), "exit"], log=tmp_path / "log", environment=os.environ
+    )
+    pids = written(mark)
+    assert process.wait(DEADLINE) == 7
+    wait_until_gone(pids)
+
+
+def test_what_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    mark = tmp_path / "pids"
+    process = child.start(
+        [sys.executable, "-c", GRANDCHILD, str(mark), "wait"], log=tmp_path / "log", environment=os.environ
+    )
+    pids = written(mark)
+    child.end(process, patience=1)
+    assert process.returncode == 128 + signal.SIGKILL
+    wait_until_gone(pids)
