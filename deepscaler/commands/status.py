@@ -26,10 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict  # noqa: PLC0415
 
     from deepscaler.terminal import PlainConsole  # noqa: PLC0415
-    from deepscaler.training.stages import is_chain, run_directories  # noqa: PLC0415
-    from deepscaler.training.status import read_status  # noqa: PLC0415
+    from deepscaler.training.stages import is_chain  # noqa: PLC0415
+    from deepscaler.training.status import read_statuses  # noqa: PLC0415
 
-    statuses = [read_status(name, directory) for name, directory in run_directories(arguments.run_dir)]
+    statuses = read_statuses(arguments.run_dir)
     chain = is_chain(arguments.run_dir)
     if arguments.json:
         shown = [asdict(status) for status in statuses]

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -56,8 +57,13 @@ def main() -> None:
     process = subprocess.Popen(command)
     for number in PASSED_ON:
         signal.signal(number, lambda got, _: process.send_signal(got))
-    killed: list[int] = []
-    signal.signal(KILL_ALL, lambda got, _: (killed.append(got), _kill_descendants()))
+    killed = []
+
+    def kill_all(number: int, _: FrameType | None) -> None:
+        killed.append(number)
+        _kill_descendants()
+
+    signal.signal(KILL_ALL, kill_all)
     libc.prctl(PR_SET_PDEATHSIG, KILL_ALL)
     if os.getppid() != int(parent):
         os.kill(os.getpid(), KILL_ALL)

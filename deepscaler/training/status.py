@@ -4,13 +4,14 @@ Status(name="8k", profile="faithful", state="running", attempt=3, host="node17",
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from deepscaler.training.checkpoints import SEAL, sealed
 from deepscaler.training.metrics import QUANTITIES, Metrics, mean, quantity, read_metrics, validation
-from deepscaler.training.run_directory import Attempt, RunDirectory
-from deepscaler.training.stages import read_manifest
+from deepscaler.training.run_directory import Attempt, RunDirectory, read_json
+from deepscaler.training.stages import CHAIN, is_chain, read_manifest, run_directories
 
 STALE = 30.0
 """Seconds without a heartbeat (one comes every two) after which an attempt that has not ended is shown as dead."""
@@ -26,7 +27,7 @@ class Status:
     name: str
     profile: str
     state: str
-    """not begun, never started, running, stopping, dead, finished, stopped, failed, fenced."""
+    """not begun, never started, running, stopping, dead, finished, stopped, failed, fenced; or what a chain does next."""
     step: int = 0
     num_steps: int = 0
     attempt: int = 0
@@ -50,6 +51,18 @@ class Status:
     seconds_left: float | None = None
     checkpoint_step: int | None = None
     checkpoint_age: float | None = None
+
+
+def read_statuses(directory: Path) -> list[Status]:
+    """Of a run, or of every stage of a chain; what a chain does with a finished stage stands in its own file."""
+    statuses = [read_status(name, run) for name, run in run_directories(directory)]
+    if not is_chain(directory):
+        return statuses
+    after = [str(stage.get("state", "")) for stage in read_json(directory / CHAIN)["stages"]]
+    return [
+        replace(status, state=state) if state and status.state == "finished" else status
+        for status, state in zip(statuses, after, strict=True)
+    ]
 
 
 def read_status(name: str, run: RunDirectory) -> Status:
