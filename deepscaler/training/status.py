@@ -27,7 +27,7 @@ class Status:
     name: str
     profile: str
     state: str
-    """not begun, never started, running, stopping, dead, finished, stopped, failed, fenced; or what a chain does next."""
+    """not begun, never started, running, stopping, dead, finished, stopped, failed, fenced; or the chain's next."""
     step: int = 0
     num_steps: int = 0
     attempt: int = 0
