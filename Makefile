@@ -20,8 +20,8 @@ test: setup  ## lint, types and unit tests
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 
-slow: setup  ## the real engine on the real model, killed and resumed (minutes)
-	@$(BIN)/pytest -m slow --timeout 2400
+slow: setup  ## the real engines on real models, killed and resumed (half an hour)
+	@$(BIN)/pytest -m slow --timeout 3600
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import resource
 
 import psutil
+import torch
 from torch.cpu import current_device, is_available, set_device, synchronize
 
 __all__ = ["current_device", "is_available", "set_device", "synchronize"]
@@ -24,8 +25,6 @@ def empty_cache() -> None:
 
 def manual_seed(seed: int) -> None:
     """Seed the one generator there is."""
-    import torch  # noqa: PLC0415
-
     torch.manual_seed(seed)
 
 
@@ -52,3 +51,13 @@ def mem_get_info(_: int | None = None) -> tuple[int, int]:
     """Bytes free and bytes in all, of the machine."""
     memory = psutil.virtual_memory()
     return memory.available, memory.total
+
+
+def get_rng_state(_: int | None = None) -> torch.Tensor:
+    """Of the one generator there is; verl keeps it in checkpoints."""
+    return torch.get_rng_state()
+
+
+def set_rng_state(state: torch.Tensor, _: int | None = None) -> None:
+    """Go on with a generator's state."""
+    torch.set_rng_state(state)
