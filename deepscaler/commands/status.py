@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 HELP = "Show how a training run or a chain is, from its files alone."
 
-LABEL_WIDTH = 21
+LABEL_WIDTH = 24
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -61,7 +61,8 @@ def prepare_launch(
 
             console.print(
                 f"The checkpoint of step {checkpoint.step} was written by {checkpoint.world_size} ranks, now there are"
-                f" {recipe.world_size}: going on from its merged model, with a new optimiser."
+                f" {recipe.world_size}: going on from its merged model, with a new optimiser.",
+                soft_wrap=True,
             )
             offset, inputs = checkpoint.step, replace(inputs, model=str(merge(run, console)))
     attempt.update_record(resumed_step=checkpoint.step if checkpoint else 0, step_offset=offset)

@@ -5,10 +5,12 @@ merged.json  {"step": 40, "weights": "sha256:...", "largest_difference": 0.0078}
 """
 
 import json
+import logging
 import os
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from subprocess import STDOUT
 from subprocess import run as run_command
@@ -33,7 +35,7 @@ DEADLINE = 3600
 def merge(run: RunDirectory, console: Console) -> Path:
     """The folder of the merged model, made unless it is up to date. Raises UserError where no checkpoint is whole."""
     run.read_manifest()
-    checkpoint = newest(run, console.print)
+    checkpoint = newest(run, partial(console.print, soft_wrap=True))
     if checkpoint is None:
         raise UserError(f"{run.root} has no whole checkpoint to merge; train it first")
     if merged_step(run) == checkpoint.step:
@@ -97,7 +99,10 @@ def _verify(checkpoint: Checkpoint, made: Path) -> float:
     """
     import torch  # noqa: PLC0415
     from transformers import AutoModelForCausalLM  # noqa: PLC0415
+    from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("torch.distributed.device_mesh").setLevel(logging.ERROR)  # shards are read without their group
     try:
         model = AutoModelForCausalLM.from_pretrained(made, dtype=torch.float32).eval()
     except Exception as error:  # transformers raises anything

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from functools import partial
 from subprocess import Popen
 
 from rich.console import Console
@@ -39,18 +40,19 @@ SHOWN_LINES = 25
 def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
     """Train until the recipe's last step. Returns 0 at the end, 143 if stopped before, 1 if the trainer failed."""
     run = RunDirectory(options.run_dir.resolve())
+    say = partial(console.print, soft_wrap=True)
     with stop_signals() as stop_wishes:
         inputs = bind(run, recipe, options, console)
         if _reached(run) >= recipe.num_steps:
             console.print(f"Finished before: step {_reached(run)} of {recipe.num_steps}.")
             return 0
-        attempt = acquire(run, console.print)
+        attempt = acquire(run, say)
         attempt.update_record(**identity(), started=now(), command=command_line())
         outcome = "failed"
         try:
             with alive(attempt):
-                adopt_leftovers(run, console.print)
-                checkpoint = newest(run, console.print)
+                adopt_leftovers(run, say)
+                checkpoint = newest(run, say)
                 launch = prepare_launch(run, attempt, recipe, inputs, options, checkpoint, console)
                 outcome = _supervise(run, attempt, recipe, launch, options, stop_wishes, console)
         except FencedError as error:
@@ -105,7 +107,7 @@ def _watch(
             wish = stop_wishes[0] if stop_wishes else _deadline_wish(options, metrics)
             if wish and not attempt.stop_path.exists():
                 attempt.stop_path.write_text(wish, encoding="utf-8")
-                console.print(_stopping(wish, metrics))
+                console.print(_stopping(wish, metrics), soft_wrap=True)
             if (wish and not metrics.has_begun) or len(stop_wishes) > 1:
                 child.end(process, PATIENCE)
             time.sleep(POLL)
