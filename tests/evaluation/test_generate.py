@@ -8,7 +8,6 @@ import pytest
 from deepscaler.errors import UserError
 from evaluation.config import EvaluationConfig
 from evaluation.generate import VllmEngine, check_cpu
-from evaluation.generate_transformers import TransformersEngine
 from evaluation.requests import Request
 
 
@@ -28,23 +27,3 @@ def test_vllm_gets_the_samplings_of_the_protocol_and_the_samples_own_seed() -> N
     request = Request(problem_id="p", sample=3, prompt_token_ids=(1,), max_tokens=77, seed=12)
     sampling = engine._sampling(request)
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed) == (0.6, 0.95, 77, 12)
-
-
-def test_transformers_samples_by_temperature_and_nucleus() -> None:
-    import torch  # noqa: PLC0415
-
-    engine = TransformersEngine.__new__(TransformersEngine)
-    engine._torch = torch
-    probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
-
-    def shares(**changed: Any) -> list[float]:
-        engine._config = config(**changed)
-        generator = torch.Generator().manual_seed(0)
-        drawn = [engine._choose(probabilities.log(), generator) for _ in range(4000)]
-        return [drawn.count(token) / len(drawn) for token in range(4)]
-
-    assert shares(temperature=1.0, top_p=1.0) == pytest.approx(probabilities.tolist(), abs=0.03)
-    assert shares(temperature=1.0, top_p=0.8) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
-    sharper = (probabilities**2 / (probabilities**2).sum()).tolist()
-    assert shares(temperature=0.5, top_p=1.0) == pytest.approx(sharper, abs=0.03)
-    assert shares(temperature=0.0, num_samples=1) == [1, 0, 0, 0]

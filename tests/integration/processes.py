@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-DEADLINE = 900
+DEADLINE = 1500
 """Seconds for whatever a test waits for."""
 
 

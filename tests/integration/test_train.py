@@ -109,7 +109,7 @@ def test_a_chain_killed_in_its_second_stage_goes_on_there(tiny_model: Path, tmp_
         kill(first)
     wait_until_gone(second.root, CLEAN_AFTER)
     before = (root / "1-quickstart/model/merged.json").stat().st_mtime_ns
-    resumed = run(command, seconds=1500)
+    resumed = run(command, seconds=2000)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert steps(second)[-1] == 8
     assert (root / "1-quickstart/model/merged.json").stat().st_mtime_ns == before, "the first stage was not done again"

@@ -122,9 +122,9 @@ def test_json_holds_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (status["name"], status["profile"], status["state"]) == ("8k", "fast", "stopped")
     assert main(["status", str(tmp_path)]) == 0
     text = capsys.readouterr().out
-    assert f"mean reward          {status['reward']:.3f}" in text
-    assert "step                 4 of 8 (50 %)" in text
-    assert "last checkpoint      none yet" in text
+    assert f"mean reward             {status['reward']:.3f}" in text
+    assert "step                    4 of 8 (50 %)" in text
+    assert "last checkpoint         none yet" in text
 
 
 def test_a_chain_has_a_row_for_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
