@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from deepscaler.data.prepare import load_problems, parquet_path
 from deepscaler.errors import UserError
-from deepscaler.files import sha256, write_json
+from deepscaler.files import sha256
 from deepscaler.paths import data_dir as default_data_dir
 from deepscaler.recipe import Recipe
 from deepscaler.training.options import TrainOptions
@@ -34,10 +32,12 @@ class Inputs:
     """A folder."""
     train_file: Path
     validation_file: Path
+    manifest: dict[str, Any]
+    """What run.json is to hold, once this process owns the run."""
 
 
-def bind(run: RunDirectory, recipe: Recipe, options: TrainOptions, console: Console) -> Inputs:
-    """Tie a folder to a run, or check that it is tied to this one. Raises UserError that shows the differences."""
+def check_inputs(run: RunDirectory, recipe: Recipe, options: TrainOptions) -> Inputs:
+    """Find what a run reads. Raises UserError if its folder is tied to another run, with the differences."""
     if run.is_run:
         _check_recipe(run, recipe, options)
     if options.device == "cpu" and recipe.entropy_coefficient:
@@ -59,18 +59,13 @@ def bind(run: RunDirectory, recipe: Recipe, options: TrainOptions, console: Cons
         "device": options.device,
     }
     if run.is_run:
-        _check_inputs(run, bound)
+        _check_bound(run, bound)
     versions, revision = installed_versions(), git_revision()
-    try:
-        write_json(
-            run.manifest_path, {"recipe": asdict(recipe), **bound, "versions": versions, "git_revision": revision}
-        )
-    except OSError as error:
-        raise UserError(f"cannot write to {run.root}: {error.strerror}; choose another --output-dir") from error
     return Inputs(
         model=str(Path(model.path).resolve()),
         train_file=files[recipe.train_dataset],
         validation_file=files[recipe.validation_dataset],
+        manifest={"recipe": asdict(recipe), **bound, "versions": versions, "git_revision": revision},
     )
 
 
@@ -87,7 +82,7 @@ def _check_recipe(run: RunDirectory, recipe: Recipe, options: TrainOptions) -> N
     _refuse(run, differences)
 
 
-def _check_inputs(run: RunDirectory, bound: dict[str, Any]) -> None:
+def _check_bound(run: RunDirectory, bound: dict[str, Any]) -> None:
     manifest = run.read_manifest()
     stored = {"the weights it starts from": manifest["model"]["identity"], **manifest["data"]}
     given = {"the weights it starts from": bound["model"]["identity"], **bound["data"]}

@@ -8,6 +8,7 @@ from subprocess import Popen
 from rich.console import Console
 
 from deepscaler.errors import UserError
+from deepscaler.files import write_json
 from deepscaler.recipe import Recipe
 from deepscaler.training import child
 from deepscaler.training.checkpoints import adopt_leftovers, newest, sealed
@@ -15,7 +16,7 @@ from deepscaler.training.deadline import must_stop
 from deepscaler.training.fence import FencedError, acquire, alive, check_ownership, identity
 from deepscaler.training.launch import Launch, prepare_launch
 from deepscaler.training.live_metrics import LiveMetrics
-from deepscaler.training.manifest import bind
+from deepscaler.training.manifest import check_inputs
 from deepscaler.training.options import TrainOptions
 from deepscaler.training.progress import show_steps
 from deepscaler.training.run_directory import Attempt, RunDirectory
@@ -42,11 +43,12 @@ def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
     run = RunDirectory(options.run_dir.resolve())
     say = partial(console.print, soft_wrap=True)
     with stop_signals() as stop_wishes:
-        inputs = bind(run, recipe, options, console)
+        inputs = check_inputs(run, recipe, options)
         if _reached(run) >= recipe.num_steps:
             console.print(f"Finished before: step {_reached(run)} of {recipe.num_steps}.")
             return 0
         attempt = acquire(run, say)
+        write_json(run.manifest_path, inputs.manifest)
         attempt.update_record(**identity(), started=now(), command=command_line())
         outcome = "failed"
         try:
