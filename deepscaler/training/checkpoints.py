@@ -60,8 +60,7 @@ def newest(run: RunDirectory, say: Callable[[str], None]) -> Checkpoint | None:
 
     Raises UserError where there are checkpoints, but none is whole: training never starts over silently.
     """
-    candidates = sealed(run)
-    for checkpoint in candidates:
+    for checkpoint in sealed(run):
         problems = damage(checkpoint.path, read_json(checkpoint.path / SEAL)["files"], checkpoint.world_size)
         if not problems:
             return checkpoint
@@ -69,9 +68,9 @@ def newest(run: RunDirectory, say: Callable[[str], None]) -> Checkpoint | None:
         checkpoint.path.rename(aside)
         say(f"WARNING: the checkpoint of step {checkpoint.step} is damaged ({'; '.join(problems[:3])}): set aside")
         say(f"         as {aside}; the one before it is used.")
-    if candidates:
+    if damaged := list(run.checkpoints.glob("damaged-*")):  # now, or by an earlier attempt
         raise UserError(
-            f"none of the {len(candidates)} checkpoints in {run.checkpoints} is whole, all were set aside there as"
+            f"none of the {len(damaged)} checkpoints in {run.checkpoints} is whole, all were set aside there as"
             " damaged-*; restore one of them, or remove these folders to start the run from scratch"
         )
     return None
