@@ -13,7 +13,7 @@ setup:  ## make or update .venv
 quickstart: setup  ## evaluate, train, merge and evaluate again a small real model on this machine; MODEL= overrides it
 	@$(BIN)/deepscaler quickstart $(if $(MODEL),--model "$(MODEL)")
 
-learn: setup  ## the same with 160 steps (an hour or two)
+learn: setup  ## the same with 80 steps (about an hour)
 	@$(BIN)/deepscaler quickstart --recipe learn $(if $(MODEL),--model "$(MODEL)")
 
 test: setup  ## lint, types and unit tests

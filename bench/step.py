@@ -23,6 +23,7 @@ from deepscaler.paths import data_dir
 from deepscaler.quickstart import small_model
 from deepscaler.recipe import Recipe
 from deepscaler.recipes import recipe_named
+from deepscaler.training.launch import KEEP_MEMORY
 
 PARTS = {
     "rollout and reward": "timing_s/gen",
@@ -83,6 +84,7 @@ def run_verl(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
         "VERL_FILE_LOGGER_PATH": str(metrics),
         "TENSORBOARD_DIR": str(folder / "tensorboard"),
         "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
+        **KEEP_MEMORY,
     }
     command = [sys.executable, "-m", "verl.trainer.main_ppo", *to_arguments(plain)]
     with (folder / "log").open("wb") as log:

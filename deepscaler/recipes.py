@@ -41,12 +41,12 @@ _QUICKSTART = replace(
     num_steps=4,
     gpus_per_node=1,
     max_prompt_length=128,
-    max_response_length=48,
+    max_response_length=32,
     train_batch_size=4,
     group_size=8,
     mini_batch_size=4,
     max_tokens_per_gpu=8192,
-    learning_rate=3e-5,
+    learning_rate=1e-5,
     entropy_coefficient=0.0,
     kl_coefficient=0.0,  # no reference, no second pass for old log-probabilities: a CPU pays for every token
     recompute_log_probs=False,
@@ -58,7 +58,15 @@ _QUICKSTART = replace(
     save_every=2,
     validate_every=4,
 )
-_LEARN = replace(_QUICKSTART, name="learn", num_steps=160, save_every=20, validate_every=20)
+_LEARN = replace(
+    _QUICKSTART,
+    name="learn",
+    num_steps=80,
+    train_batch_size=8,
+    mini_batch_size=8,
+    save_every=20,
+    validate_every=20,
+)
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (_2K, _4K, _8K, _16K, _24K, _QUICKSTART, _LEARN)}
 """Every recipe by name."""

@@ -14,6 +14,9 @@ from transformers.utils import ModelOutput
 MIN_SHARED = 8
 """Tokens from which on a pass of their own pays."""
 
+CHUNK = 128
+"""Positions whose entropies are computed at once: a temporary over the whole vocabulary costs more than the sum."""
+
 
 @dataclass
 class TokenScores(ModelOutput):  # type: ignore[misc]
@@ -75,13 +78,10 @@ def num_shared(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> int:
 
 def _score(logits: torch.Tensor, tokens: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of each token (n) by its logits (n, vocabulary), and the entropy there (measured only)."""
-    if temperature != 1:
-        logits = logits / temperature
-    normaliser = logits.logsumexp(-1)
+    log_probs = functional.log_softmax(logits if temperature == 1 else logits / temperature, dim=-1)
     with torch.no_grad():
-        probabilities = (logits - normaliser.unsqueeze(-1)).exp_()
-        entropy = normaliser - probabilities.mul_(logits).sum(-1)
-    return logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - normaliser, entropy
+        entropy = torch.cat([-chunk.exp().mul_(chunk).sum(-1) for chunk in log_probs.split(CHUNK)])
+    return log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), entropy
 
 
 def _spread(values: torch.Tensor, computed: torch.Tensor, num_alike: int) -> torch.Tensor:

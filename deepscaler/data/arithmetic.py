@@ -3,7 +3,6 @@ r"""A data set that a 135M-parameter model can do in part: small sums from reaso
 Worked examples go before each question as chat turns, so that a model which never saw `\boxed{}` answers in it.
 """
 
-import random
 import warnings
 
 from deepscaler.data.problem import Message, Problem
@@ -14,35 +13,42 @@ SEEDS = {"arithmetic": 2024, "arithmetic_train": 42}
 NUM_TERMS = (2, 2)
 MAX_DIGITS = 2
 NUM_CANDIDATES = 6000
-"""Drawn before repeated sums, and sums of the other split, are left out."""
+"""Sums drawn: enough for what is left out to be replaced."""
 
 EXAMPLES: tuple[Message, ...] = (
     {"role": "system", "content": r"Answer in \boxed{}."},
     {"role": "user", "content": "What is 14 + 5?"},
-    {"role": "assistant", "content": r"14 + 5 = 19. The answer is \boxed{19}."},
+    {"role": "assistant", "content": r"14 + 5 = 19. \boxed{19}"},
     {"role": "user", "content": "What is 9 - 4?"},
-    {"role": "assistant", "content": r"9 - 4 = 5. The answer is \boxed{5}."},
+    {"role": "assistant", "content": r"9 - 4 = 5. \boxed{5}"},
 )
 """Short, because a CPU pays for every token of every prompt."""
 
 
 def generate(name: str) -> list[Problem]:
-    """The problems of one split; no sum is in both. Needs reasoning-gym (in the `eval` and `cpu` extras)."""
-    held_out = _draw("arithmetic", set())
-    chosen = held_out if name == "arithmetic" else _draw(name, {expression for expression, _ in held_out})
+    """The problems of one split; no sum is in both. Needs reasoning-gym (in the `eval` and `cpu` extras).
+
+    Half have one digit, half two. To learn from, the few sums of one digit come again and again, as they are drawn:
+    without what it nearly knows a small model does not begin to learn the rest.
+    """
+    held_out = dict.fromkeys(_draw("arithmetic"))
+    chosen = list(held_out)[: SOURCES["arithmetic"].num_rows]
+    if name != "arithmetic":
+        excluded = {expression for expression, _ in chosen}
+        chosen = [pair for pair in _draw(name) if pair[0] not in excluded][: SOURCES[name].num_rows]
     return [
         Problem(
-            id=f"{name}/{expression.replace(' ', '')}",
+            id=f"{name}/{number:04}:{expression.replace(' ', '')}",
             data_source=name,
             prompt=(*EXAMPLES, {"role": "user", "content": f"What is {expression}?"}),
             golds=(answer,),
         )
-        for expression, answer in chosen
+        for number, (expression, answer) in enumerate(chosen)
     ]
 
 
-def _draw(name: str, excluded: set[str]) -> list[tuple[str, str]]:
-    """Distinct (expression, answer) pairs of a split."""
+def _draw(name: str) -> list[tuple[str, str]]:
+    """The (expression, answer) pairs of a split that are not negative, in the order drawn."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)  # of a library it imports
@@ -53,11 +59,4 @@ def _draw(name: str, excluded: set[str]) -> list[tuple[str, str]]:
         ) from error
     terms = {"min_terms": NUM_TERMS[0], "max_terms": NUM_TERMS[1], "min_digits": 1, "max_digits": MAX_DIGITS}
     sums = ChainSumDataset(ChainSumConfig(seed=SEEDS[name], size=NUM_CANDIDATES, allow_negation=False, **terms))
-    pairs: dict[str, str] = {}
-    for item in sums:
-        expression = item["metadata"]["expression"]
-        if expression not in excluded and int(item["answer"]) >= 0:
-            pairs.setdefault(expression, item["answer"])
-    chosen = sorted(pairs.items())
-    random.Random(SEEDS[name]).shuffle(chosen)
-    return chosen[: SOURCES[name].num_rows]
+    return [(item["metadata"]["expression"], item["answer"]) for item in sums if int(item["answer"]) >= 0]

@@ -90,7 +90,8 @@ def read_problems(source: Source, folder: Path | None) -> tuple[list[Problem], C
 def _generated(source: Source) -> tuple[list[Problem], Counter[str], dict[str, Any]]:
     from deepscaler.data.arithmetic import SEEDS, generate  # noqa: PLC0415  imported where it is generated
 
-    return generate(source.name), Counter(), {"generator": "reasoning-gym", "seed": SEEDS[source.name], "revision": ""}
+    provenance = {"generator": "reasoning-gym", "seed": SEEDS[source.name], "revision": _revision(source)}
+    return generate(source.name), Counter(), provenance
 
 
 def _published(source: Source, folder: Path | None) -> tuple[list[Problem], Counter[str], dict[str, Any]]:
@@ -116,7 +117,15 @@ def _is_current(source: Source, data_dir: Path) -> bool:
     path, entry = parquet_path(source.name, data_dir), read_manifest(data_dir).get(source.name, {})
     if not path.is_file() or entry.get("output_sha256") != sha256(path):
         return False
-    return entry.get("revision") in ("", source.revision) and _fixes(source).items() <= entry.items()
+    revisions = ("", source.revision) if source.file else (_revision(source),)
+    return entry.get("revision") in revisions and _fixes(source).items() <= entry.items()
+
+
+def _revision(source: Source) -> str:
+    """The pinned one, or for a generated set the hash of what generates it."""
+    if source.file:
+        return source.revision
+    return hashlib.sha256(resources.files("deepscaler.data").joinpath("arithmetic.py").read_bytes()).hexdigest()[:40]
 
 
 def _fixes(source: Source) -> dict[str, str]:

@@ -23,11 +23,8 @@ ATTEMPTS = 3
 SLACK = 1.2
 """Seconds on the clock beyond the limit, which is processor time: a busy machine must not turn a score to 0."""
 
-FAIR_SHARE = 0.4
-"""Seconds on the clock that a comparison has at least, should the wait for the first worker have used up the rest."""
-
-WARM_UP_DEADLINE = 120.0
-"""Seconds for the first worker to come up on a busy machine; importing the mathematics takes two or three."""
+START_DEADLINE = 120.0
+"""Seconds for a worker to come up; the first imports the mathematics: two or three, many more on a busy machine."""
 
 
 @dataclass
@@ -48,14 +45,13 @@ class WorkerPool:
     def compare(self, mode: str, answer: str, gold: str, limit: float) -> Outcome:
         """Run one comparison for at most `limit` seconds of its own processor time, and SLACK more on the clock.
 
-        Waiting while all workers are busy does not count; waiting for the first one does (see `warm_up`).
+        Waiting for a worker (all are busy, or the first is starting) does not count: it says nothing of the answer.
         """
         task = json.dumps({"mode": mode, "answer": answer, "gold": gold, "limit": limit}).encode() + b"\n"
         with self._free:
             outcome: Outcome = "worker_died"
-            deadline = time.monotonic() + limit + SLACK
             for _ in range(ATTEMPTS):
-                outcome = self._attempt(task, limit, deadline)
+                outcome = self._attempt(task, limit)
                 if outcome != "worker_died":
                     break
         with self._lock:
@@ -65,7 +61,7 @@ class WorkerPool:
     def warm_up(self) -> None:
         """Wait for the first worker, so that nothing graded afterwards does. Raises TimeoutError or RuntimeError."""
         with self._free:
-            self._release(self._take(time.monotonic() + WARM_UP_DEADLINE))
+            self._release(self._take())
 
     def pids(self) -> list[int]:
         """The worker processes that live now (for tests and monitoring)."""
@@ -80,14 +76,14 @@ class WorkerPool:
             self._idle.clear()
         self._template.end()
 
-    def _attempt(self, task: bytes, limit: float, deadline: float) -> Outcome:
+    def _attempt(self, task: bytes, limit: float) -> Outcome:
         try:
-            worker = self._take(deadline)
+            worker = self._take()
         except TimeoutError:
             return "timeout"
         started = time.monotonic()
         try:
-            reply = worker.ask(task, max(deadline, started + FAIR_SHARE))
+            reply = worker.ask(task, started + limit + SLACK)
         except TimeoutError:
             self._discard(worker)
             return "timeout"
@@ -97,10 +93,10 @@ class WorkerPool:
         self._release(worker)
         return "equal" if reply["equal"] else "different"
 
-    def _take(self, deadline: float) -> Worker:
+    def _take(self) -> Worker:
         with self._lock:
             worker = self._idle.pop() if self._idle else None
-        worker = worker or self._template.fork(deadline)
+        worker = worker or self._template.fork(time.monotonic() + START_DEADLINE)
         with self._lock:
             self._busy.add(worker.pid)
         return worker

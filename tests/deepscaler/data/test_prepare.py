@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow
 import pytest
 from pyarrow import parquet
 
@@ -130,6 +131,22 @@ def test_arithmetic_is_reproducible_and_its_splits_share_no_sum(tmp_path: Path) 
     assert len(train) == SOURCES["arithmetic_train"].num_rows
     assert not {p.question for p in held_out} & {p.question for p in train}
     assert load_problems("arithmetic", tmp_path / "again") == held_out
+    assert len({p.question for p in held_out}) == len(held_out)
+    for problems in (held_out, train):
+        assert len({p.id for p in problems}) == len(problems)
+        num_one_digit = sum(len(p.question) == len("What is 1 + 1?") for p in problems)
+        assert 0.4 < num_one_digit / len(problems) < 0.6
+
+
+def test_a_set_generated_by_another_version_is_generated_again(tmp_path: Path) -> None:
+    problems = load_problems("arithmetic", tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    for revision in ("", "of another version"):
+        row = problems[0].to_verl_row("test", 0)
+        parquet.write_table(pyarrow.Table.from_pylist([row]), parquet_path("arithmetic", tmp_path))
+        entry = {"revision": revision, "output_sha256": sha256(parquet_path("arithmetic", tmp_path))}
+        (tmp_path / "manifest.json").write_text(json.dumps({"arithmetic": {**manifest["arithmetic"], **entry}}))
+        assert load_problems("arithmetic", tmp_path) == problems
 
 
 def test_published_sets_are_complete(shared_data: Path, tmp_path: Path) -> None:
