@@ -13,7 +13,7 @@ setup:  ## make or update .venv
 quickstart: setup  ## evaluate, train, merge and evaluate again a small real model on this machine; MODEL= overrides it
 	@$(BIN)/deepscaler quickstart $(if $(MODEL),--model "$(MODEL)")
 
-learn: setup  ## the same with 80 steps (about an hour)
+learn: setup  ## the same with 60 steps (about an hour)
 	@$(BIN)/deepscaler quickstart --recipe learn $(if $(MODEL),--model "$(MODEL)")
 
 test: setup  ## lint, types and unit tests
@@ -29,6 +29,7 @@ lint: setup
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/shellcheck .ci/run
+	@$(BIN)/hadolint docker/Dockerfile
 
 format: setup  ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix .
@@ -37,7 +38,7 @@ format: setup  ## let ruff rewrite the code
 golden: setup  ## rewrite the golden reports after an intended change
 	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/evaluation/test_report.py
 
-lock: setup  ## resolve the locked requirements anew
+lock: setup  ## resolve the locked requirements from pyproject.toml
 	@$(BIN)/python tools/lock.py
 
 bench: setup  ## our grader against math-verify, and training with the kit against verl alone, side by side

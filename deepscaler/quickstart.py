@@ -6,6 +6,7 @@ Converted once to safetensors with its tokenizer and chat template:  <cache>/mod
 import contextlib
 import fcntl
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,8 @@ DOWNLOAD_DEADLINE = 900
 
 def small_model(say: Callable[[str], None]) -> Path:
     """The folder of the small model, made first if it is not there. One process makes it, others wait."""
+    if (models := os.environ.get("DEEPSCALER_MODELS")) and Path(models, NAME).is_dir():
+        return Path(models, NAME)  # an image brings it along
     target = cache_dir() / "models" / NAME
     if target.is_dir():
         return target

@@ -61,7 +61,7 @@ _QUICKSTART = replace(
 _LEARN = replace(
     _QUICKSTART,
     name="learn",
-    num_steps=80,
+    num_steps=60,
     train_batch_size=8,
     mini_batch_size=8,
     save_every=20,

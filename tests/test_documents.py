@@ -10,7 +10,7 @@ from deepscaler.cli import build_parser
 from deepscaler.data.sources import SOURCES
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md")]
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -37,11 +37,11 @@ def test_there_are_commands_to_check() -> None:
     assert len(commands()) > 8
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_and_make_target_exists(document: Path) -> None:
     text = document.read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", text):
-        assert (ROOT / target).exists(), target
+        assert (document.parent / target).exists(), target
     for target in re.findall(r"`make ([a-z]+)", text):
         assert target in MAKE_TARGETS, target
 

@@ -1,6 +1,6 @@
 """Make `.venv` from nothing but Python 3.11 or 3.12 and pip: `python3 tools/bootstrap.py`.
 
-Installs docker/requirements/cpu.txt (hashes checked, nothing resolved), torch's CPU build, and this checkout.
+Installs docker/requirements/cpu.txt and dev.txt (hashes checked, nothing resolved), torch's CPU build, this checkout.
 Does nothing if that was done before and no requirement has changed since.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
-LOCK = ROOT / "docker/requirements/cpu.txt"
+LOCKS = (ROOT / "docker/requirements/cpu.txt", ROOT / "docker/requirements/dev.txt")
 TORCH = "torch==2.13.0"
 SUPPORTED = ((3, 11), (3, 12))
 
@@ -33,9 +33,9 @@ def main() -> None:
     _say("Installing torch (CPU build, about 190 MB) ...")
     _install_torch()
     _say("Installing the locked packages (about 2 GB on disk, a few minutes) ...")
-    _pip("install", "--no-deps", "--require-hashes", "--requirement", str(LOCK))
+    _pip("install", "--no-deps", "--require-hashes", *(part for lock in LOCKS for part in ("--requirement", str(lock))))
     _say("Installing this checkout ...")
-    _pip("install", "--no-deps", "--editable", str(ROOT))
+    _pip("install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     stamp.write_text(wanted, encoding="utf-8")
     _say(f"The environment is ready ({time.monotonic() - started:.0f} s).")
 
@@ -91,7 +91,7 @@ def _pip(*arguments: str, may_fail: bool = False) -> int:
 
 def _fingerprint() -> str:
     """Of everything the environment was made from."""
-    contents = b"".join(path.read_bytes() for path in (LOCK, ROOT / "pyproject.toml", Path(__file__)))
+    contents = b"".join(path.read_bytes() for path in (*LOCKS, ROOT / "pyproject.toml", Path(__file__)))
     return hashlib.sha256(contents).hexdigest()
 
 

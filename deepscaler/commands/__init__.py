@@ -3,7 +3,7 @@
 import argparse
 from typing import Protocol
 
-from deepscaler.commands import data, evaluate, merge, quickstart, recipes, report, run, status, train
+from deepscaler.commands import data, doctor, evaluate, merge, quickstart, recipes, report, run, status, train
 
 
 class Command(Protocol):
@@ -29,4 +29,5 @@ COMMANDS: dict[str, Command] = {
     "report": report,
     "recipes": recipes,
     "quickstart": quickstart,
+    "doctor": doctor,
 }

@@ -13,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add what may be overridden."""
     parser.add_argument("--model", help="hub id or path (default: SmolLM2-135M-Instruct from PyPI)")
     parser.add_argument(
-        "--recipe", choices=("quickstart", "learn"), default="quickstart", help="learn takes an hour or two"
+        "--recipe", choices=("quickstart", "learn"), default="quickstart", help="learn takes about an hour"
     )
     parser.add_argument("--output-dir", type=Path, help="default: outputs/RECIPE")
     parser.add_argument("--engine", default="vllm", choices=("vllm", "transformers"), help="default: %(default)s")

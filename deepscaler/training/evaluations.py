@@ -11,9 +11,9 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from deepscaler.errors import UserError
 from deepscaler.plotting import COLOURS, GREY, NAMES_AS_THEY_ARE, STYLE, to_svg
 from deepscaler.training.run_directory import read_json
+from deepscaler.training.scores import read_report
 from deepscaler.training.stages import CHAIN, Stage, is_chain
 from evaluation.statistics import Interval
 from evaluation.tables import PROTOCOL, Rows, show_interval, title
@@ -93,14 +93,8 @@ def _benchmarks(evaluations: list[Evaluation]) -> list[str]:
 
 
 def _read(name: str, path: Path) -> Evaluation:
-    report = read_json(path)
-    try:
-        benchmarks = {
-            dataset: Interval(*(float(scores["pass@1"][end]) for end in ("value", "low", "high")))
-            for dataset, scores in report["benchmarks"].items()
-        }
-        config = report.get("config", {})
-        protocol = {"grader": report.get("grader"), **{field: config.get(field) for field in PROTOCOL}}
-        return Evaluation(name, benchmarks, protocol)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no report of `deepscaler evaluate`: {error!r}; report on it again") from error
+    benchmarks, report = read_report(path)
+    config = report.get("config") or {}
+    return Evaluation(
+        name, benchmarks, {"grader": report.get("grader"), **{field: config.get(field) for field in PROTOCOL}}
+    )

@@ -1,0 +1,64 @@
+"""Whether what is installed is what was locked, and imports."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+from deepscaler.doctor.finding import Finding
+from deepscaler.errors import UserError
+
+IMPORT_DEADLINE = 300
+"""Seconds for one import on a slow disk; vLLM's takes 5 to 20."""
+
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(?:;\s*([^\\]+))?")
+
+
+def check_lock(lock: Path) -> Finding:
+    """Compare every pin whose marker holds here. Raises UserError if there is no such file."""
+    from packaging.markers import Marker  # noqa: PLC0415
+
+    try:
+        lines = lock.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read the lock file {lock}: {error.strerror}") from error
+    pins = [match.groups() for line in lines if (match := _PIN.match(line))]
+    if not pins:
+        raise UserError(f"{lock} holds no name==version line; give one of docker/requirements/*.txt")
+    wanted = {name: version for name, version, marker in pins if not marker or Marker(marker.strip()).evaluate()}
+    wrong = [text for name, version in wanted.items() if (text := _difference(name, version))]
+    return Finding(
+        "packages",
+        not wrong,
+        "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "") or f"{len(wanted)} as locked",
+        f"install {lock} again",
+    )
+
+
+def check_imports(modules: Iterable[str]) -> Iterator[Finding]:
+    """Import each in a process of its own: one built for another processor dies instead of raising."""
+    for module in modules:
+        code = f"import {module} as m; print(getattr(m, '__version__', ''))"
+        try:
+            result = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, timeout=IMPORT_DEADLINE, check=False
+            )
+        except subprocess.TimeoutExpired:
+            yield Finding(module, False, f"not imported after {IMPORT_DEADLINE} s", "is the disk that slow?")
+            continue
+        if result.returncode == 0:
+            yield Finding(module, True, (result.stdout.split() or ["imports"])[-1])
+        elif result.returncode < 0:
+            yield Finding(module, False, f"dies with signal {-result.returncode}", "built for another processor?")
+        else:
+            yield Finding(module, False, (result.stderr.strip().splitlines() or ["fails"])[-1][:200], "not installed?")
+
+
+def _difference(name: str, version: str) -> str:
+    try:
+        installed = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return f"{name} {version} is missing"
+    return "" if installed == version else f"{name} {installed} is installed, {version} locked"

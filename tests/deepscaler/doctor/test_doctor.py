@@ -1,0 +1,59 @@
+"""`deepscaler doctor` tells what is wrong and what to do; it exits with 1 where something is."""
+
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from deepscaler.cli import main
+from deepscaler.doctor.packages import check_imports, check_lock
+from deepscaler.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_this_environment_is_as_locked() -> None:
+    finding = check_lock(ROOT / "docker/requirements/cpu.txt")
+    assert finding.ok, finding.detail
+    assert finding.detail.endswith("as locked")
+
+
+def test_what_differs_from_the_lock_is_named(tmp_path: Path) -> None:
+    rich = metadata.version("rich")
+    lock = tmp_path / "lock.txt"
+    lock.write_text(
+        f"# a comment\nrich=={rich} \\\n    --hash=sha256:00\nnumpy==0.1 ; python_version >= '3'\n"
+        "never-there==2.0 \\\n    --hash=sha256:00\nother==1 ; sys_platform == 'win32'\n"
+    )
+    finding = check_lock(lock)
+    assert not finding.ok
+    assert finding.detail == f"numpy {metadata.version('numpy')} is installed, 0.1 locked; never-there 2.0 is missing"
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "cannot read"), ("rich>=13\n", "no name==version line")])
+def test_a_lock_must_be_one(content: str | None, message: str, tmp_path: Path) -> None:
+    if content:
+        (tmp_path / "lock.txt").write_text(content)
+    with pytest.raises(UserError, match=message):
+        check_lock(tmp_path / "lock.txt")
+
+
+def test_an_import_that_kills_its_process_is_one_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "for_another_processor.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    killed, missing, fine = check_imports(["for_another_processor", "no_such_module", "json"])
+    assert (killed.ok, killed.detail) == (False, "dies with signal 4")
+    assert (missing.ok, missing.detail) == (False, "ModuleNotFoundError: No module named 'no_such_module'")
+    assert fine.ok
+
+
+def test_a_login_node_passes_and_a_missing_cache_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEEPSCALER_CACHE", str(tmp_path / "cache"))
+    assert main(["doctor", "--for", "login"]) == 0
+    assert "Nothing is missing." in capsys.readouterr().out
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DEEPSCALER_CACHE", "/proc/version/cache")
+    assert main(["doctor", "--for", "login"]) == 1
+    assert "FAIL  cache" in capsys.readouterr().out

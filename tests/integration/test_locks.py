@@ -1,0 +1,37 @@
+"""The locks are what pyproject.toml asks for, and every package in them can be installed."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = ROOT / "docker/requirements"
+
+pytestmark = pytest.mark.slow
+
+
+def test_locking_again_changes_nothing(tmp_path: Path) -> None:
+    for name in ("tools", "docker/requirements"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy2(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "deepscaler").mkdir()
+    shutil.copy2(ROOT / "deepscaler/__init__.py", tmp_path / "deepscaler")
+    subprocess.run([sys.executable, "tools/lock.py"], cwd=tmp_path, check=True, timeout=1200)
+    for lock in sorted(REQUIREMENTS.glob("*.txt")):
+        again = tmp_path / "docker/requirements" / lock.name
+        assert again.read_text() == lock.read_text(), f"{lock.name} is out of date: make lock"
+
+
+@pytest.mark.parametrize("name", ["eval", "train"])
+def test_the_images_packages_install_on_x86_64(name: str, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", tmp_path, "uv==0.13.9"], check=True)
+    for version in ("3.11", "3.12"):
+        command = [tmp_path / "bin/uv", "pip", "install", "--dry-run", "--require-hashes", "--no-deps"]
+        command += ["--only-binary=:all:", "--no-binary=antlr4-python3-runtime", "--python-version", version]
+        command += ["--python-platform", "x86_64-manylinux_2_36", "--target", tmp_path / "packages"]
+        command += ["--requirement", REQUIREMENTS / f"{name}.txt"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        assert result.returncode == 0, result.stderr

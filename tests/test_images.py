@@ -1,0 +1,62 @@
+"""What the images are made from agrees with the rest of the project."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deepscaler.doctor.examine import MODULES
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUIREMENTS = ROOT / "docker/requirements"
+DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
+LOCKS = sorted(path.name for path in REQUIREMENTS.glob("*.txt") if not path.name.startswith("overrides"))
+TARGETS = ("train", "eval", "cpu")
+
+
+def test_torch_has_one_version_on_cpu() -> None:
+    wanted = re.search(r"^ARG TORCH=(.*)\+cpu$", DOCKERFILE, re.MULTILINE)
+    bootstrap = re.search(r'^TORCH = "(.*)"$', (ROOT / "tools/bootstrap.py").read_text(), re.MULTILINE)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert wanted
+    assert bootstrap
+    assert wanted[1] == bootstrap[1]
+    assert wanted[1] in extras["cpu"]
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_locked_package_has_hashes(name: str) -> None:
+    text = (REQUIREMENTS / name).read_text().replace("\\\n", " ")
+    packages = [line for line in text.splitlines() if line and not line.startswith(("#", " "))]
+    assert packages
+    assert [line[:60] for line in packages if "==" not in line or "--hash=sha256:" not in line] == []
+
+
+def test_the_gpu_locks_hold_what_verl_pins_and_no_xformers() -> None:
+    for name in ("eval", "train"):
+        pins = dict(re.findall(r"^([a-z0-9-]+)==([^ ;]+)", (REQUIREMENTS / f"{name}.txt").read_text(), re.MULTILINE))
+        assert (pins["torch"], pins["vllm"], pins["transformers"]) == ("2.11.0", "0.24.0", "5.9.0")
+        assert "xformers" not in pins
+        assert ("verl" in pins, "wandb" in pins, "submitit" in pins) == (name == "train",) * 3
+
+
+def test_every_target_is_baked_examined_and_run_by_a_fixed_user() -> None:
+    bake = (ROOT / "docker/docker-bake.hcl").read_text()
+    for target in TARGETS:
+        stage = DOCKERFILE.split(f" AS {target}\n")[1].split("\nFROM ")[0]
+        assert "deepscaler doctor --image-only" in stage
+        assert f"DEEPSCALER_IMAGE={target} " in stage
+        assert stage.rstrip().endswith("USER 1000:0")
+        assert target in MODULES
+        assert f'target "{target}"' in bake
+    assert re.search(r"^ARG BASE_IMAGE=\S+@sha256:[0-9a-f]{64}$", DOCKERFILE, re.MULTILINE)
+
+
+def test_compose_runs_these_images_contained() -> None:
+    services = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())["services"]
+    for name, service in services.items():
+        assert re.fullmatch(r"\$\{DEEPSCALER_[A-Z]+_IMAGE:-deepscaler:dev-(train|eval|cpu)\}", service["image"]), name
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
