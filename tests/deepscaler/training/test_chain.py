@@ -76,5 +76,5 @@ def test_the_gate_stops_what_is_worse_by_more_than_its_interval(tmp_path: Path) 
     passed, told = passes(before, report(tmp_path / "worse", aime=(0.3, 0.4, 0.5), amc=(0.3, 0.4, 0.5)))
     assert not passed
     assert "amc 60.0 -> 40.0 (30.0 to 50.0)" in told
-    with pytest.raises(UserError, match="is no report"):
+    with pytest.raises(UserError, match="cannot be read"):
         passes(before, tmp_path / "nothing")
