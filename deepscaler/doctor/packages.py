@@ -1,10 +1,12 @@
 """Whether what is installed is what was locked, and imports."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from deepscaler.doctor.finding import Finding
@@ -12,6 +14,9 @@ from deepscaler.errors import UserError
 
 IMPORT_DEADLINE = 300
 """Seconds for one import on a slow disk; vLLM's takes 5 to 20."""
+
+DRIVER = {"libcuda.so.1", "libnvidia-ml.so.1"}
+"""Libraries that come with a GPU's driver, from the machine."""
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(?:;\s*([^\\]+))?")
 
@@ -54,6 +59,20 @@ def check_imports(modules: Iterable[str]) -> Iterator[Finding]:
             yield Finding(module, False, f"dies with signal {-result.returncode}", "built for another processor?")
         else:
             yield Finding(module, False, (result.stderr.strip().splitlines() or ["fails"])[-1][:200], "not installed?")
+
+
+def check_libraries(module: str) -> Finding:
+    """Whether the system has what a package's compiled parts ask for: vLLM imports without them, and fails later."""
+    spec, ldd = find_spec(module), shutil.which("ldd")
+    if not (spec and spec.origin and ldd):
+        return Finding(f"{module}'s libraries", True, "not checked: " + ("not installed" if ldd else "no ldd here"))
+    folder = Path(spec.origin).parent
+    shown = subprocess.run(
+        [ldd, *map(str, folder.rglob("*.so"))], capture_output=True, text=True, timeout=IMPORT_DEADLINE, check=False
+    ).stdout
+    carried = {path.name for path in folder.parent.rglob("*.so*")}
+    missing = sorted(set(re.findall(r"^\t(\S+) => not found", shown, re.MULTILINE)) - carried - DRIVER)
+    return Finding(f"{module}'s libraries", not missing, ", ".join(missing) or "all there", "missing: install them")
 
 
 def _difference(name: str, version: str) -> str:

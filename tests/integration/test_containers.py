@@ -83,7 +83,7 @@ def test_a_change_of_our_code_makes_only_our_layer_anew(image: str, context: Pat
     recipes = context / "deepscaler/recipes.py"
     recipes.write_text(recipes.read_text() + "\nCHANGED = True\n")
     progress = build(context, "deepscaler:test-changed", "cpu")
-    steps = dict(re.findall(r"^#(\d+) \[(.+?)\] ", progress, re.MULTILINE))
+    steps = dict(re.findall(r"^#(\d+) \[(.+?)\] (?!FROM)", progress, re.MULTILINE))
     cached = set(re.findall(r"^#(\d+) CACHED", progress, re.MULTILINE))
     for name in ("base", "builder", "cpu-packages", "model", "runtime"):
         numbers = [number for number, step in steps.items() if step.startswith(f"{name} ")]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deepscaler.cli import main
-from deepscaler.doctor.packages import check_imports, check_lock
+from deepscaler.doctor.packages import check_imports, check_libraries, check_lock
 from deepscaler.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,3 +57,15 @@ def test_a_login_node_passes_and_a_missing_cache_fails(
     monkeypatch.setenv("DEEPSCALER_CACHE", "/proc/version/cache")
     assert main(["doctor", "--for", "login"]) == 1
     assert "FAIL  cache" in capsys.readouterr().out
+
+
+def test_a_library_that_the_system_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_libraries("torch").ok
+    assert check_libraries("no_such_package").ok
+    (tmp_path / "ldd").write_text(
+        "#!/bin/sh\nprintf '\\tlibnuma.so.1 => not found\\n\\tlibcuda.so.1 => not found\\n'\n"
+    )
+    (tmp_path / "ldd").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    finding = check_libraries("torch")
+    assert (finding.ok, finding.detail) == (False, "libnuma.so.1")
