@@ -14,7 +14,7 @@ from tests.integration.processes import DEADLINE, deepscaler, run, started
 
 pytestmark = pytest.mark.slow
 
-NUM_PROBLEMS, NUM_SAMPLES = 16, 3
+NUM_PROBLEMS, NUM_SAMPLES = 40, 3
 
 
 def command(model: Path, output_dir: Path, *more: str) -> list[str]:
