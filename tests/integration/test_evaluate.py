@@ -92,4 +92,4 @@ def test_transformers_draws_the_same_samples_again(model: Path, tmp_path: Path) 
         lines = read_lines(tmp_path / name / "samples/arithmetic.jsonl")
         texts.append({(line["problem_id"], line["sample"]): line["text"] for line in lines})
     assert texts[0] == texts[1]
-    assert len(set(texts[0].values())) > 1
+    assert len(set(texts[0].values())) > 2
