@@ -2,15 +2,14 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
 
 from deepscaler.doctor.examine import MODULES
+from tools.bootstrap import TORCH
+from tools.lock import REQUIREMENTS, ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-REQUIREMENTS = ROOT / "docker/requirements"
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
 LOCKS = sorted(path.name for path in REQUIREMENTS.glob("*.txt") if not path.name.startswith("overrides"))
 TARGETS = ("train", "eval", "cpu")
@@ -18,11 +17,9 @@ TARGETS = ("train", "eval", "cpu")
 
 def test_torch_has_one_version_on_cpu() -> None:
     wanted = re.search(r"^ARG TORCH=(.*)\+cpu$", DOCKERFILE, re.MULTILINE)
-    bootstrap = re.search(r'^TORCH = "(.*)"$', (ROOT / "tools/bootstrap.py").read_text(), re.MULTILINE)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert wanted
-    assert bootstrap
-    assert wanted[1] == bootstrap[1]
+    assert wanted[1] == TORCH
     assert wanted[1] in extras["cpu"]
 
 

@@ -4,6 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
+from deepscaler.doctor.examine import MODULES
+
 HELP = "Check this machine or image: packages as locked, imports, GPU code, shared memory, caches."
 
 
@@ -12,7 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--for",
         dest="purpose",
-        choices=("login", "cpu", "eval", "train"),
+        choices=MODULES,
         help="what this environment is to do (default: what is installed tells)",
     )
     lock = os.environ.get("DEEPSCALER_LOCK")

@@ -93,8 +93,5 @@ def _benchmarks(evaluations: list[Evaluation]) -> list[str]:
 
 
 def _read(name: str, path: Path) -> Evaluation:
-    benchmarks, report = read_report(path)
-    config = report.get("config") or {}
-    return Evaluation(
-        name, benchmarks, {"grader": report.get("grader"), **{field: config.get(field) for field in PROTOCOL}}
-    )
+    benchmarks, options = read_report(path)
+    return Evaluation(name, benchmarks, {option: options.get(option) for option in ("grader", *PROTOCOL)})

@@ -9,13 +9,14 @@ from evaluation.statistics import Interval
 
 
 def read_report(path: Path) -> tuple[dict[str, Interval], dict[str, Any]]:
-    """Pass@1 by benchmark, and the whole report. Raises UserError if it is none."""
+    """Pass@1 by benchmark, and the options and grader behind it. Raises UserError if it is no report."""
     report = read_json(path)
     try:
         scores = {
             benchmark: Interval(*(float(found["pass@1"][end]) for end in ("value", "low", "high")))
             for benchmark, found in report["benchmarks"].items()
         }
+        options = {**report.get("config", {}), "grader": report.get("grader")}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is no report of `deepscaler evaluate`: {error!r}; report on it again") from error
-    return scores, report
+    return scores, options

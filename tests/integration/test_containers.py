@@ -92,11 +92,11 @@ def test_a_change_of_our_code_makes_only_our_layer_anew(image: str, context: Pat
     assert len(before) == len(after)
     assert before[:-KIT_LAYERS] == after[:-KIT_LAYERS]
     assert before[-KIT_LAYERS] != after[-KIT_LAYERS]
-    sizes = docker("history", "--human=false", "--format={{.Size}}", "deepscaler:test-changed").stdout.split()
-    named = docker("history", "--human=false", "--no-trunc", "--format={{.Size}}\t{{.CreatedBy}}", image).stdout
-    kit = next(int(line.split("\t")[0]) for line in named.splitlines() if "/kit" in line)
+    history = docker("history", "--human=false", "--no-trunc", "--format={{.Size}}\t{{.CreatedBy}}", image).stdout
+    sizes = [(int(size), made_by) for size, _, made_by in (line.partition("\t") for line in history.splitlines())]
+    kit = next(size for size, made_by in sizes if "/kit" in made_by)
     assert kit < 8e6, f"our layer has {kit} bytes"
-    assert sum(map(int, sizes)) > 100 * kit
+    assert sum(size for size, _ in sizes) > 100 * kit
     docker("image", "rm", "deepscaler:test-changed")
 
 

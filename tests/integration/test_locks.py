@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-REQUIREMENTS = ROOT / "docker/requirements"
+from tools.lock import REQUIREMENTS, ROOT, UV
 
 SOURCE_ONLY = ("antlr4-python3-runtime", "cellpylib", "pycosat", "zss")
 """Small packages without wheels; the builder stage has a C compiler for them."""
@@ -30,16 +29,18 @@ def test_locking_again_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["eval", "train"])
 def test_the_images_packages_install_on_x86_64(name: str, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", tmp_path, "uv==0.13.9"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", tmp_path, UV], check=True)
     for version in ("3.11", "3.12"):
         command = [tmp_path / "bin/uv", "pip", "install", "--dry-run", "--require-hashes", "--no-deps"]
+        command += ["--only-binary=:all:", *(f"--no-binary={package}" for package in SOURCE_ONLY)]
         command += [
-            "--only-binary=:all:",
-            *(f"--no-binary={name}" for name in SOURCE_ONLY),
             "--python-version",
             version,
+            "--python-platform",
+            "x86_64-manylinux_2_36",
+            "--target",
+            tmp_path / "packages",
         ]
-        command += ["--python-platform", "x86_64-manylinux_2_36", "--target", tmp_path / "packages"]
         command += ["--requirement", REQUIREMENTS / f"{name}.txt"]
         result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         assert result.returncode == 0, result.stderr

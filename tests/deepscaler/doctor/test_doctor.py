@@ -8,12 +8,11 @@ import pytest
 from deepscaler.cli import main
 from deepscaler.doctor.packages import check_imports, check_libraries, check_lock
 from deepscaler.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[3]
+from tools.lock import REQUIREMENTS
 
 
 def test_this_environment_is_as_locked() -> None:
-    finding = check_lock(ROOT / "docker/requirements/cpu.txt")
+    finding = check_lock(REQUIREMENTS / "cpu.txt")
     assert finding.ok, finding.detail
     assert finding.detail.endswith("as locked")
 
@@ -53,7 +52,6 @@ def test_a_login_node_passes_and_a_missing_cache_fails(
     monkeypatch.setenv("DEEPSCALER_CACHE", str(tmp_path / "cache"))
     assert main(["doctor", "--for", "login"]) == 0
     assert "Nothing is missing." in capsys.readouterr().out
-    (tmp_path / "file").write_text("")
     monkeypatch.setenv("DEEPSCALER_CACHE", "/proc/version/cache")
     assert main(["doctor", "--for", "login"]) == 1
     assert "FAIL  cache" in capsys.readouterr().out

@@ -59,22 +59,21 @@ def test_everything_dies_with_a_killed_supervisor(tmp_path: Path) -> None:
     wait_until_gone(pids)
 
 
+def started(folder: Path, then: str) -> tuple[subprocess.Popen[bytes], list[int]]:
+    """The command under its guardian, and the processes that came of it."""
+    command = [sys.executable, "-c", GRANDCHILD, str(folder / "pids"), then]
+    process = child.start(command, log=folder / "log", environment=os.environ)
+    return process, written(folder / "pids")
+
+
 def test_what_a_command_leaves_is_gone_when_it_ends(tmp_path: Path) -> None:
-    mark = tmp_path / "pids"
-    process = child.start(
-        [sys.executable, "-c", GRANDCHILD, str(mark), "exit"], log=tmp_path / "log", environment=os.environ
-    )
-    pids = written(mark)
+    process, pids = started(tmp_path, "exit")
     assert process.wait(DEADLINE) == 7
     wait_until_gone(pids)
 
 
 def test_what_ignores_sigterm_is_killed(tmp_path: Path) -> None:
-    mark = tmp_path / "pids"
-    process = child.start(
-        [sys.executable, "-c", GRANDCHILD, str(mark), "wait"], log=tmp_path / "log", environment=os.environ
-    )
-    pids = written(mark)
+    process, pids = started(tmp_path, "wait")
     child.end(process, patience=1)
     assert process.returncode == 128 + signal.SIGKILL
     wait_until_gone(pids)
