@@ -35,8 +35,8 @@ format: setup  ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-golden: setup  ## rewrite the golden reports after an intended change
-	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/evaluation/test_report.py
+golden: setup  ## rewrite the golden reports and batch scripts after an intended change
+	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/evaluation/test_report.py tests/slurm/test_submission.py
 
 lock: setup  ## resolve the locked requirements from pyproject.toml
 	@$(BIN)/python tools/lock.py
@@ -44,6 +44,7 @@ lock: setup  ## resolve the locked requirements from pyproject.toml
 bench: setup  ## our grader against math-verify, and training with the kit against verl alone, side by side
 	@$(BIN)/python bench/grading.py
 	@$(BIN)/python bench/step.py
+	@[ -z "$$SLURM_CONF" ] || $(BIN)/python bench/launch.py
 
 clean:  ## remove the environment and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

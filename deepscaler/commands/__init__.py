@@ -3,7 +3,21 @@
 import argparse
 from typing import Protocol
 
-from deepscaler.commands import data, doctor, evaluate, merge, quickstart, recipes, report, run, status, train
+from deepscaler.commands import (
+    cancel,
+    data,
+    doctor,
+    evaluate,
+    logs,
+    merge,
+    quickstart,
+    recipes,
+    report,
+    run,
+    slurm,
+    status,
+    train,
+)
 
 
 class Command(Protocol):
@@ -26,8 +40,11 @@ COMMANDS: dict[str, Command] = {
     "evaluate": evaluate,
     "run": run,
     "status": status,
+    "logs": logs,
+    "cancel": cancel,
     "report": report,
     "recipes": recipes,
     "quickstart": quickstart,
     "doctor": doctor,
+    "slurm": slurm,
 }
