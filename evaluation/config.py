@@ -3,6 +3,7 @@
 EvaluationConfig(model="agentica-org/DeepScaleR-1.5B-Preview", datasets=("aime",), output_dir=Path("out"))
 """
 
+import re
 import tomllib
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
@@ -13,7 +14,11 @@ from deepscaler.errors import UserError, unknown
 
 ENGINES = ("vllm", "transformers")
 THINKING = ("auto", "yes", "no")
-_KINDS = {"tuple": "a list of names", "int": "a whole number", "float": "a number", "str": "a text", "Path": "a path"}
+DEVICES = ("cuda", "cpu")
+_KINDS = {
+    **{"tuple": "a list of names", "bool": "true or false", "int": "a whole number", "float": "a number"},
+    **{"str": "a text", "Path": "a path"},
+}
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
@@ -44,6 +49,16 @@ class EvaluationConfig:
     tensor_parallel_size: int = _option("GPUs that share one copy of the model", 1, result=False)
     gpu_memory_utilization: float = _option("share of GPU memory for vLLM", 0.9, result=False)
     max_num_seqs: int = _option("sequences in a batch; 0 for the engine's own choice", 0, result=False)
+    shard: str = _option("I/N, I from 0: only every N-th problem of each data set, and no report", "", result=True)
+    gather: bool = _option("take the samples of all shards in OUTPUT_DIR/shards, then report", False, result=False)
+    engines: int = _option(
+        "engines that draw at once, on the Ray cluster at RAY_ADDRESS or on this machine; 0 for one in this process",
+        0,
+        result=False,
+    )
+    device: str = _option(
+        "what each of --engines gets: tensor_parallel_size GPUs, or cores", "cuda", result=False, choices=DEVICES
+    )
     data_dir: Path | None = _option("prepared data; default <cache>/data", None, result=False)
     source: Path | None = _option("folder with the benchmarks' JSON files (no download)", None, result=False)
 
@@ -64,27 +79,43 @@ class EvaluationConfig:
             "tensor_parallel_size": self.tensor_parallel_size >= 1,
             "gpu_memory_utilization": 0 < self.gpu_memory_utilization <= 1,
             "max_num_seqs": self.max_num_seqs >= 0,
+            "engines": self.engines >= 0,
         }
         for name, holds in checks.items():
             if not holds:
                 raise UserError(
                     f"{flag(name)} {getattr(self, name)!r} is out of range: {_field(name).metadata['help']}"
                 )
-        for name in ("thinking", "engine", "dtype"):
+        for name in ("thinking", "engine", "dtype", "device"):
             if getattr(self, name) not in _field(name).metadata["choices"]:
                 raise unknown(flag(name), getattr(self, name), _field(name).metadata["choices"])
         if self.temperature == 0 and self.num_samples > 1:
             raise UserError(f"--temperature 0 gives {self.num_samples} equal samples: use --num-samples 1")
+        if self.shard:
+            object.__setattr__(self, "shard", "{}/{}".format(*parse_shard(self.shard)))
+        together = [flag(name) for name in ("shard", "gather", "engines") if getattr(self, name)]
+        if len(together) > 1:
+            raise UserError(f"{' and '.join(together)} exclude each other (--engines shards and gathers by itself)")
 
     def result_fields(self) -> dict[str, Any]:
-        """What the samples depend on, as JSON."""
+        """What the samples depend on, as JSON; a whole evaluation has no `shard`."""
         chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.metadata["result"]}
+        if not self.shard:
+            del chosen["shard"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
 
 
 def flag(name: str) -> str:
     """`num_samples` -> `--num-samples`."""
     return "--" + name.replace("_", "-")
+
+
+def parse_shard(shard: str) -> tuple[int, int]:
+    """`1/4` -> (1, 4): index and number of shards."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
+    if not match or int(match[1]) >= int(match[2]):
+        raise UserError(f"--shard {shard!r} is no shard: I/N with I from 0 to N-1, such as 0/4")
+    return int(match[1]), int(match[2])
 
 
 def load_config(file: Path | None, given: dict[str, Any]) -> EvaluationConfig:
@@ -95,6 +126,18 @@ def load_config(file: Path | None, given: dict[str, Any]) -> EvaluationConfig:
     if missing:
         raise UserError(f"{' and '.join(missing)} must be given, as a flag or in --config FILE")
     return EvaluationConfig(**values)
+
+
+def to_arguments(config: EvaluationConfig) -> list[str]:
+    """The arguments of `deepscaler` that give this configuration: the options that are not the default's."""
+    arguments = ["evaluate"]
+    for option in fields(config):
+        value = getattr(config, option.name)
+        if option.default is not MISSING and value == option.default:
+            continue
+        values = value if isinstance(value, tuple) else [] if value is True else [value]
+        arguments += [flag(option.name), *map(str, values)]
+    return arguments
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -117,6 +160,8 @@ def _typed(name: str, value: Any, file: Path) -> Any:
         return tuple(value)
     if "float" in wanted and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
+    if wanted.endswith("'bool'>") and isinstance(value, bool):
+        return value
     if (wanted.endswith("'int'>") and type(value) is int) or (wanted.endswith("'str'>") and isinstance(value, str)):
         return value
     kind = next(said for part, said in _KINDS.items() if part in wanted)
@@ -131,7 +176,8 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
     """The options of a folder's config.json, as they are, if they could have been written by an evaluation."""
     if not isinstance(values, dict):
         raise UserError(f"{file} is no folder's configuration of `deepscaler evaluate`")
-    missing = {"weights", *(f.name for f in fields(EvaluationConfig) if f.metadata["result"])} - set(values)
+    bound = {f.name for f in fields(EvaluationConfig) if f.metadata["result"]} - {"shard"}
+    missing = {"weights", *bound} - set(values)
     if missing or values.get("thinking") not in ("yes", "no"):
         lacking = ", ".join(sorted(missing)) or "thinking"
         raise UserError(f"{file} is no configuration of `deepscaler evaluate`: it lacks {lacking}")

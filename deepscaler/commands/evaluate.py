@@ -1,7 +1,7 @@
 """`deepscaler evaluate`: flags are the fields of EvaluationConfig."""
 
 import argparse
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any of the options below")
     parser.add_argument("--dry-run", action="store_true", help="print what would be drawn, write nothing")
     for option in fields(EvaluationConfig):
-        default = "" if option.default in (MISSING, None) else f" (default: {_shown(option.default)})"
-        more: dict[str, Any] = {"nargs": "+", "metavar": "NAME"} if option.name == "datasets" else {}
+        default = f" (default: {_shown(option.default)})" if _is_told(option.default) else ""
         parser.add_argument(
             flag(option.name),
-            type=_argument_type(str(option.type)),
             default=argparse.SUPPRESS,
-            choices=option.metadata["choices"],
             help=f"{option.metadata['help']}{default}".replace("%", "%%"),
-            **more,
+            **_argument(option),
         )
     parser.epilog = f"Data sets: {', '.join(SOURCES)}."
 
@@ -32,14 +29,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, or say what would be evaluated."""
     from deepscaler.terminal import PlainConsole  # noqa: PLC0415
-    from evaluation.evaluate import describe_plan, evaluate  # noqa: PLC0415
 
     config = load_config(arguments.config, given_options(arguments))
-    console = PlainConsole()
     if arguments.dry_run:
-        describe_plan(config, console)
+        from evaluation.plan import describe_plan  # noqa: PLC0415
+
+        describe_plan(config, PlainConsole())
         return 0
-    return evaluate(config, console)
+    from evaluation.evaluate import evaluate  # noqa: PLC0415
+
+    return evaluate(config, PlainConsole())
 
 
 def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -51,10 +50,19 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _argument_type(annotation: str) -> type[Any]:
-    if "Path" in annotation:
-        return Path
-    return {"<class 'int'>": int, "<class 'float'>": float}.get(annotation, str)
+def _argument(option: Field[Any]) -> dict[str, Any]:
+    """How argparse is to read a field."""
+    if option.name == "datasets":
+        return {"nargs": "+", "metavar": "NAME"}
+    if option.type is bool:
+        return {"action": "store_true"}
+    if "Path" in str(option.type):
+        return {"type": Path}
+    return {"type": option.type, "choices": option.metadata["choices"]}
+
+
+def _is_told(default: Any) -> bool:
+    return default not in (MISSING, None, "") and default is not False
 
 
 def _shown(default: Any) -> str:
