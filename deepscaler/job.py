@@ -26,6 +26,8 @@ class Job:
     gpus_per_node: int = 0
     image: str = "cpu"
     """Target of docker/Dockerfile: `train`, `eval` or `cpu`."""
+    whole_nodes: bool = True
+    """Whether it fills its machines; an engine on one GPU shares one with others."""
     ray: bool = False
     """Whether a Ray cluster over all machines has to stand before the command starts."""
     model: str = ""
@@ -86,6 +88,8 @@ def evaluate_job(config: EvaluationConfig, *, num_nodes: int = 1, gpus_per_node:
         gpus_per_node=gpus_per_node,
         image="eval" if config.device == "cuda" else "cpu",
         ray=config.engines > 0,
+        model=config.model,
+        datasets=config.datasets,
     )
 
 

@@ -4,21 +4,17 @@ EvaluationConfig(model="agentica-org/DeepScaleR-1.5B-Preview", datasets=("aime",
 """
 
 import re
-import tomllib
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from deepscaler.data.sources import PUBLISHED_BENCHMARKS, SOURCES
 from deepscaler.errors import UserError, unknown
+from deepscaler.toml import read_fields, typed_fields
 
 ENGINES = ("vllm", "transformers")
 THINKING = ("auto", "yes", "no")
 DEVICES = ("cuda", "cpu")
-_KINDS = {
-    **{"tuple": "a list of names", "bool": "true or false", "int": "a whole number", "float": "a number"},
-    **{"str": "a text", "Path": "a path"},
-}
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
@@ -120,7 +116,7 @@ def parse_shard(shard: str) -> tuple[int, int]:
 
 def load_config(file: Path | None, given: dict[str, Any]) -> EvaluationConfig:
     """The configuration of a TOML file (if any) with the given values over it."""
-    values = _read_toml(file) if file else {}
+    values = read_fields(file, EvaluationConfig) if file else {}
     values.update(given)
     missing = [flag(f.name) for f in fields(EvaluationConfig) if f.default is MISSING and f.name not in values]
     if missing:
@@ -140,34 +136,6 @@ def to_arguments(config: EvaluationConfig) -> list[str]:
     return arguments
 
 
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"--config {file} cannot be read: {error}") from error
-    return {name: _typed(name, value, file) for name, value in values.items()}
-
-
-def _typed(name: str, value: Any, file: Path) -> Any:
-    """A TOML value in its field's type."""
-    by_name = {f.name: f for f in fields(EvaluationConfig)}
-    if name not in by_name:
-        raise unknown(f"option in {file}", name, by_name)
-    wanted = str(by_name[name].type)
-    if "Path" in wanted and isinstance(value, str):
-        return Path(value)
-    if "tuple" in wanted and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    if "float" in wanted and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if wanted.endswith("'bool'>") and isinstance(value, bool):
-        return value
-    if (wanted.endswith("'int'>") and type(value) is int) or (wanted.endswith("'str'>") and isinstance(value, str)):
-        return value
-    kind = next(said for part, said in _KINDS.items() if part in wanted)
-    raise UserError(f"{name} = {value!r} in {file}: {kind} is wanted ({by_name[name].metadata['help']})")
-
-
 def _field(name: str) -> Field[Any]:
     return next(f for f in fields(EvaluationConfig) if f.name == name)
 
@@ -181,7 +149,7 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
     if missing or values.get("thinking") not in ("yes", "no"):
         lacking = ", ".join(sorted(missing)) or "thinking"
         raise UserError(f"{file} is no configuration of `deepscaler evaluate`: it lacks {lacking}")
-    options = {name: _typed(name, value, file) for name, value in values.items() if name != "weights"}
+    options = typed_fields({name: value for name, value in values.items() if name != "weights"}, EvaluationConfig, file)
     EvaluationConfig(**{**options, "output_dir": file.parent})
     return values
 

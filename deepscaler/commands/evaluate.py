@@ -5,6 +5,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from deepscaler.commands.place import add_place, site_of
 from deepscaler.data.sources import SOURCES
 from evaluation.config import EvaluationConfig, flag, load_config
 
@@ -23,6 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
             help=f"{option.metadata['help']}{default}".replace("%", "%%"),
             **_argument(option),
         )
+    add_place(parser)
+    parser.add_argument("--problems-per-job", type=int, default=50, help="on SLURM, of an array (default: %(default)s)")
+    parser.add_argument("--nodes", type=int, default=1, help="on SLURM, with --engines (default: %(default)s)")
+    parser.add_argument("--gpus", type=int, default=8, help="of each of these nodes (default: %(default)s)")
     parser.epilog = f"Data sets: {', '.join(SOURCES)}."
 
 
@@ -31,6 +36,15 @@ def run(arguments: argparse.Namespace) -> int:
     from deepscaler.terminal import PlainConsole  # noqa: PLC0415
 
     config = load_config(arguments.config, given_options(arguments))
+    if site := site_of(arguments):
+        from deepscaler.errors import UserError  # noqa: PLC0415
+        from slurm.array import plan_evaluation  # noqa: PLC0415
+        from slurm.launch import launch  # noqa: PLC0415
+
+        if arguments.problems_per_job < 1:
+            raise UserError(f"--problems-per-job {arguments.problems_per_job} must be at least 1")
+        plan = plan_evaluation(config, arguments.problems_per_job, arguments.nodes, arguments.gpus)
+        return launch(plan, site, config.output_dir.absolute(), PlainConsole(), dry_run=arguments.dry_run)
     if arguments.dry_run:
         from evaluation.plan import describe_plan  # noqa: PLC0415
 
