@@ -98,7 +98,7 @@ def _wait_for_nodes(node: Node, ray: RayNode, address: str, environment: dict[st
             time.sleep(POLL)
     finally:
         if census:
-            child.end(census, 1.0)
+            child.kill(census)
 
 
 def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], wishes: "deque[str]") -> tuple[int, str]:

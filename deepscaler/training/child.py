@@ -49,6 +49,13 @@ def end(process: subprocess.Popen[bytes], patience: float) -> None:
         process.wait()
 
 
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command and all that came of it, at once."""
+    if process.poll() is None:
+        process.send_signal(KILL_ALL)
+    end(process, 5.0)
+
+
 def main() -> None:
     """Run the command to its end, and exit as it did."""
     parent, *command = sys.argv[1:]

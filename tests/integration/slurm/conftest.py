@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.slurm.sandbox import NUM_GPUS, NUM_NODES, STATE, ask, sandbox, wait_until
+from tests.integration.slurm.sandbox import NUM_GPUS, NUM_NODES, STATE, ask, on_node, sandbox, wait_until
 
 SMALL_DISK = Path("/var/tmp/deepscaler-small-disk")
 
@@ -53,6 +53,7 @@ def _clear() -> None:
         subprocess.run(["scancel", *jobs], check=False)
     for number in range(1, NUM_NODES + 1):
         sandbox("start-node", f"sbx{number}", check=False)
+        on_node(f"sbx{number}", "find", "/tmp/ray", "-mindepth", "1", "-delete", check=False)
     wait_until(
         lambda: len(ask("sinfo", "-h", "-N", "-p", "gpu", "-t", "idle", "-o", "%N").split()) == NUM_NODES, "idle"
     )
