@@ -11,6 +11,7 @@ from subprocess import Popen
 from deepscaler.files import write_json, write_text
 from deepscaler.training import child
 from deepscaler.training.signals import stop_signals
+from slurm.cluster import is_ending
 from slurm.job_folder import read_joined, write_token
 from slurm.network import answers
 from slurm.node import AGAIN, FINAL, Node
@@ -119,6 +120,9 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
                 return AGAIN, failed
             if wishes and not wished:
                 wished = 1
+                if is_ending(node.raw_job_id):
+                    child.kill(process)
+                    return AGAIN, f"{wishes[0]}, and SLURM is ending the job"
                 node.say(f"{wishes[0]}: the command is asked to stop")
                 process.send_signal(signal.SIGTERM)
             if time.time() > end - RESERVE:

@@ -9,6 +9,7 @@ from slurm.node import AGAIN, Node
 from slurm.ray_node import ray_node
 
 POLL = 0.2
+NOT_SHARED = "the run's folder is not on a file system that they share"
 IGNORED = (signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT, signal.SIGINT)
 """SLURM sends them to every task; the command on the head decides, and needs this node until it has saved."""
 
@@ -22,7 +23,8 @@ def run_worker(node: Node) -> int:
         if node.attempt.over_path.exists():
             return 0
         if time.monotonic() > deadline:
-            return _fail(node, f"the head {node.names[0]} did not begin within {node.task.join_seconds:.0f} s")
+            seconds = f"{node.task.join_seconds:.0f} s"
+            return _fail(node, f"{node.names[0]}, the head, did not begin within {seconds}, or {NOT_SHARED}")
         time.sleep(POLL)
     ray = ray_node(node)
     try:
