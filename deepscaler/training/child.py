@@ -22,13 +22,22 @@ PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 KILL_ALL = signal.SIGHUP
 """Sent by the kernel when the supervisor dies, or by the supervisor."""
 
+DEAF = ":deaf"
+"""After the supervisor's number: the command is not to get SIGTERM."""
+
 MOST_ROUNDS = 100
 """Of killing, a tenth of a second apart."""
 
 
-def start(command: Sequence[str], *, log: Path | None, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own, its output appended to a file (or shared with this process)."""
-    wrapped = [sys.executable, "-m", "deepscaler.training.child", str(os.getpid()), *command]
+def start(
+    command: Sequence[str], *, log: Path | None, environment: Mapping[str, str], deaf: bool = False
+) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own, its output appended to a file (or shared with this process).
+
+    A deaf one does not get SIGTERM, whoever sends it: its supervisor ends it, in its own time.
+    """
+    who = f"{os.getpid()}{DEAF if deaf else ''}"
+    wrapped = [sys.executable, "-m", "deepscaler.training.child", who, *command]
     if log is None:
         return subprocess.Popen(wrapped, env=dict(environment), start_new_session=True)
     with log.open("ab") as output:
@@ -52,11 +61,15 @@ def end(process: subprocess.Popen[bytes], patience: float) -> None:
 def main() -> None:
     """Run the command to its end, and exit as it did."""
     parent, *command = sys.argv[1:]
+    deaf = parent.endswith(DEAF)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans of the command become children of this process
+    if deaf:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # the command inherits it
     process = subprocess.Popen(command)
     for number in PASSED_ON:
         signal.signal(number, lambda got, _: process.send_signal(got))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     killed = []
 
     def kill_all(number: int, _: FrameType | None) -> None:
@@ -65,7 +78,7 @@ def main() -> None:
 
     signal.signal(KILL_ALL, kill_all)
     libc.prctl(PR_SET_PDEATHSIG, KILL_ALL)
-    if os.getppid() != int(parent):
+    if os.getppid() != int(parent.removesuffix(DEAF)):
         os.kill(os.getpid(), KILL_ALL)
     code = process.wait()
     _kill_descendants()
