@@ -3,7 +3,20 @@
 import argparse
 from typing import Protocol
 
-from deepscaler.commands import data, doctor, evaluate, merge, quickstart, recipes, report, run, status, train
+from deepscaler.commands import (
+    data,
+    doctor,
+    evaluate,
+    k8s,
+    merge,
+    quickstart,
+    recipes,
+    render,
+    report,
+    run,
+    status,
+    train,
+)
 
 
 class Command(Protocol):
@@ -30,4 +43,6 @@ COMMANDS: dict[str, Command] = {
     "recipes": recipes,
     "quickstart": quickstart,
     "doctor": doctor,
+    "render": render,
+    "k8s": k8s,
 }
