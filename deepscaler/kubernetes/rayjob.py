@@ -28,6 +28,16 @@ COMMENTS = {
     "spec.rayClusterSpec.authOptions": "the operator makes a token, and every process of Ray has to show it",
 }
 
+WITHOUT_VOLUMES = {
+    "spec.backoffLimit": "each retry is a new Ray cluster, from the beginning",
+    "spec.shutdownAfterJobFinishes": "the pod goes an hour after the end, and what it wrote with it",
+}
+
+
+def comments_of(plan: Plan) -> dict[str, str]:
+    """Lines of comment by path."""
+    return COMMENTS if plan.shared else COMMENTS | WITHOUT_VOLUMES
+
 
 def to_rayjob(plan: Plan, image: str | None = None) -> dict[str, Any]:
     """The manifest. Raises UserError for a name that KubeRay refuses."""

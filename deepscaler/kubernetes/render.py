@@ -7,7 +7,7 @@ from deepscaler.errors import UserError
 from deepscaler.files import write_text
 from deepscaler.kubernetes.emit import to_yaml
 from deepscaler.kubernetes.jobs import Plan, committed_plans
-from deepscaler.kubernetes.rayjob import COMMENTS, HEADER, to_rayjob
+from deepscaler.kubernetes.rayjob import HEADER, comments_of, to_rayjob
 
 NAMESPACE = "deepscaler"
 
@@ -16,7 +16,7 @@ def rendered(plan: Plan, command: str, image: str | None = None) -> str:
     """One RayJob as YAML, headed by the command that makes it."""
     shown = "".join(character if character.isprintable() else " " for character in command)  # it must not end the line
     header = HEADER.format(command=shown)
-    return f"# {header}\n{to_yaml(to_rayjob(plan, image), COMMENTS)}"
+    return f"# {header}\n{to_yaml(to_rayjob(plan, image), comments_of(plan))}"
 
 
 def committed_files() -> Iterator[tuple[str, str]]:
