@@ -35,8 +35,8 @@ format: setup  ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-golden: setup  ## rewrite the golden reports after an intended change
-	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/evaluation/test_report.py
+golden: setup  ## rewrite the golden reports and batch scripts after an intended change
+	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/evaluation/test_report.py tests/slurm/test_submission.py
 
 render: setup  ## write k8s/jobs anew, after a change of a recipe or of deepscaler/kubernetes
 	@$(BIN)/deepscaler render
@@ -47,6 +47,7 @@ lock: setup  ## resolve the locked requirements from pyproject.toml
 bench: setup  ## our grader against math-verify, and training with the kit against verl alone, side by side
 	@$(BIN)/python bench/grading.py
 	@$(BIN)/python bench/step.py
+	@[ -z "$$SLURM_CONF" ] || $(BIN)/python bench/launch.py
 
 clean:  ## remove the environment and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""What a launcher starts: one `deepscaler` command on some machines. SLURM and Kubernetes render it; neither adds to it.
+"""What a launcher starts: one `deepscaler` command on some machines. SLURM and Kubernetes render it, and add nothing.
 
 Job(name="train-16k", arguments=("train", "16k", "--output-dir", "/runs/16k"), num_nodes=4, gpus_per_node=8, ...)
 """
@@ -24,6 +24,10 @@ class Job:
     """Target of docker/Dockerfile: `train`, `eval` or `cpu`."""
     ray: bool = False
     """Whether a Ray cluster over all machines has to stand before the command starts."""
+    model: str = ""
+    """Hub id or folder that must be there; empty where another job makes it."""
+    datasets: tuple[str, ...] = ()
+    """Prepared sets that must be there."""
 
     @property
     def num_gpus(self) -> int:
@@ -53,4 +57,6 @@ def train_job(recipe: Recipe, arguments: Sequence[str], device: str = "cuda") ->
         gpus_per_node=recipe.gpus_per_node,
         image="train" if device == "cuda" else "cpu",
         ray=True,
+        model=recipe.model,
+        datasets=(recipe.train_dataset, recipe.validation_dataset),
     )

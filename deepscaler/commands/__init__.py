@@ -4,16 +4,19 @@ import argparse
 from typing import Protocol
 
 from deepscaler.commands import (
+    cancel,
     data,
     doctor,
     evaluate,
     k8s,
+    logs,
     merge,
     quickstart,
     recipes,
     render,
     report,
     run,
+    slurm,
     status,
     train,
 )
@@ -39,10 +42,13 @@ COMMANDS: dict[str, Command] = {
     "evaluate": evaluate,
     "run": run,
     "status": status,
+    "logs": logs,
+    "cancel": cancel,
     "report": report,
     "recipes": recipes,
     "quickstart": quickstart,
     "doctor": doctor,
+    "slurm": slurm,
     "render": render,
     "k8s": k8s,
 }

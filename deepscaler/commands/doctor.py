@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from deepscaler.commands.place import add_place, site_of
 from deepscaler.doctor.examine import MODULES
 
 HELP = "Check this machine or image: packages as locked, imports, GPU code, shared memory, caches."
@@ -26,6 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave this machine out: the test of an image when it is built",
     )
+    add_place(parser)
+    parser.add_argument("--nodes", type=int, default=1, help="of the cluster to ask (default: %(default)s)")
+    parser.add_argument("--gpus", type=int, default=8, help="of each node (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=30, help="to wait for the answer (default: %(default)s)")
+    parser.add_argument("--output-dir", type=Path, default=Path("outputs/doctor"), help="default: %(default)s")
+    parser.add_argument("--dry-run", action="store_true", help="print the batch script of --on slurm, submit nothing")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,6 +41,20 @@ def run(arguments: argparse.Namespace) -> int:
     from deepscaler.terminal import PlainConsole, printable  # noqa: PLC0415
 
     console = PlainConsole()
+    if site := site_of(arguments):
+        from deepscaler.job import Job  # noqa: PLC0415
+        from slurm.examine import examine_nodes  # noqa: PLC0415
+
+        purpose = arguments.purpose or "train"
+        job = Job(
+            name="doctor",
+            arguments=("doctor", "--for", purpose),
+            num_nodes=arguments.nodes,
+            gpus_per_node=arguments.gpus,
+            image=purpose if purpose in ("train", "eval") else "cpu",
+        )
+        folder = arguments.output_dir.absolute()
+        return examine_nodes(job, site, folder, console, minutes=arguments.minutes, dry_run=arguments.dry_run)
     purpose = arguments.purpose or guess_purpose()
     console.print(f"Checking for: {purpose}")
     num_failed = 0

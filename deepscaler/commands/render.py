@@ -74,7 +74,10 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
         raise UserError(
             f"--nodes {arguments.nodes}: a number from 1 on, of `evaluate` only; the others have --set num_nodes=N"
         )
-    plan = makers[command](build_parser().parse_args([command, *given]), given, arguments.nodes)
+    parsed = build_parser().parse_args([command, *given])
+    if getattr(parsed, "on", "local") != "local":
+        raise UserError(f"--on {parsed.on} is another launcher: leave it out of a command that is rendered")
+    plan = makers[command](parsed, given, arguments.nodes)
     return replace(plan, job=replace(plan.job, name=arguments.name)) if arguments.name else plan
 
 

@@ -2,10 +2,15 @@
 
 import argparse
 import shlex
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deepscaler.commands.train import add_options
+from deepscaler.commands.place import site_of
+from deepscaler.commands.train import add_options, passed_on
+
+if TYPE_CHECKING:
+    from deepscaler.training.chain import Chain
+    from slurm.site import Site
 
 HELP = "Train a chain of recipes, such as 8k 16k 24k; the same command goes on."
 
@@ -18,6 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eval-options", default="", metavar="FLAGS", help="for `deepscaler evaluate`, as one text")
     parser.add_argument("--gate", action="store_true", help="stop where a stage is worse by more than its interval")
     parser.add_argument("--dry-run", action="store_true", help="print every command, run nothing")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="STAGE:KIND", help="only these steps: 16k:train, 8k:merge, 8k:evaluate"
+    )
     add_options(parser)
 
 
@@ -36,27 +44,31 @@ def run(arguments: argparse.Namespace) -> int:
         datasets=tuple(arguments.eval),
         evaluation_options=tuple(shlex.split(arguments.eval_options)),
         gate=arguments.gate,
-        train_options=tuple(_passed_on(arguments)),
+        train_options=tuple(passed_on(arguments)),
     )
     chain = build_chain(root.resolve(), recipes, arguments.set, options)
     console = PlainConsole()
+    if site := site_of(arguments):
+        return _submit(arguments, chain, site)
     if arguments.dry_run:
-        describe_chain(chain, console)
+        describe_chain(chain, console, arguments.only)
         return 0
-    return run_chain(chain, console)
+    return run_chain(chain, console, arguments.only)
 
 
-def _passed_on(arguments: argparse.Namespace) -> list[str]:
-    """The options of `train` that were given, as flags."""
-    from deepscaler.training.deadline import parse_deadline  # noqa: PLC0415
+def _submit(arguments: argparse.Namespace, chain: "Chain", site: "Site") -> int:
+    """Hand the chain to SLURM, a job for each stage and one between two."""
+    from deepscaler.errors import UserError  # noqa: PLC0415
+    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
+    from slurm.chain import plan_chain  # noqa: PLC0415
+    from slurm.launch import launch  # noqa: PLC0415
 
-    deadline = arguments.deadline and str(int(parse_deadline(arguments.deadline, time.time())))  # one for all stages
-    flags = {
-        "--profile": arguments.profile,
-        "--device": arguments.device,
-        "--data-dir": arguments.data_dir,
-        "--keep": arguments.keep,
-        "--deadline": deadline,
-        "--wandb": arguments.wandb,
-    }
-    return [text for flag, value in flags.items() if value is not None for text in (flag, str(value))]
+    if arguments.only:
+        raise UserError("--only is what the jobs of --on slurm use themselves; leave one of the two out")
+    command = ["run", *arguments.recipes, "--output-dir", str(chain.root), *passed_on(arguments)]
+    command += [part for setting in arguments.set for part in ("--set", setting)]
+    command += ["--eval", *arguments.eval] if arguments.eval else []
+    command += ["--eval-options", arguments.eval_options] if arguments.eval_options else []
+    command += ["--gate"] if arguments.gate else []
+    plan = plan_chain(chain, command, arguments.device)
+    return launch(plan, site, chain.root, PlainConsole(), dry_run=arguments.dry_run)

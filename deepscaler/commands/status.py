@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from deepscaler.training.status import Status
+    from slurm.cluster import JobState
+    from slurm.jobs import SubmittedJob
 
 HELP = "Show how a training run or a chain is, from its files alone."
 
@@ -26,18 +28,28 @@ def run(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict  # noqa: PLC0415
 
     from deepscaler.terminal import PlainConsole  # noqa: PLC0415
+    from deepscaler.training.run_directory import RunDirectory  # noqa: PLC0415
     from deepscaler.training.stages import is_chain  # noqa: PLC0415
     from deepscaler.training.status import read_statuses  # noqa: PLC0415
+    from slurm.jobs import read_jobs, states  # noqa: PLC0415
 
-    statuses = read_statuses(arguments.run_dir)
-    chain = is_chain(arguments.run_dir)
+    chain, has_jobs = is_chain(arguments.run_dir), bool(read_jobs(arguments.run_dir))
+    begun = chain or RunDirectory(arguments.run_dir).is_run or not has_jobs
+    statuses = read_statuses(arguments.run_dir) if begun else []
+    jobs = states(arguments.run_dir) if has_jobs else []
     if arguments.json:
         shown = [asdict(status) for status in statuses]
-        print(json.dumps({"stages": shown} if chain else shown[0], indent=2))
-    elif chain:
-        _print_chain(statuses, PlainConsole())
-    else:
-        _print_run(statuses[0], PlainConsole())
+        told = {"stages": shown} if chain else shown[0] if shown else {}
+        told |= {"jobs": [{"name": job.name, **asdict(state)} for job, state in jobs]} if jobs else {}
+        print(json.dumps(told, indent=2))
+        return 0
+    console = PlainConsole()
+    if chain:
+        _print_chain(statuses, console)
+    elif statuses:
+        _print_run(statuses[0], console)
+    if jobs:
+        _print_jobs(jobs, console)
     return 0
 
 
@@ -105,6 +117,20 @@ def _print_chain(statuses: "list[Status]", console: "Console") -> None:
         texts = map(printable, (status.name, status.profile, status.state))
         add_row(table, [*texts, steps, *values, duration(status.seconds_left)])
     console.print(table)
+
+
+def _print_jobs(jobs: "list[tuple[SubmittedJob, JobState]]", console: "Console") -> None:
+    """What SLURM says of each job, or what its last attempt left."""
+    from deepscaler.terminal import add_row, new_table, print_table, printable  # noqa: PLC0415
+
+    table = new_table(["job", "name", "state", "reason", "runs for", "nodes"], text_columns=(0, 1, 2, 3, 5))
+    for job, state in jobs:
+        reason = "" if state.reason == "None" else state.reason
+        if state.state == "PENDING" and state.start not in ("", "N/A"):
+            reason += f", expected {state.start}"
+        texts = (job.job_id, job.name, state.state, reason, state.elapsed, state.nodes)
+        add_row(table, [printable(text) for text in texts])
+    print_table(console, "SLURM", table)
 
 
 def percent(share: float | None) -> str:

@@ -3,6 +3,13 @@
 import argparse
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepscaler.commands.place import add_place, site_of
+
+if TYPE_CHECKING:
+    from deepscaler.recipe import Recipe
+    from slurm.site import Site
 
 HELP = "Train a recipe with verl; the same command goes on."
 
@@ -28,6 +35,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--deadline", help="save and stop before: a time from now (3h50m), or Unix seconds ($SLURM_JOB_END_TIME)"
     )
     parser.add_argument("--wandb", choices=("off", "offline", "online"), default="off", help="default: %(default)s")
+    add_place(parser)
+
+
+def passed_on(arguments: argparse.Namespace) -> list[str]:
+    """The options of `add_options` that were given but for `--set`, as flags; one deadline for all that follow."""
+    from deepscaler.training.deadline import parse_deadline  # noqa: PLC0415
+
+    deadline = arguments.deadline
+    if deadline and arguments.on == "local":
+        deadline = str(int(parse_deadline(deadline, time.time())))
+    flags = {
+        "--profile": arguments.profile,
+        "--device": arguments.device,
+        "--data-dir": arguments.data_dir and arguments.data_dir.absolute(),
+        "--keep": arguments.keep,
+        "--deadline": deadline,
+        "--wandb": arguments.wandb,
+    }
+    return [text for flag, value in flags.items() if value is not None for text in (flag, str(value))]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -43,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = with_settings(in_profile(recipe, arguments.profile or recipe.profile), arguments.set)
     if arguments.keep < 1:
         raise UserError(f"--keep {arguments.keep} must be at least 1: a run without a checkpoint cannot go on")
+    if site := site_of(arguments):
+        return _submit(arguments, recipe, site)
     options = TrainOptions(
         run_dir=arguments.output_dir or Path("outputs", recipe.name),
         device=arguments.device,
@@ -59,3 +87,16 @@ def run(arguments: argparse.Namespace) -> int:
     from deepscaler.training.trainer import train  # noqa: PLC0415
 
     return train(recipe, options, PlainConsole())
+
+
+def _submit(arguments: argparse.Namespace, recipe: "Recipe", site: "Site") -> int:
+    """Hand the training to SLURM."""
+    from deepscaler.job import train_job  # noqa: PLC0415
+    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
+    from slurm.launch import PlannedJob, launch  # noqa: PLC0415
+
+    folder = (arguments.output_dir or Path("outputs", recipe.name)).absolute()
+    settings = [part for setting in arguments.set for part in ("--set", setting)]
+    command = ["train", recipe.name, "--output-dir", str(folder), *settings, *passed_on(arguments)]
+    job = train_job(recipe, command, arguments.device)
+    return launch([PlannedJob(jobs=(job,), outputs=(folder,))], site, folder, PlainConsole(), dry_run=arguments.dry_run)

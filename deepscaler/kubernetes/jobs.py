@@ -1,6 +1,6 @@
 """The jobs that k8s/ holds, and what Kubernetes has to know of each beside its command.
 
-Plan(job=train_job(recipe, ("train", "8k", ...)), run_dir="/runs/8k", prepare=("data", "prepare", ...), ...)
+Plan(job=train_job(recipe, ("train", "8k", ...)), run_dir="/runs/8k", retries=6, deadline=14 * DAY)
 """
 
 import re
@@ -33,8 +33,6 @@ class Plan:
     job: Job
     run_dir: str | None = None
     """Of the training or chain, which can be asked to save; None for what loses nothing when it is killed."""
-    prepare: tuple[str, ...] = ()
-    """Arguments of `deepscaler` that fill the cache before Ray starts."""
     shared: bool = True
     """Whether runs and cache are volumes that outlive the pods."""
     retries: int
@@ -45,6 +43,14 @@ class Plan:
     """Seconds until the command runs: scheduling, images, the model's download."""
     keep: int = 300
     """Seconds that the pods stay when all is over, for a look into them."""
+
+    @property
+    def prepare(self) -> tuple[str, ...]:
+        """The command that fills the cache before Ray starts; a model with a path is a folder of the pods already."""
+        names = dict.fromkeys(self.job.datasets)
+        model = self.job.model
+        fetch = (f"--model={model}",) if model and not model.startswith("/") else ()
+        return ("deepscaler", "data", "prepare", "--missing", *names, *fetch) if names or fetch else ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.job.name):
@@ -82,9 +88,7 @@ def quickstart_plan() -> Plan:
 
 def train_plan(recipe: Recipe, arguments: Sequence[str], run_dir: str, device: str = "cuda") -> Plan:
     """`deepscaler train`."""
-    prepare = prepare_arguments((recipe.train_dataset, recipe.validation_dataset), recipe.model)
-    job = train_job(recipe, arguments, device)
-    return Plan(job=job, run_dir=run_dir, prepare=prepare, retries=6, deadline=14 * DAY)
+    return Plan(job=train_job(recipe, arguments, device), run_dir=run_dir, retries=6, deadline=14 * DAY)
 
 
 def chain_plan() -> Plan:
@@ -112,6 +116,7 @@ def run_plan(
             f" --set num_nodes={max(sizes)[0]}"
         )
     [(num_nodes, gpus_per_node)] = sizes
+    needed = [name for recipe in recipes for name in (recipe.train_dataset, recipe.validation_dataset)]
     job = Job(
         name="chain",
         arguments=tuple(arguments),
@@ -119,10 +124,10 @@ def run_plan(
         gpus_per_node=gpus_per_node,
         image="train" if device == "cuda" else "cpu",
         ray=True,
+        model=recipes[0].model,
+        datasets=(*needed, *datasets),
     )
-    needed = [name for recipe in recipes for name in (recipe.train_dataset, recipe.validation_dataset)]
-    prepare = prepare_arguments((*needed, *datasets), recipes[0].model)
-    return Plan(job=job, run_dir=run_dir, prepare=prepare, retries=12, deadline=21 * DAY)
+    return Plan(job=job, run_dir=run_dir, retries=12, deadline=21 * DAY)
 
 
 def evaluation_plan() -> Plan:
@@ -143,11 +148,7 @@ def evaluate_plan(
         gpus_per_node=GPUS_PER_NODE,
         image="train",  # the image `eval` has no Ray
         ray=True,
+        model=model,
+        datasets=tuple(datasets),
     )
-    return Plan(job=job, prepare=prepare_arguments(datasets, model), retries=6, deadline=7 * DAY)
-
-
-def prepare_arguments(datasets: Sequence[str], model: str) -> tuple[str, ...]:
-    """`deepscaler data prepare` of some data sets and, unless it is a folder of the pods, the model."""
-    names = dict.fromkeys(datasets)
-    return ("data", "prepare", "--missing", *names, *(() if model.startswith("/") else (f"--model={model}",)))
+    return Plan(job=job, retries=6, deadline=7 * DAY)

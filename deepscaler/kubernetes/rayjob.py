@@ -63,13 +63,12 @@ def _cluster(plan: Plan, image: str) -> dict[str, Any]:
     machine = CPU_NODE if on_cpu else GPU_WORKER
     head = CPU_NODE if on_cpu else HEAD
     num_workers = job.num_nodes - 1 if on_cpu else job.num_nodes
-    prepare = ("deepscaler", *plan.prepare) if plan.prepare else ()
     cluster: dict[str, Any] = {
         "rayVersion": RAY_VERSION,
         "authOptions": {"mode": "token"},
         "headGroupSpec": {
             "rayStartParams": _pretended(plan, head) if on_cpu else _start_params(head, {"num-cpus": "0"}),
-            "template": head_pod(job, image, head, prepare=prepare, run_dir=plan.run_dir, shared=plan.shared),
+            "template": head_pod(job, image, head, prepare=plan.prepare, run_dir=plan.run_dir, shared=plan.shared),
         },
     }
     if num_workers:

@@ -46,6 +46,8 @@ class StagePlan:
     model: str
     """What it starts from."""
     settings: tuple[str, ...] = ()
+    recipe: Recipe | None = None
+    """What it trains; None of the start model."""
 
     @property
     def run(self) -> RunDirectory:
@@ -72,6 +74,11 @@ class Step:
     stage: StagePlan
     command: tuple[str, ...]
     """Arguments of `deepscaler`."""
+
+    @property
+    def name(self) -> str:
+        """`8k:train`, `start:evaluate`."""
+        return f"{self.stage.name}:{self.kind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,7 @@ def build_chain(root: Path, recipes: Sequence[Recipe], settings: Sequence[str], 
     stages = [base]
     for number, recipe in enumerate(recipes, start=1):
         folder = root / f"{number}-{recipe.name}"
-        stages.append(StagePlan(number, recipe.name, folder, stages[-1].result, tuple(settings)))
+        stages.append(StagePlan(number, recipe.name, folder, stages[-1].result, tuple(settings), recipe))
     return Chain(root, tuple(stages), options)
 
 
@@ -134,6 +141,13 @@ def write_state(chain: Chain, states: dict[str, str]) -> None:
             "options": asdict(chain.options),
         },
     )
+
+
+def read_states(chain: Chain) -> dict[str, str]:
+    """How far each stage is by chain.json; empty where the chain has not begun."""
+    path = chain.root / CHAIN
+    stored: dict[str, Any] = read_json(path) if path.is_file() else {"stages": []}
+    return {stage["name"]: stage["state"] for stage in stored["stages"]}
 
 
 def check_state(chain: Chain) -> None:

@@ -4,11 +4,21 @@ import os
 import shlex
 import signal
 import time
+from collections.abc import Sequence
 
 from rich.console import Console
 
+from deepscaler.errors import unknown
 from deepscaler.training import child
-from deepscaler.training.chain import Chain, StagePlan, Step, check_state, deepscaler_command, write_state
+from deepscaler.training.chain import (
+    Chain,
+    StagePlan,
+    Step,
+    check_state,
+    deepscaler_command,
+    read_states,
+    write_state,
+)
 from deepscaler.training.checkpoints import sealed
 from deepscaler.training.gate import passes
 from deepscaler.training.merge import merged_step
@@ -20,12 +30,24 @@ POLL = 0.2
 STATES = {"train": "training", "merge": "merging", "evaluate": "evaluating"}
 
 
-def run_chain(chain: Chain, console: Console) -> int:
-    """Do every step that is left, then report. Returns the code of the first that fails; 3 where the gate stopped."""
+def chosen_steps(chain: Chain, names: Sequence[str]) -> list[Step]:
+    """Steps of the chain by name (`8k:train`), all for none. Raises UserError that lists the valid ones."""
+    by_name = {step.name: step for step in chain.steps()}
+    for name in names:
+        if name not in by_name:
+            raise unknown("step of the chain", name, by_name)
+    return [step for name, step in by_name.items() if not names or name in names]
+
+
+def run_chain(chain: Chain, console: Console, only: Sequence[str] = ()) -> int:
+    """Do what is left (of some steps only, if named), then report.
+
+    Returns the code of the first that fails; 3 where the gate stopped.
+    """
     chain.root.mkdir(parents=True, exist_ok=True)
     check_state(chain)
-    states: dict[str, str] = {}
-    for step in chain.steps():
+    states, steps = read_states(chain), chosen_steps(chain, only)
+    for step in steps:
         states[step.stage.name] = STATES[step.kind]
         write_state(chain, states)
         if not is_done(step):
@@ -41,18 +63,20 @@ def run_chain(chain: Chain, console: Console) -> int:
         if step == chain.steps_of(step.stage)[-1]:
             states[step.stage.name] = "done"
             write_state(chain, states)
-    console.print(f"\nThe chain is done: {chain.stages[-1].result}", soft_wrap=True)
-    write_training_report(chain.root, console)
+    if chain.steps()[-1] in steps:
+        console.print(f"\nThe chain is done: {chain.stages[-1].result}", soft_wrap=True)
+        write_training_report(chain.root, console)
     return 0
 
 
 def is_done(step: Step) -> bool:
-    """Whether a step need not be run, told without loading anything heavy; an evaluation tells by itself."""
-    run = step.stage.run
-    if step.kind == "merge":
-        checkpoints = sealed(run)
-        return bool(checkpoints) and merged_step(run) == checkpoints[0].step
-    return False
+    """Whether a step need not be run, told without loading anything heavy."""
+    run, recipe = step.stage.run, step.stage.recipe
+    checkpoints = sealed(run)
+    if step.kind == "evaluate":
+        return False  # it tells by itself, and may have been given more to do
+    reached = bool(checkpoints) and recipe is not None and checkpoints[0].step >= recipe.num_steps
+    return reached and (step.kind == "train" or merged_step(run) == checkpoints[0].step)
 
 
 def _passes_gate(chain: Chain, stage: StagePlan, console: Console) -> bool:
@@ -77,9 +101,9 @@ def _run(step: Step) -> int:
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def describe_chain(chain: Chain, console: Console) -> None:
+def describe_chain(chain: Chain, console: Console, only: Sequence[str] = ()) -> None:
     """Every command in order (`--dry-run`)."""
     check_state(chain)
-    for step in chain.steps():
+    for step in chosen_steps(chain, only):
         done = "  # done" if is_done(step) else ""
         console.print(f"deepscaler {shlex.join(step.command)}{done}", soft_wrap=True)

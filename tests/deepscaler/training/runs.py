@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -86,3 +88,10 @@ def make_chain(root: Path) -> Path:
 def interval(value: float) -> dict[str, Any]:
     """A benchmark in an evaluation's report.json."""
     return {"pass@1": {"value": value, "low": value - 0.1, "high": value + 0.08}}
+
+
+def seal_checkpoint(root: Path, step: int, age: float = 0) -> None:
+    """A sealed checkpoint without its files, so many seconds old."""
+    path = root / "checkpoints" / f"global_step_{step}" / "seal.json"
+    write_json(path, {"step": step, "verl_step": step, "world_size": 8, "files": {}})
+    os.utime(path, (time.time() - age,) * 2)

@@ -10,10 +10,9 @@ import pytest
 
 from deepscaler.cli import main
 from deepscaler.commands.status import duration
-from deepscaler.files import write_json
 from deepscaler.training.run_directory import RunDirectory
 from deepscaler.training.status import STALE, read_status
-from tests.deepscaler.training.runs import add_attempt, learning, make_chain, make_run
+from tests.deepscaler.training.runs import add_attempt, learning, make_chain, make_run, seal_checkpoint
 
 ENDED = {"ended": "2026-11-24T08:00:00+0000", "outcome": "stopped", "step": 4}
 
@@ -23,12 +22,6 @@ def set_heartbeat(run: RunDirectory, age: float) -> None:
     attempt.heartbeat_path.write_text("7\n")
     for path in (attempt.heartbeat_path, attempt.record_path, attempt.root):
         os.utime(path, (time.time() - age,) * 2)
-
-
-def seal(run: RunDirectory, step: int, age: float = 0) -> None:
-    path = run.checkpoints / f"global_step_{step}" / "seal.json"
-    write_json(path, {"step": step, "verl_step": step, "world_size": 8, "files": {}})
-    os.utime(path, (time.time() - age,) * 2)
 
 
 def shown(path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
@@ -68,7 +61,7 @@ def test_a_resumed_attempt_stands_where_it_resumed(tmp_path: Path) -> None:
 def test_a_stale_heartbeat_without_an_end_means_dead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path)
     add_attempt(run, learning(4))
-    seal(run, 4)
+    seal_checkpoint(run.root, 4)
     set_heartbeat(run, age=600)
     assert read_status("8k", run).state == "dead"
     assert main(["status", str(tmp_path)]) == 0
@@ -94,8 +87,8 @@ def test_a_wish_to_stop_is_shown_with_its_reason(tmp_path: Path, capsys: pytest.
 def test_only_sealed_checkpoints_count_and_40_is_after_8(tmp_path: Path) -> None:
     run = make_run(tmp_path, num_steps=100)
     add_attempt(run, learning(41))
-    seal(run, 8)
-    seal(run, 40, age=120)
+    seal_checkpoint(run.root, 8)
+    seal_checkpoint(run.root, 40, age=120)
     (run.checkpoints / "global_step_80").mkdir()
     (run.checkpoints / "damaged-global_step_90-1").mkdir()
     status = read_status("8k", run)

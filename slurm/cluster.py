@@ -1,0 +1,96 @@
+"""What SLURM says, by its own commands, each with a deadline. Nothing here needs accounting.
+
+live_jobs(["4711"])  {"4711": JobState("4711", "PENDING", "Dependency", "0:00", "", "2026-05-01T12:00:00")}
+"""
+
+import getpass
+import shutil
+import subprocess
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from deepscaler.errors import UserError
+
+SECONDS = 60
+"""For one command; a controller under load answers late, a dead one never."""
+
+FIELDS = ("job_id", "state", "reason", "elapsed", "nodes", "start")
+FORMAT = "%i|%T|%r|%M|%N|%S"
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """A job that is queued or running; an array that waits is one line."""
+
+    job_id: str
+    state: str
+    """PENDING, RUNNING, COMPLETING, ..."""
+    reason: str
+    """Why it waits: Priority, Resources, Dependency, ..."""
+    elapsed: str
+    nodes: str
+    start: str
+    """When it began, or is expected to."""
+
+
+def run(*command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """One of SLURM's commands. Raises UserError where it is not there or does not answer."""
+    if shutil.which(command[0]) is None:
+        raise UserError(f"no {command[0]} on this machine: run it on a login node of a SLURM cluster")
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=SECONDS, check=False, input=stdin, errors="replace"
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{command[0]} did not answer within {SECONDS} s: is SLURM's controller up?") from None
+
+
+def ask(*command: str, check: bool = True) -> str:
+    """Output of a command; empty where it fails and `check` is off, else that raises UserError."""
+    done = run(*command)
+    if check and done.returncode:
+        raise UserError(f"{' '.join(command[:3])} failed: {(done.stderr or done.stdout).strip()[:400]}")
+    return done.stdout if not done.returncode else ""
+
+
+def live_jobs(job_ids: Collection[str]) -> dict[str, JobState]:
+    """Those of some jobs that SLURM still has to do with; elements of an array count under the array's number, too."""
+    if not job_ids:
+        return {}
+    found: dict[str, JobState] = {}
+    for line in ask("squeue", "--noheader", "--user", getpass.getuser(), "--format", FORMAT).splitlines():
+        state = JobState(*line.strip().split("|", len(FIELDS) - 1))
+        array = state.job_id.partition("_")[0]
+        if {state.job_id, array} & set(job_ids):
+            found[state.job_id] = state
+            found.setdefault(array, state)
+    return found
+
+
+def past_state(job_id: str) -> str:
+    """How a job ended, from the controller's memory or else accounting; empty where neither knows."""
+    for line in ask("scontrol", "--oneliner", "show", "job", job_id, check=False).splitlines():
+        for word in line.split():
+            if word.startswith("JobState="):
+                return word.removeprefix("JobState=")
+    if shutil.which("sacct") is None:
+        return ""
+    told = ask(
+        "sacct", "--noheader", "--parsable2", "--allocations", "--format", "State", "--jobs", job_id, check=False
+    )
+    return told.split("\n", maxsplit=1)[0].split(" ")[0]
+
+
+def cancel(job_ids: Collection[str]) -> None:
+    """Cancel jobs. Raises UserError where SLURM refuses."""
+    if job_ids:
+        ask("scancel", *sorted(job_ids))
+
+
+def test_submission(script: str) -> None:
+    """Ask the controller whether it would take a batch script. Raises UserError with its reason."""
+    done = run("sbatch", "--test-only", stdin=script)
+    if done.returncode:
+        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        reason = "; ".join(line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ") for line in said)
+        raise UserError(f"SLURM would refuse this job: {reason or 'no reason given'}; change the site file")

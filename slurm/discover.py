@@ -1,0 +1,114 @@
+"""A first site file from what the cluster says of itself; every line of it can be read and changed."""
+
+import getpass
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepscaler.errors import UserError
+from deepscaler.files import write_text
+from slurm.cluster import ask
+from slurm.site import minutes
+
+LONGEST = 2 * 1440
+"""Minutes: a longer limit only makes a job wait longer, since it goes on after each one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """What sinfo tells of one kind of nodes in a partition."""
+
+    name: str
+    default: bool
+    time_limit: str
+    num_nodes: int
+    gpu_type: str
+    num_gpus: int
+
+
+def discover(file: Path, partition: str = "") -> str:
+    """Write a site file; returns what was found, in words. Raises UserError where there is one, or no SLURM."""
+    if file.exists():
+        raise UserError(f"{file} is there already; remove it, or name another file")
+    partitions = _partitions()
+    chosen = _choose(partitions, partition)
+    accounts = _accounts()
+    runtime = _runtime()
+    text = _site_file(chosen, accounts, runtime)
+    write_text(file, text)
+    names = ", ".join(sorted({p.name for p in partitions}))
+    return (
+        f"{file}: partition {chosen.name} ({chosen.num_nodes} nodes x {chosen.num_gpus} GPUs; there are {names}),"
+        f" account {accounts[0] if accounts else 'not known'}, {runtime}. Read it, then: deepscaler doctor --on slurm"
+        f" --site {file}"
+    )
+
+
+def _partitions() -> list[Partition]:
+    found = []
+    for line in ask("sinfo", "--noheader", "--format", "%P|%l|%D|%G|%a").splitlines():
+        name, limit, nodes, gres, available = line.strip().split("|")
+        if available != "up":
+            continue
+        match = re.search(r"gpu:(?:([^:,()]+):)?(\d+)", gres)
+        kind, count = (match[1] or "", int(match[2])) if match else ("", 0)
+        kind = "" if kind.isdigit() else kind
+        found.append(Partition(name.rstrip("*"), name.endswith("*"), limit, int(nodes), kind, count))
+    return found
+
+
+def _choose(partitions: list[Partition], name: str) -> Partition:
+    """The named one, else the default if it has GPUs, else the one with most of them."""
+    if not partitions:
+        raise UserError("sinfo lists no partition that is up; ask who runs this cluster")
+    if name:
+        named = [partition for partition in partitions if partition.name == name]
+        if not named:
+            valid = ", ".join(sorted({partition.name for partition in partitions}))
+            raise UserError(f"no partition {name!r} here; there are: {valid}")
+        return max(named, key=lambda partition: partition.num_gpus)
+    return max(partitions, key=lambda p: (p.num_gpus > 0, p.default, p.num_gpus * p.num_nodes))
+
+
+def _accounts() -> list[str]:
+    """The user's accounts, the default one first; none where there is no accounting."""
+    if shutil.which("sacctmgr") is None:
+        return []
+    user = f"user={getpass.getuser()}"
+    default = ask("sacctmgr", "-nP", "show", "user", user, "format=defaultaccount", check=False).split()
+    every = ask("sacctmgr", "-nP", "show", "assoc", user, "format=account", check=False).split()
+    return list(dict.fromkeys([*default, *every]))
+
+
+def _runtime() -> str:
+    """Pyxis if srun has its options, apptainer if it is installed here, else a bare environment."""
+    options = ask("srun", "--help", check=False)
+    if "--container-image" in options:
+        return "pyxis"
+    return "apptainer" if shutil.which("apptainer") else "bare"
+
+
+def _site_file(partition: Partition, accounts: list[str], runtime: str) -> str:
+    """Only what is not the default, with a word on each."""
+    limit = partition.time_limit
+    if limit == "infinite" or minutes(limit) > LONGEST:
+        limit = "2-00:00:00"
+    image = {"pyxis": "/shared/images/deepscaler-{target}.sqsh", "apptainer": "/shared/images/deepscaler-{target}.sif"}
+    lines = [
+        "# Written by `deepscaler slurm init`; slurm/README.md tells every option.",
+        f"partition = {json.dumps(partition.name)}",
+    ]
+    if accounts:
+        others = f"  # also: {', '.join(accounts[1:])}" if accounts[1:] else ""
+        lines.append(f"account = {json.dumps(accounts[0])}{others}")
+    lines += [f"time_limit = {json.dumps(limit)}", f"runtime = {json.dumps(runtime)}"]
+    if runtime in image:
+        lines.append(f"image = {json.dumps(image[runtime])}  # change it to where the images are")
+    if not partition.num_gpus:
+        lines.append('gpus = "none"  # sinfo tells of no GPUs in this partition')
+    elif partition.gpu_type:
+        lines.append(f"gpu_type = {json.dumps(partition.gpu_type)}")
+    lines.append('cache = ""  # a shared folder for models and data, if HOME is small')
+    return "\n".join(lines) + "\n"

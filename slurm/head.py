@@ -1,0 +1,146 @@
+"""The head: Ray up, every node joined, then the command; watched, stopped in time, and cleaned up after."""
+
+import os
+import secrets
+import signal
+import sys
+import time
+from collections import deque
+from subprocess import Popen
+
+from deepscaler.files import write_json, write_text
+from deepscaler.training import child
+from deepscaler.training.signals import stop_signals
+from slurm.job_folder import read_joined, write_token
+from slurm.network import answers
+from slurm.node import AGAIN, FINAL, Node
+from slurm.ray_node import RayNode, ray_node
+
+POLL = 0.2
+GIVE_UP = 1
+RESERVE = 20.0
+"""Seconds before the time limit at which whatever still runs is killed, so that the job can ask for another start."""
+
+PATIENCE = 10.0
+SAY_EVERY = 15.0
+"""Seconds between two lines about who is missing."""
+
+
+def run_head(node: Node) -> int:
+    """Returns 0 or the command's final code, 75 where another start may go better, 1 where it did not too often."""
+    now = node.progress()
+    lost = node.folder.attempts_without_progress(node.restart, now)
+    attempt = node.folder.begin(node.restart, now)
+    if lost >= node.task.max_attempts_without_progress:
+        reason = f"{lost} starts have brought no step more; see their logs in {node.folder.root}"
+        node.say(f"giving up: {reason}; submitting again tries again")
+        node.folder.end(attempt, GIVE_UP, reason, again=False)
+        return GIVE_UP
+    with stop_signals() as wishes:
+        code, reason = _run(node, wishes)
+    again = code not in FINAL and node.task.again
+    node.folder.end(attempt, code, reason, again=again)
+    node.say(f"{reason}; {'the job goes back into the queue' if again else f'ending with code {code}'}")
+    return AGAIN if again else code
+
+
+def _run(node: Node, wishes: "deque[str]") -> tuple[int, str]:
+    """Code and reason."""
+    attempt = node.attempt
+    if not node.task.ray:
+        return _run_command(node, None, dict(os.environ), wishes)
+    attempt.over_path.unlink(missing_ok=True)
+    write_token(attempt.token_path, secrets.token_hex(32))
+    ray = ray_node(node)
+    try:
+        address = ray.start_head()
+        node.say(f"Ray's head is starting at {address}, with {len(node.names)} nodes to come")
+        environment = {**ray.environment(), "RAY_ADDRESS": address}
+        if reason := _wait_for_nodes(node, ray, address, environment, wishes):
+            return AGAIN, reason
+        return _run_command(node, ray, environment, wishes)
+    finally:
+        write_text(attempt.over_path, "")
+        ray.stop()
+        attempt.token_path.unlink(missing_ok=True)
+
+
+def _wait_for_nodes(node: Node, ray: RayNode, address: str, environment: dict[str, str], wishes: "deque[str]") -> str:
+    """Wait until Ray counts every node. Returns "" or why they are not all there."""
+    started = time.monotonic()
+    census: Popen[bytes] | None = None
+    said, missing = started, list(node.names)
+    try:
+        while True:
+            if ray.ended() is not None:
+                return f"Ray's head ended with code {ray.ended()}; see {ray.log}"
+            if failed := node.attempt.failures():
+                return failed
+            if wishes:
+                return f"{wishes[0]} came while nodes were joining"
+            if census is None and answers(address, POLL):
+                write_json(node.attempt.head_path, {"address": address})
+                command = [sys.executable, "-m", "slurm.census", str(node.attempt.joined_path), str(len(node.names))]
+                census = child.start(command, log=node.attempt.log_path("census"), environment=environment)
+            joined = read_joined(node.attempt)
+            if set(joined) >= set(node.names):
+                seconds = time.monotonic() - started
+                node.say(f"all {len(joined)} nodes with {sum(joined.values())} GPUs have joined in {seconds:.1f} s")
+                return ""
+            if census and census.poll():
+                return f"nobody could count Ray's nodes: code {census.poll()}; see {node.attempt.log_path('census')}"
+            missing = [name for name in node.names if name not in joined]
+            if time.monotonic() - started > node.task.join_seconds:
+                return f"{len(missing)} of {len(node.names)} nodes did not join in time: {', '.join(missing)}"
+            if time.monotonic() - said > SAY_EVERY:
+                said = time.monotonic()
+                node.say(f"{len(joined)} of {len(node.names)} nodes have joined; missing: {', '.join(missing)}")
+            time.sleep(POLL)
+    finally:
+        if census:
+            child.end(census, 1.0)
+
+
+def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], wishes: "deque[str]") -> tuple[int, str]:
+    """The command to its end, to the death of Ray, or to the end of the allocation."""
+    end = _end_of_allocation()
+    command = node.resolved_command()
+    if end < float("inf") and _takes_deadline(command):
+        command += ["--deadline", str(int(end - RESERVE))]
+    log = node.attempt.log_path("driver")
+    node.say(f"starting {' '.join(node.task.command[:3])} ...; its output goes to {log}")
+    process = child.start(command, log=log, environment=environment)
+    wished = 0
+    try:
+        while process.poll() is None:
+            if ray and ray.ended() is not None:
+                return AGAIN, f"Ray ended with code {ray.ended()}; see {ray.log}"
+            if failed := node.attempt.failures():
+                return AGAIN, failed
+            if wishes and not wished:
+                wished = 1
+                node.say(f"{wishes[0]}: the command is asked to stop")
+                process.send_signal(signal.SIGTERM)
+            if time.time() > end - RESERVE:
+                return AGAIN, "the time limit is reached"
+            time.sleep(POLL)
+    finally:
+        child.end(process, PATIENCE if not wished else 0.0)
+    code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+    if code in FINAL or not wishes:
+        return code, f"the command ended with code {code}"
+    return AGAIN, f"the command stopped after {wishes[0]}"
+
+
+def _end_of_allocation() -> float:
+    """Unix seconds; infinite where the batch script could not tell."""
+    try:
+        end = float(os.environ.get("DEEPSCALER_JOB_END") or "inf")
+    except ValueError:
+        return float("inf")
+    return end if end > time.time() else float("inf")
+
+
+def _takes_deadline(command: list[str]) -> bool:
+    """Whether it is a training, which saves before its time is over."""
+    return "-m" in command and command[command.index("-m") + 2] in ("train", "run") and "--deadline" not in command

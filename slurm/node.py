@@ -1,0 +1,97 @@
+"""A node in an allocation: what it is to do, who it is, where it writes."""
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from slurm.job_folder import JobAttempt, JobFolder, progress
+
+AGAIN = 75
+"""Exit code of what may go better next time (EX_TEMPFAIL)."""
+
+FINAL = (0, 2, 3)
+"""Codes of commands that another start cannot change: done, bad input, stopped by the gate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOptions:
+    """One job, as every one of its nodes sees it: plain texts and numbers."""
+
+    command: tuple[str, ...]
+    """Runs on the head; `deepscaler` means this kit under the same interpreter."""
+    folder: str
+    """Of the job, or of this element of an array (see job_folder)."""
+    output: str
+    """What the command writes to; how far it is tells whether another start makes sense."""
+    num_gpus: int
+    """Of each node, for Ray."""
+    ray: bool
+    everywhere: bool = False
+    """Whether the command runs on every node, without Ray, instead of once."""
+    network_interface: str = ""
+    scratch: str = "/tmp"  # noqa: S108  node-local by the site's word
+    object_store_gb: float = 0.0
+    join_seconds: float = 900.0
+    max_attempts_without_progress: int = 3
+    again: bool = True
+    """Whether a start that ends before its time goes back into the queue."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """This node in the allocation, from SLURM's environment."""
+
+    task: TaskOptions
+    name: str
+    names: tuple[str, ...]
+    """Of all nodes; the first is the head."""
+    rank: int
+    restart: int
+    folder: JobFolder
+
+    @classmethod
+    def here(cls, task: TaskOptions) -> "Node":
+        """As submitit and SLURM tell it."""
+        import submitit  # noqa: PLC0415
+
+        environment = submitit.JobEnvironment()
+        names = tuple(environment.hostnames)
+        return cls(
+            task=task,
+            name=os.environ.get("SLURMD_NODENAME") or names[environment.node],
+            names=names,
+            rank=environment.global_rank,
+            restart=int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+            folder=JobFolder(Path(task.folder)),
+        )
+
+    @property
+    def attempt(self) -> JobAttempt:
+        """This start of the job."""
+        return self.folder.attempt(self.restart)
+
+    @property
+    def raw_job_id(self) -> int:
+        """SLURM's own number, which elements of an array have, too."""
+        return int(os.environ.get("SLURM_JOB_ID", "0"))
+
+    def say(self, text: str) -> None:
+        """A line with time and node; submitit's file of this task keeps it, and the attempt's folder."""
+        line = f"{time.strftime('%H:%M:%S')} {text}"
+        print(f"{self.name}: {line}", flush=True)
+        try:
+            with self.attempt.log_path(self.name).open("a", encoding="utf-8") as log:
+                log.write(line + "\n")
+        except OSError:  # before the head has made the folder, or on a full disk
+            return
+
+    def progress(self) -> int:
+        """How far the command's output is."""
+        return progress(Path(self.task.output))
+
+    def resolved_command(self) -> list[str]:
+        """The command with `deepscaler` resolved to this interpreter."""
+        program, *arguments = self.task.command
+        return [sys.executable, "-m", "deepscaler", *arguments] if program == "deepscaler" else [program, *arguments]

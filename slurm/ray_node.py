@@ -1,0 +1,101 @@
+"""Ray on one node of a job: the command, its environment, and its life as a child of the node's task."""
+
+import os
+import shutil
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import Popen
+from typing import TYPE_CHECKING
+
+from deepscaler.training import child
+from slurm.network import PortBlock, address_of
+
+if TYPE_CHECKING:
+    from slurm.node import Node
+
+PATIENCE = 3.0
+"""Seconds for a raylet to end before everything of it is killed."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RayNode:
+    """A raylet, and on the head the GCS. `ray start --block` in a guardian that leaves nothing behind."""
+
+    name: str
+    address: str
+    ports: PortBlock
+    num_gpus: int
+    temp_dir: Path
+    log: Path
+    token_path: Path
+    object_store_gb: float
+    process: Popen[bytes] | None = field(default=None, init=False)
+
+    def start_head(self) -> str:
+        """Start the GCS and this node's raylet; returns the cluster's address, which does not answer yet."""
+        port = next(self.ports.free())
+        self._start(["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self.temp_dir}"])
+        return f"{self.address}:{port}"
+
+    def start_worker(self, head: str) -> None:
+        """Start a raylet that joins."""
+        self._start([f"--address={head}"])
+
+    def ended(self) -> int | None:
+        """The code it ended with; None while it runs."""
+        return self.process.poll() if self.process else None
+
+    def stop(self) -> None:
+        """End it and whatever it started, and remove its folder."""
+        if self.process:
+            child.end(self.process, PATIENCE)
+        shutil.rmtree(self.temp_dir, ignore_errors=True)
+
+    def environment(self) -> dict[str, str]:
+        """Without what a login shell may have said about another Ray."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        return {
+            **inherited,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.token_path),
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # with the GCS gone a raylet would drain for 30 s
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+
+    def _start(self, role: list[str]) -> None:
+        with suppress(OSError):
+            self.temp_dir.mkdir(parents=True, exist_ok=True)
+        ports = self.ports.free()
+        first, last = self.ports.workers
+        services = ("node-manager", "object-manager", "runtime-env-agent", "metrics-export")
+        options = [f"--{service}-port={next(ports)}" for service in services]
+        options += [f"--dashboard-agent-{kind}-port={next(ports)}" for kind in ("listen", "grpc")]
+        options += [f"--min-worker-port={first}", f"--max-worker-port={last}"]
+        options += [f"--node-ip-address={self.address}", f"--node-name={self.name}", "--disable-usage-stats"]
+        options += [f"--num-gpus={self.num_gpus}", f"--num-cpus={num_cpus(self.num_gpus)}"]
+        if self.object_store_gb:
+            options.append(f"--object-store-memory={int(self.object_store_gb * 1e9)}")
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *role, *options]
+        self.process = child.start(command, log=self.log, environment=self.environment())
+
+
+def num_cpus(num_gpus: int) -> int:
+    """Ray's CPUs are tickets, not cores: verl's actors hold some for each rank, on a small machine more than it has."""
+    return max(len(os.sched_getaffinity(0)), 16 + 4 * num_gpus)
+
+
+def ray_node(node: "Node") -> RayNode:
+    """This node's Ray, not yet started."""
+    address = address_of(node.name, node.task.network_interface)
+    return RayNode(
+        name=node.name,
+        address=address,
+        ports=PortBlock(node.raw_job_id, address),
+        num_gpus=node.task.num_gpus,
+        temp_dir=Path(os.path.expandvars(node.task.scratch)) / f"dsr-{node.raw_job_id}-{node.restart}",
+        log=node.attempt.log_path(f"{node.name}.ray"),
+        token_path=node.attempt.token_path,
+        object_store_gb=node.task.object_store_gb,
+    )

@@ -1,0 +1,58 @@
+"""The cluster, stood up once; its jobs cancelled after each test."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.slurm.sandbox import NUM_GPUS, NUM_NODES, STATE, ask, sandbox, wait_until
+
+SMALL_DISK = Path("/var/tmp/deepscaler-small-disk")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """Four nodes; a small file system that all of them see is mounted before they start."""
+    sandbox("down", "--state", str(STATE), check=False)
+    SMALL_DISK.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(SMALL_DISK)], check=True)
+    try:
+        sandbox("up", "--state", str(STATE), "--nodes", str(NUM_NODES), "--gpus", str(NUM_GPUS))
+        exported = sandbox("env", "--state", str(STATE)).strip().removeprefix("export SLURM_CONF=")
+        before = os.environ.get("SLURM_CONF")
+        os.environ["SLURM_CONF"] = exported
+        yield
+        if before is None:
+            del os.environ["SLURM_CONF"]
+        else:
+            os.environ["SLURM_CONF"] = before
+    finally:
+        sandbox("down", "--state", str(STATE), check=False)
+        subprocess.run(["umount", str(SMALL_DISK)], check=False)
+
+
+@pytest.fixture
+def idle(cluster: None) -> Iterator[None]:
+    """All nodes up and idle before and after."""
+    _clear()
+    yield
+    _clear()
+
+
+@pytest.fixture(scope="session")
+def driver() -> list[str]:
+    """The command that stands for a training."""
+    return [sys.executable, str(Path(__file__).with_name("driver.py"))]
+
+
+def _clear() -> None:
+    if jobs := ask("squeue", "-h", "-o", "%A").split():
+        subprocess.run(["scancel", *jobs], check=False)
+    for number in range(1, NUM_NODES + 1):
+        sandbox("start-node", f"sbx{number}", check=False)
+    wait_until(
+        lambda: len(ask("sinfo", "-h", "-N", "-p", "gpu", "-t", "idle", "-o", "%N").split()) == NUM_NODES, "idle"
+    )

@@ -1,0 +1,157 @@
+"""A real SLURM cluster of virtual nodes: the script beside the checkout stands it up."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from deepscaler.job import Job
+from slurm.job_folder import JobAttempt, JobFolder, new_folder
+from slurm.jobs import record, submitting
+from slurm.site import Site
+from slurm.submission import Submission, node_task
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = ROOT.parent / "shared" / "slurm-sandbox"
+STATE = Path("/var/tmp/slurm-sandbox")
+NUM_NODES = 4
+NUM_GPUS = 8
+T = TypeVar("T")
+DEADLINE = 240.0
+"""Seconds for whatever a test waits for."""
+
+SITE = Site(
+    partition="gpu",
+    account="research",
+    time_limit="00:30:00",
+    exclusive=False,
+    mem="8G",
+    scratch="/tmp/ray",
+    object_store_gb=0.1,
+    join_minutes=2,
+    warning_seconds=30,
+)
+
+
+def sandbox(*arguments: str, check: bool = True, seconds: float = 600) -> str:
+    """Any command of the script; skips where it is not there."""
+    if not SCRIPT.is_file():
+        pytest.skip(f"needs the SLURM cluster that {SCRIPT} stands up")
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to stand a SLURM cluster up")
+    done = subprocess.run([str(SCRIPT), *arguments], capture_output=True, text=True, timeout=seconds, check=False)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def on_node(node: str, *command: str, check: bool = True) -> str:
+    """Run something inside a virtual node."""
+    return sandbox("exec", node, *command, check=check)
+
+
+def ask(*command: str) -> str:
+    """Output of one of SLURM's commands."""
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+
+
+def wait_until(holds: Callable[[], T], what: str | Callable[[], str], seconds: float = DEADLINE) -> T:
+    """Poll; returns what held."""
+    deadline = time.monotonic() + seconds
+    while not (value := holds()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"not after {seconds:.0f} s: {what if isinstance(what, str) else what()}")
+        time.sleep(0.1)
+    return value
+
+
+@dataclass(frozen=True)
+class Run:
+    """A job of the test's driver on the cluster."""
+
+    root: Path
+    job_id: str
+    folder: Path
+
+    @property
+    def steps(self) -> list[int]:
+        """What the driver has on disk."""
+        path = self.root / "samples/steps.jsonl"
+        return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.is_file() else []
+
+    @property
+    def state(self) -> str:
+        """SLURM's."""
+        text = ask("scontrol", "--oneliner", "show", "job", self.job_id)
+        return text.partition("JobState=")[2].partition(" ")[0]
+
+    @property
+    def nodes(self) -> list[str]:
+        """Of the allocation, the head first."""
+        return ask("scontrol", "show", "hostnames", ask("squeue", "-h", "-j", self.job_id, "-o", "%N")).split()
+
+    def attempt(self, number: int) -> JobAttempt:
+        """One start."""
+        return JobFolder(self.folder).attempt(number)
+
+    def record(self, number: int) -> dict[str, object]:
+        """How a start ended."""
+        attempt = self.attempt(number)
+        return attempt.read(attempt.record_path)
+
+    def wait_for_steps(self, number: int) -> None:
+        """Until so many are done."""
+        wait_until(lambda: len(self.steps) >= number, lambda: f"step {number}, but {self.steps}: {self.logs()}")
+
+    def wait_for_state(self, *states: str, seconds: float = DEADLINE) -> str:
+        """Until SLURM tells one of these."""
+        told = lambda: f"{states}, but {self.state}: {self.logs()}"  # noqa: E731
+        return wait_until(lambda: self.state if self.state in states else "", told, seconds)
+
+    def logs(self) -> str:
+        """Everything the nodes said."""
+        return "\n".join(
+            f"{path.name}: {path.read_text(errors='replace')[-1500:]}" for path in self.root.rglob("*.log")
+        )
+
+
+def start_driver(root: Path, driver: list[str], num_nodes: int, site: Site = SITE) -> Run:
+    """Submit the driver as a job with Ray."""
+    job = Job(name="driver", arguments=(), num_nodes=num_nodes, gpus_per_node=NUM_GPUS, ray=True)
+    folder = new_folder(root, job.name)
+    task = replace(node_task(job, site, folder, root), command=tuple(driver))
+    with submitting(root) as jobs:
+        job_id = Submission(job=job, tasks=(task,), site=site, run_folder=root, folder=folder).submit()
+        record(root, jobs, job_id, folder)
+    return Run(root, job_id, folder)
+
+
+def left_on(nodes: list[str]) -> list[str]:
+    """Ray's and the kit's processes, and Ray's folders, on some nodes."""
+    found = []
+    for node in nodes:
+        text = on_node(node, "ps", "-eo", "args", check=False)
+        words = ("raylet", "gcs_server", "slurm.census", "ray start", "driver.py", "submitit", "training.child")
+        found += [f"{node}: {line[:100]}" for line in text.splitlines() if any(word in line for word in words)]
+        found += [f"{node}: {path}" for path in on_node(node, "ls", "/tmp/ray", check=False).split()]
+    return found
+
+
+def wait_until_clean(run: Run, nodes: list[str], seconds: float) -> float:
+    """Until no process is left and no GPU allocated; returns the seconds it took."""
+    started = time.monotonic()
+    wait_until(lambda: not left_on(nodes), lambda: f"no process, but {left_on(nodes)}", seconds)
+    wait_until(lambda: not allocated_gpus(), lambda: f"no GPU allocated, but {allocated_gpus()}", seconds)
+    assert not run.attempt(0).token_path.exists()
+    return time.monotonic() - started
+
+
+def allocated_gpus() -> list[str]:
+    """Nodes that SLURM has given GPUs of to somebody."""
+    lines = ask("scontrol", "--oneliner", "show", "node").splitlines()
+    return [line.split()[0] for line in lines if "gres/gpu=" in line.partition("AllocTRES=")[2]]

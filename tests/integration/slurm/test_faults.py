@@ -1,0 +1,232 @@
+"""Whatever dies on a real SLURM, the job goes on from what is on disk, soon, and leaves nothing behind.
+
+Each test prints how long it took to notice and to be clean; the bounds are those of a slow machine of two cores.
+"""
+
+import re
+import stat
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deepscaler.errors import UserError
+from tests.integration.slurm.conftest import SMALL_DISK
+from tests.integration.slurm.sandbox import (
+    NUM_GPUS,
+    NUM_NODES,
+    SITE,
+    Run,
+    ask,
+    on_node,
+    sandbox,
+    start_driver,
+    wait_until,
+    wait_until_clean,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("idle")]
+
+NODES = [f"sbx{number}" for number in range(1, NUM_NODES + 1)]
+NOTICED = 40.0
+"""Seconds from a fault to the end of the start that it hit."""
+
+CLEAN = 40.0
+"""Seconds from the end of a job to the end of its last process."""
+
+
+def start(tmp_path: Path, driver: list[str], num_steps: int = 400, num_nodes: int = 2, **site: object) -> Run:
+    root = tmp_path / "run"
+    command = [*driver, str(root), str(num_steps), str(num_nodes), str(NUM_GPUS)]
+    return start_driver(root, command, num_nodes, replace(SITE, **site))  # type: ignore[arg-type]
+
+
+def tell(what: str, **seconds: float) -> None:
+    print(f"\n{what}: " + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items()))
+
+
+def kill_on(node: str, word: str) -> None:
+    """SIGKILL to the processes of a node whose command holds a word."""
+    lines = on_node(node, "ps", "-eo", "pid,args").splitlines()
+    pids = [line.split()[0] for line in lines if word in line.split(maxsplit=1)[1] and "ps -eo" not in line]
+    assert pids, f"no {word} on {node}"
+    on_node(node, "kill", "-9", *pids)
+
+
+def goes_on_after(run: Run, fault: float, what: str) -> None:
+    """The first start ends soon after a fault, the second begins where it stood, and scancel ends that one."""
+    wait_until(lambda: run.record(1) or "ended" in run.record(0), run.logs, NOTICED + 30)
+    noticed = float(str(run.record(0).get("ended", time.time()))) - fault
+    at_fault = len(run.steps)
+    run.wait_for_steps(at_fault + 2)
+    back = time.time() - fault
+    assert run.steps == [*range(1, len(run.steps) + 1)], "nothing lost, nothing done twice"
+    assert run.record(1)["progress"], "the second start saw what the first had done"
+    ask("scancel", run.job_id)
+    clean = wait_until_clean(run, NODES, CLEAN)
+    tell(what, noticed=noticed, training_again=back, clean_after_scancel=clean)
+    assert noticed < NOTICED
+    assert run.state == "CANCELLED"
+
+
+def test_a_job_runs_on_all_nodes_keeps_its_secret_and_leaves_nothing(tmp_path: Path, driver: list[str]) -> None:
+    run = start(tmp_path, driver, num_steps=6, num_nodes=NUM_NODES)
+    run.wait_for_steps(1)
+    token = run.attempt(0).token_path
+    secret = token.read_text()
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert secret not in "".join(on_node(node, "ps", "-eo", "args") for node in NODES)
+    assert run.wait_for_state("COMPLETED", "FAILED") == "COMPLETED", run.logs()
+    tell("a job that ends by itself", clean=wait_until_clean(run, NODES, CLEAN))
+    assert run.steps == [1, 2, 3, 4, 5, 6]
+    for path in run.root.rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes(), f"{path} holds the token"
+    joined = re.search(r"all 4 nodes with 32 GPUs have joined in ([0-9.]+) s", run.logs())
+    assert joined, run.logs()
+    tell("32 GPUs on 4 nodes", joined=float(joined[1]))
+
+
+def test_a_killed_raylet_of_a_worker(tmp_path: Path, driver: list[str]) -> None:
+    run = start(tmp_path, driver)
+    run.wait_for_steps(2)
+    fault = time.time()
+    kill_on(run.nodes[1], "raylet/raylet")
+    goes_on_after(run, fault, "raylet of a worker killed")
+
+
+def test_a_killed_gcs_of_the_head(tmp_path: Path, driver: list[str]) -> None:
+    run = start(tmp_path, driver)
+    run.wait_for_steps(2)
+    fault = time.time()
+    kill_on(run.nodes[0], "gcs_server")
+    goes_on_after(run, fault, "GCS of the head killed")
+
+
+def test_a_killed_driver(tmp_path: Path, driver: list[str]) -> None:
+    run = start(tmp_path, driver)
+    run.wait_for_steps(2)
+    fault = time.time()
+    kill_on(run.nodes[0], str(run.root) + " 400")
+    goes_on_after(run, fault, "driver killed")
+
+
+def test_a_node_without_power(tmp_path: Path, driver: list[str]) -> None:
+    run = start(tmp_path, driver)
+    run.wait_for_steps(2)
+    fault = time.time()
+    node = run.nodes[1]
+    sandbox("kill-node", node)
+    wait_until(lambda: run.record(1), run.logs, 150)
+    again = time.time() - fault
+    run.wait_for_steps(len(run.steps) + 2)
+    assert run.steps == [*range(1, len(run.steps) + 1)]
+    assert node not in run.nodes
+    ask("scancel", run.job_id)
+    others = [name for name in NODES if name != node]
+    tell("a node without power", next_start=again, clean_after_scancel=wait_until_clean(run, others, CLEAN))
+
+
+def test_a_cancelled_job_is_not_requeued(tmp_path: Path, driver: list[str]) -> None:
+    run = start(tmp_path, driver)
+    run.wait_for_steps(2)
+    ask("scancel", run.job_id)
+    tell("scancel", clean=wait_until_clean(run, NODES, CLEAN))
+    assert run.state == "CANCELLED"
+    time.sleep(5)
+    assert run.state == "CANCELLED"
+    assert not run.record(1)
+
+
+def test_the_time_limit(tmp_path: Path, driver: list[str]) -> None:
+    run = start(tmp_path, driver, time_limit="00:01:00")
+    wait_until(lambda: run.record(1), run.logs, 150)
+    first = run.record(0)
+    assert "SIGUSR2" in str(first["reason"]) or "time limit" in str(first["reason"]), first
+    run.wait_for_steps(len(run.steps) + 1)
+    assert run.steps == [*range(1, len(run.steps) + 1)]
+    ask("scancel", run.job_id)
+    wait_until_clean(run, NODES, CLEAN)
+
+
+def test_preemption_by_a_job_of_higher_priority(tmp_path: Path, driver: list[str]) -> None:
+    run = start(tmp_path, driver, partition="preempt", num_nodes=NUM_NODES)
+    run.wait_for_steps(2)
+    fault = time.time()
+    job = ask(
+        "sbatch", "--parsable", "-p", "gpu", "-A", "research", "-N4", "--gpus-per-node=8", "--mem=1G", "--wrap=sleep 8"
+    )
+    wait_until(lambda: run.record(0).get("ended") or run.state == "PENDING", run.logs, NOTICED)
+    tell("preempted", stopped=time.time() - fault)
+    reason = str(run.record(0).get("reason", ""))
+    assert "SIGUSR2" in reason or "SIGTERM" in reason, run.logs()
+    before = len(run.steps)
+    wait_until(lambda: run.record(1), run.logs, 200)
+    run.wait_for_steps(before + 1)
+    assert run.steps == [*range(1, len(run.steps) + 1)]
+    assert ask("sacct", "-nX", "-j", job, "-o", "State").strip() == "COMPLETED"
+    ask("scancel", run.job_id)
+    wait_until_clean(run, NODES, CLEAN)
+
+
+def test_a_node_that_never_joins_is_named_and_tried_a_bounded_number_of_times(
+    tmp_path: Path, driver: list[str]
+) -> None:
+    on_node("sbx2", "mount", "-t", "tmpfs", "-o", "ro", "tmpfs", "/tmp/ray")
+    try:
+        run = start(tmp_path, driver, num_nodes=NUM_NODES, join_minutes=0.5, max_attempts_without_progress=1)
+        assert run.wait_for_state("COMPLETED", "FAILED", seconds=400) == "FAILED"
+    finally:
+        on_node("sbx2", "umount", "/tmp/ray")
+    assert "sbx2" in str(run.record(0)["reason"]), run.record(0)
+    assert "have brought no step more" in str(run.record(1)["reason"])
+    wait_until_clean(run, NODES, CLEAN)
+
+
+def test_a_full_disk_under_the_run_ends_the_job_and_keeps_what_is_there(driver: list[str]) -> None:
+    root = SMALL_DISK / "run"
+    run = start_driver(root, [*driver, str(root), "400", "2", str(NUM_GPUS)], 2, SITE)
+    run.wait_for_steps(2)
+    fill = SMALL_DISK / "fill"
+    with suppress(OSError), fill.open("wb", buffering=0) as file:
+        while file.write(b"\0" * 4096):
+            pass
+    done = wait_until(lambda: run.steps, "steps")
+    ended = run.wait_for_state("FAILED", "COMPLETED", "PENDING", "RUNNING", seconds=120)
+    wait_until(lambda: run.state != "RUNNING" or "giving up" in run.logs(), run.logs, 240)
+    ask("scancel", run.job_id)
+    wait_until_clean(run, NODES, CLEAN)
+    assert run.steps[: len(done)] == done, ended
+    fill.unlink()
+
+
+def test_two_submissions_of_one_run(tmp_path: Path, driver: list[str]) -> None:
+    run = start(tmp_path, driver)
+    with pytest.raises(UserError, match=f"has jobs already: {run.job_id}"):
+        start(tmp_path, driver)
+    ask("scancel", run.job_id)
+    wait_until_clean(run, NODES, CLEAN)
+
+
+def test_a_requeue_by_hand(tmp_path: Path, driver: list[str]) -> None:
+    run = start(tmp_path, driver)
+    run.wait_for_steps(2)
+    fault = time.time()
+    ask("scontrol", "requeue", run.job_id)
+    wait_until(lambda: run.record(1), run.logs, 200)
+    tell("scontrol requeue", next_start=time.time() - fault)
+    run.wait_for_steps(len(run.steps) + 1)
+    assert run.steps == [*range(1, len(run.steps) + 1)]
+    ask("scancel", run.job_id)
+    wait_until_clean(run, NODES, CLEAN)
+
+
+def test_bad_input_is_not_tried_again(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    run = start_driver(root, ["deepscaler", "train", "8k", "--set", "no_such_field=1"], 1, SITE)
+    assert run.wait_for_state("COMPLETED", "FAILED") == "FAILED"
+    assert run.record(0)["code"] == 2
+    assert not run.record(1)
+    assert "unknown recipe field" in run.logs()
+    wait_until_clean(run, NODES, CLEAN)

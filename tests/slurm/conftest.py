@@ -1,0 +1,24 @@
+"""SLURM's commands where there is no SLURM: programs of one line on PATH."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Fake = Callable[..., None]
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """`fake(sinfo="gpu|1-00:00:00|...", squeue="")`: what each command prints, whatever it is asked."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+    def make(**outputs: str) -> None:
+        for name, output in {"srun": "", **outputs}.items():
+            program = folder / name
+            program.write_text(f"#!/bin/sh\ncat <<'END_OF_FAKE'\n{output}\nEND_OF_FAKE\n")
+            program.chmod(0o755)
+
+    return make

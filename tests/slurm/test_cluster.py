@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+
+from deepscaler.errors import UserError
+from slurm.cluster import JobState, live_jobs, past_state
+from slurm.discover import discover
+from slurm.site import load_site
+from tests.slurm.conftest import Fake
+
+
+def test_a_machine_without_slurm_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(UserError, match="no squeue on this machine: run it on a login node"):
+        live_jobs(["1"])
+
+
+def test_elements_of_an_array_stand_for_their_array(fake: Fake) -> None:
+    fake(squeue="7_0|RUNNING|None|1:02|n1|2026-01-01T00:00:00\n7_[1-3]|PENDING|Priority|0:00||N/A")
+    jobs = live_jobs(["7"])
+    assert jobs["7_0"] == JobState("7_0", "RUNNING", "None", "1:02", "n1", "2026-01-01T00:00:00")
+    assert jobs["7"].state == "RUNNING"
+
+
+def test_a_job_that_the_controller_forgot_is_told_by_accounting_if_there_is_some(fake: Fake) -> None:
+    fake(scontrol="", sacct="CANCELLED by 0")
+    assert past_state("7") == "CANCELLED"
+    fake(scontrol="JobId=7 JobName=x JobState=FAILED Reason=None", sacct="")
+    assert past_state("7") == "FAILED"
+
+
+def test_a_first_site_file_is_what_the_cluster_says(fake: Fake, tmp_path: Path) -> None:
+    fake(
+        sinfo="cpu*|infinite|10|(null)|up\na100|3-00:00:00|4|gpu:a100:8(S:0-1)|up\nold|1:00:00|2|gpu:4|down",
+        sacctmgr="mathrl",
+        squeue="",
+    )
+    file = tmp_path / "site.toml"
+    told = discover(file)
+    site = load_site(file)
+    assert (site.partition, site.account, site.gpu_type, site.time_limit) == ("a100", "mathrl", "a100", "2-00:00:00")
+    assert "4 nodes x 8 GPUs; there are a100, cpu" in told
+    with pytest.raises(UserError, match="is there already"):
+        discover(file)
+    with pytest.raises(UserError, match="no partition 'b200' here; there are: a100, cpu"):
+        discover(tmp_path / "other.toml", "b200")

@@ -1,0 +1,45 @@
+import stat
+from pathlib import Path
+
+from slurm.job_folder import JobFolder, new_folder, progress, write_token
+
+
+def test_starts_without_progress_are_counted_back_to_the_last_that_made_some(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    for number, reached in enumerate([0, 10, 10]):
+        folder.begin(number, reached)
+    assert folder.attempts_without_progress(3, 10) == 2
+    assert folder.attempts_without_progress(3, 20) == 0
+    assert folder.attempts_without_progress(0, 0) == 0
+
+
+def test_a_start_asks_for_another_until_it_has_ended_for_good(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    attempt = folder.begin(0, 5)
+    assert folder.again_path.exists()
+    folder.end(attempt, 75, "preempted", again=True)
+    assert folder.again_path.exists()
+    folder.end(attempt, 0, "done", again=False)
+    assert not folder.again_path.exists()
+    assert attempt.read(attempt.record_path)["progress"] == 5
+
+
+def test_a_new_job_gets_the_next_number(tmp_path: Path) -> None:
+    first = new_folder(tmp_path, "train-8k")
+    assert first == tmp_path / "slurm/0001-train-8k"
+    first.mkdir(parents=True)
+    assert new_folder(tmp_path, "after-8k").name == "0002-after-8k"
+
+
+def test_samples_on_disk_are_progress_wherever_they_lie(tmp_path: Path) -> None:
+    assert progress(tmp_path) == 0
+    for part in ("samples", "shards/0-of-2/samples", "1-8k/evaluation/samples"):
+        (tmp_path / part).mkdir(parents=True)
+        (tmp_path / part / "aime.jsonl").write_text("x" * 7)
+    assert progress(tmp_path) == 21
+
+
+def test_the_token_is_the_users_alone(tmp_path: Path) -> None:
+    write_token(tmp_path / "token", "secret")
+    assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["token"]

@@ -1,0 +1,56 @@
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from deepscaler.errors import UserError
+from slurm.site import Site, load_site, minutes
+
+SITES = sorted((Path(__file__).resolve().parents[2] / "slurm/sites").glob("*.toml"))
+
+
+@pytest.mark.parametrize("file", SITES, ids=lambda path: path.stem)
+def test_every_committed_site_loads(file: Path) -> None:
+    load_site(file)
+
+
+def test_the_example_tells_every_option_and_its_default() -> None:
+    example = next(file for file in SITES if file.stem == "example")
+    assert load_site(example) == Site()
+    text = example.read_text()
+    missing = [
+        option.name for option in fields(Site) if f"\n{option.name} = " not in text and f"[{option.name}]" not in text
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('partitoin = "gpu"', "did you mean 'partition'"),
+        ("exclusive = 1", "true or false is wanted"),
+        ('gpus = "some"', "valid: gpus-per-node, gres, none"),
+        ('time_limit = "soon"', "no time as SLURM writes it"),
+        ('runtime = "pyxis"', "image = '' is out of range"),
+        ('environment = {RAY_ADDRESS = "x"}', "the launcher sets RAY_ADDRESS itself"),
+        ('environment = {HF_TOKEN = "x"}', "no secret belongs into a site file"),
+        ("environment = {A = 1}", "a table of texts is wanted"),
+        ("join_minutes = 0", "join_minutes = 0.0 is out of range"),
+        ('scratch = "relative"', "scratch = 'relative' is out of range"),
+        ("mounts = 'x", "cannot be read"),
+    ],
+)
+def test_a_mistake_is_told_with_what_is_allowed(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"site\.toml") as raised:
+        load_site(file)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted"),
+    [("90", 90), ("90:00", 90), ("1:30:00", 90), ("1-00:00:00", 1440), ("2-12", 3600), ("1-02:30", 1590)],
+)
+def test_time_limits_are_read_as_slurm_reads_them(limit: str, wanted: int) -> None:
+    assert minutes(limit) == wanted
