@@ -19,6 +19,9 @@ from deepscaler.training.run_directory import Attempt, RunDirectory
 POLL = 1.0
 """Seconds between two looks at a heartbeat."""
 
+POD_PREFIX = 50
+"""Characters of a Ray cluster's name that KubeRay takes over into the names of its pods."""
+
 REPEAT = 60.0
 """Seconds between two lines that say what is waited for."""
 
@@ -35,7 +38,7 @@ def stop_training(root: Path, cluster: str, say: Callable[[str], None]) -> None:
     Attempts of other Ray clusters are left alone: a pod that lingers must not stop the one that replaced it.
     """
     for attempt in unfinished(root):
-        if not str(attempt.read_record().get("host", "")).startswith(f"{cluster}-head"):
+        if not str(attempt.read_record().get("host", "")).startswith(f"{cluster[:POD_PREFIX]}-head"):
             continue
         if not attempt.stop_path.exists():
             attempt.stop_path.write_text(f"pod {os.environ.get('HOSTNAME', '')} is taken away", encoding="utf-8")
