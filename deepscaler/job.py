@@ -3,11 +3,15 @@
 Job(name="train-16k", arguments=("train", "16k", "--output-dir", "/runs/16k"), num_nodes=4, gpus_per_node=8, ...)
 """
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
+from deepscaler.errors import UserError
 from deepscaler.recipe import Recipe
+from evaluation.config import EvaluationConfig, to_arguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,8 @@ class Job:
     gpus_per_node: int = 0
     image: str = "cpu"
     """Target of docker/Dockerfile: `train`, `eval` or `cpu`."""
+    whole_nodes: bool = True
+    """Whether it fills its machines; an engine on one GPU shares one with others."""
     ray: bool = False
     """Whether a Ray cluster over all machines has to stand before the command starts."""
     model: str = ""
@@ -60,3 +66,33 @@ def train_job(recipe: Recipe, arguments: Sequence[str], device: str = "cuda") ->
         model=recipe.model,
         datasets=(recipe.train_dataset, recipe.validation_dataset),
     )
+
+
+def evaluate_job(config: EvaluationConfig, *, num_nodes: int = 1, gpus_per_node: int = 0) -> Job:
+    """The job of `deepscaler evaluate`: several engines need Ray, one needs one machine, gathering needs no GPU.
+
+    Raises UserError where the machines have no room for the engines.
+    """
+    size = config.tensor_parallel_size if config.device == "cuda" else 0
+    num_engines = 0 if config.gather else max(config.engines, 1)
+    per_node = gpus_per_node // size if size else num_engines
+    if num_engines > num_nodes * per_node or (num_nodes > 1 and not config.engines):
+        raise UserError(
+            f"{num_nodes} machines with {gpus_per_node} GPUs each do not suit {num_engines} engines with {size} GPUs"
+            " each: an engine lies on one machine, and several machines need --engines"
+        )
+    return Job(
+        name=f"evaluate-{_as_name(PurePath(config.model).name)}",
+        arguments=tuple(to_arguments(config)),
+        num_nodes=num_nodes,
+        gpus_per_node=gpus_per_node,
+        image="eval" if config.device == "cuda" else "cpu",
+        ray=config.engines > 0,
+        model=config.model,
+        datasets=config.datasets,
+    )
+
+
+def _as_name(text: str) -> str:
+    """Lower case letters, digits and hyphens, at most 30."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:30].strip("-") or "model"

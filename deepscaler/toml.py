@@ -17,7 +17,7 @@ _KINDS = {
     "float": "a number",
     "str": "a text",
     "Path": "a path",
-    "tuple": "a list of texts",
+    "tuple": "a list of names",
     "dict": "a table of texts",
 }
 
@@ -28,14 +28,19 @@ def read_fields(file: Path, kind: type[Any]) -> dict[str, Any]:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
+    return typed_fields(values, kind, file)
+
+
+def typed_fields(values: dict[str, Any], kind: type[Any], file: Path) -> dict[str, Any]:
+    """Values that stand in a file in the types of a dataclass's fields. Raises UserError."""
     by_name = {field.name: field for field in fields(kind)}
     for name in values:
         if name not in by_name:
             raise unknown(f"option in {file}", name, by_name)
-    return {name: typed(value, by_name[name], file) for name, value in values.items()}
+    return {name: _typed(value, by_name[name], file) for name, value in values.items()}
 
 
-def typed(value: Any, field: Field[Any], file: Path) -> Any:
+def _typed(value: Any, field: Field[Any], file: Path) -> Any:
     """A TOML value in its field's type. Raises UserError."""
     wanted = field.type.__name__ if isinstance(field.type, type) else str(field.type)
     kind = next(name for name in ("tuple", "dict", "bool", "Path", "float", "int", "str") if name in wanted)

@@ -3,17 +3,18 @@
 EvaluationConfig(model="agentica-org/DeepScaleR-1.5B-Preview", datasets=("aime",), output_dir=Path("out"))
 """
 
-import tomllib
+import re
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from deepscaler.data.sources import PUBLISHED_BENCHMARKS, SOURCES
 from deepscaler.errors import UserError, unknown
+from deepscaler.toml import read_fields, typed_fields
 
 ENGINES = ("vllm", "transformers")
 THINKING = ("auto", "yes", "no")
-_KINDS = {"tuple": "a list of names", "int": "a whole number", "float": "a number", "str": "a text", "Path": "a path"}
+DEVICES = ("cuda", "cpu")
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
@@ -44,6 +45,16 @@ class EvaluationConfig:
     tensor_parallel_size: int = _option("GPUs that share one copy of the model", 1, result=False)
     gpu_memory_utilization: float = _option("share of GPU memory for vLLM", 0.9, result=False)
     max_num_seqs: int = _option("sequences in a batch; 0 for the engine's own choice", 0, result=False)
+    shard: str = _option("I/N, I from 0: only every N-th problem of each data set, and no report", "", result=True)
+    gather: bool = _option("take the samples of all shards in OUTPUT_DIR/shards, then report", False, result=False)
+    engines: int = _option(
+        "engines that draw at once, on the Ray cluster at RAY_ADDRESS or on this machine; 0 for one in this process",
+        0,
+        result=False,
+    )
+    device: str = _option(
+        "what each of --engines gets: tensor_parallel_size GPUs, or cores", "cuda", result=False, choices=DEVICES
+    )
     data_dir: Path | None = _option("prepared data; default <cache>/data", None, result=False)
     source: Path | None = _option("folder with the benchmarks' JSON files (no download)", None, result=False)
 
@@ -64,21 +75,29 @@ class EvaluationConfig:
             "tensor_parallel_size": self.tensor_parallel_size >= 1,
             "gpu_memory_utilization": 0 < self.gpu_memory_utilization <= 1,
             "max_num_seqs": self.max_num_seqs >= 0,
+            "engines": self.engines >= 0,
         }
         for name, holds in checks.items():
             if not holds:
                 raise UserError(
                     f"{flag(name)} {getattr(self, name)!r} is out of range: {_field(name).metadata['help']}"
                 )
-        for name in ("thinking", "engine", "dtype"):
+        for name in ("thinking", "engine", "dtype", "device"):
             if getattr(self, name) not in _field(name).metadata["choices"]:
                 raise unknown(flag(name), getattr(self, name), _field(name).metadata["choices"])
         if self.temperature == 0 and self.num_samples > 1:
             raise UserError(f"--temperature 0 gives {self.num_samples} equal samples: use --num-samples 1")
+        if self.shard:
+            object.__setattr__(self, "shard", "{}/{}".format(*parse_shard(self.shard)))
+        together = [flag(name) for name in ("shard", "gather", "engines") if getattr(self, name)]
+        if len(together) > 1:
+            raise UserError(f"{' and '.join(together)} exclude each other (--engines shards and gathers by itself)")
 
     def result_fields(self) -> dict[str, Any]:
-        """What the samples depend on, as JSON."""
+        """What the samples depend on, as JSON; a whole evaluation has no `shard`."""
         chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.metadata["result"]}
+        if not self.shard:
+            del chosen["shard"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
 
 
@@ -87,9 +106,17 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def parse_shard(shard: str) -> tuple[int, int]:
+    """`1/4` -> (1, 4): index and number of shards."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
+    if not match or int(match[1]) >= int(match[2]):
+        raise UserError(f"--shard {shard!r} is no shard: I/N with I from 0 to N-1, such as 0/4")
+    return int(match[1]), int(match[2])
+
+
 def load_config(file: Path | None, given: dict[str, Any]) -> EvaluationConfig:
     """The configuration of a TOML file (if any) with the given values over it."""
-    values = _read_toml(file) if file else {}
+    values = read_fields(file, EvaluationConfig) if file else {}
     values.update(given)
     missing = [flag(f.name) for f in fields(EvaluationConfig) if f.default is MISSING and f.name not in values]
     if missing:
@@ -97,30 +124,16 @@ def load_config(file: Path | None, given: dict[str, Any]) -> EvaluationConfig:
     return EvaluationConfig(**values)
 
 
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"--config {file} cannot be read: {error}") from error
-    return {name: _typed(name, value, file) for name, value in values.items()}
-
-
-def _typed(name: str, value: Any, file: Path) -> Any:
-    """A TOML value in its field's type."""
-    by_name = {f.name: f for f in fields(EvaluationConfig)}
-    if name not in by_name:
-        raise unknown(f"option in {file}", name, by_name)
-    wanted = str(by_name[name].type)
-    if "Path" in wanted and isinstance(value, str):
-        return Path(value)
-    if "tuple" in wanted and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    if "float" in wanted and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if (wanted.endswith("'int'>") and type(value) is int) or (wanted.endswith("'str'>") and isinstance(value, str)):
-        return value
-    kind = next(said for part, said in _KINDS.items() if part in wanted)
-    raise UserError(f"{name} = {value!r} in {file}: {kind} is wanted ({by_name[name].metadata['help']})")
+def to_arguments(config: EvaluationConfig) -> list[str]:
+    """The arguments of `deepscaler` that give this configuration: the options that are not the default's."""
+    arguments = ["evaluate"]
+    for option in fields(config):
+        value = getattr(config, option.name)
+        if option.default is not MISSING and value == option.default:
+            continue
+        values = value if isinstance(value, tuple) else [] if value is True else [value]
+        arguments += [flag(option.name), *map(str, values)]
+    return arguments
 
 
 def _field(name: str) -> Field[Any]:
@@ -131,11 +144,12 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
     """The options of a folder's config.json, as they are, if they could have been written by an evaluation."""
     if not isinstance(values, dict):
         raise UserError(f"{file} is no folder's configuration of `deepscaler evaluate`")
-    missing = {"weights", *(f.name for f in fields(EvaluationConfig) if f.metadata["result"])} - set(values)
+    bound = {f.name for f in fields(EvaluationConfig) if f.metadata["result"]} - {"shard"}
+    missing = {"weights", *bound} - set(values)
     if missing or values.get("thinking") not in ("yes", "no"):
         lacking = ", ".join(sorted(missing)) or "thinking"
         raise UserError(f"{file} is no configuration of `deepscaler evaluate`: it lacks {lacking}")
-    options = {name: _typed(name, value, file) for name, value in values.items() if name != "weights"}
+    options = typed_fields({name: value for name, value in values.items() if name != "weights"}, EvaluationConfig, file)
     EvaluationConfig(**{**options, "output_dir": file.parent})
     return values
 

@@ -1,28 +1,28 @@
 """One evaluation from start to report, going on from whatever its folder already holds."""
 
-import json
 import signal
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from rich.console import Console
 
-from deepscaler.data import Problem, load_problems
 from deepscaler.data.prepare import read_manifest
 from deepscaler.errors import UserError
 from deepscaler.files import write_json
 from deepscaler.paths import data_dir as default_data_dir
-from evaluation.config import EvaluationConfig, with_thinking
+from evaluation.config import EvaluationConfig
+from evaluation.engines import draw_with_engines
 from evaluation.folder import DIFFERING, EvaluationFolder
-from evaluation.model import Model, open_model
+from evaluation.gather import done_keys, gather, require_complete
+from evaluation.inputs import Inputs, read_inputs
+from evaluation.model import Model
 from evaluation.progress import show_progress
 from evaluation.provenance import command_line, describe
 from evaluation.report import write_report
-from evaluation.requests import Engine, Request, context_length, missing_requests, tokenize
-from evaluation.samples import SampleStore, read_samples
+from evaluation.requests import Engine, Request, missing_requests
+from evaluation.samples import SampleStore
 
 EXIT_TERMINATED = 143
 
@@ -49,81 +49,44 @@ def evaluate(config: EvaluationConfig, console: Console) -> int:
 
 
 def _evaluate(config: EvaluationConfig, folder: EvaluationFolder, console: Console) -> None:
-    data_dir = config.data_dir or default_data_dir()
     folder.check(config.result_fields())  # before the model is hashed: a mistake is told at once
-    problems = {name: _problems(name, data_dir, config) for name in config.datasets}
-    model = open_model(config.model, config.revision)
-    config = with_thinking(config, model.chat_template)
-    prompts = {name: tokenize(chosen, model.tokenizer) for name, chosen in problems.items()}
-    context = _context(config, model, prompts, console)
-    folder.bind({**config.result_fields(), "thinking": config.thinking, "weights": model.identity})
-    for name, chosen in problems.items():
-        folder.write_problems(name, chosen, prompts[name])
-    _generate(config, folder, prompts, context, model, data_dir, console)
-    write_report(config.output_dir, console)
+    inputs = read_inputs(config, folder, console)
+    inputs.bind(folder)
+    if config.gather:
+        console.print(f"Gathered {gather(folder):,} samples of {len(folder.shards())} shards.")
+        require_complete(folder, inputs.ids, config.num_samples)
+    elif config.engines:
+        draw_with_engines(inputs, folder, console)
+    else:
+        _draw(inputs, folder, console)
+    if config.shard:
+        console.print(f"Shard {config.shard} is complete; it is a part, the report comes with --gather.")
+    else:
+        write_report(config.output_dir, console)
 
 
-def describe_plan(config: EvaluationConfig, console: Console) -> None:
-    """What an evaluation would draw (`--dry-run`); reads the data, writes nothing to the output folder."""
-    folder = EvaluationFolder(config.output_dir)
-    folder.check(config.result_fields())
-    console.print_json(json.dumps(config.result_fields()))
-    data_dir = config.data_dir or default_data_dir()
-    for name in config.datasets:
-        num_problems = len(_problems(name, data_dir, config))
-        done = len(read_samples(folder.samples_path(name)))
-        total = num_problems * config.num_samples
-        console.print(
-            f"{name}: {num_problems} problems x {config.num_samples} samples = {total:,}, {done:,} of them done;"
-            f" at most {max(0, total - done) * config.max_tokens:,} tokens",
-        )
-
-
-def _problems(name: str, data_dir: Path, config: EvaluationConfig) -> list[Problem]:
-    problems = load_problems(name, data_dir, config.source)
-    return problems[: config.limit] if config.limit else problems
-
-
-def _context(
-    config: EvaluationConfig, model: Model, prompts: dict[str, dict[str, tuple[int, ...]]], console: Console
-) -> int:
-    """Tokens a sequence may grow to."""
-    longest = max(len(ids) for by_id in prompts.values() for ids in by_id.values())
-    context = context_length(longest, config.max_tokens, model.context)
-    if context < longest + config.max_tokens:
-        console.print(
-            f"The model's context is {model.context:,} tokens: responses end there, not at {config.max_tokens:,}."
-        )
-    return context
-
-
-def _generate(
-    config: EvaluationConfig,
-    folder: EvaluationFolder,
-    prompts: dict[str, dict[str, tuple[int, ...]]],
-    context: int,
-    model: Model,
-    data_dir: Path,
-    console: Console,
-) -> None:
+def _draw(inputs: Inputs, folder: EvaluationFolder, console: Console) -> None:
     """Append every missing sample. All benchmarks share one continuous batch: no engine idles at the end of each."""
+    config = inputs.config
     with ExitStack() as opened:
         stores: dict[str, SampleStore] = {}
         missing: list[Request] = []
         num_done = 0
-        for name, by_id in prompts.items():
+        for name, by_id in inputs.prompts.items():
             store = opened.enter_context(SampleStore(folder.samples_path(name)))
             if store.repaired_bytes:
                 console.print(f"{name}: cut off a torn last line ({store.repaired_bytes} bytes) of an interrupted run.")
-            missing += missing_requests(by_id, config.num_samples, config.max_tokens, context, config.seed, store.done)
+            missing += missing_requests(
+                by_id, config.num_samples, config.max_tokens, inputs.context, config.seed, store.done
+            )
             num_done += len(store.done)
             stores.update(dict.fromkeys(by_id, store))
         if not missing:
             return
         if num_done:
             console.print(f"Going on with {len(missing)} samples, {num_done} are there.")
-        engine = _load_engine(config, model, context, console)
-        _record_attempt(config, folder, model, engine, data_dir)
+        engine = _load_engine(config, inputs.model, inputs.context, console)
+        _record_attempt(config, folder, inputs.model, engine)
         with show_progress(console, num_done, num_done + len(missing)) as progress:
             for sample in engine.generate(missing):
                 stores[sample.problem_id].append(sample)
@@ -147,11 +110,9 @@ def _load_engine(config: EvaluationConfig, model: Model, context: int, console: 
         raise UserError(f"{config.engine} cannot load {config.model}: {reason}") from error
 
 
-def _record_attempt(
-    config: EvaluationConfig, folder: EvaluationFolder, model: Model, engine: Engine, data_dir: Path
-) -> None:
+def _record_attempt(config: EvaluationConfig, folder: EvaluationFolder, model: Model, engine: Engine) -> None:
     """Write the provenance; every start is kept as an attempt, with what may differ between them."""
-    entries = {} if config.source else read_manifest(data_dir)
+    entries = {} if config.source else read_manifest(config.data_dir or default_data_dir())
     data_sha256 = {name: str(entry.get("output_sha256", "")) for name, entry in entries.items()}
     attempts = folder.read_provenance().get("attempts", [])
     now = describe(folder, folder.read_config(), model, engine, data_sha256)
@@ -166,7 +127,7 @@ def _say_where_it_stands(folder: EvaluationFolder, console: Console) -> None:
         return
     config = folder.read_config()
     names = [name for name in config["datasets"] if folder.problems_path(name).is_file()]
-    done = sum(len(read_samples(folder.samples_path(name))) for name in names)
+    done = sum(len(done_keys(folder, name, with_shards=True)) for name in names)
     total = sum(len(folder.read_problems(name)) for name in names) * config["num_samples"]
     console.print(f"Stopped: {done} of {total} samples are saved; the same command goes on.")
 

@@ -1,12 +1,13 @@
 """The folder of one evaluation: what binds it, who holds it, where its parts lie.
 
 config.json  provenance.json  problems/NAME.jsonl  samples/NAME.jsonl  scores/NAME.jsonl  report.{json,md,html}
+shards/0-of-4/  shards/aime-1-of-2/  ...     each of the same form, bound to its shard
 """
 
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,15 @@ from deepscaler.files import write_json, write_text
 from deepscaler.rewards.grade import Mode
 from evaluation.config import check_stored
 
-_FREE = ("datasets", "num_samples", "model", "revision", "thinking")
+FREE = ("datasets", "num_samples", "model", "revision", "thinking")
 """Options that may change: the weights' hash tells the model, and thinking only matters to the grader."""
 
 DIFFERING = ("engine", "versions", "git_revision", "hardware")
 """Parts of the provenance that may differ between two attempts at one evaluation."""
+
+
+class FolderBusyError(UserError):
+    """Another process is at work in a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,10 @@ class EvaluationFolder:
     def is_bound(self) -> bool:
         """Whether an evaluation has begun here."""
         return self.config_path.is_file()
+
+    def shards(self) -> "list[EvaluationFolder]":
+        """The parts of this evaluation that have begun."""
+        return [EvaluationFolder(path.parent) for path in sorted((self.root / "shards").glob("*/config.json"))]
 
     def samples_path(self, dataset: str) -> Path:
         """The responses of one benchmark."""
@@ -91,16 +100,12 @@ class EvaluationFolder:
         if not self.is_bound:
             return
         stored = self.read_config()
-        differences = [
-            f"{name}: {stored.get(name)!r} -> {value!r}"
-            for name, value in wanted.items()
-            if name not in _FREE and stored.get(name) != value
-        ]
+        found = differences(stored, wanted)
         if wanted["num_samples"] < stored["num_samples"]:
-            differences.append(f"num_samples: {stored['num_samples']} -> {wanted['num_samples']} (it can only grow)")
-        if differences:
+            found.append(f"num_samples: {stored['num_samples']} -> {wanted['num_samples']} (it can only grow)")
+        if found:
             raise UserError(
-                f"{self.root} holds samples drawn with other options ({'; '.join(differences)});"
+                f"{self.root} holds samples drawn with other options ({'; '.join(found)});"
                 " give the old ones or another --output-dir"
             )
 
@@ -135,7 +140,7 @@ class EvaluationFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep every other process out. Raises UserError if one is at work here."""
+        """Keep every other process out. Raises FolderBusyError if one is at work here."""
         if self.is_bound:
             self.read_config()  # refuses a foreign folder before anything is written to it
         try:
@@ -147,7 +152,9 @@ class EvaluationFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(f"another process is evaluating into {self.root}; wait for it or stop it") from None
+                raise FolderBusyError(
+                    f"another process is evaluating into {self.root}; wait for it or stop it"
+                ) from None
             yield
 
     def _read_json(self, path: Path) -> Any:
@@ -157,6 +164,15 @@ class EvaluationFolder:
             raise UserError(
                 f"{path} cannot be read ({error}); {self.root} is no folder of `deepscaler evaluate`"
             ) from error
+
+
+def differences(stored: dict[str, Any], wanted: dict[str, Any], free: Collection[str] = FREE) -> list[str]:
+    """What separates the options of two evaluations, but for those that may differ; only a shard has a `shard`."""
+    return [
+        f"{name}: {stored.get(name, '')!r} -> {wanted.get(name, '')!r}"
+        for name in dict.fromkeys([*wanted, "shard"])
+        if name not in free and stored.get(name, "") != wanted.get(name, "")
+    ]
 
 
 def _suffix(mode: Mode) -> str:

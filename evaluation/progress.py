@@ -1,7 +1,7 @@
-"""How far an evaluation is: a live bar on a terminal, a plain line every ten seconds elsewhere."""
+"""How far an evaluation is: a live bar on a terminal, a plain line now and then elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -12,7 +12,6 @@ from evaluation.samples import Sample
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines in a log."""
 
-
 MIN_DRAWN = 10
 """Samples before a time left is told: the first ones finish long before the typical one."""
 
@@ -20,8 +19,8 @@ MIN_DRAWN = 10
 class SampleProgress:
     """Counts samples and tokens, and tells the console."""
 
-    def __init__(self, console: Console, done: int, total: int, bar: Progress | None) -> None:
-        self._console, self._bar = console, bar
+    def __init__(self, console: Console, done: int, total: int, bar: Progress | None, interval: float) -> None:
+        self._console, self._bar, self._interval = console, bar, interval
         self._done, self._total, self._first = done, total, done
         self._tokens = 0
         self._started = self._told = time.monotonic()
@@ -29,29 +28,34 @@ class SampleProgress:
 
     def advance(self, sample: Sample) -> None:
         """One more sample is on disk."""
-        self._done += 1
-        self._tokens += sample.response_tokens
+        self.tell([sample.response_tokens])
+
+    def tell(self, lengths: Collection[int], state: str = "") -> None:
+        """So many more samples, by the tokens of each; and how those who draw them are."""
+        self._done += len(lengths)
+        self._tokens += sum(lengths)
         now = time.monotonic()
+        speed, more = f"{self._speed(now):,.0f} tok/s", f"; {state}" if state else ""
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self._done, speed=f"{self._speed(now):,.0f} tok/s")
-        elif now - self._told >= PLAIN_INTERVAL or self._done == self._total:
+            self._bar.update(self._task, completed=self._done, speed=speed + more)
+        elif now - self._told >= self._interval or (lengths and self._done == self._total):
             self._told = now
             drawn = self._done - self._first
-            left = (now - self._started) / drawn * (self._total - self._done)
+            left = (now - self._started) / max(drawn, 1) * (self._total - self._done)
             estimate = f", {left:,.0f} s left" if drawn >= MIN_DRAWN or not left else ""
-            self._console.print(
-                f"{self._done}/{self._total} samples, {self._speed(now):,.0f} tok/s{estimate}",
-            )
+            self._console.print(f"{self._done}/{self._total} samples, {speed}{estimate}{more}", soft_wrap=True)
 
     def _speed(self, now: float) -> float:
         return self._tokens / max(now - self._started, 1e-9)
 
 
 @contextmanager
-def show_progress(console: Console, done: int, total: int) -> Iterator[SampleProgress]:
-    """Progress over all samples, `done` of which were there before."""
+def show_progress(
+    console: Console, done: int, total: int, interval: float = PLAIN_INTERVAL
+) -> Iterator[SampleProgress]:
+    """Progress over all samples, `done` of which were there before; a line every `interval` seconds in a log."""
     if not console.is_terminal:
-        yield SampleProgress(console, done, total, None)
+        yield SampleProgress(console, done, total, None, interval)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -61,4 +65,4 @@ def show_progress(console: Console, done: int, total: int) -> Iterator[SamplePro
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        yield SampleProgress(console, done, total, bar)
+        yield SampleProgress(console, done, total, bar, interval)

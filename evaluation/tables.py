@@ -95,8 +95,10 @@ def warnings(benchmarks: list[BenchmarkScores], config: dict[str, Any], provenan
     found = []
     if other and results_for([one.dataset for one in benchmarks]):
         found.append(f"Not the published protocol ({', '.join(other)}): not comparable with the published numbers.")
+    if config.get("shard"):
+        found.append(f"Shard {config['shard']}: only a part of each benchmark's problems.")
     attempts = provenance.get("attempts", [])
-    differing = [name for name in DIFFERING if len({json.dumps(a.get(name), sort_keys=True) for a in attempts}) > 1]
+    differing = [name for name in DIFFERING if len({_comparable(attempt.get(name)) for attempt in attempts}) > 1]
     if differing:
         found.append(f"The samples were drawn in {len(attempts)} attempts that differ in {', '.join(differing)}.")
     for one in benchmarks:
@@ -109,6 +111,11 @@ def warnings(benchmarks: list[BenchmarkScores], config: dict[str, Any], provenan
         if one.reasons.get("no_think_end", 0) - one.num_truncated > scored / 2:
             found.append(f"{name}: most responses hold no </think>; for a model that does not think use --thinking no.")
     return found
+
+
+def _comparable(told: Any) -> str:
+    """Of a part of an attempt; an engine's max_model_len only follows from the longest prompt of what it drew."""
+    return json.dumps({**told, "max_model_len": 0} if isinstance(told, dict) else told, sort_keys=True)
 
 
 def markdown_table(rows: Rows) -> str:

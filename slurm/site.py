@@ -48,6 +48,8 @@ class Site:
     exclusive: bool = _option(True, "whether nodes are not shared with other jobs")
     mem: str = _option("0", "memory of a node: 64G, or 0 for all of it")
     cpus_per_node: int = _option(0, "CPUs of a node")
+    mem_per_gpu: str = _option("60G", "memory of a job that shares a node, for each of its GPUs")
+    cpus_per_gpu: int = _option(8, "CPUs of such a job, for each of its GPUs")
     sbatch: dict[str, str] = _option({}, "further options of sbatch, without dashes: {mail-type = 'FAIL'}")
 
     runtime: str = _option("bare", "what the command runs in", RUNTIMES)
@@ -87,6 +89,7 @@ class Site:
             "join_minutes": self.join_minutes > 0,
             "warning_seconds": self.warning_seconds >= 30,
             "cpus_per_node": self.cpus_per_node >= 0,
+            "cpus_per_gpu": self.cpus_per_gpu >= 1,
             "object_store_gb": self.object_store_gb >= 0,
             "scratch": self.scratch.startswith(("/", "$")) and len(self.scratch) <= 40,
         }

@@ -90,15 +90,15 @@ def environment(site: Site) -> dict[str, str]:
 
 def _parameters(submission: Submission, srun_arguments: Sequence[str]) -> dict[str, Any]:
     site, job = submission.site, submission.job
+    num_cpus = site.cpus_per_node if job.whole_nodes else site.cpus_per_gpu * max(1, job.gpus_per_node)
     optional = {
         "partition": site.partition,
         "account": site.account,
         "qos": site.qos,
         "constraint": site.constraint,
         "exclude": site.exclude,
-        "mem": site.mem,
-        "cpus_per_task": site.cpus_per_node,
-        "exclusive": site.exclusive,
+        "cpus_per_task": num_cpus,
+        **_share(site, job),
         "dependency": f"afterok:{':'.join(submission.after)}" if submission.after else "",
         **_gpus(site, job),
     }
@@ -106,7 +106,7 @@ def _parameters(submission: Submission, srun_arguments: Sequence[str]) -> dict[s
     additional |= {"reservation": site.reservation} if site.reservation else {}
     additional |= {"kill-on-invalid-dep": "yes"} if submission.after else {}
     arguments = ["--kill-on-bad-exit=1", "--cpu-bind=none", *srun_arguments]
-    arguments += [f"--cpus-per-task={site.cpus_per_node}"] if site.cpus_per_node else []
+    arguments += [f"--cpus-per-task={num_cpus}"] if num_cpus else []  # srun takes it from nowhere else
     return {
         **{name: value for name, value in optional.items() if value},
         "job_name": job.name,
@@ -121,6 +121,13 @@ def _parameters(submission: Submission, srun_arguments: Sequence[str]) -> dict[s
         "teardown": _teardown(submission),
         "additional_parameters": additional | dict(site.sbatch),
     }
+
+
+def _share(site: Site, job: Job) -> dict[str, Any]:
+    """Whole nodes, or as much of one as a job's GPUs are of it."""
+    if job.whole_nodes:
+        return {"mem": site.mem, "exclusive": site.exclusive}
+    return {"mem_per_gpu": site.mem_per_gpu} if _gpus(site, job) else {"mem": site.mem_per_gpu}
 
 
 def _gpus(site: Site, job: Job) -> dict[str, Any]:

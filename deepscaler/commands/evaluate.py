@@ -1,10 +1,11 @@
 """`deepscaler evaluate`: flags are the fields of EvaluationConfig."""
 
 import argparse
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from deepscaler.commands.place import add_place, site_of
 from deepscaler.data.sources import SOURCES
 from evaluation.config import EvaluationConfig, flag, load_config
 
@@ -16,30 +17,42 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any of the options below")
     parser.add_argument("--dry-run", action="store_true", help="print what would be drawn, write nothing")
     for option in fields(EvaluationConfig):
-        default = "" if option.default in (MISSING, None) else f" (default: {_shown(option.default)})"
-        more: dict[str, Any] = {"nargs": "+", "metavar": "NAME"} if option.name == "datasets" else {}
+        default = f" (default: {_shown(option.default)})" if _is_told(option.default) else ""
         parser.add_argument(
             flag(option.name),
-            type=_argument_type(str(option.type)),
             default=argparse.SUPPRESS,
-            choices=option.metadata["choices"],
             help=f"{option.metadata['help']}{default}".replace("%", "%%"),
-            **more,
+            **_argument(option),
         )
+    add_place(parser)
+    parser.add_argument("--problems-per-job", type=int, default=50, help="on SLURM, of an array (default: %(default)s)")
+    parser.add_argument("--nodes", type=int, default=1, help="on SLURM, with --engines (default: %(default)s)")
+    parser.add_argument("--gpus", type=int, default=8, help="of each of these nodes (default: %(default)s)")
     parser.epilog = f"Data sets: {', '.join(SOURCES)}."
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, or say what would be evaluated."""
     from deepscaler.terminal import PlainConsole  # noqa: PLC0415
-    from evaluation.evaluate import describe_plan, evaluate  # noqa: PLC0415
 
     config = load_config(arguments.config, given_options(arguments))
-    console = PlainConsole()
+    if site := site_of(arguments):
+        from deepscaler.errors import UserError  # noqa: PLC0415
+        from slurm.array import plan_evaluation  # noqa: PLC0415
+        from slurm.launch import launch  # noqa: PLC0415
+
+        if arguments.problems_per_job < 1:
+            raise UserError(f"--problems-per-job {arguments.problems_per_job} must be at least 1")
+        plan = plan_evaluation(config, arguments.problems_per_job, arguments.nodes, arguments.gpus)
+        return launch(plan, site, config.output_dir.absolute(), PlainConsole(), dry_run=arguments.dry_run)
     if arguments.dry_run:
-        describe_plan(config, console)
+        from evaluation.plan import describe_plan  # noqa: PLC0415
+
+        describe_plan(config, PlainConsole())
         return 0
-    return evaluate(config, console)
+    from evaluation.evaluate import evaluate  # noqa: PLC0415
+
+    return evaluate(config, PlainConsole())
 
 
 def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -51,10 +64,19 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _argument_type(annotation: str) -> type[Any]:
-    if "Path" in annotation:
-        return Path
-    return {"<class 'int'>": int, "<class 'float'>": float}.get(annotation, str)
+def _argument(option: Field[Any]) -> dict[str, Any]:
+    """How argparse is to read a field."""
+    if option.name == "datasets":
+        return {"nargs": "+", "metavar": "NAME"}
+    if option.type is bool:
+        return {"action": "store_true"}
+    if "Path" in str(option.type):
+        return {"type": Path}
+    return {"type": option.type, "choices": option.metadata["choices"]}
+
+
+def _is_told(default: Any) -> bool:
+    return default not in (MISSING, None, "") and default is not False
 
 
 def _shown(default: Any) -> str:

@@ -15,7 +15,7 @@ from deepscaler.paths import cache_dir
 MODULES = {
     "login": ("deepscaler", "evaluation", "math_verify", "pyarrow", "matplotlib", "rich"),
     "cpu": ("torch", "transformers", "ray", "verl", "vllm"),
-    "eval": ("torch", "transformers", "vllm"),
+    "eval": ("torch", "transformers", "ray", "vllm"),
     "train": ("torch", "transformers", "ray", "verl", "vllm", "flash_attn", "wandb"),
 }
 """What must import for each purpose."""

@@ -50,6 +50,13 @@ def test_every_flag_of_the_original_evaluation_is_understood() -> None:
         ({"engine": "vlm"}, "did you mean 'vllm'"),
         ({"temperature": 0.0}, "--num-samples 1"),
         ({"model": " "}, "--model"),
+        ({"engines": -1}, "--engines -1 is out of range"),
+        ({"device": "gpu"}, "unknown --device 'gpu'"),
+        ({"shard": "4/4"}, "--shard '4/4' is no shard: I/N with I from 0 to N-1"),
+        ({"shard": "1"}, "is no shard"),
+        ({"shard": "0/0"}, "is no shard"),
+        ({"shard": "0/2", "engines": 2}, "--shard and --engines exclude each other"),
+        ({"gather": True, "engines": 2}, "--gather and --engines exclude each other"),
     ],
 )
 def test_wrong_values_are_named(wrong: dict[str, Any], message: str) -> None:
@@ -64,6 +71,7 @@ def test_wrong_values_are_named(wrong: dict[str, Any], message: str) -> None:
         ("num_samples = 'four'", "a whole number is wanted"),
         ("num_samples = true", "a whole number is wanted"),
         ("datasets = 'aime'", "a list of names is wanted"),
+        ("gather = 1", "true or false is wanted"),
         ("num_samples = ", "cannot be read"),
     ],
 )
@@ -88,8 +96,9 @@ def test_a_model_thinks_if_its_template_says_so() -> None:
 def test_only_what_changes_samples_binds_a_folder() -> None:
     one = EvaluationConfig(**REQUIRED).result_fields()
     other = EvaluationConfig(**REQUIRED, tensor_parallel_size=4, max_num_seqs=8).result_fields()
-    assert one == other
+    assert one == other == EvaluationConfig(**REQUIRED, engines=4, device="cpu").result_fields()
     assert one != EvaluationConfig(**REQUIRED, seed=1).result_fields()
+    assert one != EvaluationConfig(**REQUIRED, shard="0/2").result_fields()
 
 
 def test_a_data_set_named_twice_is_evaluated_once() -> None:

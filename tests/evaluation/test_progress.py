@@ -2,10 +2,8 @@
 
 import io
 
-import pytest
 from rich.console import Console
 
-from evaluation import progress
 from evaluation.progress import show_progress
 
 from .conftest import make_sample
@@ -14,8 +12,7 @@ from .conftest import make_sample
 def shown(*, terminal: bool, interval: float) -> str:
     output = io.StringIO()
     console = Console(file=output, force_terminal=terminal, width=100)
-    with pytest.MonkeyPatch.context() as patch, show_progress(console, done=2, total=5) as bar:
-        patch.setattr(progress, "PLAIN_INTERVAL", interval)
+    with show_progress(console, done=2, total=5, interval=interval) as bar:
         for number in range(3):
             bar.advance(make_sample(1, number, "</think>"))
     return output.getvalue()

@@ -135,7 +135,7 @@ def left_on(nodes: list[str]) -> list[str]:
     """Ray's and the kit's processes, and Ray's folders, on some nodes."""
     found = []
     for node in nodes:
-        text = on_node(node, "ps", "-eo", "args", check=False)
+        text = on_node(node, "ps", "-ww", "-eo", "args", check=False)
         words = ("raylet", "gcs_server", "slurm.census", "ray start", "driver.py", "submitit", "training.child")
         found += [f"{node}: {line[:100]}" for line in text.splitlines() if any(word in line for word in words)]
         found += [f"{node}: {path}" for path in on_node(node, "ls", "/tmp/ray", check=False).split()]

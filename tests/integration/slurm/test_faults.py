@@ -49,8 +49,8 @@ def tell(what: str, **seconds: float) -> None:
 
 def kill_on(node: str, word: str) -> None:
     """SIGKILL to the processes of a node whose command holds a word."""
-    lines = on_node(node, "ps", "-eo", "pid,args").splitlines()
-    pids = [line.split()[0] for line in lines if word in line.split(maxsplit=1)[1] and "ps -eo" not in line]
+    lines = on_node(node, "ps", "-ww", "-eo", "pid,args").splitlines()
+    pids = [line.split()[0] for line in lines if word in line.split(maxsplit=1)[1] and "ps -ww" not in line]
     assert pids, f"no {word} on {node}"
     on_node(node, "kill", "-9", *pids)
 
@@ -77,7 +77,7 @@ def test_a_job_runs_on_all_nodes_keeps_its_secret_and_leaves_nothing(tmp_path: P
     token = run.attempt(0).token_path
     secret = token.read_text()
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
-    assert secret not in "".join(on_node(node, "ps", "-eo", "args") for node in NODES)
+    assert secret not in "".join(on_node(node, "ps", "-ww", "-eo", "args") for node in NODES)
     assert run.wait_for_state("COMPLETED", "FAILED") == "COMPLETED", run.logs()
     tell("a job that ends by itself", clean=wait_until_clean(run, NODES, CLEAN))
     assert run.steps == [1, 2, 3, 4, 5, 6]

@@ -1,0 +1,195 @@
+"""The real small model drawn in parts: lost shards, killed engines, and the same samples as in one piece."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.integration.processes import deepscaler, ray_cluster, run, started, wait_until
+
+pytestmark = pytest.mark.slow
+
+NUM_PROBLEMS, NUM_SAMPLES = 8, 2
+CLEAN_AFTER = 30
+"""Seconds in which every process of a killed command must be gone."""
+
+Drawn = dict[tuple[str, int], tuple[str, int]]
+"""Text and seed by problem and sample."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums are rounded alike in every process."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def evaluate(model: Path, output_dir: Path, *more: object) -> list[str]:
+    """One sequence at a time: a batch's sums are rounded by what else is in it."""
+    options = ["--datasets", "arithmetic", "--limit", NUM_PROBLEMS, "--num-samples", NUM_SAMPLES, "--max-tokens", 16]
+    options += ["--engine", "transformers", "--max-num-seqs", 1, "--output-dir", output_dir]
+    return deepscaler("evaluate", "--model", model, *options, *more)
+
+
+def drawn(output_dir: Path) -> Drawn:
+    lines = (output_dir / "samples/arithmetic.jsonl").read_text().splitlines()
+    samples = [json.loads(line) for line in lines]
+    found = {(s["problem_id"], s["sample"]): (s["text"], s["seed"]) for s in samples}
+    assert len(found) == len(lines), "a sample is there twice"
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+    """The evaluation in one piece, with one engine."""
+    out = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPSCALER_CACHE", str(out / "cache"))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        done = run(evaluate(model, out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    samples = drawn(out)
+    assert len(samples) == NUM_PROBLEMS * NUM_SAMPLES
+    assert len(set(samples.values())) > NUM_PROBLEMS
+    return samples
+
+
+def num_lines(folder: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in folder.glob("samples/*.jsonl"))
+
+
+def num_saved(output_dir: Path) -> int:
+    """Samples in an evaluation's folder or only in those of its shards."""
+    found = set()
+    for path in [*output_dir.glob("samples/*.jsonl"), *output_dir.glob("shards/*/samples/*.jsonl")]:
+        with suppress(FileNotFoundError):  # gathered meanwhile
+            found |= {line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")}
+    return len(found)
+
+
+def processes_with(text: object) -> dict[int, str]:
+    """Every living process with a text in its command."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(text) in command and int(folder.name) != os.getpid():
+            found[int(folder.name)] = command
+    return found
+
+
+def wait_until_gone(text: object) -> None:
+    deadline = time.monotonic() + CLEAN_AFTER
+    while left := processes_with(text):
+        assert time.monotonic() < deadline, f"{CLEAN_AFTER} s after the end there are still {left}"
+        time.sleep(0.2)
+
+
+def engine_of(shard: Path) -> int:
+    """The process that draws a shard, not the one that guards it."""
+    (found,) = [pid for pid, command in processes_with(shard).items() if "deepscaler.training.child" not in command]
+    return found
+
+
+def test_an_array_of_shards_one_of_them_lost_is_the_same_evaluation(model: Path, whole: Drawn, tmp_path: Path) -> None:
+    shards = [tmp_path / f"shards/arithmetic-{index}-of-2" for index in range(2)]
+    commands = [evaluate(model, shard, "--shard", f"{index}/2") for index, shard in enumerate(shards)]
+    with started(commands[1]) as lost:
+        wait_until(lambda: num_lines(shards[1]), lost, "the first sample of a shard")
+        os.killpg(lost.pid, signal.SIGKILL)
+        lost.wait()
+    whole_shard = run(commands[0])
+    assert whole_shard.returncode == 0, whole_shard.stdout + whole_shard.stderr
+    assert "Shard 0/2 is complete; it is a part" in whole_shard.stdout
+    assert not (shards[0] / "report.json").exists()
+
+    early = run(evaluate(model, tmp_path, "--gather"))
+    missing = len(whole) - num_lines(tmp_path)
+    assert 0 < missing < len(whole) / 2
+    assert early.returncode == 2, early.stdout + early.stderr
+    assert f"arithmetic lacks {missing} of {len(whole)} samples; run the lost shards again" in early.stderr
+
+    again = run(commands[1])
+    assert again.returncode == 0, again.stdout + again.stderr
+    gathered = run(evaluate(model, tmp_path, "--gather"))
+    assert gathered.returncode == 0, gathered.stdout + gathered.stderr
+    assert "Loading" not in gathered.stdout
+    assert drawn(tmp_path) == whole
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["warnings"] == []
+    assert [attempt["shard"][-6] for attempt in report["provenance"]["attempts"]] == ["0", "1", "1"]
+    assert run(evaluate(model, tmp_path, "--gather")).returncode == 0
+    assert drawn(tmp_path) == whole
+
+
+def test_engines_on_two_nodes_finish_though_one_is_killed(
+    model: Path, whole: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with ray_cluster(tmp_path, num_nodes=2) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        victim = out / "shards/1-of-2"
+        with started(evaluate(model, out, "--engines", 2)) as process:
+            wait_until(lambda: processes_with(victim), process, "an engine")
+            kill(process)
+            wait_until_gone(f"{out}/shards")
+        with started(evaluate(model, out, "--engines", 2)) as process:
+            wait_until(lambda: num_lines(victim), process, "the first sample of an engine")
+            os.kill(engine_of(victim), signal.SIGKILL)
+            output, _ = process.communicate(timeout=1200)
+        wait_until_gone(f"{out}/shards")
+    assert process.returncode == 0, output
+    assert "2 engines on the Ray cluster at" in output
+    assert "engine 1 ended with code 137" in output
+    assert "starting it again" in output
+    token = (tmp_path / "token").read_text()
+    assert token not in output
+    assert not [log for log in (out / "logs").iterdir() if token in log.read_text()]
+    assert drawn(out) == whole
+    assert not (out / "shards").exists()
+    report = json.loads((out / "report.json").read_text())
+    assert report["benchmarks"]["arithmetic"]["samples"] == len(whole)
+    assert len(report["provenance"]["attempts"]) >= 3
+
+
+def test_engines_stopped_and_killed_go_on_in_another_number(model: Path, whole: Drawn, tmp_path: Path) -> None:
+    def draw(num_engines: int) -> list[str]:
+        return evaluate(model, tmp_path, "--engines", num_engines, "--device", "cpu")
+
+    with started(draw(3)) as process:
+        wait_until(lambda: num_saved(tmp_path), process, "the first sample")
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, output
+    wait_until_gone(f"{tmp_path}/shards")
+    saved = num_saved(tmp_path)
+    assert f"Stopped: {saved} of {len(whole)} samples are saved; the same command goes on." in output
+
+    with started(draw(2)) as process:
+        wait_until(lambda: num_saved(tmp_path) > saved, process, "a sample of the second round")
+        kill(process)
+        wait_until_gone(f"{tmp_path}/shards")
+    assert num_lines(tmp_path) == saved
+    assert 0 < saved < num_saved(tmp_path) < len(whole)
+
+    plan = run([*draw(1), "--dry-run"])
+    assert "Engine 0: " in plan.stdout
+    assert f"--output-dir {tmp_path}/shards/0-of-1 " in plan.stdout
+    last = run(draw(1))
+    assert last.returncode == 0, last.stdout + last.stderr
+    assert drawn(tmp_path) == whole
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Of the command itself only: what it started must notice."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
