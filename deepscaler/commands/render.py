@@ -17,7 +17,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="FILE", help=f"default: - (standard output); without COMMAND {JOBS}")
     parser.add_argument("--name", help="of the RayJob (default: train-RECIPE, chain, evaluate, quickstart)")
     parser.add_argument("--image", help="default: deepscaler:train or deepscaler:cpu")
-    parser.add_argument("--nodes", type=int, metavar="N", help="machines with 8 GPUs for `evaluate` (default: 2)")
     parser.add_argument(
         "arguments",
         nargs=argparse.REMAINDER,
@@ -36,8 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     from deepscaler.kubernetes.render import rendered, write_committed  # noqa: PLC0415
 
     if not arguments.arguments:
-        if arguments.name or arguments.image or arguments.nodes:
-            raise UserError("--name, --image and --nodes are for one command: deepscaler render --name mine train 8k")
+        if arguments.name or arguments.image:
+            raise UserError("--name and --image are for one command: deepscaler render --name mine train 8k")
         written = write_committed(Path(arguments.output or JOBS))
         print("\n".join(f"wrote {path}" for path in written) or "Nothing differs.")
         return 0
@@ -54,8 +53,8 @@ def _typed(arguments: argparse.Namespace) -> str:
     """The command as it was typed, save where it writes to."""
     import shlex  # noqa: PLC0415
 
-    given = {"--name": arguments.name, "--image": arguments.image, "--nodes": arguments.nodes}
-    options = [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
+    given = {"--name": arguments.name, "--image": arguments.image}
+    options = [part for flag, value in given.items() if value is not None for part in (flag, value)]
     return shlex.join(["deepscaler", "render", *options, *arguments.arguments])
 
 
@@ -70,18 +69,14 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
     makers = {"train": _train, "run": _run, "evaluate": _evaluate, "quickstart": _quickstart}
     if command not in makers:
         raise unknown("command to render", command, makers)
-    if arguments.nodes is not None and (command != "evaluate" or arguments.nodes < 1):
-        raise UserError(
-            f"--nodes {arguments.nodes}: a number from 1 on, of `evaluate` only; the others have --set num_nodes=N"
-        )
     parsed = build_parser().parse_args([command, *given])
     if getattr(parsed, "on", "local") != "local":
         raise UserError(f"--on {parsed.on} is another launcher: leave it out of a command that is rendered")
-    plan = makers[command](parsed, given, arguments.nodes)
+    plan = makers[command](parsed, given)
     return replace(plan, job=replace(plan.job, name=arguments.name)) if arguments.name else plan
 
 
-def _train(parsed: argparse.Namespace, given: list[str], _: int | None) -> "Plan":
+def _train(parsed: argparse.Namespace, given: list[str]) -> "Plan":
     from deepscaler.kubernetes.jobs import train_plan  # noqa: PLC0415
     from deepscaler.kubernetes.pods import RUNS  # noqa: PLC0415
     from deepscaler.recipe import with_settings  # noqa: PLC0415
@@ -93,7 +88,7 @@ def _train(parsed: argparse.Namespace, given: list[str], _: int | None) -> "Plan
     return train_plan(recipe, ("train", *given), folder, parsed.device)
 
 
-def _run(parsed: argparse.Namespace, given: list[str], _: int | None) -> "Plan":
+def _run(parsed: argparse.Namespace, given: list[str]) -> "Plan":
     from deepscaler.kubernetes.jobs import run_plan  # noqa: PLC0415
     from deepscaler.kubernetes.pods import RUNS  # noqa: PLC0415
     from deepscaler.recipe import with_settings  # noqa: PLC0415
@@ -105,19 +100,18 @@ def _run(parsed: argparse.Namespace, given: list[str], _: int | None) -> "Plan":
     return run_plan(recipes, ("run", *given), folder, parsed.eval, parsed.device)
 
 
-def _evaluate(parsed: argparse.Namespace, given: list[str], nodes: int | None) -> "Plan":
+def _evaluate(parsed: argparse.Namespace, given: list[str]) -> "Plan":
     from deepscaler.commands.evaluate import given_options  # noqa: PLC0415
-    from deepscaler.kubernetes.jobs import EVALUATION_NODES, evaluate_plan  # noqa: PLC0415
+    from deepscaler.kubernetes.jobs import evaluate_plan  # noqa: PLC0415
     from deepscaler.kubernetes.pods import RUNS  # noqa: PLC0415
     from evaluation.config import load_config  # noqa: PLC0415
 
-    given, folder = _with_folder(parsed, given, f"{RUNS}/evaluation")
-    config = load_config(None, {**given_options(parsed), "output_dir": Path(folder)})
-    num_nodes = nodes or EVALUATION_NODES
-    return evaluate_plan(("evaluate", *given), config.model, config.datasets, num_nodes, config.tensor_parallel_size)
+    _, folder = _with_folder(parsed, given, f"{RUNS}/evaluation")
+    config = load_config(parsed.config, {**given_options(parsed), "output_dir": Path(folder)})
+    return evaluate_plan(config, num_nodes=parsed.nodes, gpus_per_node=parsed.gpus)
 
 
-def _quickstart(parsed: argparse.Namespace, given: list[str], _: int | None) -> "Plan":
+def _quickstart(parsed: argparse.Namespace, given: list[str]) -> "Plan":
     from dataclasses import replace  # noqa: PLC0415
 
     from deepscaler.kubernetes.jobs import quickstart_plan  # noqa: PLC0415

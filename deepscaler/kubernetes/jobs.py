@@ -5,14 +5,15 @@ Plan(job=train_job(recipe, ("train", "8k", ...)), run_dir="/runs/8k", retries=6,
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from deepscaler.data.sources import PUBLISHED_BENCHMARKS
 from deepscaler.errors import UserError
-from deepscaler.job import Job, train_job
+from deepscaler.job import Job, evaluate_job, train_job
 from deepscaler.kubernetes.pods import RUNS
 from deepscaler.recipe import Recipe, with_settings
 from deepscaler.recipes import recipe_named
+from evaluation.config import EvaluationConfig
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -58,9 +59,10 @@ class Plan:
                 f"the name {self.job.name!r} is none for a RayJob: 1 to 47 lower case letters, digits and hyphens,"
                 " a letter first and no hyphen last; give --name NAME"
             )
-        if self.run_dir and not self.run_dir.startswith(f"{RUNS}/"):
+        folder = _option(self.job.arguments, "--output-dir")
+        if not folder.startswith(f"{RUNS}/"):
             raise UserError(
-                f"--output-dir {self.run_dir} must lie below {RUNS}, the volume that outlives the pods, such as"
+                f"--output-dir {folder} must lie below {RUNS}, the volume that outlives the pods, such as"
                 f" {RUNS}/{self.job.name}"
             )
 
@@ -132,23 +134,24 @@ def run_plan(
 
 def evaluation_plan() -> Plan:
     """The published model on the published benchmarks."""
-    arguments = ("evaluate", "--model", EVALUATED, "--output-dir", f"{RUNS}/evaluation")
-    return evaluate_plan(arguments, EVALUATED, PUBLISHED_BENCHMARKS, EVALUATION_NODES, 1)
+    config = EvaluationConfig(model=EVALUATED, output_dir=Path(RUNS, "evaluation"))
+    return evaluate_plan(config, num_nodes=EVALUATION_NODES, gpus_per_node=GPUS_PER_NODE)
 
 
-def evaluate_plan(
-    arguments: Sequence[str], model: str, datasets: Sequence[str], num_nodes: int, tensor_parallel_size: int
-) -> Plan:
+def evaluate_plan(config: EvaluationConfig, *, num_nodes: int, gpus_per_node: int) -> Plan:
     """`deepscaler evaluate` with an engine on every GPU (or every few); samples are kept one by one."""
-    engines = num_nodes * GPUS_PER_NODE // tensor_parallel_size
-    job = Job(
-        name="evaluate",
-        arguments=(*arguments, "--engines", str(engines)),
-        num_nodes=num_nodes,
-        gpus_per_node=GPUS_PER_NODE,
-        image="train",  # the image `eval` has no Ray
-        ray=True,
-        model=model,
-        datasets=tuple(datasets),
-    )
-    return Plan(job=job, retries=6, deadline=7 * DAY)
+    engines = config.engines or num_nodes * gpus_per_node // config.tensor_parallel_size
+    job = evaluate_job(replace(config, engines=engines), num_nodes=num_nodes, gpus_per_node=gpus_per_node)
+    # the image `eval` has no dashboard of Ray, which KubeRay asks how its pods are
+    image = "train" if job.image == "eval" else job.image
+    return Plan(job=replace(job, name="evaluate", image=image), retries=6, deadline=7 * DAY)
+
+
+def _option(arguments: Sequence[str], flag: str) -> str:
+    """The value of a flag, given as one argument or two."""
+    for number, argument in enumerate(arguments):
+        if argument == flag:
+            return arguments[number + 1]
+        if argument.startswith(f"{flag}="):
+            return argument.removeprefix(f"{flag}=")
+    return ""

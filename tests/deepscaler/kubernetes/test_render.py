@@ -18,7 +18,7 @@ from deepscaler.kubernetes.check import Report, check_text
 from deepscaler.kubernetes.emit import to_yaml
 from deepscaler.kubernetes.jobs import committed_plans
 from deepscaler.kubernetes.pods import literal
-from deepscaler.kubernetes.rayjob import RAY_VERSION, to_rayjob
+from deepscaler.kubernetes.rayjob import GATED, RAY_VERSION, to_rayjob
 from deepscaler.kubernetes.render import committed_files
 from deepscaler.recipes import recipe_named
 
@@ -79,7 +79,7 @@ def test_the_manifests_ask_for_the_published_numbers_of_gpus() -> None:
 @pytest.mark.parametrize("name", PLANS)
 def test_every_command_in_a_manifest_is_understood(name: str) -> None:
     tree = load(name)
-    commands = [shlex.split(tree["spec"]["entrypoint"])]
+    commands = [shlex.split(tree["spec"]["entrypoint"].removesuffix(GATED))]
     commands += [container["command"] for pod in pods(tree) for container in pod["initContainers"]]
     stops = [pod["containers"][0].get("lifecycle") for pod in pods(tree)]
     commands += [stop["preStop"]["exec"]["command"] for stop in stops if stop]
@@ -182,6 +182,16 @@ def test_a_command_is_rendered_with_its_own_options(capsys: pytest.CaptureFixtur
     assert {container["image"] for pod in pods(tree) for container in pod["containers"]} == {"r/d:v1"}
 
 
+def test_an_evaluation_has_an_engine_on_every_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("evaluate", "--model", "/runs/8k/model", "--nodes", "3", "--gpus", "4", "--tensor-parallel-size", "2")
+    tree = render(capsys, "--name", "mine", *arguments)
+    assert tree["spec"]["entrypoint"].startswith("deepscaler evaluate --model /runs/8k/model --output-dir /runs/")
+    assert "--engines 6" in tree["spec"]["entrypoint"]
+    [workers] = tree["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    gpus = workers["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
+    assert (workers["replicas"], gpus) == (3, "4")
+
+
 def test_a_training_on_cpus_has_pretended_gpus(capsys: pytest.CaptureFixture[str]) -> None:
     tree = render(capsys, "train", "quickstart", "--device", "cpu", "--set", "num_nodes=2")
     cluster = tree["spec"]["rayClusterSpec"]
@@ -200,7 +210,9 @@ def test_a_training_on_cpus_has_pretended_gpus(capsys: pytest.CaptureFixture[str
         (["--name", "x" * 48, "train", "8k"], "1 to 47"),
         (["run", "8k", "16k"], "--set num_nodes=4"),
         (["trian", "8k"], "did you mean 'train'"),
-        (["--nodes", "3", "train", "8k"], "--set num_nodes=N"),
+        (["train", "8k", "--on", "slurm"], "is another launcher"),
+        (["evaluate", "--model", "m/m", "--output-dir", "here"], "must lie below /runs"),
+        (["evaluate", "--model", "m/m", "--engines", "99"], "do not suit 99 engines"),
         (["--name", "x"], "are for one command"),
         (["--output", "/nowhere/at/all"], "there is no folder"),
     ],
