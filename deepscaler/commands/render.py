@@ -97,7 +97,8 @@ def _run(parsed: argparse.Namespace, given: list[str]) -> "Plan":
     recipes = [recipe_named(name) for name in parsed.recipes]
     recipes = [with_settings(in_profile(r, parsed.profile or r.profile), parsed.set) for r in recipes]
     given, folder = _with_folder(parsed, given, f"{RUNS}/{'-'.join(parsed.recipes)}")
-    return run_plan(recipes, ("run", *given), folder, parsed.eval, parsed.device)
+    only = [step.partition(":")[0] for step in parsed.only]
+    return run_plan(recipes, ("run", *given), folder, parsed.eval, parsed.device, only)
 
 
 def _evaluate(parsed: argparse.Namespace, given: list[str]) -> "Plan":

@@ -108,25 +108,28 @@ def run_plan(
     run_dir: str,
     datasets: Sequence[str],
     device: str = "cuda",
+    only: Sequence[str] = (),
 ) -> Plan:
-    """`deepscaler run`. Raises UserError if the stages want different machines: a Ray cluster has one size."""
+    """`deepscaler run`, of all stages or only some. Raises UserError if they want machines of different number."""
+    model = recipes[0].model if recipes[0].name in only or not set(only) & {recipe.name for recipe in recipes} else ""
+    recipes = [recipe for recipe in recipes if recipe.name in only] or recipes[:1] if only else recipes
     sizes = {(recipe.num_nodes, recipe.gpus_per_node) for recipe in recipes}
     if len(sizes) > 1:
         told = ", ".join(f"{recipe.name} ({recipe.num_nodes} x {recipe.gpus_per_node})" for recipe in recipes)
         raise UserError(
             f"the stages {told} want different machines, and a Ray cluster has one size: add"
-            f" --set num_nodes={max(sizes)[0]}"
+            f" --set num_nodes={max(sizes)[0]}, or render a stage at a time with --only"
         )
     [(num_nodes, gpus_per_node)] = sizes
     needed = [name for recipe in recipes for name in (recipe.train_dataset, recipe.validation_dataset)]
     job = Job(
-        name="chain",
+        name="-".join(["chain", *dict.fromkeys(only)]),
         arguments=tuple(arguments),
         num_nodes=num_nodes,
         gpus_per_node=gpus_per_node,
         image="train" if device == "cuda" else "cpu",
         ray=True,
-        model=recipes[0].model,
+        model=model,
         datasets=(*needed, *datasets),
     )
     return Plan(job=job, run_dir=run_dir, retries=12, deadline=21 * DAY)

@@ -46,7 +46,7 @@ def comments_of(plan: Plan) -> dict[str, str]:
 
 
 def to_rayjob(plan: Plan, image: str | None = None) -> dict[str, Any]:
-    """The manifest. Raises UserError for a name that KubeRay refuses."""
+    """The manifest."""
     job = plan.job
     spec = {
         "entrypoint": job.command_line + (GATED if "--gate" in job.arguments else ""),

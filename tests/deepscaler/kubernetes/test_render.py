@@ -192,6 +192,15 @@ def test_an_evaluation_has_an_engine_on_every_gpu(capsys: pytest.CaptureFixture[
     assert (workers["replicas"], gpus) == (3, "4")
 
 
+def test_one_stage_of_a_chain_has_its_own_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    for stage, num_workers, fetched in (("8k", 1, True), ("16k", 4, False)):
+        tree = render(capsys, "run", "8k", "16k", "24k", "--output-dir", "/runs/chain", "--only", f"{stage}:train")
+        assert tree["metadata"]["name"] == f"chain-{stage}"
+        assert tree["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["replicas"] == num_workers
+        [prepare] = [c for c in pods(tree)[0]["initContainers"] if c["name"] == "prepare"]
+        assert prepare["command"][-1].startswith("--model=") == fetched  # the later ones start from the stage before
+
+
 def test_a_training_on_cpus_has_pretended_gpus(capsys: pytest.CaptureFixture[str]) -> None:
     tree = render(capsys, "train", "quickstart", "--device", "cpu", "--set", "num_nodes=2")
     cluster = tree["spec"]["rayClusterSpec"]
@@ -208,7 +217,7 @@ def test_a_training_on_cpus_has_pretended_gpus(capsys: pytest.CaptureFixture[str
         (["train", "8k", "--output-dir", "/tmp/8k"], "must lie below /runs"),
         (["--name", "Train_8k", "train", "8k"], "the name 'Train_8k' is none for a RayJob"),
         (["--name", "x" * 48, "train", "8k"], "1 to 47"),
-        (["run", "8k", "16k"], "--set num_nodes=4"),
+        (["run", "8k", "16k"], "--set num_nodes=4, or render a stage at a time"),
         (["trian", "8k"], "did you mean 'train'"),
         (["train", "8k", "--on", "slurm"], "is another launcher"),
         (["evaluate", "--model", "m/m", "--output-dir", "here"], "must lie below /runs"),
