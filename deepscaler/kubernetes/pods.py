@@ -27,6 +27,14 @@ LOCAL_CACHES = {
 }
 """Compiled kernels stay on the node: many ranks that compile into one shared folder end with stale file handles."""
 
+LEAN_MEMORY = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_MAX_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+    "MALLOC_TOP_PAD_": "131072",
+}
+"""glibc gives memory back at once: a CPU node is small, and a training on one may take longer (see training.launch)."""
+
 GRACE = 900
 """Seconds for a training to finish its step and save: DeepScaleR's steps take up to ten minutes."""
 SHORT_GRACE = 60
@@ -48,7 +56,7 @@ def head_pod(
     job: Job, image: str, machine: Machine, *, prepare: Sequence[str], run_dir: str | None, shared: bool
 ) -> dict[str, Any]:
     """The pod of the head. `run_dir` is the training's folder, if that is what the job does."""
-    ray = _ray_container("ray-head", image, machine.resources(), run_dir)
+    ray = _ray_container("ray-head", job, image, machine.resources(), run_dir)
     ray["ports"] = [
         {"name": "gcs-server", "containerPort": 6379},
         {"name": "dashboard", "containerPort": 8265},
@@ -71,7 +79,7 @@ def worker_pod(
 ) -> dict[str, Any]:
     """The pod of a worker: its node is examined with the very GPUs and shared memory that the training gets."""
     resources = machine.resources(num_gpus)
-    ray = _ray_container("ray-worker", image, resources, run_dir)
+    ray = _ray_container("ray-worker", job, image, resources, run_dir)
     ray["ports"] = [{"name": "metrics", "containerPort": 8080}]
     preflight = _init_container("preflight", image, ["deepscaler", "doctor"], resources, mounts=tuple(MOUNTS))
     pod = _pod(job, "worker", [preflight], ray, machine, GRACE if run_dir else SHORT_GRACE, shared)
@@ -148,14 +156,16 @@ def _volume(name: str, shared: bool) -> dict[str, Any]:
     return {"name": name, "persistentVolumeClaim": {"claimName": CLAIMS[name]}}
 
 
-def _ray_container(name: str, image: str, resources: dict[str, Any], run_dir: str | None) -> dict[str, Any]:
+def _ray_container(name: str, job: Job, image: str, resources: dict[str, Any], run_dir: str | None) -> dict[str, Any]:
     """KubeRay writes its command; it stays first in the pod."""
+    settings = LEAN_MEMORY if job.image == "cpu" else LOCAL_CACHES
+    secrets = _secrets() if job.datasets else []
     container: dict[str, Any] = {
         "name": name,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "resources": resources,
-        "env": [*_secrets(), *({"name": name, "value": folder} for name, folder in LOCAL_CACHES.items())],
+        "env": [*secrets, *({"name": name, "value": value} for name, value in settings.items())],
         "securityContext": _confined(),
         "volumeMounts": _mounts(),
     }
