@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup quickstart learn test slow lint format golden lock bench clean
+.PHONY: help setup quickstart learn test slow lint format golden lock bench render clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -37,6 +37,9 @@ format: setup  ## let ruff rewrite the code
 
 golden: setup  ## rewrite the golden reports and batch scripts after an intended change
 	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/evaluation/test_report.py tests/slurm/test_submission.py
+
+render: setup  ## write k8s/jobs anew, after a change of a recipe or of deepscaler/kubernetes
+	@$(BIN)/deepscaler render
 
 lock: setup  ## resolve the locked requirements from pyproject.toml
 	@$(BIN)/python tools/lock.py

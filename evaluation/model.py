@@ -66,6 +66,11 @@ def hash_weights(folder: Path) -> str:
     return "sha256:" + hashlib.sha256(digests.encode()).hexdigest()
 
 
+def fetch_model(name: str, revision: str = "main") -> Path:
+    """The folder of a hub model, downloaded unless the cache has it; a download that was cut off goes on."""
+    return _download(name, revision)[0]
+
+
 def _download(name: str, revision: str) -> tuple[Path, str]:
     try:
         from huggingface_hub import snapshot_download  # noqa: PLC0415

@@ -110,7 +110,7 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
         command += ["--deadline", str(int(end - RESERVE))]
     log = node.attempt.log_path("driver")
     node.say(f"starting {' '.join(node.task.command[:3])} ...; its output goes to {log}")
-    process = child.start(command, log=log, environment=environment)
+    process = child.start(command, log=log, environment=environment, deaf_to=[signal.SIGUSR2])  # it gets SIGTERM
     wished = 0
     try:
         while process.poll() is None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +16,9 @@ from slurm.network import PortBlock, address_of
 
 if TYPE_CHECKING:
     from slurm.node import Node
+
+IGNORED = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+"""SLURM sends its warnings to every process of a job; Ray has to outlive them until the command has saved."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,7 +81,8 @@ class RayNode:
         if self.object_store_gb:
             options.append(f"--object-store-memory={int(self.object_store_gb * 1e9)}")
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *role, *options]
-        self.process = child.start(command, log=self.log, environment=self.environment())
+        environment = self.environment()
+        self.process = child.start(command, log=self.log, environment=environment, deaf_to=IGNORED)
 
 
 def num_cpus(num_gpus: int) -> int:

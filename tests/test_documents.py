@@ -10,14 +10,14 @@ from deepscaler.cli import build_parser
 from deepscaler.data.sources import SOURCES
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md", "slurm/README.md")
+NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md", "slurm/README.md", "k8s/README.md")
 DOCUMENTS = [ROOT / name for name in NAMES]
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def commands() -> list[str]:
     """Every complete `deepscaler` command in a code block or a table's cell."""
-    text = (ROOT / "README.md").read_text() + (ROOT / "slurm/README.md").read_text()
+    text = "".join((ROOT / name).read_text() for name in ("README.md", "slurm/README.md", "k8s/README.md"))
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.splitlines()]
     quoted = re.findall(r"`(?:\.venv/bin/)?(deepscaler [a-z][^`]*)`", text)
@@ -41,10 +41,16 @@ def test_there_are_commands_to_check() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_and_make_target_exists(document: Path) -> None:
     text = document.read_text()
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
+    for target in re.findall(r"\]\((?!https:)([^)#]+)\)", text):
         assert (document.parent / target).exists(), target
     for target in re.findall(r"`make ([a-z]+)", text):
         assert target in MAKE_TARGETS, target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_manifest_that_is_named_exists(document: Path) -> None:
+    for target in re.findall(r"(?<![\w/])k8s/[\w./-]*\w", document.read_text()):
+        assert (ROOT / target).exists(), target
 
 
 def test_the_readme_names_every_data_set() -> None:

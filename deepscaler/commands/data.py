@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from deepscaler.data.prepare import parquet_path, prepare, read_problems, source_named
+from deepscaler.data.prepare import is_current, parquet_path, prepare, read_problems, source_named
 from deepscaler.data.sources import SOURCES
 from deepscaler.errors import UserError
 from deepscaler.files import write_json
@@ -24,6 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     prepare_parser = actions.add_parser("prepare", help="write parquet files in verl's schema")
     prepare_parser.add_argument("names", nargs="*", metavar="NAME", help="default: all but the generated")
     prepare_parser.add_argument("--output-dir", type=Path, default=None, help="default: <cache>/data")
+    prepare_parser.add_argument("--missing", action="store_true", help="leave out what is prepared and up to date")
+    prepare_parser.add_argument(
+        "--model", metavar="HUB_ID", help="also fetch a model into the cache, so that training and evaluation find it"
+    )
     prepare_parser.add_argument("--dry-run", action="store_true", help="say what would be written, write nothing")
     prepare_parser.set_defaults(act=_prepare)
     check_parser = actions.add_parser("check", help="find contamination and golds that contradict their solutions")
@@ -61,11 +65,18 @@ def _prepare(arguments: argparse.Namespace) -> int:
                 place = str(arguments.source / source.file)
             print(f"{source.name}: {place} -> {path}")
             continue
+        if arguments.missing and is_current(source, folder):
+            print(f"{source.name}: prepared before: {path}")
+            continue
         entry = prepare(source.name, folder, arguments.source)
         dropped = "".join(f", {count} dropped ({reason})" for reason, count in entry["dropped"].items())
         print(f"{source.name}: {entry['rows']} rows{dropped} -> {path}")
         if source.sha256 and not entry["revision"]:
             print(f"{source.name}: note: {entry['source']} is not the published file", file=sys.stderr)
+    if arguments.model:
+        from evaluation.model import fetch_model  # noqa: PLC0415
+
+        print(f"{arguments.model}: {'hub' if arguments.dry_run else fetch_model(arguments.model)}")
     return 0
 
 

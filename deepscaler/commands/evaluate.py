@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         )
     add_place(parser)
     parser.add_argument("--problems-per-job", type=int, default=50, help="on SLURM, of an array (default: %(default)s)")
-    parser.add_argument("--nodes", type=int, default=1, help="on SLURM, with --engines (default: %(default)s)")
+    parser.add_argument("--nodes", type=int, default=1, help="on a cluster, with --engines (default: %(default)s)")
     parser.add_argument("--gpus", type=int, default=8, help="of each of these nodes (default: %(default)s)")
     parser.epilog = f"Data sets: {', '.join(SOURCES)}."
 

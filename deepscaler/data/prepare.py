@@ -54,7 +54,7 @@ def load_problems(name: str, data_dir: Path, source: Path | None = None) -> list
     if source is not None:
         return read_problems(source_named(name), source)[0]
     path = parquet_path(name, data_dir)
-    if not _is_current(source_named(name), data_dir):
+    if not is_current(source_named(name), data_dir):
         prepare(name, data_dir)
     try:
         rows = parquet.read_table(path).to_pylist()
@@ -112,7 +112,7 @@ def _published(source: Source, folder: Path | None) -> tuple[list[Problem], Coun
     )
 
 
-def _is_current(source: Source, data_dir: Path) -> bool:
+def is_current(source: Source, data_dir: Path) -> bool:
     """Whether the prepared file is the one in the manifest, from the revision that is pinned now or a user's own."""
     path, entry = parquet_path(source.name, data_dir), read_manifest(data_dir).get(source.name, {})
     if not path.is_file() or entry.get("output_sha256") != sha256(path):

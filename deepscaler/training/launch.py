@@ -21,7 +21,10 @@ VERL = (sys.executable, "-m", "verl.trainer.main_ppo")
 WANDB_PROJECT = "deepscaler"
 
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28)}
-"""glibc gives large blocks back at once; then a step on a CPU spends a third of its time on page faults."""
+"""glibc gives large blocks back at once; then a step on a CPU spends a third of its time on page faults.
+
+The environment may say otherwise, where memory is dearer than time.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ def _settings(
             "VERL_PLATFORM": "cpu",
             "VERL_USE_EXTERNAL_MODULES": "deepscaler.cpu.platform",
             "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // recipe.gpus_per_node)),
-            **KEEP_MEMORY,
+            **{name: os.environ.get(name, value) for name, value in KEEP_MEMORY.items()},
         }
     if options.wandb != "off":
         settings |= {

