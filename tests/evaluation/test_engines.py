@@ -89,7 +89,7 @@ class _Process:
 
 def run_in(place: _Shell, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ShardRun:
     """One shard whose file of samples is the line's first argument."""
-    monkeypatch.setattr(shard_run, "PAUSE", 0)
+    monkeypatch.setattr(shard_run, "PAUSES", (0,))
     monkeypatch.setattr(shard_run, "POLL", 0.02)
     samples = folder / "samples.jsonl"
     samples.touch()
