@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -218,11 +219,26 @@ def _join(address: str) -> Any:
             " RAY_ADDRESS for engines on this machine"
         ) from error
     handler = signal.getsignal(signal.SIGTERM)
+    guard = threading.Timer(JOIN_DEADLINE, _give_up, [address])
+    guard.daemon = True
+    guard.start()
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises anything; its text may be long, and holds no token
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise UserError(f"cannot join the Ray cluster at RAY_ADDRESS {address}: {reason}") from error
     finally:
+        guard.cancel()
         signal.signal(signal.SIGTERM, handler)  # Ray's own would exit without ending the engines
     return ray
+
+
+def _give_up(address: str) -> None:
+    """Ray waits without an end, and deaf to exceptions, for a cluster whose head has not come up whole."""
+    print(
+        f"deepscaler: the Ray cluster at RAY_ADDRESS {address} let nobody join in {JOIN_DEADLINE:.0f} s: is its head"
+        " well (ray status)? The same command goes on",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(2)  # nothing has been started, and what is gathered is on disk
