@@ -88,10 +88,12 @@ class _ThisMachine:
 
     def start(self, index: int, arguments: list[str], log: Path) -> Process:
         """Start it now."""
+        return _Child(child.start(_command(arguments), log=log, environment=self.environment(index)))
+
+    def environment(self, index: int) -> dict[str, str]:
+        """What sets an engine apart from its neighbours."""
         own = (self._gpus or [])[index * self._size : (index + 1) * self._size]
-        share = None if own else self._threads
-        environment = _environment(os.environ.get("OMP_NUM_THREADS"), share, ",".join(own))
-        return _Child(child.start(_command(arguments), log=log, environment=environment))
+        return _environment(os.environ.get("OMP_NUM_THREADS"), None if own else self._threads, ",".join(own))
 
 
 @dataclass(slots=True)
