@@ -78,6 +78,7 @@ def test_every_file_and_kustomization_here_passes() -> None:
         (("spec", "rayClusterSpec"), None, "neither rayClusterSpec nor clusterSelector"),
         (("spec", "submissionMode"), "SidecarMode", "SidecarMode needs Never"),
         (("spec", "submitterPodTemplate"), {"spec": {"containers": []}}, "HTTPMode has no submitter"),
+        (("spec", "managedBy"), "me", "'me' is not allowed; valid: ray.io/kuberay-operator"),
         (("spec", "entrypoint"), "", "is empty"),
         (("spec", "entrypoint"), None, "is empty"),
         (("spec", "deletionStrategy"), {"onSuccess": {"policy": "DeleteSelf"}}, "neither deletionRules nor both"),
@@ -131,6 +132,13 @@ def test_core_kinds_are_checked_strictly() -> None:
     assert findings(tree) == []
     tree["spec"]["accessMode"] = tree["spec"].pop("accessModes")
     assert any("accessMode" in line for line in findings(tree))
+
+
+def test_a_quota_that_lacks_a_covered_resource_is_found() -> None:
+    tree = yaml.safe_load((K8S / "cluster/kueue/clusterqueue.yaml").read_text())
+    assert findings(tree) == []
+    tree["spec"]["resourceGroups"][0]["coveredResources"].append("rdma/hca_shared_devices_a")
+    assert any("flavors[0].resources: lists cpu, memory, nvidia.com/gpu" in line for line in findings(tree))
 
 
 def test_what_is_no_manifest_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
