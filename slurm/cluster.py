@@ -58,13 +58,33 @@ def live_jobs(job_ids: Collection[str]) -> dict[str, JobState]:
     if not job_ids:
         return {}
     found: dict[str, JobState] = {}
-    for line in ask("squeue", "--noheader", "--user", getpass.getuser(), "--format", FORMAT).splitlines():
+    for line in ask("squeue", "--noheader", "--user", getpass.getuser(), "--format", FORMAT).split("\n"):
+        if not line.strip():
+            continue
         state = JobState(*line.strip().split("|", len(FIELDS) - 1))
         array = state.job_id.partition("_")[0]
         if {state.job_id, array} & set(job_ids):
             found[state.job_id] = state
             found.setdefault(array, state)
     return found
+
+
+def is_ending(job_id: int) -> bool:
+    """Whether SLURM is ending a job for good: after SIGTERM that tells a cancelled job from one that is preempted.
+
+    False where nobody can tell: in a container there is no squeue.
+    """
+    try:
+        state = subprocess.run(
+            ["squeue", "--noheader", "--jobs", str(job_id), "--format", "%T"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=2,
+            check=False,
+        ).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return bool(state) and state != "RUNNING"
 
 
 def past_state(job_id: str) -> str:

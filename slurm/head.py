@@ -11,6 +11,7 @@ from subprocess import Popen
 from deepscaler.files import write_json, write_text
 from deepscaler.training import child
 from deepscaler.training.signals import stop_signals
+from slurm.cluster import is_ending
 from slurm.job_folder import read_joined, write_token
 from slurm.network import answers
 from slurm.node import AGAIN, FINAL, Node
@@ -98,7 +99,7 @@ def _wait_for_nodes(node: Node, ray: RayNode, address: str, environment: dict[st
             time.sleep(POLL)
     finally:
         if census:
-            child.end(census, 1.0)
+            child.kill(census)
 
 
 def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], wishes: "deque[str]") -> tuple[int, str]:
@@ -109,7 +110,7 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
         command += ["--deadline", str(int(end - RESERVE))]
     log = node.attempt.log_path("driver")
     node.say(f"starting {' '.join(node.task.command[:3])} ...; its output goes to {log}")
-    process = child.start(command, log=log, environment=environment)
+    process = child.start(command, log=log, environment=environment, deaf_to=[signal.SIGUSR2])  # it gets SIGTERM
     wished = 0
     try:
         while process.poll() is None:
@@ -119,6 +120,9 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
                 return AGAIN, failed
             if wishes and not wished:
                 wished = 1
+                if is_ending(node.raw_job_id):
+                    child.kill(process)
+                    return AGAIN, f"{wishes[0]}, and SLURM is ending the job"
                 node.say(f"{wishes[0]}: the command is asked to stop")
                 process.send_signal(signal.SIGTERM)
             if time.time() > end - RESERVE:

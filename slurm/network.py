@@ -42,7 +42,6 @@ class PortBlock:
         num_blocks = max(1, (highest - LOWEST_PORT) // BLOCK)
         self._first = LOWEST_PORT + BLOCK * (job_id % num_blocks)
         self._address = address
-        self._candidates = iter(range(self._first, self._first + NUM_SERVICES))
 
     @property
     def workers(self) -> tuple[int, int]:
@@ -50,8 +49,8 @@ class PortBlock:
         return self._first + NUM_SERVICES, self._first + BLOCK - 1
 
     def free(self) -> Iterator[int]:
-        """Ports that nobody listens on. Raises UserError where all are taken."""
-        for port in self._candidates:
+        """Ports that nobody listens on, from the first. Raises UserError where all are taken."""
+        for port in range(self._first, self._first + NUM_SERVICES):
             if _is_free(self._address, port):
                 yield port
         raise UserError(f"no free port from {self._first} to {self._first + NUM_SERVICES - 1} on {self._address}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepscaler.data.prepare import parquet_path
+from deepscaler.data.sources import SOURCES
 from deepscaler.errors import UserError
 from deepscaler.job import Job
 from deepscaler.paths import cache_dir
@@ -19,7 +20,7 @@ def check_before(jobs: Sequence[Job], site: Site, run_folder: Path) -> None:
     """Raise UserError for a folder that cannot be written, a missing interpreter or image, missing inputs."""
     for folder, advice in ((run_folder, "choose another --output-dir"), (_cache(site), "set cache in the site file")):
         _check_writable(folder, advice)
-    if site.runtime == "bare" and shutil.which(site.python or "python3") is None:
+    if site.runtime == "bare" and site.python and shutil.which(site.python) is None:
         raise UserError(f"python = {site.python!r} in the site file is no program here; nodes need the same path")
     if site.runtime != "bare" and site.image.startswith(("/", "$")):
         for target in sorted({job.image for job in jobs}):
@@ -51,7 +52,7 @@ def _check_writable(folder: Path, advice: str) -> None:
 def _check_offline(jobs: Sequence[Job], site: Site) -> None:
     """Without internet on the nodes, data and models have to be in the cache."""
     cache = _cache(site)
-    for dataset in sorted({name for job in jobs for name in job.datasets}):
+    for dataset in sorted({name for job in jobs for name in job.datasets if SOURCES[name].url}):
         if not parquet_path(dataset, cache / "data").is_file():
             raise UserError(
                 f"nodes have no internet, and {dataset} is not prepared:"

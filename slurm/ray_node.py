@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +17,8 @@ from slurm.network import PortBlock, address_of
 if TYPE_CHECKING:
     from slurm.node import Node
 
-PATIENCE = 3.0
-"""Seconds for a raylet to end before everything of it is killed."""
+IGNORED = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+"""SLURM sends its warnings to every process of a job; Ray has to outlive them until the command has saved."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,13 +37,15 @@ class RayNode:
 
     def start_head(self) -> str:
         """Start the GCS and this node's raylet; returns the cluster's address, which does not answer yet."""
-        port = next(self.ports.free())
-        self._start(["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self.temp_dir}"])
+        ports = self.ports.free()
+        port = next(ports)
+        role = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self.temp_dir}"]
+        self._start([*role, f"--ray-client-server-port={next(ports)}"], ports)  # by default 10001, maybe another's
         return f"{self.address}:{port}"
 
     def start_worker(self, head: str) -> None:
         """Start a raylet that joins."""
-        self._start([f"--address={head}"])
+        self._start([f"--address={head}"], self.ports.free())
 
     def ended(self) -> int | None:
         """The code it ended with; None while it runs."""
@@ -50,7 +54,7 @@ class RayNode:
     def stop(self) -> None:
         """End it and whatever it started, and remove its folder."""
         if self.process:
-            child.end(self.process, PATIENCE)
+            child.kill(self.process)  # there is nothing to save in it, and SLURM may kill this task in seconds
         shutil.rmtree(self.temp_dir, ignore_errors=True)
 
     def environment(self) -> dict[str, str]:
@@ -64,10 +68,9 @@ class RayNode:
             "RAY_USAGE_STATS_ENABLED": "0",
         }
 
-    def _start(self, role: list[str]) -> None:
+    def _start(self, role: list[str], ports: Iterator[int]) -> None:
         with suppress(OSError):
             self.temp_dir.mkdir(parents=True, exist_ok=True)
-        ports = self.ports.free()
         first, last = self.ports.workers
         services = ("node-manager", "object-manager", "runtime-env-agent", "metrics-export")
         options = [f"--{service}-port={next(ports)}" for service in services]
@@ -78,7 +81,8 @@ class RayNode:
         if self.object_store_gb:
             options.append(f"--object-store-memory={int(self.object_store_gb * 1e9)}")
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *role, *options]
-        self.process = child.start(command, log=self.log, environment=self.environment())
+        environment = self.environment()
+        self.process = child.start(command, log=self.log, environment=environment, deaf_to=IGNORED)
 
 
 def num_cpus(num_gpus: int) -> int:

@@ -6,23 +6,23 @@ import time
 from deepscaler.files import write_text
 from slurm.job_folder import read_joined
 from slurm.node import AGAIN, Node
-from slurm.ray_node import ray_node
+from slurm.ray_node import IGNORED, ray_node
 
 POLL = 0.2
-IGNORED = (signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT, signal.SIGINT)
-"""SLURM sends them to every task; the command on the head decides, and needs this node until it has saved."""
+NOT_SHARED = "the run's folder is not on a file system that they share"
 
 
 def run_worker(node: Node) -> int:
     """Returns 0 when the head has ended the job, 75 where this node's Ray did not join or died."""
-    for number in IGNORED:
+    for number in IGNORED:  # the command on the head decides, and needs this node until it has saved
         signal.signal(number, signal.SIG_IGN)
     deadline = time.monotonic() + node.task.join_seconds
     while not node.attempt.token_path.is_file():
         if node.attempt.over_path.exists():
             return 0
         if time.monotonic() > deadline:
-            return _fail(node, f"the head {node.names[0]} did not begin within {node.task.join_seconds:.0f} s")
+            seconds = f"{node.task.join_seconds:.0f} s"
+            return _fail(node, f"{node.names[0]}, the head, did not begin within {seconds}, or {NOT_SHARED}")
         time.sleep(POLL)
     ray = ray_node(node)
     try:

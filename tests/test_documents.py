@@ -10,15 +10,14 @@ from deepscaler.cli import build_parser
 from deepscaler.data.sources import SOURCES
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [
-    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md", "k8s/README.md")
-]
+NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md", "slurm/README.md", "k8s/README.md")
+DOCUMENTS = [ROOT / name for name in NAMES]
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def commands() -> list[str]:
     """Every complete `deepscaler` command in a code block or a table's cell."""
-    text = (ROOT / "README.md").read_text() + (ROOT / "k8s/README.md").read_text()
+    text = "".join((ROOT / name).read_text() for name in ("README.md", "slurm/README.md", "k8s/README.md"))
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.splitlines()]
     quoted = re.findall(r"`(?:\.venv/bin/)?(deepscaler [a-z][^`]*)`", text)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -22,21 +22,19 @@ PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 KILL_ALL = signal.SIGHUP
 """Sent by the kernel when the supervisor dies, or by the supervisor."""
 
-DEAF = ":deaf"
-"""After the supervisor's number: the command is not to get SIGTERM."""
-
 MOST_ROUNDS = 100
 """Of killing, a tenth of a second apart."""
 
 
 def start(
-    command: Sequence[str], *, log: Path | None, environment: Mapping[str, str], deaf: bool = False
+    command: Sequence[str], *, log: Path | None, environment: Mapping[str, str], deaf_to: Collection[int] = ()
 ) -> subprocess.Popen[bytes]:
     """Start a command in a session of its own, its output appended to a file (or shared with this process).
 
-    A deaf one does not get SIGTERM, whoever sends it: its supervisor ends it, in its own time.
+    It never gets the signals that it is deaf to, whoever sends them: SLURM and Ray signal every process of a job, and
+    the supervisor knows what is to be ended, and when.
     """
-    who = f"{os.getpid()}{DEAF if deaf else ''}"
+    who = ":".join(map(str, map(int, [os.getpid(), *deaf_to])))
     wrapped = [sys.executable, "-m", "deepscaler.training.child", who, *command]
     if log is None:
         return subprocess.Popen(wrapped, env=dict(environment), start_new_session=True)
@@ -58,18 +56,24 @@ def end(process: subprocess.Popen[bytes], patience: float) -> None:
         process.wait()
 
 
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command and all that came of it, at once."""
+    if process.poll() is None:
+        process.send_signal(KILL_ALL)
+    end(process, 5.0)
+
+
 def main() -> None:
     """Run the command to its end, and exit as it did."""
-    parent, *command = sys.argv[1:]
-    deaf = parent.endswith(DEAF)
+    who, *command = sys.argv[1:]
+    parent, *deaf_to = map(int, who.split(":"))
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans of the command become children of this process
-    if deaf:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # the command inherits it
+    signal.pthread_sigmask(signal.SIG_BLOCK, deaf_to)  # the command inherits it
     process = subprocess.Popen(command)
     for number in PASSED_ON:
         signal.signal(number, lambda got, _: process.send_signal(got))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, deaf_to)
     killed = []
 
     def kill_all(number: int, _: FrameType | None) -> None:
@@ -78,7 +82,7 @@ def main() -> None:
 
     signal.signal(KILL_ALL, kill_all)
     libc.prctl(PR_SET_PDEATHSIG, KILL_ALL)
-    if os.getppid() != int(parent.removesuffix(DEAF)):
+    if os.getppid() != parent:
         os.kill(os.getpid(), KILL_ALL)
     code = process.wait()
     _kill_descendants()

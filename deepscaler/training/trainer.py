@@ -1,5 +1,6 @@
 """One training run from wherever its folder stands: `python -m verl.trainer.main_ppo` started, watched and stopped."""
 
+import signal
 import time
 from collections import deque
 from contextlib import suppress
@@ -34,6 +35,9 @@ FENCE_INTERVAL = 2.0
 
 PATIENCE = 30.0
 """Seconds for Ray to end after the trainer did, or was told to."""
+
+JOINED_DEAF_TO = (signal.SIGTERM, signal.SIGUSR2)
+"""Verl's process in a job of SLURM or Ray, which signal all processes: it is to finish its step."""
 
 SHOWN_LINES = 25
 """Of the log, where the trainer failed."""
@@ -76,8 +80,8 @@ def _supervise(
     console: Console,
 ) -> str:
     """Start the trainer and see it to its end. Returns which that is. Raises FencedError."""
-    joined = launch.ray_dir is None
-    process = child.start(launch.command, log=attempt.log_path, environment=launch.environment, deaf=joined)
+    deaf_to = () if launch.ray_dir else JOINED_DEAF_TO
+    process = child.start(launch.command, log=attempt.log_path, environment=launch.environment, deaf_to=deaf_to)
     console.print(f"Attempt {attempt.number}: verl is starting; its output goes to {attempt.log_path}", soft_wrap=True)
     try:
         _watch(run, attempt, recipe, options, stop_wishes, process, console)

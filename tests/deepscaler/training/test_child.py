@@ -82,7 +82,9 @@ def test_what_ignores_sigterm_is_killed(tmp_path: Path) -> None:
 def test_a_deaf_command_does_not_get_sigterm(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     code = f"import os, time; open({str(mark)!r}, 'w').write(f'{{os.getpid()}} {{os.getpid()}} up'); time.sleep(300)"
-    process = child.start([sys.executable, "-c", code], log=tmp_path / "log", environment=os.environ, deaf=True)
+    process = child.start(
+        [sys.executable, "-c", code], log=tmp_path / "log", environment=os.environ, deaf_to=[signal.SIGTERM]
+    )
     pid = written(mark)[0]
     for told in (pid, process.pid):  # as `ray job stop` does: to every process below its own
         os.kill(told, signal.SIGTERM)

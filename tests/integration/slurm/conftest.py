@@ -1,6 +1,7 @@
 """The cluster, stood up once; its jobs cancelled after each test."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,19 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.slurm.sandbox import NUM_GPUS, NUM_NODES, STATE, ask, sandbox, wait_until
+from tests.integration.slurm.sandbox import NUM_GPUS, NUM_NODES, SCRIPT, STATE, ask, on_node, sandbox, wait_until
 
 SMALL_DISK = Path("/var/tmp/deepscaler-small-disk")
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Four nodes; a small file system that all of them see is mounted before they start."""
     sandbox("down", "--state", str(STATE), check=False)
     SMALL_DISK.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(SMALL_DISK)], check=True)
     try:
-        sandbox("up", "--state", str(STATE), "--nodes", str(NUM_NODES), "--gpus", str(NUM_GPUS))
+        plugin = build_pyxis(tmp_path_factory.mktemp("pyxis"))
+        options = ["--nodes", str(NUM_NODES), "--gpus", str(NUM_GPUS)]
+        sandbox("up", "--state", str(STATE), *options, *(["--spank", str(plugin)] if plugin else []))
         exported = sandbox("env", "--state", str(STATE)).strip().removeprefix("export SLURM_CONF=")
         before = os.environ.get("SLURM_CONF")
         os.environ["SLURM_CONF"] = exported
@@ -42,6 +45,24 @@ def idle(cluster: None) -> Iterator[None]:
     _clear()
 
 
+@pytest.fixture
+def pyxis() -> None:
+    """Skips where the stand-in for pyxis could not be built."""
+    if "--container-image" not in ask("srun", "--help"):
+        pytest.skip("needs a C compiler and SLURM's headers (libslurm-dev), to build a stand-in for pyxis")
+
+
+def build_pyxis(folder: Path) -> Path | None:
+    """A plug-in that takes pyxis's options and runs the task as it is."""
+    source = SCRIPT.with_name("pyxis_stub.c")
+    if not Path("/usr/include/slurm/spank.h").is_file():
+        install = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600", "install", "-y", "--no-install-recommends"]
+        subprocess.run([*install, "libslurm-dev"], check=False, capture_output=True)
+    built = folder / "pyxis_stub.so"
+    command = ["cc", "-shared", "-fPIC", "-o", str(built), str(source)]
+    return built if shutil.which("cc") and subprocess.run(command, check=False).returncode == 0 else None
+
+
 @pytest.fixture(scope="session")
 def driver() -> list[str]:
     """The command that stands for a training."""
@@ -53,6 +74,7 @@ def _clear() -> None:
         subprocess.run(["scancel", *jobs], check=False)
     for number in range(1, NUM_NODES + 1):
         sandbox("start-node", f"sbx{number}", check=False)
+        on_node(f"sbx{number}", "find", "/tmp/ray", "-mindepth", "1", "-delete", check=False)
     wait_until(
         lambda: len(ask("sinfo", "-h", "-N", "-p", "gpu", "-t", "idle", "-o", "%N").split()) == NUM_NODES, "idle"
     )

@@ -6,6 +6,7 @@ Each test prints how long it took to notice and to be clean; the bounds are thos
 import re
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -55,20 +56,20 @@ def kill_on(node: str, word: str) -> None:
     on_node(node, "kill", "-9", *pids)
 
 
-def goes_on_after(run: Run, fault: float, what: str) -> None:
-    """The first start ends soon after a fault, the second begins where it stood, and scancel ends that one."""
-    wait_until(lambda: run.record(1) or "ended" in run.record(0), run.logs, NOTICED + 30)
-    noticed = float(str(run.record(0).get("ended", time.time()))) - fault
+def goes_on_after(run: Run, number: int, what: str, strike: Callable[[], object], bound: float = NOTICED) -> None:
+    """Start `number` makes steps, is struck, and ends soon; the next one begins where it stood."""
+    before = len(run.steps)
+    run.wait_for_steps(before + 2)
+    fault = time.time()
+    strike()
+    wait_until(lambda: run.record(number + 1) or "ended" in run.record(number), run.logs, bound + 30)
+    noticed = float(str(run.record(number).get("ended") or time.time())) - fault
     at_fault = len(run.steps)
-    run.wait_for_steps(at_fault + 2)
-    back = time.time() - fault
+    run.wait_for_steps(at_fault + 1)
+    tell(what, noticed=noticed, steps_again=time.time() - fault)
     assert run.steps == [*range(1, len(run.steps) + 1)], "nothing lost, nothing done twice"
-    assert run.record(1)["progress"], "the second start saw what the first had done"
-    ask("scancel", run.job_id)
-    clean = wait_until_clean(run, NODES, CLEAN)
-    tell(what, noticed=noticed, training_again=back, clean_after_scancel=clean)
-    assert noticed < NOTICED
-    assert run.state == "CANCELLED"
+    assert run.record(number + 1)["progress"], "the next start saw what this one had done"
+    assert noticed < bound
 
 
 def test_a_job_runs_on_all_nodes_keeps_its_secret_and_leaves_nothing(tmp_path: Path, driver: list[str]) -> None:
@@ -88,55 +89,25 @@ def test_a_job_runs_on_all_nodes_keeps_its_secret_and_leaves_nothing(tmp_path: P
     tell("32 GPUs on 4 nodes", joined=float(joined[1]))
 
 
-def test_a_killed_raylet_of_a_worker(tmp_path: Path, driver: list[str]) -> None:
-    run = start(tmp_path, driver)
-    run.wait_for_steps(2)
-    fault = time.time()
-    kill_on(run.nodes[1], "raylet/raylet")
-    goes_on_after(run, fault, "raylet of a worker killed")
-
-
-def test_a_killed_gcs_of_the_head(tmp_path: Path, driver: list[str]) -> None:
-    run = start(tmp_path, driver)
-    run.wait_for_steps(2)
-    fault = time.time()
-    kill_on(run.nodes[0], "gcs_server")
-    goes_on_after(run, fault, "GCS of the head killed")
-
-
-def test_a_killed_driver(tmp_path: Path, driver: list[str]) -> None:
-    run = start(tmp_path, driver)
-    run.wait_for_steps(2)
-    fault = time.time()
-    kill_on(run.nodes[0], str(run.root) + " 400")
-    goes_on_after(run, fault, "driver killed")
-
-
-def test_a_node_without_power(tmp_path: Path, driver: list[str]) -> None:
-    run = start(tmp_path, driver)
-    run.wait_for_steps(2)
-    fault = time.time()
-    node = run.nodes[1]
-    sandbox("kill-node", node)
-    wait_until(lambda: run.record(1), run.logs, 150)
-    again = time.time() - fault
-    run.wait_for_steps(len(run.steps) + 2)
-    assert run.steps == [*range(1, len(run.steps) + 1)]
-    assert node not in run.nodes
+def test_a_job_goes_on_after_whatever_dies_until_it_is_cancelled(tmp_path: Path, driver: list[str]) -> None:
+    run = start(tmp_path, driver, num_steps=4000, max_attempts_without_progress=1)
+    run.wait_for_steps(1)
+    with pytest.raises(UserError, match=f"has jobs already: {run.job_id}"):
+        start(tmp_path, driver)
+    goes_on_after(run, 0, "driver killed", lambda: kill_on(run.nodes[0], str(run.root) + " 4000"))
+    goes_on_after(run, 1, "raylet of a worker killed", lambda: kill_on(run.nodes[1], "raylet/raylet"))
+    goes_on_after(run, 2, "GCS of the head killed", lambda: kill_on(run.nodes[0], "gcs_server"))
+    goes_on_after(run, 3, "scontrol requeue", lambda: ask("scontrol", "requeue", run.job_id))
+    lost = run.nodes[1]
+    goes_on_after(run, 4, "a node without power", lambda: sandbox("kill-node", lost), bound=90)
+    assert lost not in run.nodes
+    run.wait_for_steps(len(run.steps) + 1)
     ask("scancel", run.job_id)
-    others = [name for name in NODES if name != node]
-    tell("a node without power", next_start=again, clean_after_scancel=wait_until_clean(run, others, CLEAN))
-
-
-def test_a_cancelled_job_is_not_requeued(tmp_path: Path, driver: list[str]) -> None:
-    run = start(tmp_path, driver)
-    run.wait_for_steps(2)
-    ask("scancel", run.job_id)
-    tell("scancel", clean=wait_until_clean(run, NODES, CLEAN))
-    assert run.state == "CANCELLED"
+    tell("scancel", clean=wait_until_clean(run, [node for node in NODES if node != lost], CLEAN))
+    run.wait_for_state("CANCELLED")
     time.sleep(5)
     assert run.state == "CANCELLED"
-    assert not run.record(1)
+    assert not run.record(6), "a cancelled job is not requeued"
 
 
 def test_the_time_limit(tmp_path: Path, driver: list[str]) -> None:
@@ -199,27 +170,6 @@ def test_a_full_disk_under_the_run_ends_the_job_and_keeps_what_is_there(driver: 
     wait_until_clean(run, NODES, CLEAN)
     assert run.steps[: len(done)] == done, ended
     fill.unlink()
-
-
-def test_two_submissions_of_one_run(tmp_path: Path, driver: list[str]) -> None:
-    run = start(tmp_path, driver)
-    with pytest.raises(UserError, match=f"has jobs already: {run.job_id}"):
-        start(tmp_path, driver)
-    ask("scancel", run.job_id)
-    wait_until_clean(run, NODES, CLEAN)
-
-
-def test_a_requeue_by_hand(tmp_path: Path, driver: list[str]) -> None:
-    run = start(tmp_path, driver)
-    run.wait_for_steps(2)
-    fault = time.time()
-    ask("scontrol", "requeue", run.job_id)
-    wait_until(lambda: run.record(1), run.logs, 200)
-    tell("scontrol requeue", next_start=time.time() - fault)
-    run.wait_for_steps(len(run.steps) + 1)
-    assert run.steps == [*range(1, len(run.steps) + 1)]
-    ask("scancel", run.job_id)
-    wait_until_clean(run, NODES, CLEAN)
 
 
 def test_bad_input_is_not_tried_again(tmp_path: Path) -> None:

@@ -1,0 +1,175 @@
+"""`deepscaler ... --on slurm` as users type it, on a real SLURM: site file, doctor, arrays, chains, containers."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deepscaler.training.checkpoints import sealed
+from deepscaler.training.run_directory import RunDirectory
+from slurm.jobs import read_jobs
+from tests.integration.processes import deepscaler, run
+from tests.integration.slurm.sandbox import NUM_GPUS, SITE, ask, start_driver, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("idle")]
+
+SITE_FILE = """
+partition = "gpu"
+account = "research"
+time_limit = "01:00:00"
+exclusive = false
+mem = "16G"
+mem_per_gpu = "8G"
+cpus_per_gpu = 4
+scratch = "/tmp/ray"
+object_store_gb = 0.5
+join_minutes = 5.0
+internet = false
+"""
+SMALL = ("num_steps=2", "save_every=1", "train_batch_size=2", "mini_batch_size=2", "group_size=4", "validate_every=100")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    file = tmp_path / "site.toml"
+    file.write_text(SITE_FILE)
+    return file
+
+
+def typed(*arguments: object) -> str:
+    """A command that succeeds; returns what it prints."""
+    done = run(deepscaler(*arguments))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def wait_for_jobs(root: Path, seconds: float) -> None:
+    """Until none of a run's jobs is queued or running."""
+    numbers = {job.job_id for job in read_jobs(root)}
+
+    def left() -> set[str]:
+        return numbers & set(ask("squeue", "-h", "-o", "%A").split())
+
+    def told() -> str:
+        logs = "\n".join(f"{path}: {path.read_text(errors='replace')[-1500:]}" for path in root.rglob("driver.log"))
+        return f"{left()} left of {numbers}: {logs}"
+
+    wait_until(lambda: not left(), told, seconds)
+
+
+def test_a_first_site_file_and_what_is_missing_on_the_nodes(tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    assert "partition gpu (4 nodes x 8 GPUs; there are gpu, preempt)" in typed("slurm", "init", file)
+    done = run(
+        deepscaler(
+            "doctor", "--on", "slurm", "--site", file, "--nodes", 2, "--for", "login", "--output-dir", tmp_path / "d"
+        )
+    )
+    for node in ("sbx1", "sbx2"):
+        assert f"{node}: Checking for: login" in done.stdout, done.stdout + done.stderr
+        assert f"{node}: ok    grader" in done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    refused = file.read_text().replace('partition = "gpu"', 'partition = "nowhere"')
+    file.write_text(refused)
+    done = run(deepscaler("train", "8k", "--on", "slurm", "--site", file, "--output-dir", tmp_path / "r"))
+    assert done.returncode == 2
+    assert "SLURM would refuse this job" in done.stderr, done.stderr
+    assert not read_jobs(tmp_path / "r")
+
+
+def test_an_array_loses_an_element_and_is_gathered(site: Path, model: Path, tmp_path: Path) -> None:
+    root = tmp_path / "evaluation"
+    typed("data", "prepare", "arithmetic")
+    command = ["evaluate", "--model", model, "--datasets", "arithmetic", "--limit", 6, "--num-samples", 2]
+    command += ["--output-dir", root, "--engine", "transformers", "--device", "cpu", "--max-tokens", 16]
+    command += ["--problems-per-job", 3, "--on", "slurm", "--site", site]
+    assert "2 elements of 1 x 0 GPUs" in typed(*command)
+    array, gather = read_jobs(root)
+    assert "has jobs already" in run(deepscaler(*command)).stderr
+    status = typed("status", root)
+    assert "gather" in status
+    assert "Dependency" in status
+    element = f"{array.job_id}_1"
+    wait_until(lambda: list(root.glob("slurm/*/1/attempt-00/driver.log")), "element 1 begins", 120)
+    subprocess.run(["scontrol", "requeue", element], check=True)
+    wait_for_jobs(root, 600)
+    assert ask("sacct", "-nX", "-j", gather.job_id, "-o", "State").strip() == "COMPLETED", typed("logs", root)
+    report = json.loads((root / "report.json").read_text())["benchmarks"]["arithmetic"]
+    assert report["samples"] == report["samples_expected"] == 12
+    assert (root / "slurm/0001-evaluate/1/attempt-01").is_dir()
+    assert "driver" in typed("logs", root, "--job", element)
+    assert "no job of this run" in typed("cancel", root).lower()
+
+
+def test_a_chain_of_real_trainings_is_requeued_in_its_first_stage_and_ends(
+    site: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "chain"
+    for name in ("arithmetic", "arithmetic_train"):
+        typed("data", "prepare", name)
+    command = ["run", "quickstart", "learn", "--device", "cpu", "--output-dir", root, "--on", "slurm", "--site", site]
+    command += [part for setting in (*SMALL, f"model={tiny_model}", "num_nodes=2") for part in ("--set", setting)]
+    typed(*command)
+    assert [job.name for job in read_jobs(root)] == [
+        "train-quickstart",
+        "after-quickstart",
+        "train-learn",
+        "after-learn",
+    ]
+    first = RunDirectory(root / "1-quickstart")
+    wait_until(lambda: sealed(first), lambda: f"a checkpoint: {typed('logs', root)}", 600)
+    subprocess.run(["scontrol", "requeue", read_jobs(root)[0].job_id], check=True)
+    started = time.monotonic()
+    wait_for_jobs(root, 1500)
+    print(f"\nfrom the requeue to the chain's end: {time.monotonic() - started:.0f} s")
+    chain = json.loads((root / "chain.json").read_text())
+    assert [stage["state"] for stage in chain["stages"]] == ["done", "done"], typed("logs", root)
+    newest = sealed(RunDirectory(root / "2-learn"))[0]
+    assert (newest.step, newest.world_size) == (2, 2)
+    assert len(first.attempts()) == 2
+    assert (root / "report.html").is_file()
+    again = run(deepscaler(*command))
+    assert again.returncode == 2
+    assert "is done; train longer" in again.stderr
+
+
+def test_pyxis_is_given_image_mounts_and_variables(tmp_path: Path, pyxis: None) -> None:
+    script = "import json, os, sys; json.dump(dict(os.environ), open(sys.argv[1], 'w'))"
+    told = tmp_path / "told.json"
+    site = replace(
+        SITE, runtime="pyxis", image="/images/{target}.sqsh", python=sys.executable, environment={"NCCL_DEBUG": "WARN"}
+    )
+    root = tmp_path / "run"
+    job = start_driver(root, [sys.executable, "-c", script, str(told)], 2, site)
+    assert job.wait_for_state("COMPLETED", "FAILED") == "COMPLETED", job.logs()
+    seen = json.loads(told.read_text())
+    assert seen["PYXIS_STUB_CONTAINER_IMAGE"] == "/images/cpu.sqsh"
+    assert f"{root}:{root}" in seen["PYXIS_STUB_CONTAINER_MOUNTS"]
+    assert "NCCL_DEBUG" in seen["PYXIS_STUB_CONTAINER_ENV"].split(",")
+    assert seen["RAY_ADDRESS"]
+
+
+def test_apptainer_runs_each_task_with_its_folders(
+    tmp_path: Path, driver: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program of that name stands for it: it keeps its arguments and runs what comes after the image."""
+    told = tmp_path / "told"
+    stand_in = tmp_path / "bin/apptainer"
+    stand_in.parent.mkdir()
+    stand_in.write_text(
+        f'#!/bin/bash\necho "$@" >> {told}\nwhile [[ $1 != *.sif ]]; do shift; done\nshift\nexec "$@"\n'
+    )
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stand_in.parent}:{Path('/usr/bin')}:/bin")
+    site = replace(SITE, runtime="apptainer", image="/images/{target}.sif", python=sys.executable)
+    root = tmp_path / "run"
+    job = start_driver(root, [*driver, str(root), "2", "2", str(NUM_GPUS)], 2, site)
+    assert job.wait_for_state("COMPLETED", "FAILED") == "COMPLETED", job.logs()
+    (line, other) = told.read_text().splitlines()
+    assert line == other
+    assert f"exec --nv --bind {root}:{root}" in line
+    assert f"/images/cpu.sif {sys.executable} -u -m submitit.core._submit" in line
