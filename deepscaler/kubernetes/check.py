@@ -17,7 +17,7 @@ from deepscaler.errors import UserError
 from deepscaler.kubernetes.finding import Finding, Problem
 from deepscaler.kubernetes.pod_rules import pod_problems, pods_of
 from deepscaler.kubernetes.references import reference_problems
-from deepscaler.kubernetes.rules import cluster_problems, rayjob_problems
+from deepscaler.kubernetes.rules import cluster_problems, queue_problems, rayjob_problems
 from deepscaler.kubernetes.schemas import problems_of
 
 KUSTOMIZATION = "kustomization.yaml"
@@ -126,6 +126,8 @@ def _problems(tree: Any, beside: Sequence[Any], report: Report) -> Iterator[Prob
         yield from rayjob_problems(tree)
     elif tree["kind"] == "RayCluster":
         yield from (Problem(f"spec.{p.path}", p.wrong, p.fix) for p in cluster_problems(tree["spec"]))
+    elif tree["kind"] == "ClusterQueue":
+        yield from queue_problems(tree["spec"])
     for path, pod in pods_of(tree):
         yield from pod_problems(path, pod)
     yield from reference_problems(tree, [other for other in beside if isinstance(other, dict)])

@@ -14,6 +14,7 @@ from deepscaler.errors import unknown
 from deepscaler.kubernetes.finding import Problem
 
 MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
+MANAGERS = ("ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue")
 MAX_NAME = 47
 TOKENS_SINCE = (2, 52)
 KUEUE_QUEUE, KAI_QUEUE = "kueue.x-k8s.io/queue-name", "kai.scheduler/queue"
@@ -24,6 +25,8 @@ def rayjob_problems(tree: Mapping[str, Any]) -> Iterator[Problem]:
     """Of a RayJob as a whole."""
     spec = tree.get("spec") or {}
     yield from _name(str(tree["metadata"].get("name", "")))
+    if (manager := spec.get("managedBy")) not in (None, *MANAGERS):
+        yield Problem("spec.managedBy", f"{manager!r} is not allowed", f"valid: {', '.join(MANAGERS)}")
     yield from _end(spec)
     yield from _submission(spec)
     yield from _limits(spec)
@@ -40,6 +43,8 @@ def cluster_problems(spec: Mapping[str, Any]) -> Iterator[Problem]:
     if (spec.get("authOptions") or {}).get("mode") == "token" and _version(spec.get("rayVersion")) < TOKENS_SINCE:
         given = spec.get("rayVersion", "not given")
         yield Problem("rayVersion", f"authOptions.mode is token and rayVersion is {given}", "2.52.0 or later is needed")
+    if (manager := spec.get("managedBy")) not in (None, *MANAGERS):
+        yield Problem("managedBy", f"{manager!r} is not allowed", f"valid: {', '.join(MANAGERS)}")
     for option, gate in (
         ("networkPolicy", "RayClusterNetworkPolicy"),
         ("tlsOptions", "RayClusterMTLS"),
@@ -51,6 +56,18 @@ def cluster_problems(spec: Mapping[str, Any]) -> Iterator[Problem]:
     groups += [(f"workerGroupSpecs[{n}]", group) for n, group in enumerate(spec.get("workerGroupSpecs") or [])]
     for path, group in groups:
         yield from _group(path, group, autoscaling=bool(spec.get("enableInTreeAutoscaling")))
+
+
+def queue_problems(spec: Mapping[str, Any]) -> Iterator[Problem]:
+    """Of a Kueue ClusterQueue: the one rule of its CRD that an edit of the quota breaks easily."""
+    for number, group in enumerate(spec.get("resourceGroups") or []):
+        covered = list(group.get("coveredResources") or [])
+        for place, flavor in enumerate(group.get("flavors") or []):
+            named = [resource.get("name") for resource in flavor.get("resources") or []]
+            if named != covered:
+                path = f"spec.resourceGroups[{number}].flavors[{place}].resources"
+                fix = f"list {', '.join(covered)} in this order, as coveredResources does"
+                yield Problem(path, f"lists {', '.join(map(str, named)) or 'none'}", fix)
 
 
 def _group(path: str, group: Mapping[str, Any], *, autoscaling: bool) -> Iterator[Problem]:

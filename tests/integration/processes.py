@@ -71,7 +71,7 @@ def ray_cluster(folder: Path, num_nodes: int) -> Iterator[dict[str, str]]:
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text("0123456789abcdef" * 4)
-    port = _free_port()
+    port = free_port()
     environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_ADDRESS": f"127.0.0.1:{port}"}
     sizes = ["--num-gpus=1", "--num-cpus=20", "--node-ip-address=127.0.0.1", "--object-store-memory=500000000"]
     nodes: list[subprocess.Popen[bytes]] = []
@@ -94,7 +94,7 @@ def ray_cluster(folder: Path, num_nodes: int) -> Iterator[dict[str, str]]:
                 process.wait(60)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -78,6 +78,7 @@ def test_every_file_and_kustomization_here_passes() -> None:
         (("spec", "rayClusterSpec"), None, "neither rayClusterSpec nor clusterSelector"),
         (("spec", "submissionMode"), "SidecarMode", "SidecarMode needs Never"),
         (("spec", "submitterPodTemplate"), {"spec": {"containers": []}}, "HTTPMode has no submitter"),
+        (("spec", "managedBy"), "me", "'me' is not allowed; valid: ray.io/kuberay-operator"),
         (("spec", "entrypoint"), "", "is empty"),
         (("spec", "entrypoint"), None, "is empty"),
         (("spec", "deletionStrategy"), {"onSuccess": {"policy": "DeleteSelf"}}, "neither deletionRules nor both"),
@@ -133,6 +134,13 @@ def test_core_kinds_are_checked_strictly() -> None:
     assert any("accessMode" in line for line in findings(tree))
 
 
+def test_a_quota_that_lacks_a_covered_resource_is_found() -> None:
+    tree = yaml.safe_load((K8S / "cluster/kueue/clusterqueue.yaml").read_text())
+    assert findings(tree) == []
+    tree["spec"]["resourceGroups"][0]["coveredResources"].append("rdma/hca_shared_devices_a")
+    assert any("flavors[0].resources: lists cpu, memory, nvidia.com/gpu" in line for line in findings(tree))
+
+
 def test_what_is_no_manifest_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "mine.yaml"
     for text, told in (("a: [", "YAML"), ("- 1", "no apiVersion and kind"), ("kind: RayJob", "no apiVersion and kind")):
@@ -182,17 +190,20 @@ def test_a_prefix_that_breaks_the_claims_is_found(tmp_path: Path) -> None:
     assert any("names PersistentVolumeClaim deepscaler-runs, and the one beside it is team-" in line for line in found)
 
 
-def overlay(tmp_path: Path, job: str, components: list[str], more: str = "") -> list[dict[str, Any]]:
+def overlay(
+    tmp_path: Path, job: str, components: list[str], more: str = "", *, check: bool = True
+) -> list[dict[str, Any]]:
     """What kubectl makes of a job with components."""
     shutil.copytree(K8S, tmp_path / "k8s", dirs_exist_ok=True)
     folder = tmp_path / "k8s/overlays/mine"
     folder.mkdir(exist_ok=True)
-    lines = ["namespace: deepscaler", f"resources: [../../jobs/{job}]", "components:"]
+    lines = [f"resources: [../../jobs/{job}]", "components:"]
     lines += [f"  - ../../components/{component}" for component in components]
     (folder / "kustomization.yaml").write_text("\n".join([*lines, more]) + "\n")
     text = build(folder)
     report = Report()
-    check_text(text, job, report)
+    if check:
+        check_text(text, job, report)
     assert [str(finding) for finding in report.findings] == []
     return list(yaml.safe_load_all(text))
 
@@ -223,14 +234,13 @@ def test_all_components_together_keep_what_each_adds(tmp_path: Path) -> None:
 
 
 @needs_kubectl
-def test_a_namespace_of_ones_own_reaches_everything(tmp_path: Path) -> None:
-    shutil.copytree(K8S, tmp_path / "k8s")
-    folder = tmp_path / "k8s/overlays/mine"
-    folder.mkdir()
-    (folder / "kustomization.yaml").write_text("namespace: mine\nresources: [../../jobs/train-8k]\n")
-    for tree in yaml.safe_load_all(build(folder)):
-        namespace = tree["metadata"]["name"] if tree["kind"] == "Namespace" else tree["metadata"]["namespace"]
-        assert namespace == "mine"
+@pytest.mark.parametrize("namespace", ["", "mine"])
+def test_everything_lands_in_one_namespace(namespace: str, tmp_path: Path) -> None:
+    built = overlay(tmp_path, "train-16k", COMPONENTS, f"namespace: {namespace}" if namespace else "", check=False)
+    for tree in built:
+        if tree["kind"] != "PersistentVolume":
+            lies_in = tree["metadata"]["name"] if tree["kind"] == "Namespace" else tree["metadata"]["namespace"]
+            assert lies_in == (namespace or "deepscaler"), tree["kind"]
 
 
 def test_the_readme_lists_every_job_overlay_and_component() -> None:

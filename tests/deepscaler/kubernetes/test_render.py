@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepscaler.cli import build_parser, main
-from deepscaler.job import train_job
 from deepscaler.kubernetes.check import Report, check_text
 from deepscaler.kubernetes.emit import to_yaml
 from deepscaler.kubernetes.jobs import committed_plans
@@ -57,15 +56,34 @@ def test_the_yaml_is_the_tree(name: str) -> None:
     assert load(name) == to_rayjob(PLANS[name])
 
 
+def understood(command: str) -> dict[str, Any]:
+    """What the parser makes of a command, save the folder it writes to."""
+    parsed = vars(build_parser().parse_args(shlex.split(command)[1:]))
+    return {name: value for name, value in parsed.items() if name not in ("output_dir", "on", "site")}
+
+
 @pytest.mark.parametrize("name", ["2k", "4k", "8k", "16k", "24k"])
-def test_a_recipe_starts_the_same_command_with_the_same_gpus_everywhere(name: str) -> None:
+def test_a_recipe_starts_the_same_command_with_the_same_gpus_everywhere(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = recipe_named(name)
-    job = train_job(recipe, ("train", name, "--output-dir", f"/runs/{name}"))
     tree = load(f"train-{name}")
-    assert tree["spec"]["entrypoint"] == job.command_line
     [workers] = tree["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     gpus = int(workers["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"])
-    assert workers["replicas"] * gpus == job.num_gpus == recipe.world_size
+
+    site, folder = str(ROOT / "slurm/sites/apptainer.toml"), str(tmp_path / name)
+    assert main(["train", name, "--on", "slurm", "--site", site, "--output-dir", folder, "--dry-run"]) == 0
+    batch = " ".join(capsys.readouterr().out.split("#SBATCH "))
+    on_slurm = re.search(r"runs\n#   (deepscaler train .*)\n", batch)
+    nodes, gpus_of_each = re.search(r"--nodes=(\d+)", batch), re.search(r"--gres=gpu:(\d+)", batch)
+    assert on_slurm
+    assert nodes
+    assert gpus_of_each
+
+    wanted = understood(f"deepscaler train {name}")
+    assert understood(tree["spec"]["entrypoint"]) == wanted
+    assert understood(on_slurm[1]) == wanted
+    assert workers["replicas"] * gpus == int(nodes[1]) * int(gpus_of_each[1]) == recipe.world_size
 
 
 def test_the_manifests_ask_for_the_published_numbers_of_gpus() -> None:

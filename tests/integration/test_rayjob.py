@@ -1,0 +1,133 @@
+"""A RayJob without Kubernetes: Ray started as KubeRay starts it, the command posted as the operator posts it."""
+
+import json
+import os
+import secrets
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deepscaler.training.checkpoints import sealed
+from deepscaler.training.run_directory import RunDirectory
+from tests.integration.processes import DEADLINE, free_port, wait_until_gone
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ("train_batch_size=2", "mini_batch_size=2", "group_size=4", "max_response_length=8", "validate_every=100")
+
+
+class Head:
+    """The head of a Ray cluster, by the operator's requests."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self._url, self._token = f"http://127.0.0.1:{port}/api/jobs/", token
+
+    def call(self, path: str, data: dict[str, Any] | None = None) -> Any:
+        headers = {"Content-Type": "application/json", "x-ray-authorization": f"Bearer {self._token}"}
+        body = None if data is None else json.dumps(data).encode()
+        request = urllib.request.Request(self._url + path, data=body, headers=headers)
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return json.loads(reply.read())
+
+    def submit(self, name: str, entrypoint: str) -> None:
+        assert self.call("", {"entrypoint": entrypoint, "submission_id": name})["submission_id"] == name
+
+    def wait(self, name: str) -> tuple[str, str]:
+        """The final status, and the driver's log."""
+        deadline = time.monotonic() + DEADLINE
+        while (status := self.call(name)["status"]) in ("PENDING", "RUNNING"):
+            assert time.monotonic() < deadline
+            time.sleep(1)
+        return status, self.call(f"{name}/logs")["logs"]
+
+
+@contextmanager
+def head(folder: Path) -> Iterator[Head]:
+    """What KubeRay makes of the quickstart's head: `/bin/bash -c -- 'ulimit ...; ray start --head ... --block'`."""
+    tree = yaml.safe_load((ROOT / "k8s/jobs/quickstart/rayjob.yaml").read_text())
+    ports = [free_port() for _ in range(5)]
+    names = ("port", "dashboard-port", "dashboard-agent-listen-port", "metrics-export-port", "ray-client-server-port")
+    token = secrets.token_hex(16)
+    environment = {
+        **os.environ,
+        **_environment(tree),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": token,
+        "RAY_ADDRESS": f"127.0.0.1:{ports[0]}",
+        "RAY_JOB_STOP_WAIT_TIME_S": "300",
+    }
+    with tempfile.TemporaryDirectory(prefix="ray-") as ray_dir, (folder / "ray.log").open("wb") as log:
+        params = tree["spec"]["rayClusterSpec"]["headGroupSpec"]["rayStartParams"]
+        params |= {**dict(zip(names, map(str, ports), strict=True)), "temp-dir": ray_dir, "dashboard-host": "127.0.0.1"}
+        start = " ".join(["ray start --head", *(f"--{name}={value}" for name, value in params.items()), "--block"])
+        command = ["/bin/bash", "-c", "--", f"ulimit -n 65536; {start}"]
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        try:
+            _wait_until_healthy(ports[2], process, folder / "ray.log")
+            yield Head(ports[1], token)
+        finally:
+            process.send_signal(signal.SIGTERM)  # to PID 1 of the container, which has to be Ray by then
+            process.wait(60)
+
+
+def _environment(tree: dict[str, Any]) -> dict[str, str]:
+    container = tree["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    return {variable["name"]: variable["value"] for variable in container["env"]}
+
+
+def _wait_until_healthy(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """As the kubelet asks, without a token."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/healthz", timeout=5):
+                return
+        except (OSError, urllib.error.URLError):
+            time.sleep(1)
+
+
+def test_a_rayjob_that_is_deleted_saves_and_a_retry_goes_on(tiny_model: Path, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "it's a run")
+
+    def entrypoint(num_steps: int) -> str:
+        settings = (*SMALL, f"model={tiny_model}", f"num_steps={num_steps}", "save_every=1000")
+        options = [part for setting in settings for part in ("--set", setting)]
+        return shlex.join(
+            ["deepscaler", "train", "quickstart", "--device", "cpu", "--output-dir", str(run.root), *options]
+        )
+
+    with head(tmp_path) as ray:
+        ray.submit("train-abcde", entrypoint(500))
+        deadline = time.monotonic() + DEADLINE
+        while not (run.attempt(1).metrics_path.is_file() and len(run.attempt(1).metrics_path.read_text()) > 0):
+            assert ray.call("train-abcde")["status"] in ("PENDING", "RUNNING"), ray.call("train-abcde/logs")["logs"]
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        ray.call("train-abcde/stop", {})  # the operator's answer to a deletion: SIGTERM to every process of the job
+        status, log = ray.wait("train-abcde")
+        assert status == "STOPPED", log
+        [checkpoint] = sealed(run)
+        assert f"Stopped: step {checkpoint.step} of 500 is saved" in log
+        assert run.attempt(1).read_record()["outcome"] == "stopped"
+
+        ray.submit("train-fghij", entrypoint(checkpoint.step + 1))
+        status, log = ray.wait("train-fghij")
+        assert status == "SUCCEEDED", log
+        assert f"Going on from the checkpoint of step {checkpoint.step}." in log
+    wait_until_gone(run.root, 30)
