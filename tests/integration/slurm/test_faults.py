@@ -111,8 +111,8 @@ def test_a_job_goes_on_after_whatever_dies_until_it_is_cancelled(tmp_path: Path,
 
 
 def test_the_time_limit(tmp_path: Path, driver: list[str]) -> None:
-    run = start(tmp_path, driver, time_limit="00:01:00")
-    wait_until(lambda: run.record(1), run.logs, 150)
+    run = start(tmp_path, driver, time_limit="00:02:00")
+    wait_until(lambda: run.record(1), run.logs, 180)
     first = run.record(0)
     assert "SIGUSR2" in str(first["reason"]) or "time limit" in str(first["reason"]), first
     run.wait_for_steps(len(run.steps) + 1)
