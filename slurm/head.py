@@ -14,7 +14,7 @@ from deepscaler.training.signals import stop_signals
 from slurm.cluster import is_ending
 from slurm.job_folder import read_joined, write_token
 from slurm.network import answers
-from slurm.node import AGAIN, FINAL, Node
+from slurm.node import AGAIN, CANCELLED, FINAL, Node
 from slurm.ray_node import RayNode, ray_node
 
 POLL = 0.2
@@ -122,7 +122,7 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
                 wished = 1
                 if is_ending(node.raw_job_id):
                     child.kill(process)
-                    return AGAIN, f"{wishes[0]}, and SLURM is ending the job"
+                    return CANCELLED, f"{wishes[0]}: SLURM is ending the job"
                 node.say(f"{wishes[0]}: the command is asked to stop")
                 process.send_signal(signal.SIGTERM)
             if time.time() > end - RESERVE:

@@ -11,8 +11,9 @@ from slurm.job_folder import JobAttempt, JobFolder, progress
 AGAIN = 75
 """Exit code of what may go better next time (EX_TEMPFAIL)."""
 
-FINAL = (0, 2, 3)
-"""Codes of commands that another start cannot change: done, bad input, stopped by the gate."""
+CANCELLED = 130
+FINAL = (0, 2, 3, CANCELLED)
+"""Codes that another start cannot change: done, bad input, stopped by the gate, ended by SLURM for good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
