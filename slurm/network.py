@@ -10,7 +10,7 @@ from deepscaler.errors import UserError
 
 SIOCGIFADDR = 0x8915
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
-LOWEST_PORT = 10_000
+LOWEST_PORT = 11_000  # below are defaults of Ray, which it refuses to see given to something else
 BLOCK = 1000
 """Ports a job gets: services first, Ray's workers behind them."""
 
