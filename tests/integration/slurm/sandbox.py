@@ -34,7 +34,7 @@ SITE = Site(
     mem="8G",
     scratch="/tmp/ray",
     object_store_gb=0.1,
-    join_minutes=2,
+    join_minutes=5,
     warning_seconds=30,
 )
 
