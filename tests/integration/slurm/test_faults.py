@@ -122,7 +122,7 @@ def test_the_time_limit(tmp_path: Path, driver: list[str]) -> None:
 
 
 def test_preemption_by_a_job_of_higher_priority(tmp_path: Path, driver: list[str]) -> None:
-    run = start(tmp_path, driver, partition="preempt", num_nodes=NUM_NODES)
+    run = start(tmp_path, driver, partition="preempt")
     run.wait_for_steps(2)
     fault = time.time()
     job = ask(
