@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from subprocess import Popen
 
 from deepscaler.files import write_json, write_text
@@ -61,7 +62,8 @@ def _run(node: Node, wishes: "deque[str]") -> tuple[int, str]:
             return AGAIN, reason
         return _run_command(node, ray, environment, wishes)
     finally:
-        write_text(attempt.over_path, "")
+        with suppress(OSError):  # on a full disk SLURM ends the workers
+            write_text(attempt.over_path, "")
         ray.stop()
         attempt.token_path.unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ Nothing is ever pickled again: a job that starts anew reads where it stands from
 
 import os
 import sys
+from contextlib import suppress
 
 from deepscaler.errors import UserError
 from deepscaler.files import write_text
@@ -25,11 +26,13 @@ class NodeTask(TaskOptions):
         node = Node.here(self)
         try:
             code = (run_everywhere if self.everywhere else run_worker if node.rank else run_head)(node)
-        except UserError as error:
-            node.say(str(error))
+        except (UserError, OSError) as error:  # bad input, a full disk: another start would find the same
+            node.say(f"ending for good: {error}")
             code = 2
             if node.rank == 0:
-                node.folder.end(node.attempt, code, str(error), again=False)
+                node.folder.again_path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    node.folder.end(node.attempt, code, str(error), again=False)
         if code:
             sys.exit(code)
 

@@ -82,7 +82,7 @@ class Run:
     def steps(self) -> list[int]:
         """What the driver has on disk."""
         path = self.root / "samples/steps.jsonl"
-        return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.is_file() else []
+        return [json.loads(line)["step"] for line in path.read_text().split("\n")[:-1]] if path.is_file() else []
 
     @property
     def state(self) -> str:
