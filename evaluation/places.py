@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -87,10 +88,12 @@ class _ThisMachine:
 
     def start(self, index: int, arguments: list[str], log: Path) -> Process:
         """Start it now."""
+        return _Child(child.start(_command(arguments), log=log, environment=self.environment(index)))
+
+    def environment(self, index: int) -> dict[str, str]:
+        """What sets an engine apart from its neighbours."""
         own = (self._gpus or [])[index * self._size : (index + 1) * self._size]
-        share = None if own else self._threads
-        environment = _environment(os.environ.get("OMP_NUM_THREADS"), share, ",".join(own))
-        return _Child(child.start(_command(arguments), log=log, environment=environment))
+        return _environment(os.environ.get("OMP_NUM_THREADS"), None if own else self._threads, ",".join(own))
 
 
 @dataclass(slots=True)
@@ -218,11 +221,26 @@ def _join(address: str) -> Any:
             " RAY_ADDRESS for engines on this machine"
         ) from error
     handler = signal.getsignal(signal.SIGTERM)
+    guard = threading.Timer(JOIN_DEADLINE, _give_up, [address])
+    guard.daemon = True
+    guard.start()
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises anything; its text may be long, and holds no token
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise UserError(f"cannot join the Ray cluster at RAY_ADDRESS {address}: {reason}") from error
     finally:
+        guard.cancel()
         signal.signal(signal.SIGTERM, handler)  # Ray's own would exit without ending the engines
     return ray
+
+
+def _give_up(address: str) -> None:
+    """Ray waits without an end, and deaf to exceptions, for a cluster whose head has not come up whole."""
+    print(
+        f"deepscaler: the Ray cluster at RAY_ADDRESS {address} let nobody join in {JOIN_DEADLINE:.0f} s: is its head"
+        " well (ray status)? The same command goes on",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(2)  # nothing has been started, and what is gathered is on disk

@@ -18,8 +18,8 @@ LOOK = 5.0
 """Seconds between two looks at an engine's samples: each costs a shared file system some requests."""
 STARTS_IN_VAIN = 3
 """An engine that has drawn nothing in so many starts is given up; every other start brings the end nearer."""
-PAUSE = 5.0
-"""Seconds before an engine is started again."""
+PAUSES = (5.0, 15.0, 60.0)
+"""Seconds before an engine is started again, by its starts in vain: a lost one may not have ended yet."""
 PLACE_DEADLINE = 1800.0
 """Seconds that all engines may wait for a machine: a lost one may have to be replaced."""
 
@@ -95,7 +95,7 @@ class ShardRun:
             return
         self._in_vain = 0 if self._drawn else self._in_vain + 1
         self.is_over = self._in_vain >= STARTS_IN_VAIN
-        self._next = time.monotonic() + PAUSE
+        self._next = time.monotonic() + PAUSES[min(self._in_vain, len(PAUSES) - 1)]
         console.print(f"{self.last_words()}; {'given up' if self.is_over else 'starting it again'}", soft_wrap=True)
 
     def _new_lengths(self, path: Path) -> list[int]:

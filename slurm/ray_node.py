@@ -66,6 +66,7 @@ class RayNode:
             "RAY_AUTH_TOKEN_PATH": str(self.token_path),
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # with the GCS gone a raylet would drain for 30 s
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_prestart_worker_first_driver": "0",  # as many idle workers as CPUs: a minute of a small machine
         }
 
     def _start(self, role: list[str], ports: Iterator[int]) -> None:

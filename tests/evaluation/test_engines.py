@@ -89,7 +89,7 @@ class _Process:
 
 def run_in(place: _Shell, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ShardRun:
     """One shard whose file of samples is the line's first argument."""
-    monkeypatch.setattr(shard_run, "PAUSE", 0)
+    monkeypatch.setattr(shard_run, "PAUSES", (0,))
     monkeypatch.setattr(shard_run, "POLL", 0.02)
     samples = folder / "samples.jsonl"
     samples.touch()
@@ -147,17 +147,14 @@ def test_a_machine_without_enough_gpus_is_refused(monkeypatch: pytest.MonkeyPatc
         pass
 
 
-def test_engines_on_one_machine_share_neither_gpus_nor_a_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_on_one_machine_share_neither_gpus_nor_a_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/token")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
     with open_place(config(tensor_parallel_size=2), 2, CONSOLE) as place:
-        process = place.start(1, ["--version"], tmp_path / "log")
-        pid = process.process.pid  # type: ignore[attr-defined]
-        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        process.kill()
-    assert b"CUDA_VISIBLE_DEVICES=6,7" in environment
-    assert not [one for one in environment if one.startswith(b"RAY_")]
+        environments = [place.environment(index) for index in range(2)]  # type: ignore[attr-defined]
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in environments] == ["4,5", "6,7"]
+    assert not [name for one in environments for name in one if name.startswith("RAY_")]
 
 
 def test_a_cluster_without_ray_installed_is_one_line_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,12 @@ def test_engines_on_two_nodes_finish_though_one_is_killed(
             kill(process)
             wait_until_gone(f"{out}/shards")
         with started(evaluate(model, out, "--engines", 2)) as process:
+            wait_until(lambda: processes_with(victim), process, "an engine")
+            process.send_signal(signal.SIGTERM)
+            output, _ = process.communicate(timeout=120)
+            assert process.returncode == 143, output
+            wait_until_gone(f"{out}/shards")
+        with started(evaluate(model, out, "--engines", 2)) as process:
             wait_until(lambda: num_lines(victim), process, "the first sample of an engine")
             os.kill(engine_of(victim), signal.SIGKILL)
             output, _ = process.communicate(timeout=1200)

@@ -18,6 +18,8 @@ SMALL_DISK = Path("/var/tmp/deepscaler-small-disk")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Four nodes; a small file system that all of them see is mounted before they start."""
     sandbox("down", "--state", str(STATE), check=False)
+    for number in range(1, NUM_NODES + 1):  # what a killed test may have left
+        subprocess.run(["ip", "link", "del", f"sbxv{number}"], check=False, capture_output=True)
     SMALL_DISK.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(SMALL_DISK)], check=True)
     try:
