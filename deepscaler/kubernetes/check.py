@@ -15,6 +15,7 @@ import yaml
 
 from deepscaler.errors import UserError
 from deepscaler.kubernetes.finding import Finding, Problem
+from deepscaler.kubernetes.load import BrokenYamlError, load_objects, read_text
 from deepscaler.kubernetes.pod_rules import pod_problems, pods_of
 from deepscaler.kubernetes.references import reference_problems
 from deepscaler.kubernetes.rules import cluster_problems, queue_problems, rayjob_problems
@@ -47,18 +48,20 @@ def check_paths(paths: Sequence[str]) -> Report:
             if file.is_dir():
                 check_text(build(file), str(file), report)
                 file = file / KUSTOMIZATION  # noqa: PLW2901  and the patches in it
-            check_text(file.read_text(encoding="utf-8"), str(file), report)
+            try:
+                check_text(read_text(file), str(file), report)
+            except BrokenYamlError as error:
+                report.findings.append(_broken(str(file), error))
     return report
 
 
 def check_text(text: str, name: str, report: Report) -> None:
     """Check the YAML documents of one text into a report."""
     try:
-        trees = [tree for tree in yaml.load_all(text, yaml.CSafeLoader) if tree is not None]
-    except yaml.YAMLError as error:
-        report.findings.append(Finding(name, "YAML", Problem("", " ".join(str(error).split()), "repair it")))
+        trees = load_objects(text)
+    except BrokenYamlError as error:
+        report.findings.append(_broken(name, error))
         return
-    trees = [item for tree in trees for item in _items(tree)]
     report.num_files += 1
     report.num_objects += len(trees)
     for tree in trees:
@@ -93,19 +96,17 @@ def _files(path: Path) -> Iterator[Path]:
         if not found:
             raise UserError(f"{path} holds no file *{' or *'.join(SUFFIXES)}")
         for file in found:
-            is_root = file.name == KUSTOMIZATION and "kind: Component" not in file.read_text(encoding="utf-8")
+            is_root = file.name == KUSTOMIZATION and b"kind: Component" not in file.read_bytes()
             yield file.parent if is_root else file
 
 
 def _is_patch(file: Path) -> bool:
     """JSON 6902 patches are lists, not objects."""
-    return file.read_text(encoding="utf-8").lstrip().startswith("- op:")
+    return file.read_bytes().lstrip().startswith(b"- op:")
 
 
-def _items(tree: Any) -> list[Any]:
-    if isinstance(tree, dict) and str(tree.get("kind", "")).endswith("List") and isinstance(tree.get("items"), list):
-        return list(tree["items"])
-    return [tree]
+def _broken(name: str, error: BrokenYamlError) -> Finding:
+    return Finding(name, "YAML", Problem("", str(error), "repair it"))
 
 
 def _problems(tree: Any, beside: Sequence[Any], report: Report) -> Iterator[Problem]:

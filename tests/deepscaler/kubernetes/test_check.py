@@ -143,7 +143,18 @@ def test_a_quota_that_lacks_a_covered_resource_is_found() -> None:
 
 def test_what_is_no_manifest_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "mine.yaml"
-    for text, told in (("a: [", "YAML"), ("- 1", "no apiVersion and kind"), ("kind: RayJob", "no apiVersion and kind")):
+    file.write_bytes(b"\xff")
+    assert main(["k8s", "check", str(file)]) == 1
+    assert "is no UTF-8" in capsys.readouterr().out
+    twice = "apiVersion: v1\nkind: Pod\nkind: Job\n"
+    for text, told in (
+        ("a: [", "YAML"),
+        (twice, "kind stands twice"),
+        ("a: 2026-13-45", "YAML"),
+        ("[" * 9999, "YAML"),
+        ("- 1", "no apiVersion and kind"),
+        ("kind: RayJob", "no apiVersion and kind"),
+    ):
         file.write_text(text)
         assert main(["k8s", "check", str(file)]) == 1
         assert told in capsys.readouterr().out

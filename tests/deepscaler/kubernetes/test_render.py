@@ -247,3 +247,14 @@ def test_a_training_on_cpus_has_pretended_gpus(capsys: pytest.CaptureFixture[str
 def test_a_mistake_is_told_in_one_line(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", *arguments]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_what_the_documents_render_is_rendered(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text() + (ROOT / "k8s/README.md").read_text()
+    commands = re.findall(r"^deepscaler render --output mine\.yaml (.*)$", text, re.MULTILINE)
+    assert len(commands) > 3
+    for command in commands:
+        assert main(["render", "--output", str(tmp_path / "mine.yaml"), *shlex.split(command)]) == 0
+        report = Report()
+        check_text((tmp_path / "mine.yaml").read_text(), command, report)
+        assert [str(finding) for finding in report.findings] == []
