@@ -55,12 +55,10 @@ def _run(node: Node, wishes: "deque[str]") -> tuple[int, str]:
     write_token(attempt.token_path, secrets.token_hex(32))
     ray = ray_node(node)
     try:
-        address = ray.start_head()
-        node.say(f"Ray's head is starting at {address}, with {len(node.names)} nodes to come")
-        environment = {**ray.environment(), "RAY_ADDRESS": address}
-        if reason := _wait_for_nodes(node, ray, address, environment, wishes):
+        address, reason = _wait_for_nodes(node, ray, wishes)
+        if reason:
             return AGAIN, reason
-        return _run_command(node, ray, environment, wishes)
+        return _run_command(node, ray, {**ray.environment(), "RAY_ADDRESS": address}, wishes)
     finally:
         with suppress(OSError):  # on a full disk SLURM ends the workers
             write_text(attempt.over_path, "")
@@ -68,33 +66,35 @@ def _run(node: Node, wishes: "deque[str]") -> tuple[int, str]:
         attempt.token_path.unlink(missing_ok=True)
 
 
-def _wait_for_nodes(node: Node, ray: RayNode, address: str, environment: dict[str, str], wishes: "deque[str]") -> str:
-    """Wait until Ray counts every node. Returns "" or why they are not all there."""
-    started = time.monotonic()
+def _wait_for_nodes(node: Node, ray: RayNode, wishes: "deque[str]") -> tuple[str, str]:
+    """Start Ray's head, again if it gives up, and wait until it counts every node.
+
+    Returns the cluster's address, and "" or why the nodes are not all there.
+    """
+    started = said = time.monotonic()
     census: Popen[bytes] | None = None
-    said, missing = started, list(node.names)
+    address = ""
     try:
-        while True:
-            if ray.ended() is not None:
-                return f"Ray's head ended with code {ray.ended()}; see {ray.log}"
-            if failed := node.attempt.failures():
-                return failed
-            if wishes:
-                return f"{wishes[0]} came while nodes were joining"
+        while not (joined := read_joined(node.attempt)).keys() >= set(node.names):
+            if not address or ray.ended() is not None:
+                if address:  # `ray start` gives up after 30 s, on a cold file system too soon
+                    node.say(f"Ray's head ended with code {ray.ended()}, see {ray.log}: once more")
+                if census:
+                    child.kill(census)
+                    census = None
+                    node.attempt.head_path.unlink(missing_ok=True)  # no worker is to join the old one
+                address = ray.start_head()
+                node.say(f"Ray's head is starting at {address}, with {len(node.names)} nodes to come")
             if census is None and answers(address, POLL):
                 write_json(node.attempt.head_path, {"address": address})
-                command = [sys.executable, "-m", "slurm.census", str(node.attempt.joined_path), str(len(node.names))]
-                census = child.start(command, log=node.attempt.log_path("census"), environment=environment)
-            joined = read_joined(node.attempt)
-            if set(joined) >= set(node.names):
-                seconds = time.monotonic() - started
-                node.say(f"all {len(joined)} nodes with {sum(joined.values())} GPUs have joined in {seconds:.1f} s")
-                return ""
-            if census and census.poll():
-                return f"nobody could count Ray's nodes: code {census.poll()}; see {node.attempt.log_path('census')}"
+                census = _start_census(node, {**ray.environment(), "RAY_ADDRESS": address})
             missing = [name for name in node.names if name not in joined]
+            if failed := node.attempt.failures():
+                return address, failed
+            if wishes:
+                return address, f"{wishes[0]} came while nodes were joining"
             if time.monotonic() - started > node.task.join_seconds:
-                return f"{len(missing)} of {len(node.names)} nodes did not join in time: {', '.join(missing)}"
+                return address, f"{len(missing)} of {len(node.names)} nodes did not join in time: {', '.join(missing)}"
             if time.monotonic() - said > SAY_EVERY:
                 said = time.monotonic()
                 node.say(f"{len(joined)} of {len(node.names)} nodes have joined; missing: {', '.join(missing)}")
@@ -102,6 +102,15 @@ def _wait_for_nodes(node: Node, ray: RayNode, address: str, environment: dict[st
     finally:
         if census:
             child.kill(census)
+    seconds = time.monotonic() - started
+    node.say(f"all {len(joined)} nodes with {sum(joined.values())} GPUs have joined in {seconds:.1f} s")
+    return address, ""
+
+
+def _start_census(node: Node, environment: dict[str, str]) -> "Popen[bytes]":
+    """Let Ray be asked who has joined; where nobody can, nodes miss their deadline."""
+    command = [sys.executable, "-m", "slurm.census", str(node.attempt.joined_path), str(len(node.names))]
+    return child.start(command, log=node.attempt.log_path("census"), environment=environment)
 
 
 def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], wishes: "deque[str]") -> tuple[int, str]:
