@@ -85,7 +85,7 @@ def _wait_for_nodes(node: Node, ray: RayNode, wishes: "deque[str]") -> tuple[str
                     node.attempt.head_path.unlink(missing_ok=True)  # no worker is to join the old one
                 address = ray.start_head()
                 node.say(f"Ray's head is starting at {address}, with {len(node.names)} nodes to come")
-            if census is None and answers(address, POLL):
+            if (census is None or census.poll()) and answers(address, POLL):
                 write_json(node.attempt.head_path, {"address": address})
                 census = _start_census(node, {**ray.environment(), "RAY_ADDRESS": address})
             missing = [name for name in node.names if name not in joined]
@@ -108,7 +108,7 @@ def _wait_for_nodes(node: Node, ray: RayNode, wishes: "deque[str]") -> tuple[str
 
 
 def _start_census(node: Node, environment: dict[str, str]) -> "Popen[bytes]":
-    """Let Ray be asked who has joined; where nobody can, nodes miss their deadline."""
+    """Let Ray be asked who has joined; it fails where the head's own raylet is not up yet."""
     command = [sys.executable, "-m", "slurm.census", str(node.attempt.joined_path), str(len(node.names))]
     return child.start(command, log=node.attempt.log_path("census"), environment=environment)
 

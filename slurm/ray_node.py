@@ -39,8 +39,8 @@ class RayNode:
         """Start the GCS and this node's raylet; returns the cluster's address, which does not answer yet."""
         ports = self.ports.free()
         port = next(ports)
-        role = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self.temp_dir}"]
-        self._start([*role, f"--ray-client-server-port={next(ports)}"], ports)  # by default 10001, maybe another's
+        role = ["--head", f"--port={port}", "--include-dashboard=false", "--no-monitor", f"--temp-dir={self.temp_dir}"]
+        self._start(role, ports)
         return f"{self.address}:{port}"
 
     def start_worker(self, head: str) -> None:
@@ -77,6 +77,7 @@ class RayNode:
         options = [f"--{service}-port={next(ports)}" for service in services]
         options += [f"--dashboard-agent-{kind}-port={next(ports)}" for kind in ("listen", "grpc")]
         options += [f"--min-worker-port={first}", f"--max-worker-port={last}"]
+        options.append("--ray-client-server-port=0")  # none: nobody needs one, and by default it is 10001 for all
         options += [f"--node-ip-address={self.address}", f"--node-name={self.name}", "--disable-usage-stats"]
         options += [f"--num-gpus={self.num_gpus}", f"--num-cpus={num_cpus(self.num_gpus)}"]
         if self.object_store_gb:
