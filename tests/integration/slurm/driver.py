@@ -12,6 +12,9 @@ from pathlib import Path
 
 import ray
 
+PADDING = "x" * 2000
+"""So that a full disk is noticed within two steps."""
+
 
 def main() -> None:
     output, num_steps, num_nodes, num_gpus = Path(sys.argv[1]), *map(int, sys.argv[2:5])
@@ -31,7 +34,7 @@ def main() -> None:
     for step in range(done + 1, num_steps + 1):
         nodes = sorted(ray.get([work.remote() for _ in range(num_nodes)], timeout=120))
         with steps.open("a") as file:
-            file.write(json.dumps({"step": step, "nodes": nodes}) + "\n")
+            file.write(json.dumps({"step": step, "nodes": nodes, "padding": PADDING}) + "\n")
         print(f"step {step} on {nodes}", flush=True)
         if wishes:
             sys.exit(143)
