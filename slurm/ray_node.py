@@ -77,7 +77,7 @@ class RayNode:
         options = [f"--{service}-port={next(ports)}" for service in services]
         options += [f"--dashboard-agent-{kind}-port={next(ports)}" for kind in ("listen", "grpc")]
         options += [f"--min-worker-port={first}", f"--max-worker-port={last}"]
-        options.append("--ray-client-server-port=0")  # none: nobody needs one, and by default it is 10001 for all
+        options.append(f"--ray-client-server-port={next(ports)}")  # by default 10001, for everybody's
         options += [f"--node-ip-address={self.address}", f"--node-name={self.name}", "--disable-usage-stats"]
         options += [f"--num-gpus={self.num_gpus}", f"--num-cpus={num_cpus(self.num_gpus)}"]
         if self.object_store_gb:
