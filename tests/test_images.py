@@ -36,7 +36,8 @@ def test_the_gpu_locks_hold_what_verl_pins_and_no_xformers() -> None:
         pins = dict(re.findall(r"^([a-z0-9-]+)==([^ ;]+)", (REQUIREMENTS / f"{name}.txt").read_text(), re.MULTILINE))
         assert (pins["torch"], pins["vllm"], pins["transformers"]) == ("2.11.0", "0.24.0", "5.9.0")
         assert "xformers" not in pins
-        assert ("verl" in pins, "wandb" in pins, "submitit" in pins) == (name == "train",) * 3
+        assert ("verl" in pins, "wandb" in pins) == (name == "train",) * 2
+        assert "submitit" in pins
 
 
 def test_every_target_is_baked_examined_and_run_by_a_fixed_user() -> None:
