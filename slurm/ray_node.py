@@ -58,8 +58,9 @@ class RayNode:
         shutil.rmtree(self.temp_dir, ignore_errors=True)
 
     def environment(self) -> dict[str, str]:
-        """Without what a login shell may have said about another Ray."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        """Without what a login shell may have said about another Ray, and AMD's variables, which SLURM always sets."""
+        dropped = ("RAY_", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")  # verl refuses those beside CUDA's
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         return {
             **inherited,
             "RAY_AUTH_MODE": "token",
