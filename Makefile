@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup quickstart learn test slow lint format golden lock bench render clean
+.PHONY: help setup quickstart learn test slow long lint format golden lock bench render clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -20,8 +20,11 @@ test: setup  ## lint, types and unit tests
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 
-slow: setup  ## the real engines on real models, killed and resumed (half an hour)
+slow: setup  ## the real engines on real models, killed and resumed (over an hour)
 	@$(BIN)/pytest -m slow --timeout 3600
+
+long: setup  ## what `make slow` leaves out for its time: a RayJob stopped and gone on with by Ray's own job API
+	@$(BIN)/pytest -m long --timeout 3600
 
 lint: setup
 	@$(BIN)/ruff check .
