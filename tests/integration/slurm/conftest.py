@@ -57,9 +57,11 @@ def pyxis() -> None:
 def build_pyxis(folder: Path) -> Path | None:
     """A plug-in that takes pyxis's options and runs the task as it is."""
     source = SCRIPT.with_name("pyxis_stub.c")
-    if not Path("/usr/include/slurm/spank.h").is_file():
-        install = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600", "install", "-y", "--no-install-recommends"]
-        subprocess.run([*install, "libslurm-dev"], check=False, capture_output=True)
+    if not Path("/usr/include/slurm/spank.h").is_file() or not shutil.which("cc"):
+        apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"]
+        subprocess.run([*apt, "update"], check=False, capture_output=True)
+        packages = ["libslurm-dev", "gcc", "libc6-dev"]
+        subprocess.run([*apt, "install", "-y", "--no-install-recommends", *packages], check=False, capture_output=True)
     built = folder / "pyxis_stub.so"
     command = ["cc", "-shared", "-fPIC", "-o", str(built), str(source)]
     return built if shutil.which("cc") and subprocess.run(command, check=False).returncode == 0 else None
