@@ -1,8 +1,9 @@
 """From the start of a job to all GPUs in Ray, and from a kill to steps again: `python bench/launch.py --nodes 4 32`.
 
-The kit's launcher against the batch script of verl's tutorial (examples/slurm/ray_on_slurm.slurm) with its
-fixed sleeps, repaired where it does not run: its list of nodes is one word, a second srun in a job needs --overlap. The
-same driver runs under both and tells when it sees every GPU. Needs a SLURM cluster (SLURM_CONF) of so many idle nodes.
+The kit's launcher against the batch script of verl's tutorial (examples/slurm/ray_on_slurm.slurm) with its fixed sleeps,
+repaired where it does not run: its list of nodes is one word, Ray asks for a token, a second srun in a job needs
+--overlap. The same driver runs under both and tells when it sees every GPU. Needs a SLURM cluster (SLURM_CONF) of so
+many idle nodes.
 """
 
 import argparse
@@ -35,6 +36,7 @@ SITE = Site(
 TUTORIAL = """#!/bin/bash
 #SBATCH --nodes={nodes} --ntasks-per-node=1 --gpus-per-node={gpus} --mem={mem} --time=00:30:00 --output={folder}/job.out
 date +%s.%N > {folder}/start
+export RAY_AUTH_MODE=disabled  # else the head makes a token that no other node has
 nodes_array=($(scontrol show hostnames "$SLURM_JOB_NODELIST"))
 head_node=${{nodes_array[0]}}
 head_node_ip=$(srun --overlap --nodes=1 --ntasks=1 -w "$head_node" getent hosts "$head_node" | cut -d' ' -f1)
