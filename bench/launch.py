@@ -1,6 +1,6 @@
 """From the start of a job to all GPUs in Ray, and from a kill to steps again: `python bench/launch.py --nodes 4 32`.
 
-The kit's launcher against the batch script of verl's tutorial (examples/slurm/ray_on_slurm.slurm) with its fixed sleeps,
+The kit's launcher against the batch script in verl's tutorial (examples/slurm/ray_on_slurm.slurm) with fixed sleeps,
 repaired where it does not run: its list of nodes is one word, Ray asks for a token, a second srun in a job needs
 --overlap. The same driver runs under both and tells when it sees every GPU. Needs a SLURM cluster (SLURM_CONF) of so
 many idle nodes.
