@@ -4,7 +4,6 @@ config.json  provenance.json  problems/NAME.jsonl  samples/NAME.jsonl  scores/NA
 shards/0-of-4/  shards/aime-1-of-2/  ...     each of the same form, bound to its shard
 """
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Collection, Iterator
@@ -15,7 +14,7 @@ from typing import Any
 
 from deepscaler.data import Problem
 from deepscaler.errors import UserError
-from deepscaler.files import write_json, write_text
+from deepscaler.files import locked, write_json, write_text
 from deepscaler.rewards.grade import Mode
 from evaluation.config import check_stored
 
@@ -143,18 +142,9 @@ class EvaluationFolder:
         """Keep every other process out. Raises FolderBusyError if one is at work here."""
         if self.is_bound:
             self.read_config()  # refuses a foreign folder before anything is written to it
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            lock = (self.root / ".lock").open("w")
-        except OSError as error:
-            raise UserError(f"cannot write to {self.root}: {error.strerror}; choose another --output-dir") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise FolderBusyError(
-                    f"another process is evaluating into {self.root}; wait for it or stop it"
-                ) from None
+        with locked(
+            self.root, FolderBusyError(f"another process is evaluating into {self.root}; wait for it or stop it")
+        ):
             yield
 
     def _read_json(self, path: Path) -> Any:

@@ -3,7 +3,6 @@
 jobs.json  [{"job_id": "4711", "name": "train-8k", "folder": "0001-train-8k", "after": [], "num_elements": 1, ...}, ...]
 """
 
-import fcntl
 import json
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.errors import UserError
-from deepscaler.files import write_json
+from deepscaler.files import locked, write_json
 from slurm.cluster import JobState, live_jobs, past_state
 from slurm.job_folder import SLURM, JobAttempt
 
@@ -62,17 +61,8 @@ def submitting(run_folder: Path) -> Iterator[list[SubmittedJob]]:
 
     Raises UserError where jobs of the run are still queued or running.
     """
-    folder = run_folder / SLURM
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --output-dir") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is submitting jobs for {run_folder}; wait for it") from None
+    busy = UserError(f"another process is submitting jobs for {run_folder}; wait for it")
+    with locked(run_folder / SLURM, busy):
         before = read_jobs(run_folder)
         if live := live_jobs([job.job_id for job in before]):
             told = ", ".join(sorted(f"{state.job_id} ({state.state})" for state in set(live.values())))
