@@ -52,6 +52,13 @@ def test_every_target_is_baked_examined_and_run_by_a_fixed_user() -> None:
     assert re.search(r"^ARG BASE_IMAGE=\S+@sha256:[0-9a-f]{64}$", DOCKERFILE, re.MULTILINE)
 
 
+def test_every_package_of_ours_is_in_the_build() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for package in wheel["packages"]:
+        assert f"\nCOPY {package} {package}\n" in DOCKERFILE
+        assert f"!{package}\n" in (ROOT / ".dockerignore").read_text()
+
+
 def test_compose_runs_these_images_contained() -> None:
     services = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())["services"]
     for name, service in services.items():

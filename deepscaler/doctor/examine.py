@@ -13,7 +13,7 @@ from deepscaler.doctor.packages import check_imports, check_libraries, check_loc
 from deepscaler.paths import cache_dir
 
 MODULES = {
-    "login": ("deepscaler", "evaluation", "math_verify", "pyarrow", "matplotlib", "rich"),
+    "login": ("deepscaler", "evaluation", "slurm.task", "math_verify", "pyarrow", "matplotlib", "rich"),
     "cpu": ("torch", "transformers", "ray", "verl", "vllm"),
     "eval": ("torch", "transformers", "ray", "vllm"),
     "train": ("torch", "transformers", "ray", "verl", "vllm", "flash_attn", "wandb"),

@@ -35,7 +35,7 @@ def _sandbox(*arguments: object, seconds: float, check: bool = True) -> subproce
 
 def copy_of_the_project(folder: Path) -> Path:
     """What a build reads, to be changed without touching the checkout."""
-    for name in ("deepscaler", "evaluation", "docker"):
+    for name in ("deepscaler", "evaluation", "slurm", "docker"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("LICENSE", "README.md", "pyproject.toml", ".dockerignore"):
         shutil.copy2(ROOT / name, folder / name)
