@@ -83,7 +83,7 @@ class RayNode:
         options += [f"--num-gpus={self.num_gpus}", f"--num-cpus={num_cpus(self.num_gpus)}"]
         if self.object_store_gb:
             options.append(f"--object-store-memory={int(self.object_store_gb * 1e9)}")
-        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *role, *options]
+        command = [sys.executable, "-m", "slurm.ray_start", "--block", *role, *options]
         environment = self.environment()
         self.process = child.start(command, log=self.log, environment=environment, deaf_to=IGNORED)
 

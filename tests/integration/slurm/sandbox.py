@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -58,6 +60,23 @@ def on_node(node: str, *command: str, check: bool = True) -> str:
 def ask(*command: str) -> str:
     """Output of one of SLURM's commands."""
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+
+
+@contextmanager
+def configured(name: str, value: str) -> Iterator[None]:
+    """Another line in slurm.conf for a while."""
+    file = STATE / "etc/slurm.conf"
+    before = file.read_text()
+
+    def reconfigure(text: str) -> None:
+        file.write_text(text)
+        ask("scontrol", "reconfigure")
+
+    reconfigure(re.sub(f"^{name}=.*\n", f"{name}={value}\n" if value else "", before, flags=re.MULTILINE))
+    try:
+        yield
+    finally:
+        reconfigure(before)
 
 
 def wait_until(holds: Callable[[], T], what: str | Callable[[], str], seconds: float = DEADLINE) -> T:
@@ -136,7 +155,16 @@ def left_on(nodes: list[str]) -> list[str]:
     found = []
     for node in nodes:
         text = on_node(node, "ps", "-ww", "-eo", "args", check=False)
-        words = ("raylet", "gcs_server", "slurm.census", "ray start", "driver.py", "submitit", "training.child")
+        words = (
+            "raylet",
+            "gcs_server",
+            "slurm.census",
+            "slurm.ray_start",
+            "ray start",
+            "driver.py",
+            "submitit",
+            "training.child",
+        )
         found += [f"{node}: {line[:100]}" for line in text.splitlines() if any(word in line for word in words)]
         found += [f"{node}: {path}" for path in on_node(node, "ls", "/tmp/ray", check=False).split()]
     return found

@@ -21,6 +21,7 @@ from tests.integration.slurm.sandbox import (
     SITE,
     Run,
     ask,
+    configured,
     on_node,
     sandbox,
     start_driver,
@@ -121,17 +122,33 @@ def test_the_time_limit(tmp_path: Path, driver: list[str]) -> None:
     wait_until_clean(run, NODES, CLEAN)
 
 
-def test_preemption_by_a_job_of_higher_priority(tmp_path: Path, driver: list[str]) -> None:
-    run = start(tmp_path, driver, partition="preempt")
+@pytest.mark.parametrize("told_first", [True, False])
+def test_preemption_by_a_job_of_higher_priority(told_first: bool, tmp_path: Path, driver: list[str]) -> None:
+    """With preempt_send_user_signal SLURM sends the job's own warning, without it SIGTERM."""
+    with configured("SlurmctldParameters", "preempt_send_user_signal" if told_first else ""):
+        is_preempted_and_goes_on(start(tmp_path, driver, partition="preempt"), "SIGUSR2" if told_first else "SIGTERM")
+
+
+def is_preempted_and_goes_on(run: Run, signal_name: str) -> None:
     run.wait_for_steps(2)
     fault = time.time()
     job = ask(
-        "sbatch", "--parsable", "-p", "gpu", "-A", "research", "-N4", "--gpus-per-node=8", "--mem=1G", "--wrap=sleep 8"
+        "sbatch",
+        "--parsable",
+        "--output=/dev/null",
+        "-p",
+        "gpu",
+        "-A",
+        "research",
+        "-N4",
+        "--gpus-per-node=8",
+        "--mem=1G",
+        "--wrap=sleep 8",
     )
     wait_until(lambda: run.record(0).get("ended") or run.state == "PENDING", run.logs, NOTICED)
     tell("preempted", stopped=time.time() - fault)
     reason = str(run.record(0).get("reason", ""))
-    assert "SIGUSR2" in reason or "SIGTERM" in reason, run.logs()
+    assert signal_name in reason, run.logs()
     before = len(run.steps)
     wait_until(lambda: run.record(1), run.logs, 200)
     run.wait_for_steps(before + 1)
