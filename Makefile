@@ -21,9 +21,9 @@ test: setup  ## lint, types and unit tests
 	@$(BIN)/pytest
 
 slow: setup  ## the real engines on real models, killed and resumed (over an hour)
-	@$(BIN)/pytest -m slow --timeout 3600
+	@$(BIN)/pytest -m 'slow and not long' --timeout 3600
 
-long: setup  ## what `make slow` leaves out for its time: a RayJob stopped and gone on with by Ray's own job API
+long: setup  ## what `make slow` leaves out: a RayJob in Ray's own job API, a chain killed in its second stage (half an hour)
 	@$(BIN)/pytest -m long --timeout 3600
 
 lint: setup

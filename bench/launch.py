@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from slurm.submission import Submission, node_task
 PORT = 6379
 TUTORIALS = "verl's tutorial"
 DEADLINE = 900.0
+GAVE_UP = "Exited with exit code"
+"""What srun says of a node whose `ray start` failed; nothing in the tutorial starts it again."""
 SITE = Site(
     exclusive=False,
     mem="0" if os.environ.get("BENCH_WHOLE_NODES") else "4G",
@@ -88,9 +91,12 @@ def run_tutorial(folder: Path, num_nodes: int, num_gpus: int) -> float:
         ray=Path(sys.executable).with_name("ray"),
         driver=f"{sys.executable} {Path(__file__).resolve()} driver {folder} {num_nodes * num_gpus}",
     )
+    out = folder / "job.out"
+    out.touch()
     job = ask("sbatch", "--parsable", stdin=script)
     try:
-        return wait_for(folder / "seen", job) - float((folder / "start").read_text())
+        seen = wait_for(folder / "seen", job, hopeless=lambda: GAVE_UP in out.read_text())
+        return seen - float((folder / "start").read_text())
     finally:
         end(job)
 
@@ -127,10 +133,12 @@ def drive(folder: Path, num_gpus: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wait_for(file: Path, job: str) -> float:
-    """The moment written to a file."""
+def wait_for(file: Path, job: str, hopeless: Callable[[], bool] = lambda: False) -> float:
+    """The moment written to a file; infinite where it never will be."""
     deadline = time.monotonic() + DEADLINE
     while not file.exists():
+        if hopeless():
+            return float("inf")
         if time.monotonic() > deadline:
             sys.exit(f"job {job}: no {file.name} after {DEADLINE:.0f} s")
         time.sleep(0.1)
@@ -155,7 +163,10 @@ def tell(num_nodes: int, num_gpus: int, seconds: dict[str, list[float]], back: l
     print(f"{num_nodes} nodes, {num_nodes * num_gpus} GPUs: seconds from the job's start to all of them in Ray")
     for name, values in seconds.items():
         print(f"  {name:18}{medians[name]:8.1f}   ({', '.join(f'{value:.1f}' for value in values)})")
-    print(f"  kit / tutorial: {medians['kit'] / medians[TUTORIALS]:.2f}")
+    if medians[TUTORIALS] == float("inf"):
+        print("  a node's `ray start` gave up, and the tutorial does not start it again")
+    else:
+        print(f"  kit / tutorial: {medians['kit'] / medians[TUTORIALS]:.2f}")
     print(
         f"  kit, from a killed driver to all GPUs again: {statistics.median(back):.1f} (the tutorial never comes back)"
     )

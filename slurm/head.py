@@ -24,6 +24,7 @@ RESERVE = 20.0
 """Seconds before the time limit at which whatever still runs is killed, so that the job can ask for another start."""
 
 PATIENCE = 10.0
+NAMED = 8
 SAY_EVERY = 15.0
 """Seconds between two lines about who is missing."""
 
@@ -77,7 +78,7 @@ def _wait_for_nodes(node: Node, ray: RayNode, wishes: "deque[str]") -> tuple[str
     try:
         while not (joined := read_joined(node.attempt)).keys() >= set(node.names):
             if not address or ray.ended() is not None:
-                if address:  # `ray start` gives up after 30 s, on a cold file system too soon
+                if address:
                     node.say(f"Ray's head ended with code {ray.ended()}, see {ray.log}: once more")
                 if census:
                     child.kill(census)
@@ -94,10 +95,10 @@ def _wait_for_nodes(node: Node, ray: RayNode, wishes: "deque[str]") -> tuple[str
             if wishes:
                 return address, f"{wishes[0]} came while nodes were joining"
             if time.monotonic() - started > node.task.join_seconds:
-                return address, f"{len(missing)} of {len(node.names)} nodes did not join in time: {', '.join(missing)}"
+                return address, f"{len(missing)} of {len(node.names)} nodes did not join in time: {_few(missing)}"
             if time.monotonic() - said > SAY_EVERY:
                 said = time.monotonic()
-                node.say(f"{len(joined)} of {len(node.names)} nodes have joined; missing: {', '.join(missing)}")
+                node.say(f"{len(joined)} of {len(node.names)} nodes have joined; missing: {_few(missing)}")
             time.sleep(POLL)
     finally:
         if census:
@@ -105,6 +106,11 @@ def _wait_for_nodes(node: Node, ray: RayNode, wishes: "deque[str]") -> tuple[str
     seconds = time.monotonic() - started
     node.say(f"all {len(joined)} nodes with {sum(joined.values())} GPUs have joined in {seconds:.1f} s")
     return address, ""
+
+
+def _few(names: list[str]) -> str:
+    """Names, on a large cluster the first of them."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _start_census(node: Node, environment: dict[str, str]) -> "Popen[bytes]":

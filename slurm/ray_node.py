@@ -33,6 +33,7 @@ class RayNode:
     log: Path
     token_path: Path
     object_store_gb: float
+    start_seconds: float
     process: Popen[bytes] | None = field(default=None, init=False)
 
     def start_head(self) -> str:
@@ -67,6 +68,7 @@ class RayNode:
             "RAY_AUTH_TOKEN_PATH": str(self.token_path),
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # with the GCS gone a raylet would drain for 30 s
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_agent_register_timeout_ms": str(int(1000 * self.start_seconds)),
             "RAY_prestart_worker_first_driver": "0",  # as many idle workers as CPUs: a minute of a small machine
         }
 
@@ -105,4 +107,5 @@ def ray_node(node: "Node") -> RayNode:
         log=node.attempt.log_path(f"{node.name}.ray"),
         token_path=node.attempt.token_path,
         object_store_gb=node.task.object_store_gb,
+        start_seconds=node.task.join_seconds,
     )

@@ -99,6 +99,7 @@ def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
     assert f"Finished before: step {reached + 1} of {reached + 1}" in again.stdout
 
 
+@pytest.mark.long
 def test_a_chain_killed_in_its_second_stage_goes_on_there(tiny_model: Path, tmp_path: Path) -> None:
     root = tmp_path / "chain"
     command = deepscaler("run", "quickstart", "learn", "--device", "cpu", "--output-dir", root)
