@@ -5,13 +5,14 @@ variable "VERSION" { default = "dev" }
 variable "REVISION" { default = "unknown" }
 variable "SOURCE" { default = "" }
 variable "PIP_EXTRA_INDEX_URL" { default = "" } # an index with torch's CPU build, for cpu
+variable "ATTEST" { default = true } # false where an engine cannot keep SBOM and provenance (docker's own image store)
 
 group "default" { targets = ["train", "eval", "cpu"] }
 
 target "image" {
   dockerfile = "docker/Dockerfile"
   args       = { PIP_EXTRA_INDEX_URL = PIP_EXTRA_INDEX_URL }
-  attest     = ["type=sbom", "type=provenance,mode=max"]
+  attest     = ATTEST ? ["type=sbom", "type=provenance,mode=max"] : []
   platforms  = ["linux/amd64"]
   labels = {
     "org.opencontainers.image.title"    = "DeepScaleR cluster kit"
