@@ -4,6 +4,7 @@ import fcntl
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from deepscaler.errors import UserError
@@ -17,8 +18,11 @@ BLOCK = 1000
 NUM_SERVICES = 50
 
 
-def address_of(node: str, interface: str) -> str:
-    """The IPv4 address of this node, by interface or by its own name. Raises UserError."""
+def address_of(node: str, interface: str, *, alone: bool) -> str:
+    """The IPv4 address of this node: of an interface, by its name, by its default route, or the only one there is.
+
+    Raises UserError where none of these tells it and others (it is not `alone`) have to reach it.
+    """
     if interface:
         return _interface_address(interface)
     for name in (node, socket.gethostname()):
@@ -28,7 +32,17 @@ def address_of(node: str, interface: str) -> str:
             continue
         if not address.startswith("127."):
             return address
-    return _outgoing_address() or "127.0.0.1"
+    if address := _outgoing_address():
+        return address
+    addresses = _addresses()
+    if len(addresses) == 1:
+        return next(iter(addresses.values()))
+    if alone:
+        return "127.0.0.1"
+    raise UserError(
+        f"{node} has no address that others reach: its name and its default route tell none;"
+        f" set network_interface in the site file, here are {', '.join(addresses) or 'none'}"
+    )
 
 
 class PortBlock:
@@ -77,6 +91,15 @@ def _interface_address(interface: str) -> str:
                 f"network_interface {interface!r} has no IPv4 address on {socket.gethostname()} ({error.strerror});"
                 f" there are {found}"
             ) from error
+
+
+def _addresses() -> dict[str, str]:
+    """Of every interface that has one, but for the loopback."""
+    found = {}
+    for _, name in socket.if_nameindex():
+        with suppress(UserError):
+            found[name] = _interface_address(name)
+    return {name: address for name, address in found.items() if not address.startswith("127.")}
 
 
 def _outgoing_address() -> str:

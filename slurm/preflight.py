@@ -32,7 +32,7 @@ def check_before(jobs: Sequence[Job], site: Site, run_folder: Path) -> None:
 
 
 def _cache(site: Site) -> Path:
-    return Path(site.cache_dir) / "deepscaler" if site.cache else cache_dir()
+    return Path(site.cache_dir) / "deepscaler" if site.cache_dir else cache_dir()
 
 
 def _check_writable(folder: Path, advice: str) -> None:
@@ -58,7 +58,9 @@ def _check_offline(jobs: Sequence[Job], site: Site) -> None:
                 f"nodes have no internet, and {dataset} is not prepared:"
                 f" DEEPSCALER_CACHE={cache} deepscaler data prepare {dataset}"
             )
-    home = Path(f"{site.cache_dir}/huggingface" if site.cache else os.environ.get("HF_HOME", "~/.cache/huggingface"))
+    home = Path(
+        f"{site.cache_dir}/huggingface" if site.cache_dir else os.environ.get("HF_HOME", "~/.cache/huggingface")
+    )
     for model in sorted({job.model for job in jobs if job.model}):
         folder = home.expanduser() / "hub" / f"models--{model.replace('/', '--')}"
         if not Path(model).is_dir() and not folder.is_dir() and not model.startswith("/"):

@@ -97,7 +97,7 @@ def num_cpus(num_gpus: int) -> int:
 
 def ray_node(node: "Node") -> RayNode:
     """This node's Ray, not yet started."""
-    address = address_of(node.name, node.task.network_interface)
+    address = address_of(node.name, node.task.network_interface, alone=len(node.names) == 1)
     return RayNode(
         name=node.name,
         address=address,

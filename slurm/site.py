@@ -100,8 +100,9 @@ class Site:
 
     @property
     def cache_dir(self) -> str:
-        """`cache` with the user's variables in it."""
-        return os.path.expandvars(self.cache)
+        """`cache` with the user's variables in it; a container keeps nothing, so there it is below HOME by default."""
+        inside = self.runtime != "bare"
+        return os.path.expandvars(self.cache or (str(Path.home() / ".cache") if inside else ""))
 
 
 def load_site(file: Path) -> Site:

@@ -77,6 +77,7 @@ def environment(site: Site) -> dict[str, str]:
         "XDG_CACHE_HOME": cache,
         "TRITON_CACHE_DIR": f"{cache}/triton",
         "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor",
+        "FLASHINFER_WORKSPACE_BASE": cache,
         "MPLCONFIGDIR": f"{cache}/matplotlib",
     }
     interface = site.network_interface

@@ -4,6 +4,7 @@ from itertools import pairwise
 import pytest
 
 from deepscaler.errors import UserError
+from slurm import network
 from slurm.network import PortBlock, address_of, answers
 
 
@@ -24,6 +25,38 @@ def test_a_port_that_is_taken_is_passed_over() -> None:
 
 
 def test_an_interface_that_is_not_there_is_told_with_those_that_are() -> None:
-    assert address_of("anything", "lo") == "127.0.0.1"
+    assert address_of("anything", "lo", alone=True) == "127.0.0.1"
     with pytest.raises(UserError, match=r"'ib7' has no IPv4 address.*there are .*lo"):
-        address_of("anything", "ib7")
+        address_of("anything", "ib7", alone=True)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "alone", "address"),
+    [
+        ({"ib0": "10.0.0.7"}, False, "10.0.0.7"),
+        ({}, True, "127.0.0.1"),
+        ({"a": "10.0.0.7", "b": "10.1.0.7"}, True, "127.0.0.1"),
+    ],
+)
+def test_without_name_and_route_the_only_address_is_taken(
+    addresses: dict[str, str], alone: bool, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost(addresses, monkeypatch)
+    assert address_of("nowhere", "", alone=alone) == address
+
+
+def test_several_addresses_are_a_question_to_the_site_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost({"eno1": "10.0.0.7", "ib0": "10.1.0.7"}, monkeypatch)
+    with pytest.raises(UserError, match="set network_interface in the site file, here are eno1, ib0"):
+        address_of("nowhere", "", alone=False)
+
+
+def lost(addresses: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node whose name does not resolve, without a default route."""
+
+    def unknown(name: str) -> str:
+        raise OSError(f"{name} is unknown")
+
+    monkeypatch.setattr(socket, "gethostbyname", unknown)
+    monkeypatch.setattr(network, "_outgoing_address", lambda: "")
+    monkeypatch.setattr(network, "_addresses", lambda: addresses)
