@@ -81,12 +81,15 @@ def environment(site: Site) -> dict[str, str]:
         "MPLCONFIGDIR": f"{cache}/matplotlib",
     }
     interface = site.network_interface
-    return {
+    variables = {
         **(caches if cache else {}),
         **({} if site.internet else {"HF_HUB_OFFLINE": "1"}),
         **({"NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface} if interface else {}),
         **site.environment,
     }
+    if site.runtime == "apptainer":  # there an image's variables win over those of the same name around it
+        variables |= {f"APPTAINERENV_{name}": value for name, value in variables.items()}
+    return variables
 
 
 def _parameters(submission: Submission, srun_arguments: Sequence[str]) -> dict[str, Any]:
