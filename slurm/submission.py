@@ -52,14 +52,18 @@ class Submission:
             raise UserError(f"SLURM refuses this job: {' '.join(str(error).split())[:400]}") from error
 
     def _executor(self) -> "SlurmExecutor":
-        try:
-            from submitit import SlurmExecutor  # noqa: PLC0415
+        from submitit import SlurmExecutor  # noqa: PLC0415
 
-            names = environment(self.site)
-            begin = start(self.site, self.job, self._folders(), [*names, "DEEPSCALER_JOB_END"])
-            executor = SlurmExecutor(self.folder, python=begin.python)
-        except RuntimeError as error:
-            raise UserError(f"{error}: run it on a login node of a SLURM cluster") from error
+        class Executor(SlurmExecutor):
+            """One that also a machine without SLURM can make: what sbatch would read can be seen anywhere."""
+
+            @classmethod
+            def affinity(cls) -> int:
+                return 2
+
+        names = environment(self.site)
+        begin = start(self.site, self.job, self._folders(), [*names, "DEEPSCALER_JOB_END"])
+        executor = Executor(self.folder, python=begin.python)
         executor.update_parameters(**_parameters(self, begin.srun_arguments))
         return executor
 

@@ -16,7 +16,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
     def make(**outputs: str) -> None:
-        for name, output in {"srun": "", **outputs}.items():
+        for name, output in outputs.items():
             program = folder / name
             program.write_text(f"#!/bin/sh\ncat <<'END_OF_FAKE'\n{output}\nEND_OF_FAKE\n")
             program.chmod(0o755)
