@@ -34,6 +34,7 @@ def test_a_first_site_file_is_what_the_cluster_says(fake: Fake, tmp_path: Path) 
         sinfo="cpu*|infinite|10|(null)|up\na100|3-00:00:00|4|gpu:a100:8(S:0-1)|up\nold|1:00:00|2|gpu:4|down",
         sacctmgr="mathrl",
         squeue="",
+        srun="",
     )
     file = tmp_path / "site.toml"
     told = discover(file)
