@@ -44,6 +44,15 @@ def test_the_published_hardware_fits_and_half_of_it_does_not() -> None:
         assert "max_tokens_per_gpu" in warning
 
 
+def test_one_gpu_cannot_keep_the_optimiser_beside_an_engine_of_its_size() -> None:
+    alone = replace(in_profile(RECIPES["8k"], "fast"), gpus_per_node=1, max_tokens_per_gpu=9216)
+    shape = shape_of(alone.model)
+    (warning,) = estimate(alone, shape, "A100-80GB").warnings
+    assert "63 GiB beside 20 of weights and optimiser" in warning
+    for change in ({"gpu_memory_utilization": 0.6}, {"offload_actor": True}):
+        assert estimate(replace(alone, **change), shape, "A100-80GB").warnings == []
+
+
 def test_fused_kernels_save_the_logits() -> None:
     recipe = in_profile(RECIPES["8k"], "fast")
     assert estimate(recipe, shape_of(recipe.model), "A100-40GB").warnings == []
