@@ -40,7 +40,6 @@ def cpu_environment(cores: int, kv_cache_gib: int) -> dict[str, str]:
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # its default keeps one core back
         "OMP_NUM_THREADS": str(cores),
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_HOST_IP": "127.0.0.1",
     }
 
 
@@ -64,6 +63,7 @@ class VllmEngine:
         self._on_gpu = _has_gpu()
         if not self._on_gpu:
             _prepare_cpu()
+        os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")  # an engine's processes are all on one machine
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # set it to INFO to see what vLLM decides
         try:
@@ -152,8 +152,10 @@ def _to_sample(request: Request, completion: Any, started: float) -> Sample:
 
 
 def _has_gpu() -> bool:
+    """Asked of NVML: once CUDA itself was asked, it refuses to work in the process that vLLM forks."""
     import torch  # noqa: PLC0415
 
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     return bool(torch.cuda.is_available())
 
 

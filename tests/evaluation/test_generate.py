@@ -7,7 +7,7 @@ import pytest
 
 from deepscaler.errors import UserError
 from evaluation.config import EvaluationConfig
-from evaluation.generate import VllmEngine, check_cpu
+from evaluation.generate import VllmEngine, _has_gpu, check_cpu
 from evaluation.requests import Request
 
 
@@ -27,3 +27,16 @@ def test_vllm_gets_the_samplings_of_the_protocol_and_the_samples_own_seed() -> N
     request = Request(problem_id="p", sample=3, prompt_token_ids=(1,), max_tokens=77, seed=12)
     sampling = engine._sampling(request)
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed) == (0.6, 0.95, 77, 12)
+
+
+def test_looking_for_gpus_leaves_cuda_to_the_process_that_vllm_forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch  # noqa: PLC0415
+
+    def forbidden() -> int:
+        raise AssertionError("torch marks CUDA as unusable in forked processes once this was called")
+
+    monkeypatch.setattr(torch.cuda, "_is_compiled", lambda: True)
+    monkeypatch.setattr(torch.cuda, "_device_count_nvml", lambda: 1)
+    monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", forbidden, raising=False)
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "0")
+    assert _has_gpu()
