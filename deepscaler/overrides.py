@@ -5,6 +5,7 @@ actor_rollout_ref.rollout.val_kwargs.temperature=0.6
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +103,7 @@ def _actor(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "use_kl_loss": recipe.kl_coefficient > 0,
         "kl_loss_coef": recipe.kl_coefficient,
         "kl_loss_type": recipe.kl_type,
-        "fsdp_config.ulysses_sequence_parallel_size": recipe.sequence_parallel_size,
+        "ulysses_sequence_parallel_size": recipe.sequence_parallel_size,  # the reference model's, too
         "fsdp_config.param_offload": recipe.offload_actor,
         "fsdp_config.optimizer_offload": recipe.offload_actor,
     }
@@ -181,8 +182,15 @@ def _checkpoints(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
 
 
 def _ray(recipe: Recipe, paths: RunPaths, device: str) -> dict[str, Any]:
-    """The environment for all workers; and, where verl starts Ray itself, one that only this machine can reach."""
-    environment = {f"+ray_kwargs.ray_init.runtime_env.env_vars.{k}": v for k, v in paths.environment.items()}
+    """The environment for all workers; and, where verl starts Ray itself, one that only this machine can reach.
+
+    Ray's processors are tickets: verl's actors wait for ever for more of them than a small machine has cores.
+    """
+    environment: dict[str, Any] = {
+        f"+ray_kwargs.ray_init.runtime_env.env_vars.{k}": v for k, v in paths.environment.items()
+    }
+    # a part of the queue on every node else, also on a head that offers no processor, where it can never start
+    environment["+transfer_queue.backend.SimpleStorage.required_node_resource"] = "GPU"
     if paths.ray_dir is None:
         return environment
     local = {
@@ -190,9 +198,9 @@ def _ray(recipe: Recipe, paths: RunPaths, device: str) -> dict[str, Any]:
         "+ray_kwargs.ray_init._temp_dir": str(paths.ray_dir),
         "+ray_kwargs.ray_init._node_ip_address": "127.0.0.1",
         "+ray_kwargs.ray_init.include_dashboard": False,
+        "ray_kwargs.ray_init.num_cpus": max(len(os.sched_getaffinity(0)), 16 + 4 * recipe.gpus_per_node),
     }
-    if device == "cpu":  # places for verl's actors, not processors; a pretended GPU for each rank
-        local["ray_kwargs.ray_init.num_cpus"] = 16 + 4 * recipe.world_size
+    if device == "cpu":  # a pretended GPU for each rank
         local["+ray_kwargs.ray_init.num_gpus"] = recipe.gpus_per_node
     return {**environment, **local}
 

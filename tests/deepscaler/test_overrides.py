@@ -2,6 +2,7 @@
 
 import asyncio
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,10 @@ def test_only_one_file_knows_verls_keys() -> None:
     package = Path(__file__).resolve().parents[2] / "deepscaler"
     knowing = [path.name for path in package.rglob("*.py") if "actor_rollout_ref" in path.read_text()]
     assert knowing == ["overrides.py"]
+
+
+@pytest.mark.parametrize("num_gpus", [1, 8])
+def test_a_small_machine_has_tickets_for_all_of_verls_actors(num_gpus: int) -> None:
+    """The queue's controller and 8 stores, 3 for each GPU's workers, one for an actor to be placed with."""
+    overrides = to_overrides(replace(RECIPES["8k"], gpus_per_node=num_gpus), PATHS)
+    assert overrides["ray_kwargs.ray_init.num_cpus"] >= 1 + 8 + 3 * num_gpus + 1
