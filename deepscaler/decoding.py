@@ -55,7 +55,7 @@ def draw_batch(model: Any, draws: list[Draw], ends: set[int]) -> Iterator[Drawn]
     cache, mask, logits = _read_prompts(model, prompts)
     rows = torch.tensor([prompts.index(draw.prompt_token_ids) for draw in draws], device=model.device)
     cache.batch_select_indices(rows)
-    mask, logits = mask[rows], logits[rows]
+    mask, logits = mask[rows], logits[rows.cpu()]
     responses: list[tuple[list[int], list[float]]] = [([], []) for _ in draws]
     alive = list(range(len(draws)))
     while alive:

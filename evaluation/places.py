@@ -176,7 +176,7 @@ def draw_shard(arguments: list[str], log: str, threads: str | None, per_node: in
     `per_node` engines share the node's cores, where they draw on them; with 0 they draw on the GPUs that Ray gives.
     """
     share = max(1, len(os.sched_getaffinity(0)) // per_node) if per_node else None
-    environment = _environment(threads, share, "" if per_node else os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    environment = _environment(threads, share, "" if per_node else _gpus_of_task())
     process = child.start(_command(arguments), log=Path(log), environment=environment)
     try:
         while (code := process.poll()) is None:
@@ -184,6 +184,13 @@ def draw_shard(arguments: list[str], log: str, threads: str | None, per_node: in
         return code
     finally:
         child.end(process, PATIENCE)
+
+
+def _gpus_of_task() -> str:
+    """As Ray tells them: under RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES the environment does not."""
+    import ray  # noqa: PLC0415
+
+    return ",".join(ray.get_runtime_context().get_accelerator_ids()["GPU"])
 
 
 def _command(arguments: list[str]) -> list[str]:
