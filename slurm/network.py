@@ -45,6 +45,11 @@ def address_of(node: str, interface: str, *, alone: bool) -> str:
     )
 
 
+def interface_of(address: str) -> str:
+    """The name of the interface that has this address; empty for a loopback's."""
+    return next((name for name, found in _addresses().items() if found == address), "")
+
+
 class PortBlock:
     """Ports of one job on one node, below those that the kernel gives to outgoing connections.
 

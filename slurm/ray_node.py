@@ -12,7 +12,7 @@ from subprocess import Popen
 from typing import TYPE_CHECKING
 
 from deepscaler.training import child
-from slurm.network import PortBlock, address_of
+from slurm.network import PortBlock, address_of, interface_of
 
 if TYPE_CHECKING:
     from slurm.node import Node
@@ -62,7 +62,10 @@ class RayNode:
         """Without what a login shell may have said about another Ray, and AMD's variables, which SLURM always sets."""
         dropped = ("RAY_", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")  # verl refuses those beside CUDA's
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+        interface = interface_of(self.address)  # gloo would take what the node's own name means to it: often a loopback
+        sockets = {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface} if interface else {}
         return {
+            **sockets,
             **inherited,
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.token_path),

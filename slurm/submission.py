@@ -1,5 +1,6 @@
 """From a job and a site to what sbatch reads, by submitit."""
 
+import getpass
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,20 +74,28 @@ class Submission:
 
 
 def environment(site: Site) -> dict[str, str]:
-    """Variables of every task, beside what sbatch passes on from the submitting shell."""
+    """Variables of every task, beside what sbatch passes on from the submitting shell.
+
+    Compiled kernels stay on the node: ranks and engines that compile into one shared folder read each other's halves.
+    """
     cache = site.cache_dir
+    local = f"{site.scratch}/deepscaler-{getpass.getuser()}" if site.scratch.startswith("/") else cache
     caches = {
         "DEEPSCALER_CACHE": f"{cache}/deepscaler",
         "HF_HOME": f"{cache}/huggingface",
         "XDG_CACHE_HOME": cache,
-        "TRITON_CACHE_DIR": f"{cache}/triton",
-        "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor",
         "FLASHINFER_WORKSPACE_BASE": cache,
         "MPLCONFIGDIR": f"{cache}/matplotlib",
+    }
+    compiled = {
+        "TRITON_CACHE_DIR": f"{local}/triton",
+        "TORCHINDUCTOR_CACHE_DIR": f"{local}/inductor",
+        "VLLM_CACHE_ROOT": f"{local}/vllm",
     }
     interface = site.network_interface
     variables = {
         **(caches if cache else {}),
+        **(compiled if local else {}),
         **({} if site.internet else {"HF_HUB_OFFLINE": "1"}),
         **({"NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface} if interface else {}),
         **site.environment,

@@ -5,7 +5,7 @@ import pytest
 
 from deepscaler.errors import UserError
 from slurm import network
-from slurm.network import PortBlock, address_of, answers
+from slurm.network import PortBlock, address_of, answers, interface_of
 
 
 def test_two_jobs_have_ports_of_their_own_below_the_ephemeral_ones() -> None:
@@ -60,3 +60,9 @@ def lost(addresses: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostbyname", unknown)
     monkeypatch.setattr(network, "_outgoing_address", lambda: "")
     monkeypatch.setattr(network, "_addresses", lambda: addresses)
+
+
+def test_the_interface_of_an_address_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slurm.network._addresses", lambda: {"eth0": "10.0.0.3", "ib0": "10.1.0.3"})
+    assert interface_of("10.1.0.3") == "ib0"
+    assert interface_of("127.0.0.1") == ""

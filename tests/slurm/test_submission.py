@@ -27,8 +27,11 @@ def submission(recipe: str, site: Site, after: tuple[str, ...] = ()) -> Submissi
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_the_batch_script_is_the_committed_one(fake: Fake, recipe: str, kind: str) -> None:
+def test_the_batch_script_is_the_committed_one(
+    fake: Fake, recipe: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake()
+    monkeypatch.setenv("LOGNAME", "ada")
     script = submission(recipe, load_site(ROOT / f"slurm/sites/{kind}.toml")).script()
     file = GOLDEN / f"{recipe}-{kind}.sbatch"
     if os.environ.get("UPDATE_GOLDEN"):
