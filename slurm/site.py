@@ -60,8 +60,8 @@ class Site:
     environment: dict[str, str] = _option({}, "variables of every task, such as NCCL_IB_HCA")
 
     network_interface: str = _option("", "that Ray, NCCL and gloo use, such as ib0; default: by the node's name")
-    scratch: str = _option("/tmp", "local folder of nodes, a short path: Ray's sockets, spilled objects, compiled kernels")  # noqa: S108
-    cache: str = _option("", "shared folder for models, prepared data and compiled kernels; default: below HOME")
+    scratch: str = _option("/tmp", "local folder of nodes, a short path: Ray's sockets, compiled kernels")  # noqa: S108
+    cache: str = _option("", "shared folder for models and prepared data; default: below HOME")
     internet: bool = _option(True, "whether nodes can reach the hub; else all must be in the cache before submitting")
     object_store_gb: float = _option(0.0, "of Ray on each node; 0 for Ray's own choice")
 
