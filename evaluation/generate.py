@@ -1,17 +1,15 @@
 """The vLLM engine: the only place that imports vLLM. On GPUs as it comes, on CPU with settings that work."""
 
-import ctypes
 import os
-import signal
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from deepscaler.errors import UserError
 from evaluation.config import EvaluationConfig
+from evaluation.orphans import watch
 from evaluation.requests import Request
 from evaluation.samples import Sample
 
@@ -92,8 +90,8 @@ class VllmEngine:
         else:
             self._arguments["max_num_batched_tokens"] = max(context, _CPU_ARGUMENTS["max_num_batched_tokens"])
         revision = None if Path(model).is_dir() else config.revision
-        with _forks_end_with_us():
-            self._engine = LLM(model=model, revision=revision, disable_log_stats=True, **self._arguments).llm_engine
+        watch()
+        self._engine = LLM(model=model, revision=revision, disable_log_stats=True, **self._arguments).llm_engine
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Sample]:
         """Keep the engine full and yield every sample when it finishes."""
@@ -164,33 +162,6 @@ def _has_gpu() -> bool:
     if found and torch.cuda._device_count_nvml() < 0:  # NVML does not answer, so CUDA was asked (a slice of a GPU)
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     return found
-
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
-_forks_end = False
-
-
-@contextmanager
-def _forks_end_with_us() -> Iterator[None]:
-    """What is forked meanwhile is killed when this process is gone, in whatever way.
-
-    vLLM's engine process would go on: with the GPU's memory, and with the lock of this evaluation's folder.
-    """
-    global _forks_end  # noqa: PLW0603  read in the forked process
-    _forks_end = True
-    try:
-        yield
-    finally:
-        _forks_end = False
-
-
-def _in_fork() -> None:
-    if _forks_end:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-os.register_at_fork(after_in_child=_in_fork)
 
 
 def _prepare_cpu() -> None:

@@ -92,7 +92,7 @@ def main() -> None:
 def _kill_descendants() -> None:
     """Kill and reap until there are none: what is killed may have started something meanwhile."""
     for _ in range(MOST_ROUNDS):
-        found = _descendants(os.getpid())
+        found = descendants(os.getpid())
         if not found:
             return
         for pid in found:
@@ -104,7 +104,7 @@ def _kill_descendants() -> None:
                 pass
 
 
-def _descendants(root: int) -> list[int]:
+def descendants(root: int) -> list[int]:
     """Every living process below one, by /proc."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -118,6 +118,13 @@ def _descendants(root: int) -> list[int]:
         found += below
         looked_at += below
     return found
+
+
+def started(pid: int) -> str:
+    """When a process began, in ticks since boot; empty where there is none. Its number may be another's by now."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+    return ""
 
 
 if __name__ == "__main__":

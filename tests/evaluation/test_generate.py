@@ -1,8 +1,5 @@
 """What vLLM's CPU build needs is checked and set before it is imported."""
 
-import os
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +7,7 @@ import pytest
 
 from deepscaler.errors import UserError
 from evaluation.config import EvaluationConfig
-from evaluation.generate import VllmEngine, _forks_end_with_us, _has_gpu, check_cpu
+from evaluation.generate import VllmEngine, _has_gpu, check_cpu
 from evaluation.requests import Request
 
 
@@ -43,25 +40,3 @@ def test_looking_for_gpus_leaves_cuda_to_the_process_that_vllm_forks(monkeypatch
     monkeypatch.setattr(torch._C, "_cuda_getDeviceCount", forbidden, raising=False)
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "0")
     assert _has_gpu()
-
-
-def test_an_engine_process_ends_with_a_killed_evaluation(tmp_path: Path) -> None:
-    told = tmp_path / "pid"
-    evaluation = os.fork()
-    if not evaluation:
-        with _forks_end_with_us():
-            engine = os.fork()
-        if engine:
-            told.write_text(str(engine))
-        time.sleep(60)
-        os._exit(0)
-    deadline = time.monotonic() + 20
-    while not (told.exists() and told.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(evaluation, signal.SIGKILL)
-    os.waitpid(evaluation, 0)
-    stat = Path(f"/proc/{told.read_text()}/stat")
-    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
-        assert time.monotonic() < deadline, "the engine's process outlives its evaluation"
-        time.sleep(0.01)
