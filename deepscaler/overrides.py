@@ -181,11 +181,13 @@ def _checkpoints(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     }
 
 
-def _ray(recipe: Recipe, paths: RunPaths, device: str) -> dict[str, Any]:
-    """The environment for all workers; and, where verl starts Ray itself, one that only this machine can reach.
+def ray_cpus(num_gpus: int) -> int:
+    """Of a node, for Ray: tickets, not cores. verl's actors wait for ever for more of them than a small machine has."""
+    return max(len(os.sched_getaffinity(0)), 16 + 4 * num_gpus)
 
-    Ray's processors are tickets: verl's actors wait for ever for more of them than a small machine has cores.
-    """
+
+def _ray(recipe: Recipe, paths: RunPaths, device: str) -> dict[str, Any]:
+    """The environment for all workers; and, where verl starts Ray itself, one that only this machine can reach."""
     environment: dict[str, Any] = {
         f"+ray_kwargs.ray_init.runtime_env.env_vars.{k}": v for k, v in paths.environment.items()
     }
@@ -198,7 +200,7 @@ def _ray(recipe: Recipe, paths: RunPaths, device: str) -> dict[str, Any]:
         "+ray_kwargs.ray_init._temp_dir": str(paths.ray_dir),
         "+ray_kwargs.ray_init._node_ip_address": "127.0.0.1",
         "+ray_kwargs.ray_init.include_dashboard": False,
-        "ray_kwargs.ray_init.num_cpus": max(len(os.sched_getaffinity(0)), 16 + 4 * recipe.gpus_per_node),
+        "ray_kwargs.ray_init.num_cpus": ray_cpus(recipe.gpus_per_node),
     }
     if device == "cpu":  # a pretended GPU for each rank
         local["+ray_kwargs.ray_init.num_gpus"] = recipe.gpus_per_node

@@ -15,3 +15,15 @@ def cache_dir() -> Path:
 def data_dir() -> Path:
     """Where prepared data lies unless told otherwise."""
     return cache_dir() / "data"
+
+
+def compiled_caches(folder: str) -> dict[str, str]:
+    """Variables that keep compiled kernels in a folder; one of the machine's own.
+
+    Ranks and engines that compile into one shared folder read each other's halves, or end with stale file handles.
+    """
+    return {
+        "TRITON_CACHE_DIR": f"{folder}/triton",
+        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
+        "VLLM_CACHE_ROOT": f"{folder}/vllm",
+    }

@@ -10,7 +10,8 @@ import sys
 import time
 from contextlib import suppress
 
-from deepscaler.training.child import descendants, started
+from deepscaler.training.child import descendants
+from deepscaler.training.fence import process_start
 
 SECONDS = 1.0
 """Between two looks at what the process has started."""
@@ -32,13 +33,13 @@ def main() -> None:
     parent = int(sys.argv[1])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # SLURM sends them to every process of a job
-    seen: dict[int, str] = {}
+    seen: dict[int, str | None] = {}
     while os.getppid() == parent:
-        seen = {pid: started(pid) for pid in descendants(parent) if pid != os.getpid()}
+        seen = {pid: process_start(pid) for pid in descendants(parent) if pid != os.getpid()}
         time.sleep(SECONDS)
     for pid, when in seen.items():
         with suppress(ProcessLookupError):
-            if when and started(pid) == when:
+            if when and process_start(pid) == when:
                 os.kill(pid, signal.SIGKILL)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from subprocess import Popen
 from typing import TYPE_CHECKING
 
+from deepscaler.overrides import ray_cpus
 from deepscaler.training import child
 from slurm.network import PortBlock, address_of, interface_of
 
@@ -85,17 +86,12 @@ class RayNode:
         options += [f"--min-worker-port={first}", f"--max-worker-port={last}"]
         options.append(f"--ray-client-server-port={next(ports)}")  # by default 10001, for everybody's
         options += [f"--node-ip-address={self.address}", f"--node-name={self.name}", "--disable-usage-stats"]
-        options += [f"--num-gpus={self.num_gpus}", f"--num-cpus={num_cpus(self.num_gpus)}"]
+        options += [f"--num-gpus={self.num_gpus}", f"--num-cpus={ray_cpus(self.num_gpus)}"]
         if self.object_store_gb:
             options.append(f"--object-store-memory={int(self.object_store_gb * 1e9)}")
         command = [sys.executable, "-m", "slurm.ray_start", "--block", *role, *options]
         environment = self.environment()
         self.process = child.start(command, log=self.log, environment=environment, deaf_to=IGNORED)
-
-
-def num_cpus(num_gpus: int) -> int:
-    """Ray's CPUs are tickets, not cores: verl's actors hold some for each rank, on a small machine more than it has."""
-    return max(len(os.sched_getaffinity(0)), 16 + 4 * num_gpus)
 
 
 def ray_node(node: "Node") -> RayNode:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepscaler.errors import UserError
 from deepscaler.job import Job
+from deepscaler.paths import compiled_caches
 from slurm.runtime import start
 from slurm.site import Site, minutes
 from slurm.task import NodeTask
@@ -74,10 +75,7 @@ class Submission:
 
 
 def environment(site: Site) -> dict[str, str]:
-    """Variables of every task, beside what sbatch passes on from the submitting shell.
-
-    Compiled kernels stay on the node: ranks and engines that compile into one shared folder read each other's halves.
-    """
+    """Variables of every task, beside what sbatch passes on from the submitting shell."""
     cache = site.cache_dir
     local = f"{site.scratch}/deepscaler-{getpass.getuser()}" if site.scratch.startswith("/") else cache
     caches = {
@@ -87,15 +85,10 @@ def environment(site: Site) -> dict[str, str]:
         "FLASHINFER_WORKSPACE_BASE": cache,
         "MPLCONFIGDIR": f"{cache}/matplotlib",
     }
-    compiled = {
-        "TRITON_CACHE_DIR": f"{local}/triton",
-        "TORCHINDUCTOR_CACHE_DIR": f"{local}/inductor",
-        "VLLM_CACHE_ROOT": f"{local}/vllm",
-    }
     interface = site.network_interface
     variables = {
         **(caches if cache else {}),
-        **(compiled if local else {}),
+        **(compiled_caches(local) if local else {}),
         **({} if site.internet else {"HF_HUB_OFFLINE": "1"}),
         **({"NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface} if interface else {}),
         **site.environment,

@@ -9,6 +9,7 @@ from typing import Any
 
 from deepscaler.job import Job
 from deepscaler.kubernetes.places import PREPARING, SMALL, Machine
+from deepscaler.paths import compiled_caches
 
 PART_OF = "deepscaler"
 SERVICE_ACCOUNT = "deepscaler"
@@ -19,13 +20,6 @@ SECRETS = ("HF_TOKEN", "WANDB_API_KEY")
 RUNS, CACHE = "/runs", "/cache"
 MOUNTS = {"runs": RUNS, "cache": CACHE, "shm": "/dev/shm", "tmp": "/tmp"}  # noqa: S108  in the pod
 CLAIMS = {"runs": "deepscaler-runs", "cache": "deepscaler-cache"}
-
-LOCAL_CACHES = {
-    "TRITON_CACHE_DIR": "/tmp/triton",  # noqa: S108  in the pod
-    "TORCHINDUCTOR_CACHE_DIR": "/tmp/inductor",  # noqa: S108
-    "VLLM_CACHE_ROOT": "/tmp/vllm",  # noqa: S108
-}
-"""Compiled kernels stay on the node: many ranks that compile into one shared folder end with stale file handles."""
 
 LEAN_MEMORY = {
     "MALLOC_ARENA_MAX": "2",
@@ -158,7 +152,7 @@ def _volume(name: str, shared: bool) -> dict[str, Any]:
 
 def _ray_container(name: str, job: Job, image: str, resources: dict[str, Any], run_dir: str | None) -> dict[str, Any]:
     """KubeRay writes its command; it stays first in the pod."""
-    settings = LEAN_MEMORY if job.image == "cpu" else LOCAL_CACHES
+    settings = LEAN_MEMORY if job.image == "cpu" else compiled_caches("/tmp")  # noqa: S108  in the pod
     secrets = _secrets() if job.datasets else []
     container: dict[str, Any] = {
         "name": name,

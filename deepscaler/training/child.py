@@ -120,12 +120,5 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def started(pid: int) -> str:
-    """When a process began, in ticks since boot; empty where there is none. Its number may be another's by now."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
-    return ""
-
-
 if __name__ == "__main__":
     main()

@@ -93,7 +93,8 @@ def boot_id() -> str:
 def process_start(pid: int) -> str | None:
     """Clock ticks from boot to a process's start: they tell it from a later one with its number. None if it is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")  # of a name in any bytes
+        return stat.rpartition(")")[2].split()[19]
     except OSError:
         return None
 

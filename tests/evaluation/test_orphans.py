@@ -3,7 +3,8 @@
 import subprocess
 import sys
 import time
-from pathlib import Path
+
+from tests.deepscaler.training.test_child import is_running, wait_until_gone
 
 PARENT = """
 import subprocess, sys, time
@@ -19,10 +20,8 @@ time.sleep(60)
 def test_an_engine_ends_with_a_killed_evaluation() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as evaluation:
         assert evaluation.stdout
-        engine = Path("/proc") / evaluation.stdout.readline().strip() / "stat"
+        engine = int(evaluation.stdout.readline())
         time.sleep(3)  # it is looked for once a second
+        assert is_running(engine)
         evaluation.kill()
-    deadline = time.monotonic() + 30
-    while engine.exists() and engine.read_text().rpartition(")")[2].split()[0] != "Z":
-        assert time.monotonic() < deadline, "the engine outlives its evaluation"
-        time.sleep(0.1)
+    wait_until_gone([engine])
