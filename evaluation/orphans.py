@@ -10,8 +10,7 @@ import sys
 import time
 from contextlib import suppress
 
-from deepscaler.training.child import descendants
-from deepscaler.training.fence import process_start
+from deepscaler.training.child import descendants, process_start
 
 SECONDS = 1.0
 """Between two looks at what the process has started."""

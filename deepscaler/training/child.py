@@ -120,5 +120,14 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def process_start(pid: int) -> str | None:
+    """Clock ticks from boot to a process's start: they tell it from a later one with its number. None if it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")  # of a name in any bytes
+        return stat.rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
 if __name__ == "__main__":
     main()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from deepscaler.errors import UserError
 from deepscaler.files import write_text
+from deepscaler.training.child import process_start
 from deepscaler.training.run_directory import Attempt, RunDirectory
 
 BEAT = 2.0
@@ -88,15 +89,6 @@ def boot_id() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     return ""
-
-
-def process_start(pid: int) -> str | None:
-    """Clock ticks from boot to a process's start: they tell it from a later one with its number. None if it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")  # of a name in any bytes
-        return stat.rpartition(")")[2].split()[19]
-    except OSError:
-        return None
 
 
 def _wait_until_dead(attempt: Attempt, say: Callable[[str], None]) -> None:
