@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deepscaler.doctor.finding import Finding
 from deepscaler.doctor.gpu import check_architectures, check_gpus
-from deepscaler.doctor.packages import check_imports, check_libraries, check_lock
+from deepscaler.doctor.packages import check_bytecode, check_imports, check_libraries, check_lock
 from deepscaler.paths import cache_dir
 
 MODULES = {
@@ -45,6 +45,8 @@ def examine(purpose: str, lock: Path | None, *, image_only: bool = False) -> Ite
     if lock:
         yield check_lock(lock)
     yield from check_imports(MODULES["login"] if purpose == "login" else (*MODULES["login"], *MODULES[purpose]))
+    if purpose != "login":
+        yield check_bytecode(MODULES[purpose])
     if "vllm" in MODULES[purpose]:
         yield check_libraries("vllm")
     yield _check_grader()

@@ -4,9 +4,10 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterable, Iterator
 from importlib import metadata
-from importlib.util import find_spec
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 from deepscaler.doctor.finding import Finding
@@ -59,6 +60,15 @@ def check_imports(modules: Iterable[str]) -> Iterator[Finding]:
             yield Finding(module, False, f"dies with signal {-result.returncode}", "built for another processor?")
         else:
             yield Finding(module, False, (result.stderr.strip().splitlines() or ["fails"])[-1][:200], "not installed?")
+
+
+def check_bytecode(modules: Iterable[str]) -> Finding:
+    """Whether what was imported left bytecode: else every process of a job compiles its imports, 30 s instead of 12."""
+    origins = {module: spec.origin for module in modules if (spec := find_spec(module)) and spec.origin}
+    lacking = [module for module, origin in origins.items() if not Path(cache_from_source(origin)).exists()]
+    detail = f"every process compiles {', '.join(lacking)} anew" if lacking else "kept"
+    compiling = f"{sys.executable} -m compileall -q -j 0 {sysconfig.get_path('purelib')}"
+    return Finding("bytecode", not lacking, detail, f"unset PYTHONDONTWRITEBYTECODE, or as the owner: {compiling}")
 
 
 def check_libraries(module: str) -> Finding:

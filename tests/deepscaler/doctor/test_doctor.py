@@ -1,12 +1,13 @@
 """`deepscaler doctor` tells what is wrong and what to do; it exits with 1 where something is."""
 
+import compileall
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from deepscaler.cli import main
-from deepscaler.doctor.packages import check_imports, check_libraries, check_lock
+from deepscaler.doctor.packages import check_bytecode, check_imports, check_libraries, check_lock
 from deepscaler.errors import UserError
 from tools.lock import REQUIREMENTS
 
@@ -44,6 +45,16 @@ def test_an_import_that_kills_its_process_is_one_finding(tmp_path: Path, monkeyp
     assert (killed.ok, killed.detail) == (False, "dies with signal 4")
     assert (missing.ok, missing.detail) == (False, "ModuleNotFoundError: No module named 'no_such_module'")
     assert fine.ok
+
+
+def test_imports_that_leave_no_bytecode_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("kept", "lost"):
+        (tmp_path / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    compileall.compile_file(tmp_path / "kept.py", quiet=1)
+    finding = check_bytecode(["kept", "lost", "no_such_module"])
+    assert (finding.ok, finding.detail) == (False, "every process compiles lost anew")
+    assert check_bytecode(["kept"]).ok
 
 
 def test_a_login_node_passes_and_a_missing_cache_fails(
