@@ -1,8 +1,9 @@
 """A command that leaves nothing behind: `python -m deepscaler.training.child PARENT COMMAND ...`.
 
 This process stands between a supervisor and its command. It passes signals on; and when the command ends, or the
-supervisor dies in whatever way, it kills every process that came of the command. Ray's agents outlive their raylet
-where that was killed, and a trainer without its supervisor would train on without a heartbeat.
+supervisor dies in whatever way, it kills every process that came of the command, which itself dies with this process.
+Ray's agents outlive their raylet where that was killed, and a trainer without its supervisor would train on without a
+heartbeat.
 """
 
 import ctypes
@@ -70,7 +71,14 @@ def main() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans of the command become children of this process
     signal.pthread_sigmask(signal.SIG_BLOCK, deaf_to)  # the command inherits it
-    process = subprocess.Popen(command)
+    guardian = os.getpid()
+
+    def die_with_guardian() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # Ray kills the children of a worker whose driver is gone
+        if os.getppid() != guardian:
+            os._exit(128 + signal.SIGKILL)
+
+    process = subprocess.Popen(command, preexec_fn=die_with_guardian)  # noqa: PLW1509  no threads here
     for number in PASSED_ON:
         signal.signal(number, lambda got, _: process.send_signal(got))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, deaf_to)

@@ -72,6 +72,14 @@ def test_what_a_command_leaves_is_gone_when_it_ends(tmp_path: Path) -> None:
     wait_until_gone(pids)
 
 
+def test_the_command_dies_with_a_killed_guardian(tmp_path: Path) -> None:
+    process, (command, orphan) = started(tmp_path, "wait")
+    process.kill()
+    process.wait()
+    wait_until_gone([command])
+    os.kill(orphan, signal.SIGKILL)  # what the command itself started has nobody left to look after it
+
+
 def test_what_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     process, pids = started(tmp_path, "wait")
     child.end(process, patience=1)
