@@ -23,7 +23,7 @@ test: setup  ## lint, types and unit tests
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 
-slow: setup  ## the real engines on real models, killed and resumed (45 minutes on two cores)
+slow: setup  ## the real engines on real models, killed and resumed (45 to 60 minutes on two cores)
 	@$(BIN)/pytest -vv -m 'slow and not long' --timeout 3600 --durations=0 -rP
 
 long: setup  ## what `make slow` leaves out: a RayJob in Ray's own job API, a chain killed in its second stage (half an hour)
