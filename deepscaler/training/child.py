@@ -14,9 +14,11 @@ import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
+LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
@@ -68,17 +70,10 @@ def main() -> None:
     """Run the command to its end, and exit as it did."""
     who, *command = sys.argv[1:]
     parent, *deaf_to = map(int, who.split(":"))
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans of the command become children of this process
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans of the command become children of this process
     signal.pthread_sigmask(signal.SIG_BLOCK, deaf_to)  # the command inherits it
-    guardian = os.getpid()
-
-    def die_with_guardian() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # Ray kills the children of a worker whose driver is gone
-        if os.getppid() != guardian:
-            os._exit(128 + signal.SIGKILL)
-
-    process = subprocess.Popen(command, preexec_fn=die_with_guardian)  # noqa: PLW1509  no threads here
+    die = partial(_die_with, os.getpid(), signal.SIGKILL)  # Ray kills the children of a worker whose driver is gone
+    process = subprocess.Popen(command, preexec_fn=die)  # noqa: PLW1509  no threads here
     for number in PASSED_ON:
         signal.signal(number, lambda got, _: process.send_signal(got))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, deaf_to)
@@ -89,12 +84,17 @@ def main() -> None:
         _kill_descendants()
 
     signal.signal(KILL_ALL, kill_all)
-    libc.prctl(PR_SET_PDEATHSIG, KILL_ALL)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), KILL_ALL)
+    _die_with(parent, KILL_ALL)
     code = process.wait()
     _kill_descendants()
     sys.exit(128 + signal.SIGKILL if killed else code if code >= 0 else 128 - code)
+
+
+def _die_with(parent: int, number: int) -> None:
+    """Have the kernel send this process a signal when its parent dies; at once, if that has happened."""
+    LIBC.prctl(PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
 
 
 def _kill_descendants() -> None:

@@ -93,10 +93,9 @@ def wait_until_gone(text: object) -> None:
         time.sleep(0.2)
 
 
-def engine_of(shard: Path) -> int | None:
-    """The process that draws a shard, not the one that guards it."""
-    found = [pid for pid, command in processes_with(shard).items() if "deepscaler.training.child" not in command]
-    return found[0] if found else None
+def engines_of(shard: Path) -> list[int]:
+    """What draws a shard, not what guards that."""
+    return [pid for pid, command in processes_with(shard).items() if "deepscaler.training.child" not in command]
 
 
 def test_an_array_of_shards_one_of_them_lost_is_the_same_evaluation(model: Path, whole: Drawn, tmp_path: Path) -> None:
@@ -149,9 +148,8 @@ def test_engines_on_two_nodes_finish_though_one_is_killed(
             assert process.returncode == 143, output
             wait_until_gone(f"{out}/shards")
         with started(evaluate(model, out, "--engines", 2)) as process:
-            wait_until(lambda: num_lines(victim) and engine_of(victim), process, "an engine with a sample")
-            engine = engine_of(victim)
-            assert engine, "it ended before it could be killed"
+            wait_until(lambda: num_lines(victim) and engines_of(victim), process, "an engine with a sample")
+            (engine,) = engines_of(victim)
             os.kill(engine, signal.SIGKILL)
             output, _ = process.communicate(timeout=1200)
         wait_until_gone(f"{out}/shards")
