@@ -62,6 +62,11 @@ def ask(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
 
 
+def state_of(job_id: str) -> str:
+    """A job's state as the controller has it; accounting is told later."""
+    return ask("scontrol", "--oneliner", "show", "job", job_id).partition("JobState=")[2].partition(" ")[0]
+
+
 @contextmanager
 def configured(name: str, value: str) -> Iterator[None]:
     """Another line in slurm.conf for a while."""
@@ -106,8 +111,7 @@ class Run:
     @property
     def state(self) -> str:
         """SLURM's."""
-        text = ask("scontrol", "--oneliner", "show", "job", self.job_id)
-        return text.partition("JobState=")[2].partition(" ")[0]
+        return state_of(self.job_id)
 
     @property
     def nodes(self) -> list[str]:

@@ -13,7 +13,7 @@ from deepscaler.training.checkpoints import sealed
 from deepscaler.training.run_directory import RunDirectory
 from slurm.jobs import read_jobs
 from tests.integration.processes import deepscaler, run
-from tests.integration.slurm.sandbox import NUM_GPUS, SITE, ask, start_driver, wait_until
+from tests.integration.slurm.sandbox import NUM_GPUS, SITE, ask, start_driver, state_of, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("idle")]
 
@@ -97,7 +97,7 @@ def test_an_array_loses_an_element_and_is_gathered(site: Path, model: Path, tmp_
     wait_until(lambda: list(root.glob("slurm/*/1/attempt-00/driver.log")), "element 1 begins", 120)
     subprocess.run(["scontrol", "requeue", element], check=True)
     wait_for_jobs(root, 600)
-    assert ask("sacct", "-nX", "-j", gather.job_id, "-o", "State").strip() == "COMPLETED", typed("logs", root)
+    assert state_of(gather.job_id) == "COMPLETED", typed("logs", root)
     report = json.loads((root / "report.json").read_text())["benchmarks"]["arithmetic"]
     assert report["samples"] == report["samples_expected"] == 12
     assert (root / "slurm/0001-evaluate/1/attempt-01").is_dir()

@@ -25,6 +25,7 @@ from tests.integration.slurm.sandbox import (
     on_node,
     sandbox,
     start_driver,
+    state_of,
     wait_until,
     wait_until_clean,
 )
@@ -150,10 +151,10 @@ def is_preempted_and_goes_on(run: Run, signal_name: str) -> None:
     reason = str(run.record(0).get("reason", ""))
     assert signal_name in reason, run.logs()
     before = len(run.steps)
+    wait_until(lambda: state_of(job) == "COMPLETED", lambda: f"COMPLETED, but {state_of(job)}")
     wait_until(lambda: run.record(1), run.logs, 200)
     run.wait_for_steps(before + 1)
     assert run.steps == [*range(1, len(run.steps) + 1)]
-    assert ask("sacct", "-nX", "-j", job, "-o", "State").strip() == "COMPLETED"
     ask("scancel", run.job_id)
     wait_until_clean(run, NODES, CLEAN)
 
