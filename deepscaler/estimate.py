@@ -5,11 +5,10 @@ alone; beside the engine only the actor's weights and optimiser stay, unless the
 gigabyte, fragmentation, NCCL buffers; hence the margin.
 """
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
-from deepscaler.errors import UserError, unknown
+from deepscaler.errors import unknown
+from deepscaler.model_shape import ModelShape
 from deepscaler.recipe import Recipe
 
 GIB = 1 << 30
@@ -24,65 +23,6 @@ BYTES_OF_STATE = 4 + 4 + 8
 
 BYTES_BETWEEN_UPDATES = 4 + 8
 """The same without the gradient."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelShape:
-    """The sizes of a decoder-only transformer with gated MLPs (Qwen2, Llama)."""
-
-    num_layers: int
-    hidden_size: int
-    intermediate_size: int
-    num_heads: int
-    num_kv_heads: int
-    vocab_size: int
-    tied_embeddings: bool
-    attention_bias: bool
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.hidden_size // self.num_heads
-
-    @property
-    def num_parameters(self) -> int:
-        """Exactly as many as the checkpoint holds."""
-        kv_size = self.num_kv_heads * self.head_dim
-        attention = 2 * self.hidden_size**2 + 2 * self.hidden_size * kv_size
-        bias = self.hidden_size + 2 * kv_size if self.attention_bias else 0
-        layer = attention + bias + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
-        embeddings = self.vocab_size * self.hidden_size * (1 if self.tied_embeddings else 2)
-        return embeddings + self.num_layers * layer + self.hidden_size
-
-    @property
-    def kv_bytes_per_token(self) -> int:
-        """Of the cache in bfloat16: keys and values of every layer."""
-        return 2 * 2 * self.num_layers * self.num_kv_heads * self.head_dim
-
-
-KNOWN_SHAPES = {
-    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": ModelShape(
-        num_layers=28,
-        hidden_size=1536,
-        intermediate_size=8960,
-        num_heads=12,
-        num_kv_heads=2,
-        vocab_size=151_936,
-        tied_embeddings=False,
-        attention_bias=True,
-    ),
-    "HuggingFaceTB/SmolLM2-135M-Instruct": ModelShape(
-        num_layers=30,
-        hidden_size=576,
-        intermediate_size=1536,
-        num_heads=9,
-        num_kv_heads=3,
-        vocab_size=49_152,
-        tied_embeddings=True,
-        attention_bias=False,
-    ),
-}
-"""Shapes of the recipes' models, so that an estimate needs no hub."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,27 +72,6 @@ class Estimate:
         if self.sequences_at_once < 1:
             found.append("the rollout engine's cache holds no sequence of full length: raise gpu_memory_utilization")
         return found
-
-
-def shape_of(model: str) -> ModelShape:
-    """The shape of a known model, or of a folder's config.json. Raises UserError for anything else."""
-    if model in KNOWN_SHAPES:
-        return KNOWN_SHAPES[model]
-    file = Path(model) / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        return ModelShape(
-            num_layers=config["num_hidden_layers"],
-            hidden_size=config["hidden_size"],
-            intermediate_size=config["intermediate_size"],
-            num_heads=config["num_attention_heads"],
-            num_kv_heads=config.get("num_key_value_heads", config["num_attention_heads"]),
-            vocab_size=config["vocab_size"],
-            tied_embeddings=config.get("tie_word_embeddings", True),
-            attention_bias=config.get("attention_bias", config.get("model_type") == "qwen2"),
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"no estimate for {model}: its shape is not known and {file} cannot be read") from error
 
 
 def estimate(recipe: Recipe, shape: ModelShape, gpu: str) -> Estimate:

@@ -3,10 +3,12 @@
 8k -> 16k -> 24k is DeepScaleR's schedule; 2k and 4k are its ablations.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from deepscaler.errors import unknown
-from deepscaler.recipe import Recipe
+from deepscaler.model_shape import check_heads
+from deepscaler.recipe import Recipe, with_settings
 
 _8K = Recipe()
 _16K = replace(
@@ -85,3 +87,11 @@ def in_profile(recipe: Recipe, profile: str) -> Recipe:
         return recipe
     fast = profile == "fast"
     return replace(recipe, profile=profile, asynchronous_rollout=fast, fused_kernels=fast, filter_groups=fast)
+
+
+def chosen_recipe(name: str, profile: str | None = None, settings: Sequence[str] = ()) -> Recipe:
+    """A recipe as a command line asks for it. Raises UserError where it cannot run."""
+    recipe = recipe_named(name)
+    recipe = with_settings(in_profile(recipe, profile or recipe.profile), list(settings))
+    check_heads(recipe)
+    return recipe

@@ -21,15 +21,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table, a row a field."""
-    from deepscaler.recipe import parameters, with_settings  # noqa: PLC0415
-    from deepscaler.recipes import RECIPES, in_profile, recipe_named  # noqa: PLC0415
+    from deepscaler.recipe import parameters  # noqa: PLC0415
+    from deepscaler.recipes import RECIPES, chosen_recipe  # noqa: PLC0415
     from deepscaler.terminal import PlainConsole, add_row, new_table  # noqa: PLC0415
     from deepscaler.training.plan import print_estimates  # noqa: PLC0415
 
-    chosen = [recipe_named(name) for name in arguments.names] or [
-        recipe for recipe in RECIPES.values() if recipe.name not in ("quickstart", "learn")
-    ]
-    chosen = [with_settings(in_profile(recipe, arguments.profile), arguments.set) for recipe in chosen]
+    names = arguments.names or [name for name in RECIPES if name not in ("quickstart", "learn")]
+    chosen = [chosen_recipe(name, arguments.profile, arguments.set) for name in names]
     alone = len(chosen) == 1
     header = ["field", *(recipe.name for recipe in chosen), *(["meaning", "from"] if alone else [])]
     table = new_table(header, text_columns=(0, 2, 3) if alone else (0,))

@@ -79,11 +79,9 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
 def _train(parsed: argparse.Namespace, given: list[str]) -> "Plan":
     from deepscaler.kubernetes.jobs import train_plan  # noqa: PLC0415
     from deepscaler.kubernetes.pods import RUNS  # noqa: PLC0415
-    from deepscaler.recipe import with_settings  # noqa: PLC0415
-    from deepscaler.recipes import in_profile, recipe_named  # noqa: PLC0415
+    from deepscaler.recipes import chosen_recipe  # noqa: PLC0415
 
-    recipe = recipe_named(parsed.recipe)
-    recipe = with_settings(in_profile(recipe, parsed.profile or recipe.profile), parsed.set)
+    recipe = chosen_recipe(parsed.recipe, parsed.profile, parsed.set)
     given, folder = _with_folder(parsed, given, f"{RUNS}/{parsed.recipe}")
     return train_plan(recipe, ("train", *given), folder, parsed.device)
 
@@ -91,11 +89,9 @@ def _train(parsed: argparse.Namespace, given: list[str]) -> "Plan":
 def _run(parsed: argparse.Namespace, given: list[str]) -> "Plan":
     from deepscaler.kubernetes.jobs import run_plan  # noqa: PLC0415
     from deepscaler.kubernetes.pods import RUNS  # noqa: PLC0415
-    from deepscaler.recipe import with_settings  # noqa: PLC0415
-    from deepscaler.recipes import in_profile, recipe_named  # noqa: PLC0415
+    from deepscaler.recipes import chosen_recipe  # noqa: PLC0415
 
-    recipes = [recipe_named(name) for name in parsed.recipes]
-    recipes = [with_settings(in_profile(r, parsed.profile or r.profile), parsed.set) for r in recipes]
+    recipes = [chosen_recipe(name, parsed.profile, parsed.set) for name in parsed.recipes]
     given, folder = _with_folder(parsed, given, f"{RUNS}/{'-'.join(parsed.recipes)}")
     only = [step.partition(":")[0] for step in parsed.only]
     return run_plan(recipes, ("run", *given), folder, parsed.eval, parsed.device, only)

@@ -31,14 +31,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the chain."""
-    from deepscaler.recipe import with_settings  # noqa: PLC0415
-    from deepscaler.recipes import in_profile, recipe_named  # noqa: PLC0415
+    from deepscaler.recipes import chosen_recipe  # noqa: PLC0415
     from deepscaler.terminal import PlainConsole  # noqa: PLC0415
     from deepscaler.training.chain import ChainOptions, build_chain  # noqa: PLC0415
     from deepscaler.training.run_chain import describe_chain, run_chain  # noqa: PLC0415
 
-    recipes = [recipe_named(name) for name in arguments.recipes]
-    recipes = [with_settings(in_profile(r, arguments.profile or r.profile), arguments.set) for r in recipes]
+    recipes = [chosen_recipe(name, arguments.profile, arguments.set) for name in arguments.recipes]
     root = arguments.output_dir or Path("outputs", "-".join(arguments.recipes))
     options = ChainOptions(
         datasets=tuple(arguments.eval),

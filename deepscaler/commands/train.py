@@ -59,14 +59,12 @@ def passed_on(arguments: argparse.Namespace) -> list[str]:
 def run(arguments: argparse.Namespace) -> int:
     """Train, or say what would be trained."""
     from deepscaler.errors import UserError  # noqa: PLC0415
-    from deepscaler.recipe import with_settings  # noqa: PLC0415
-    from deepscaler.recipes import in_profile, recipe_named  # noqa: PLC0415
+    from deepscaler.recipes import chosen_recipe  # noqa: PLC0415
     from deepscaler.terminal import PlainConsole  # noqa: PLC0415
     from deepscaler.training.deadline import parse_deadline  # noqa: PLC0415
     from deepscaler.training.options import TrainOptions  # noqa: PLC0415
 
-    recipe = recipe_named(arguments.recipe)
-    recipe = with_settings(in_profile(recipe, arguments.profile or recipe.profile), arguments.set)
+    recipe = chosen_recipe(arguments.recipe, arguments.profile, arguments.set)
     if arguments.keep < 1:
         raise UserError(f"--keep {arguments.keep} must be at least 1: a run without a checkpoint cannot go on")
     if site := site_of(arguments):

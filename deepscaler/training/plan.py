@@ -7,7 +7,8 @@ from rich.console import Console
 
 from deepscaler.data.prepare import parquet_path
 from deepscaler.errors import UserError
-from deepscaler.estimate import GIB, GPUS, estimate, shape_of
+from deepscaler.estimate import GIB, GPUS, estimate
+from deepscaler.model_shape import shape_of
 from deepscaler.overrides import RunPaths, to_arguments, to_overrides
 from deepscaler.paths import data_dir
 from deepscaler.recipe import Recipe
@@ -50,7 +51,7 @@ def print_estimates(recipe: Recipe, console: Console) -> None:
     try:
         shape = shape_of(recipe.model)
     except UserError as reason:
-        console.print(f"Note: {reason}", style="yellow", soft_wrap=True)
+        console.print(f"Note: no estimate: {reason}", style="yellow", soft_wrap=True)
         return
     estimates = [estimate(recipe, shape, gpu) for gpu in GPUS]
     table = new_table(["estimate for one GPU, GiB", *GPUS])

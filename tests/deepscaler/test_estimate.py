@@ -1,39 +1,14 @@
 """Estimates count parameters exactly and say what cannot fit."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from deepscaler.cli import main
 from deepscaler.errors import UserError
-from deepscaler.estimate import GPUS, KNOWN_SHAPES, estimate, shape_of
+from deepscaler.estimate import GPUS, estimate
+from deepscaler.model_shape import shape_of
 from deepscaler.recipes import RECIPES, in_profile
-
-
-@pytest.mark.parametrize(
-    ("model", "count"),
-    [
-        ("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", 1_777_088_000),
-        ("HuggingFaceTB/SmolLM2-135M-Instruct", 134_515_008),
-    ],
-)
-def test_parameters_are_counted_as_the_checkpoint_has_them(model: str, count: int) -> None:
-    assert KNOWN_SHAPES[model].num_parameters == count
-
-
-def test_a_folder_tells_its_own_shape(tmp_path: Path) -> None:
-    config = {"num_hidden_layers": 2, "hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 2}
-    (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 32, "model_type": "qwen2"}))
-    shape = shape_of(str(tmp_path))
-    assert (shape.num_kv_heads, shape.attention_bias, shape.tied_embeddings) == (2, True, True)
-    assert shape.kv_bytes_per_token == 2 * 2 * 2 * 2 * 4
-
-
-def test_an_unknown_model_has_no_estimate(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="its shape is not known"):
-        shape_of(str(tmp_path))
 
 
 def test_the_published_hardware_fits_and_half_of_it_does_not() -> None:
