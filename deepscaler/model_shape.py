@@ -21,6 +21,13 @@ class ModelShape:
     tied_embeddings: bool
     attention_bias: bool
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for what is no size."""
+        for name in ("num_layers", "hidden_size", "intermediate_size", "num_heads", "num_kv_heads", "vocab_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} {value!r} is no whole number above 0")
+
     @property
     def head_dim(self) -> int:
         """Width of one attention head."""
@@ -84,13 +91,13 @@ def shape_of(model: str) -> ModelShape:
             hidden_size=config["hidden_size"],
             intermediate_size=config["intermediate_size"],
             num_heads=config["num_attention_heads"],
-            num_kv_heads=config.get("num_key_value_heads", config["num_attention_heads"]),
+            num_kv_heads=config.get("num_key_value_heads") or config["num_attention_heads"],
             vocab_size=config["vocab_size"],
             tied_embeddings=config.get("tie_word_embeddings", True),
             attention_bias=config.get("attention_bias", config.get("model_type") == "qwen2"),
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"the shape of {model} is not known: {file} cannot be read") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"the shape of {model} is not known: {file} does not tell it ({error})") from error
 
 
 def check_heads(recipe: Recipe) -> None:
@@ -102,10 +109,10 @@ def check_heads(recipe: Recipe) -> None:
         shape = shape_of(recipe.model)
     except UserError:
         return
-    allowed = [size for size in range(1, shape.num_heads + 1) if shape.heads_divide_by(size)]
     for name in ("sequence_parallel_size", "tensor_parallel_size"):
-        if getattr(recipe, name) not in allowed:
+        if not shape.heads_divide_by(getattr(recipe, name)):
+            fit = [str(size) for size in range(1, recipe.world_size + 1) if shape.heads_divide_by(size)]
             raise UserError(
                 f"{name} {getattr(recipe, name)} cannot share the {shape.num_heads} attention heads"
-                f" ({shape.num_kv_heads} of keys and values) of {recipe.model}; {', '.join(map(str, allowed))} can"
+                f" ({shape.num_kv_heads} of keys and values) of {recipe.model}; {', '.join(fit)} can"
             )

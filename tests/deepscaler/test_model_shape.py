@@ -11,6 +11,14 @@ from deepscaler.errors import UserError
 from deepscaler.model_shape import KNOWN_SHAPES, check_heads, shape_of
 from deepscaler.recipes import RECIPES
 
+CONFIG = {
+    "num_hidden_layers": 2,
+    "hidden_size": 8,
+    "intermediate_size": 16,
+    "num_attention_heads": 2,
+    "vocab_size": 32,
+}
+
 
 @pytest.mark.parametrize(
     ("model", "count"),
@@ -24,16 +32,22 @@ def test_parameters_are_counted_as_the_checkpoint_has_them(model: str, count: in
 
 
 def test_a_folder_tells_its_own_shape(tmp_path: Path) -> None:
-    config = {"num_hidden_layers": 2, "hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 2}
-    (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 32, "model_type": "qwen2"}))
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "model_type": "qwen2"}))
     shape = shape_of(str(tmp_path))
     assert (shape.num_kv_heads, shape.attention_bias, shape.tied_embeddings) == (2, True, True)
     assert shape.kv_bytes_per_token == 2 * 2 * 2 * 2 * 4
 
 
-def test_an_unknown_model_is_said_to_be_one(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not known: .*config.json cannot be read"):
-        shape_of(str(tmp_path))
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", json.dumps({**CONFIG, "num_attention_heads": 0}), json.dumps({**CONFIG, "vocab_size": "32"})],
+)
+def test_a_model_that_does_not_tell_its_shape_is_left_to_verl(text: str, tmp_path: Path) -> None:
+    for model in ("somebody/else", str(tmp_path)):
+        with pytest.raises(UserError, match="is not known: .*config.json does not tell it"):
+            shape_of(model)
+        check_heads(replace(RECIPES["8k"], model=model, sequence_parallel_size=8))
+        (tmp_path / "config.json").write_text(text)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +65,3 @@ def test_what_cannot_share_the_heads_is_refused_before_anything_starts(
     assert main(["train", "16k", "--set", f"{field}=8", "--output-dir", str(tmp_path / "run"), "--dry-run"]) == 2
     assert f"{field} 8 cannot share the 12 attention heads (2 of keys and values)" in capsys.readouterr().err
     assert main(["train", "16k", "--set", f"{field}=4", "--output-dir", str(tmp_path / "run"), "--dry-run"]) == 0
-
-
-def test_a_model_that_nobody_knows_is_left_to_verl() -> None:
-    check_heads(replace(RECIPES["8k"], model="somebody/else", sequence_parallel_size=8))
