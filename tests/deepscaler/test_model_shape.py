@@ -44,7 +44,7 @@ def test_a_folder_tells_its_own_shape(tmp_path: Path) -> None:
 )
 def test_a_model_that_does_not_tell_its_shape_is_left_to_verl(text: str, tmp_path: Path) -> None:
     for model in ("somebody/else", str(tmp_path)):
-        with pytest.raises(UserError, match="is not known: .*config.json does not tell it"):
+        with pytest.raises(UserError, match=r"is not known: .*config\.json does not tell it"):
             shape_of(model)
         check_heads(replace(RECIPES["8k"], model=model, sequence_parallel_size=8))
         (tmp_path / "config.json").write_text(text)
