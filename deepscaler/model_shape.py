@@ -7,6 +7,9 @@ from pathlib import Path
 from deepscaler.errors import UserError
 from deepscaler.recipe import Recipe
 
+MOST_GPUS = 64
+"""That a message counts up to."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
@@ -27,6 +30,8 @@ class ModelShape:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} {value!r} is no whole number above 0")
+        if not self.hidden_size >= self.num_heads >= self.num_kv_heads:
+            raise ValueError(f"{self.num_heads} heads for a width of {self.hidden_size}, {self.num_kv_heads} of keys")
 
     @property
     def head_dim(self) -> int:
@@ -96,7 +101,7 @@ def shape_of(model: str) -> ModelShape:
             tied_embeddings=config.get("tie_word_embeddings", True),
             attention_bias=config.get("attention_bias", config.get("model_type") == "qwen2"),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"the shape of {model} is not known: {file} does not tell it ({error})") from error
 
 
@@ -109,9 +114,11 @@ def check_heads(recipe: Recipe) -> None:
         shape = shape_of(recipe.model)
     except UserError:
         return
-    for name in ("sequence_parallel_size", "tensor_parallel_size"):
+    shared_by = {"sequence_parallel_size": recipe.world_size, "tensor_parallel_size": recipe.gpus_per_node}
+    for name, num_gpus in shared_by.items():
         if not shape.heads_divide_by(getattr(recipe, name)):
-            fit = [str(size) for size in range(1, recipe.world_size + 1) if shape.heads_divide_by(size)]
+            most = min(num_gpus, shape.num_heads, MOST_GPUS)
+            fit = [str(size) for size in range(1, most + 1) if not num_gpus % size and shape.heads_divide_by(size)]
             raise UserError(
                 f"{name} {getattr(recipe, name)} cannot share the {shape.num_heads} attention heads"
                 f" ({shape.num_kv_heads} of keys and values) of {recipe.model}; {', '.join(fit)} can"

@@ -3,7 +3,9 @@
 replace(BASE, name="16k", max_response_length=16_384, group_size=16, num_nodes=4)
 """
 
+import re
 from dataclasses import Field, dataclass, field, fields, replace
+from math import isfinite
 from typing import Any
 
 from deepscaler.data.sources import SOURCES
@@ -81,9 +83,10 @@ class Recipe:
         for name in (self.train_dataset, self.validation_dataset):
             if name not in SOURCES:
                 raise unknown("data set", name, SOURCES)
-        for holds, problem in self._checks():
-            if not holds:
-                raise UserError(f"recipe {self.name}: {problem}")
+        for checks in (self._ranges, self._relations):  # sizes of 0 divide nothing
+            for holds, problem in checks():
+                if not holds:
+                    raise UserError(f"recipe {self.name}: {problem}")
 
     @property
     def world_size(self) -> int:
@@ -95,24 +98,38 @@ class Recipe:
         """Tokens of the longest sequence."""
         return self.max_prompt_length + self.max_response_length
 
-    def _checks(self) -> list[tuple[bool, str]]:
-        """What must hold, and what to say if it does not. verl accepts most of these wrongly."""
+    def _ranges(self) -> list[tuple[bool, str]]:
+        """What must hold of each field, and what to say if it does not. verl accepts most of these wrongly."""
+        numbers = [name for name in parameters() if isinstance(getattr(self, name), float)]
         positive = (
             *("num_steps", "num_nodes", "gpus_per_node", "train_batch_size", "group_size", "mini_batch_size"),
             *("num_epochs_per_batch", "max_prompt_length", "max_response_length", "max_tokens_per_gpu"),
             *("validation_group_size", "tensor_parallel_size", "sequence_parallel_size", "save_every"),
             *("validate_every", "learning_rate", "grad_clip", "temperature"),
         )
-        not_negative = ("dual_clip", "entropy_coefficient", "kl_coefficient", "validation_temperature", "seed")
-        shards = self.world_size // self.sequence_parallel_size
+        not_negative = ("entropy_coefficient", "kl_coefficient", "validation_temperature")
         return [
+            (bool(re.fullmatch(r"\w[\w.-]*", self.name)), f"name {self.name!r} must be letters, digits, . _ or -"),
+            (bool(self.model), "model must be a hub id or a folder"),
+            *((isfinite(getattr(self, name)), f"{name} {getattr(self, name)} must be a number") for name in numbers),
             *((getattr(self, name) > 0, f"{name} {getattr(self, name)} must be above 0") for name in positive),
             *(
                 (getattr(self, name) >= 0, f"{name} {getattr(self, name)} must not be negative")
                 for name in not_negative
             ),
             (0 < self.clip_ratio < 1, f"clip_ratio {self.clip_ratio} must lie between 0 and 1"),
-            (0 < self.gpu_memory_utilization < 1, "gpu_memory_utilization must lie between 0 and 1"),
+            (
+                0 < self.gpu_memory_utilization < 1,
+                f"gpu_memory_utilization {self.gpu_memory_utilization} must lie between 0 and 1",
+            ),
+            (self.dual_clip == 0 or self.dual_clip > 1, f"dual_clip {self.dual_clip} must be 0 (none) or above 1"),
+            (0 <= self.seed < 1 << 32, f"seed {self.seed} must lie between 0 and {(1 << 32) - 1}"),
+        ]
+
+    def _relations(self) -> list[tuple[bool, str]]:
+        """What must hold between fields."""
+        shards = self.world_size // self.sequence_parallel_size
+        return [
             (
                 self.mini_batch_size <= self.train_batch_size and not self.train_batch_size % self.mini_batch_size,
                 f"mini_batch_size {self.mini_batch_size} must divide train_batch_size {self.train_batch_size}",

@@ -8,9 +8,10 @@ Any element may be lost and goes back into the queue alone. Submitted again, onl
 from dataclasses import replace
 from pathlib import Path
 
+from deepscaler.errors import UserError
 from deepscaler.job import Job, evaluate_job
 from evaluation.config import EvaluationConfig
-from evaluation.folder import EvaluationFolder
+from evaluation.folder import FREE, EvaluationFolder, differences
 from evaluation.gather import count_missing, done_keys
 from evaluation.inputs import all_problems
 from slurm.launch import PlannedJob
@@ -29,16 +30,36 @@ def plan_evaluation(
     gather = replace(evaluate_job(replace(config, gather=True)), name="gather", whole_nodes=False)
     last = PlannedJob(jobs=(gather,), outputs=(config.output_dir,), after=0 if elements else None)
     if not elements:
+        if _is_gathered(config):
+            raise UserError(
+                f"the evaluation in {config.output_dir} is done, see report.html there; draw more with --num-samples"
+            )
         return [last]
     jobs = tuple(_element_job(element) for element in elements)
     array = PlannedJob(jobs=jobs, outputs=tuple(element.output_dir for element in elements), name="evaluate")
     return [array, last]
 
 
+def _is_gathered(config: EvaluationConfig) -> bool:
+    """Whether the evaluation's own folder has all that is asked for, and its report."""
+    folder = EvaluationFolder(config.output_dir)
+    lacking = (
+        count_missing([one.id for one in all_problems(name, config)], config.num_samples, done_keys(folder, name))
+        for name in config.datasets
+    )
+    return folder.report_path("json").is_file() and not any(lacking)
+
+
 def _elements(config: EvaluationConfig, problems_per_job: int) -> list[EvaluationConfig]:
     """What each element draws: a part of a benchmark that lacks samples."""
     folder = EvaluationFolder(config.output_dir)
     folder.check(config.result_fields())
+    for shard in folder.shards():
+        if found := differences(shard.read_config(), config.result_fields(), (*FREE, "shard")):
+            raise UserError(
+                f"{shard.root} holds samples drawn with other options ({'; '.join(found)});"
+                " give the old ones or another --output-dir"
+            )
     elements = []
     for name in config.datasets:
         ids = [problem.id for problem in all_problems(name, config)]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from deepscaler.errors import UserError
 
@@ -16,11 +17,13 @@ SECONDS = 60
 
 FIELDS = ("job_id", "state", "reason", "elapsed", "nodes", "start")
 FORMAT = "%i|%T|%r|%M|%N|%S"
+UNAVAILABLE = "Requested node configuration is not available"
+"""What `sbatch --test-only` says of nodes that do not exist, and of those that are only down or drained."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """A job that is queued or running; an array that waits is one line."""
+    """A job, or an element of an array, that is queued or running."""
 
     job_id: str
     state: str
@@ -54,11 +57,11 @@ def ask(*command: str, check: bool = True) -> str:
 
 
 def live_jobs(job_ids: Collection[str]) -> dict[str, JobState]:
-    """Those of some jobs that SLURM still has to do with; elements of an array count under the array's number, too."""
+    """Those of some jobs that SLURM still has to do with; an array's first element counts under its number, too."""
     if not job_ids:
         return {}
     found: dict[str, JobState] = {}
-    for line in ask("squeue", "--noheader", "--user", getpass.getuser(), "--format", FORMAT).split("\n"):
+    for line in ask("squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format", FORMAT).split("\n"):
         if not line.strip():
             continue
         state = JobState(*line.strip().split("|", len(FIELDS) - 1))
@@ -67,6 +70,13 @@ def live_jobs(job_ids: Collection[str]) -> dict[str, JobState]:
             found[state.job_id] = state
             found.setdefault(array, state)
     return found
+
+
+def live_jobs_below(folder: Path) -> list[str]:
+    """Numbers of the user's queued and running jobs (of an array its own) whose output goes below a folder."""
+    told = ask("squeue", "--noheader", "--user", getpass.getuser(), "--Format", "ArrayJobID:20,STDOUT:4096")
+    jobs = [(line[:20].strip(), Path(line[20:].strip())) for line in told.split("\n") if line.strip()]
+    return list(dict.fromkeys(job_id for job_id, output in jobs if output.is_relative_to(folder)))
 
 
 def is_ending(job_id: int) -> bool:
@@ -107,10 +117,23 @@ def cancel(job_ids: Collection[str]) -> None:
         ask("scancel", *sorted(job_ids))
 
 
-def test_submission(script: str) -> None:
-    """Ask the controller whether it would take a batch script. Raises UserError with its reason."""
+def test_submission(script: str, partition: str) -> str:
+    """Ask the controller whether it would take a batch script; returns what to tell of nodes that are away.
+
+    Raises UserError with its reason.
+    """
     done = run("sbatch", "--test-only", stdin=script)
-    if done.returncode:
-        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        reason = "; ".join(line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ") for line in said)
-        raise UserError(f"SLURM would refuse this job: {reason or 'no reason given'}; change the site file")
+    if not done.returncode:
+        return ""
+    said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    reason = "; ".join(line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ") for line in said)
+    if UNAVAILABLE in reason and (away := _nodes_away(partition)):
+        return f"down or drained: {', '.join(away)}; a job that needs them waits"
+    raise UserError(f"SLURM would refuse this job: {reason or 'no reason given'}; change the site file")
+
+
+def _nodes_away(partition: str) -> list[str]:
+    """Nodes that cannot be had now, though they are there."""
+    where = ["--partition", partition] if partition else []
+    told = ask("sinfo", "--noheader", "--states", "down,drain,fail,maint", *where, "--format", "%N", check=False)
+    return sorted(set(told.split()))

@@ -33,7 +33,8 @@ def examine_nodes(job: Job, site: Site, run_folder: Path, console: Console, *, m
         return 0
     check_before([job], site, run_folder)
     with submitting(run_folder) as jobs:
-        test_submission(submission.script())
+        if note := test_submission(submission.script(), site.partition):
+            console.print(f"Note: {note}", style="yellow", soft_wrap=True)
         job_id = submission.submit()
         record(run_folder, jobs, job_id, folder)
     console.print(f"Job {job_id} asks {job.num_nodes} nodes what is missing there.")

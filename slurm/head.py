@@ -7,6 +7,7 @@ import sys
 import time
 from collections import deque
 from contextlib import suppress
+from pathlib import Path
 from subprocess import Popen
 
 from deepscaler.files import write_json, write_text
@@ -24,6 +25,9 @@ RESERVE = 20.0
 """Seconds before the time limit at which whatever still runs is killed, so that the job can ask for another start."""
 
 PATIENCE = 10.0
+TAIL = 2000
+"""Bytes of a log that hold its last line."""
+
 NAMED = 8
 SAY_EVERY = 15.0
 """Seconds between two lines about who is missing."""
@@ -149,8 +153,17 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
         child.end(process, PATIENCE if not wished else 0.0)
     code = process.returncode if process.returncode >= 0 else 128 - process.returncode
     if code in FINAL or not wishes:
-        return code, f"the command ended with code {code}"
+        return code, f"the command ended with code {code}{_last_words(log) if code else ''}"
     return AGAIN, f"the command stopped after {wishes[0]}"
+
+
+def _last_words(log: Path) -> str:
+    """What the kit's own command said last, as it does of bad input; whatever else stands there is for who reads it."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL))
+        lines = file.read().decode(errors="replace").splitlines()
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return f": {last.removeprefix('deepscaler: ')}" if last.startswith("deepscaler: ") else ""
 
 
 def _end_of_allocation() -> float:

@@ -5,6 +5,7 @@ jobs.json  [{"job_id": "4711", "name": "train-8k", "folder": "0001-train-8k", "a
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,8 +14,8 @@ from typing import Any
 
 from deepscaler.errors import UserError
 from deepscaler.files import locked, write_json
-from slurm.cluster import JobState, live_jobs, past_state
-from slurm.job_folder import SLURM, JobAttempt
+from slurm.cluster import JobState, live_jobs, live_jobs_below, past_state
+from slurm.job_folder import SLURM, JobAttempt, JobFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +49,21 @@ def read_jobs(run_folder: Path) -> list[SubmittedJob]:
     if not path.is_file():
         return []
     try:
-        return [
-            SubmittedJob(**{**entry, "after": tuple(entry["after"])}) for entry in json.loads(path.read_text("utf-8"))
-        ]
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is no list of jobs ({error}); remove it") from error
+        entries = json.loads(path.read_text("utf-8"))
+        if not isinstance(entries, list):
+            raise TypeError("it holds something else")
+        return [SubmittedJob(**{**entry, "after": tuple(entry["after"])}) for entry in entries]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError(
+            f"{path} is no list of jobs ({error}); move it away and give `deepscaler cancel {run_folder}`, which finds"
+            " the run's jobs without it"
+        ) from error
+
+
+def lost_jobs(run_folder: Path, known: list[SubmittedJob]) -> list[str]:
+    """Numbers of queued and running jobs of a run that its jobs.json has lost: removed, or the whole folder was."""
+    ours = {job.job_id for job in known}
+    return [job_id for job_id in live_jobs_below(run_folder / SLURM) if job_id not in ours]
 
 
 @contextmanager
@@ -65,10 +76,15 @@ def submitting(run_folder: Path) -> Iterator[list[SubmittedJob]]:
     with locked(run_folder / SLURM, busy):
         before = read_jobs(run_folder)
         if live := live_jobs([job.job_id for job in before]):
-            told = ", ".join(sorted(f"{state.job_id} ({state.state})" for state in set(live.values())))
+            told = ", ".join(f"{job.job_id} ({live[job.job_id].state})" for job in before if job.job_id in live)
             raise UserError(
                 f"{run_folder} has jobs already: {told}; watch them with `deepscaler status {run_folder}`, end them"
                 f" with `deepscaler cancel {run_folder}`"
+            )
+        if lost := lost_jobs(run_folder, before):
+            raise UserError(
+                f"SLURM has jobs of {run_folder} that are not written there (any more): {', '.join(lost)};"
+                f" end them with `deepscaler cancel {run_folder}`"
             )
         yield before
 
@@ -84,7 +100,35 @@ def states(run_folder: Path) -> list[tuple[SubmittedJob, JobState]]:
     """Every job of a run with what is known of it now."""
     jobs = read_jobs(run_folder)
     live = live_jobs([job.job_id for job in jobs])
-    return [(job, live.get(job.job_id) or _ended(run_folder, job)) for job in jobs]
+    return [(job, _state(run_folder, job, live)) for job in jobs]
+
+
+def _state(run_folder: Path, job: SubmittedJob, live: dict[str, JobState]) -> JobState:
+    if job.num_elements > 1:
+        return _array(run_folder, job, live)
+    return live.get(job.job_id) or _ended(run_folder, job)
+
+
+def _array(run_folder: Path, job: SubmittedJob, live: dict[str, JobState]) -> JobState:
+    """Of all elements together: how many are in which state, and done."""
+    folders = job.folders(run_folder)
+    left = [live[number] for number in folders if number in live]
+    done = sum(_is_done(folder) for folder in folders.values())
+    told = f"{done} of {job.num_elements} done"
+    if not left:
+        return JobState(job.job_id, "COMPLETED" if done == job.num_elements else "INCOMPLETE", told, "", "", "")
+    counts = Counter(state.state for state in left)
+    state = next(iter(counts)) if len(counts) == 1 else ", ".join(f"{n} {name}" for name, n in sorted(counts.items()))
+    nodes = ",".join(dict.fromkeys(one.nodes for one in left if one.nodes))
+    waits = next((one.reason for one in left if one.state == "PENDING" and one.reason != "None"), "")
+    longest = max(left, key=lambda one: (len(one.elapsed), one.elapsed))
+    return JobState(job.job_id, state, f"{told}, {waits}" if waits else told, longest.elapsed, nodes, "")
+
+
+def _is_done(folder: Path) -> bool:
+    """Whether a job's or element's last start ended well."""
+    attempts = JobFolder(folder).attempts()
+    return bool(attempts) and attempts[-1].read(attempts[-1].record_path).get("code") == 0
 
 
 def _ended(run_folder: Path, job: SubmittedJob) -> JobState:

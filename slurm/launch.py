@@ -6,8 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from deepscaler.errors import UserError
 from deepscaler.job import Job
-from slurm.cluster import test_submission
+from slurm.cluster import cancel, test_submission
 from slurm.job_folder import new_folder
 from slurm.jobs import record, submitting
 from slurm.preflight import check_before
@@ -40,13 +41,18 @@ def launch(plan: Sequence[PlannedJob], site: Site, run_folder: Path, console: Co
         return 0
     check_before([job for planned in plan for job in planned.jobs], site, run_folder)
     with submitting(run_folder) as jobs:
-        for planned in plan:
-            test_submission(_submission(planned, site, run_folder, ()).script())
+        notes = [test_submission(_submission(one, site, run_folder, ()).script(), site.partition) for one in plan]
+        for note in sorted({note for note in notes if note}):
+            console.print(f"Note: {note}", style="yellow", soft_wrap=True)
         ids: list[str] = []
         for planned in plan:
             after = (ids[planned.after],) if planned.after is not None else ()
             submission = _submission(planned, site, run_folder, after)
-            job_id = submission.submit()
+            try:
+                job_id = submission.submit()
+            except UserError:
+                cancel(ids)  # a part of a plan is of no use
+                raise
             record(run_folder, jobs, job_id, submission.folder, after=after, num_elements=len(planned.jobs))
             ids.append(job_id)
             waits = f", after {after[0]}" if after else ""

@@ -27,6 +27,9 @@ def check_before(jobs: Sequence[Job], site: Site, run_folder: Path) -> None:
             image = Path(os.path.expandvars(site.image.replace("{target}", target)))
             if not image.exists():
                 raise UserError(f"image {image} is not there (target {target}); build or pull it, or change `image`")
+    for model in sorted({job.model for job in jobs}):
+        if site.runtime == "bare" and model.startswith(("/", ".", "~")) and not Path(model).is_dir():
+            raise UserError(f"model {model} is no folder here; nodes need the same path")
     if not site.internet:
         _check_offline(jobs, site)
 
@@ -37,6 +40,8 @@ def _cache(site: Site) -> Path:
 
 def _check_writable(folder: Path, advice: str) -> None:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not existing.is_dir():
+        raise UserError(f"{folder} cannot be made, {existing} is no folder: {advice}")
     probe = existing / f".deepscaler-{os.getpid()}"
     try:
         probe.write_bytes(b"\0" * 4096)

@@ -22,6 +22,13 @@ REQUEUES = ("always", "never")
 OWNED = ("RAY_", "SLURM_", "SBATCH_", "SUBMITIT_", "DEEPSCALER_", "CUDA_VISIBLE_DEVICES")
 """Beginnings of environment variables that the launcher sets itself."""
 
+OPTIONS_OF_SBATCH = {
+    *("account", "array", "constraint", "dependency", "error", "exclude", "exclusive", "job-name", "mem"),
+    *("nodes", "no-requeue", "ntasks", "ntasks-per-node", "open-mode", "output", "partition", "qos", "requeue"),
+    *("reservation", "signal", "time"),
+}
+"""Those that come from other options of a site file, or from the job."""
+
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")
 
 
@@ -75,8 +82,16 @@ class Site:
             choices = option.metadata["choices"]
             if choices and getattr(self, option.name) not in choices:
                 raise unknown(option.name, getattr(self, option.name), choices)
-        minutes(self.time_limit)
+        if 60 * minutes(self.time_limit) < 2 * self.warning_seconds:
+            raise UserError(
+                f"warning_seconds = {self.warning_seconds} leaves a job of time_limit {self.time_limit} no time;"
+                " at most half of it"
+            )
+        for name in sorted(OPTIONS_OF_SBATCH & self.sbatch.keys()):
+            raise UserError(f"sbatch.{name}: the launcher sets --{name} itself; leave it out of [sbatch]")
         for name in self.environment:
+            if not re.fullmatch(r"[A-Za-z_]\w*", name):
+                raise UserError(f"environment.{name}: that is no name of a variable")
             if name.startswith(OWNED):
                 raise UserError(f"environment.{name}: the launcher sets {name} itself; leave it out of the site file")
             if name in SECRETS:

@@ -16,17 +16,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Cancel what is queued or running."""
     from deepscaler.errors import UserError  # noqa: PLC0415
     from slurm.cluster import cancel, live_jobs  # noqa: PLC0415
-    from slurm.jobs import read_jobs  # noqa: PLC0415
+    from slurm.jobs import lost_jobs, read_jobs  # noqa: PLC0415
 
-    jobs = read_jobs(arguments.run_dir.absolute())
-    if not jobs:
+    run_folder = arguments.run_dir.absolute()
+    jobs = read_jobs(run_folder)
+    lost = lost_jobs(run_folder, jobs)
+    if not jobs and not lost:
         raise UserError(f"{arguments.run_dir} has no SLURM jobs; give the --output-dir of what was submitted")
     live = live_jobs([job.job_id for job in jobs])
-    chosen = [job for job in jobs if job.job_id in live]
-    for job in chosen:
-        print(f"{'Would cancel' if arguments.dry_run else 'Cancelling'} {job.job_id} ({job.name})")
+    chosen = {job.job_id: job.name for job in jobs if job.job_id in live}
+    chosen |= dict.fromkeys(lost, "not written in the run's folder")
+    for job_id, name in chosen.items():
+        print(f"{'Would cancel' if arguments.dry_run else 'Cancelling'} {job_id} ({name})")
     if not chosen:
         print("No job of this run is queued or running.")
     elif not arguments.dry_run:
-        cancel([job.job_id for job in chosen])
+        cancel(chosen)
     return 0

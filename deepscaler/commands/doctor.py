@@ -38,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print each finding as it is made; 1 if one is not ok."""
     from deepscaler.doctor.examine import examine, guess_purpose  # noqa: PLC0415
+    from deepscaler.errors import UserError  # noqa: PLC0415
     from deepscaler.terminal import PlainConsole, printable  # noqa: PLC0415
 
     console = PlainConsole()
@@ -55,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
         folder = arguments.output_dir.absolute()
         return examine_nodes(job, site, folder, console, minutes=arguments.minutes, dry_run=arguments.dry_run)
+    if arguments.nodes != 1:
+        raise UserError(f"--nodes {arguments.nodes} is of a cluster: give --on slurm and --site FILE too")
     purpose = arguments.purpose or guess_purpose()
     console.print(f"Checking for: {purpose}")
     num_failed = 0

@@ -33,11 +33,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, or say what would be evaluated."""
+    from deepscaler.errors import UserError  # noqa: PLC0415
     from deepscaler.terminal import PlainConsole  # noqa: PLC0415
 
     config = load_config(arguments.config, given_options(arguments))
+    if arguments.nodes != 1 and not config.engines:
+        raise UserError(f"--nodes {arguments.nodes} is for --engines N: say how many engines those nodes are to run")
     if site := site_of(arguments):
-        from deepscaler.errors import UserError  # noqa: PLC0415
         from slurm.array import plan_evaluation  # noqa: PLC0415
         from slurm.launch import launch  # noqa: PLC0415
 

@@ -32,4 +32,8 @@ def site_of(arguments: argparse.Namespace) -> "Site | None":
         raise UserError("--on slurm needs --site FILE; `deepscaler slurm init FILE` asks the cluster and writes one")
     from slurm.site import load_site  # noqa: PLC0415
 
-    return load_site(file)
+    site = load_site(file)
+    if site.cache_dir:  # what is prepared here is for the nodes
+        os.environ["DEEPSCALER_CACHE"] = f"{site.cache_dir}/deepscaler"
+        os.environ["MPLCONFIGDIR"] = f"{site.cache_dir}/matplotlib"
+    return site

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepscaler.commands.evaluate import given_options
 from deepscaler.commands.place import site_of
 from deepscaler.commands.train import add_options, passed_on
 
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     root = arguments.output_dir or Path("outputs", "-".join(arguments.recipes))
     options = ChainOptions(
         datasets=tuple(arguments.eval),
-        evaluation_options=tuple(shlex.split(arguments.eval_options)),
+        evaluation_options=_evaluation_options(arguments),
         gate=arguments.gate,
         train_options=tuple(passed_on(arguments)),
     )
@@ -52,6 +53,22 @@ def run(arguments: argparse.Namespace) -> int:
         describe_chain(chain, console, arguments.only)
         return 0
     return run_chain(chain, console, arguments.only)
+
+
+def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Those for `deepscaler evaluate`, understood by its own parser now. Raises UserError or exits with 2."""
+    from deepscaler.cli import build_parser  # noqa: PLC0415  the one parser of all commands
+    from deepscaler.errors import UserError  # noqa: PLC0415
+    from evaluation.config import load_config  # noqa: PLC0415
+
+    try:
+        options = shlex.split(arguments.eval_options)
+    except ValueError as error:
+        raise UserError(f"--eval-options {arguments.eval_options!r} cannot be read: {error}") from error
+    parsed = build_parser().parse_args(["evaluate", *options])
+    chosen = {"datasets": tuple(arguments.eval)} if arguments.eval else {}
+    load_config(parsed.config, {"model": "of a stage", "output_dir": Path(), **chosen, **given_options(parsed)})
+    return tuple(options)
 
 
 def _submit(arguments: argparse.Namespace, chain: "Chain", site: "Site") -> int:
@@ -66,7 +83,7 @@ def _submit(arguments: argparse.Namespace, chain: "Chain", site: "Site") -> int:
     command = ["run", *arguments.recipes, "--output-dir", str(chain.root), *passed_on(arguments)]
     command += [part for setting in arguments.set for part in ("--set", setting)]
     command += ["--eval", *arguments.eval] if arguments.eval else []
-    command += ["--eval-options", arguments.eval_options] if arguments.eval_options else []
+    command += [f"--eval-options={arguments.eval_options}"] if arguments.eval_options else []
     command += ["--gate"] if arguments.gate else []
     plan = plan_chain(chain, command, arguments.device)
     return launch(plan, site, chain.root, PlainConsole(), dry_run=arguments.dry_run)

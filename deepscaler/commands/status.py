@@ -126,7 +126,7 @@ def _print_jobs(jobs: "list[tuple[SubmittedJob, JobState]]", console: "Console")
     table = new_table(["job", "name", "state", "reason", "runs for", "nodes"], text_columns=(0, 1, 2, 3, 5))
     for job, state in jobs:
         reason = "" if state.reason == "None" else state.reason
-        if state.state == "PENDING" and state.start not in ("", "N/A"):
+        if state.state == "PENDING" and state.start not in ("", "N/A") and not reason.startswith("JobHeld"):
             reason += f", expected {state.start}"
         texts = (job.job_id, job.name, state.state, reason, state.elapsed, state.nodes)
         add_row(table, [printable(text) for text in texts])

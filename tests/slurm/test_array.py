@@ -1,11 +1,13 @@
 """An evaluation becomes an array over its benchmarks' shards; what is drawn is not asked for again."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deepscaler.cli import main
+from deepscaler.errors import UserError
 from evaluation.config import EvaluationConfig
 from evaluation.inputs import all_problems
 from slurm.array import plan_evaluation
@@ -23,11 +25,11 @@ def shards(planned: PlannedJob) -> list[str]:
     return [output.name for output in planned.outputs]
 
 
-def draw(root: Path, shard: str, dataset: str, ids: list[str]) -> None:
+def draw(folder: Path, options: EvaluationConfig, dataset: str, ids: list[str]) -> None:
     """Samples as an element leaves them."""
-    folder = root / "shards" / shard
     (folder / "samples").mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
+    bound = {**options.result_fields(), "thinking": "no", "weights": "some"}
+    (folder / "config.json").write_text(json.dumps(bound))
     common = {"text": "", "prompt_tokens": 1, "response_tokens": 1, "finish_reason": "stop", "seed": 1}
     lines = [
         json.dumps({"problem_id": name, "sample": sample, "started": 0.0, "finished": 1.0, **common})
@@ -50,9 +52,22 @@ def test_only_elements_that_lack_samples_are_submitted_again(tmp_path: Path, sha
     options = config(tmp_path, shared_data)
     ids = [problem.id for problem in all_problems("aime", options)]
     assert len(ids) == len(problems)
-    draw(tmp_path, "aime-0-of-1", "aime", ids)
+    draw(tmp_path / "shards/aime-0-of-1", options, "aime", ids)
     array, _ = plan_evaluation(options, 250, 1, 8)
     assert shards(array) == ["math-0-of-2", "math-1-of-2"]
+    with pytest.raises(UserError, match=r"aime-0-of-1 holds samples drawn with other options \(seed: 0 -> 5"):
+        plan_evaluation(replace(options, seed=5), 250, 1, 8)
+
+
+def test_what_is_gathered_and_reported_is_not_submitted_again(tmp_path: Path, shared_data: Path) -> None:
+    options = replace(config(tmp_path, shared_data), datasets=("aime",))
+    draw(tmp_path, options, "aime", [problem.id for problem in all_problems("aime", options)])
+    (gather,) = plan_evaluation(options, 50, 1, 8)
+    assert "--gather" in gather.jobs[0].arguments
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(UserError, match=r"is done, see report\.html there; draw more with --num-samples"):
+        plan_evaluation(options, 50, 1, 8)
+    assert len(plan_evaluation(replace(options, num_samples=3), 50, 1, 8)) == 2
 
 
 def test_engines_are_one_job_with_ray(tmp_path: Path, shared_data: Path) -> None:

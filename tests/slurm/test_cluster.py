@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from deepscaler.errors import UserError
+from slurm import cluster
 from slurm.cluster import JobState, live_jobs, past_state
 from slurm.discover import discover
 from slurm.site import load_site
@@ -20,6 +21,21 @@ def test_elements_of_an_array_stand_for_their_array(fake: Fake) -> None:
     jobs = live_jobs(["7"])
     assert jobs["7_0"] == JobState("7_0", "RUNNING", "None", "1:02", "n1", "2026-01-01T00:00:00")
     assert jobs["7"].state == "RUNNING"
+
+
+def test_nodes_that_are_only_away_do_not_make_a_job_impossible(fake: Fake, tmp_path: Path) -> None:
+    refusal = "allocation failure: Requested node configuration is not available"
+    fake(sinfo="")
+    sbatch = tmp_path / "bin/sbatch"
+    sbatch.write_text(f"#!/bin/sh\necho '{refusal}' >&2\nexit 1\n")
+    sbatch.chmod(0o755)
+    with pytest.raises(UserError, match="would refuse this job: Requested node configuration is not available; change"):
+        cluster.test_submission("#!/bin/sh", "gpu")
+    fake(sinfo="n[3-4]\nn7\nn7")
+    assert cluster.test_submission("#!/bin/sh", "gpu") == "down or drained: n7, n[3-4]; a job that needs them waits"
+    sbatch.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: nowhere' >&2\nexit 1\n")
+    with pytest.raises(UserError, match="invalid partition specified: nowhere; change the site file"):
+        cluster.test_submission("#!/bin/sh", "nowhere")
 
 
 def test_a_job_that_the_controller_forgot_is_told_by_accounting_if_there_is_some(fake: Fake) -> None:

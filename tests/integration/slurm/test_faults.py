@@ -196,5 +196,5 @@ def test_bad_input_is_not_tried_again(tmp_path: Path) -> None:
     assert run.wait_for_state("COMPLETED", "FAILED") == "FAILED"
     assert run.record(0)["code"] == 2
     assert not run.record(1)
-    assert "unknown recipe field" in run.logs()
+    assert "unknown recipe field 'no_such_field'" in str(run.record(0)["reason"])
     wait_until_clean(run, NODES, CLEAN)
