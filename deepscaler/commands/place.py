@@ -35,5 +35,4 @@ def site_of(arguments: argparse.Namespace) -> "Site | None":
     site = load_site(file)
     if site.cache_dir:  # what is prepared here is for the nodes
         os.environ["DEEPSCALER_CACHE"] = f"{site.cache_dir}/deepscaler"
-        os.environ["MPLCONFIGDIR"] = f"{site.cache_dir}/matplotlib"
     return site

@@ -57,6 +57,14 @@ def test_every_parameter_says_what_it_means_and_where_it_is_from() -> None:
         ({"learning_rate": 0.0}, "learning_rate 0.0 must be above 0"),
         ({"gpu_memory_utilization": 1.5}, "between 0 and 1"),
         ({"fused_kernels": True}, "of the profile `fast`"),
+        ({"sequence_parallel_size": 0}, "sequence_parallel_size 0 must be above 0"),
+        ({"gpus_per_node": 0}, "gpus_per_node 0 must be above 0"),
+        ({"learning_rate": float("inf")}, "learning_rate inf must be a number"),
+        ({"temperature": float("nan")}, "temperature nan must be a number"),
+        ({"dual_clip": 0.5}, "dual_clip 0.5 must be 0 .* or above 1"),
+        ({"seed": 1 << 32}, "seed 4294967296 must lie between 0 and 4294967295"),
+        ({"name": "../../x"}, "must be letters, digits"),
+        ({"model": ""}, "model must be a hub id or a folder"),
     ],
 )
 def test_what_cannot_run_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -31,6 +31,37 @@ def test_an_interpreter_or_image_that_is_not_there_is_told(tmp_path: Path) -> No
         check_before([JOB], site, tmp_path)
 
 
+def test_a_folder_of_a_model_that_is_not_there_is_told(tmp_path: Path) -> None:
+    lost = Job(name="x", arguments=(), model="/no/model")
+    with pytest.raises(UserError, match="model /no/model is no folder here; nodes need the same path"):
+        check_before([lost], Site(), tmp_path)
+    image = tmp_path / "image.sif"
+    image.touch()
+    check_before([lost], Site(runtime="apptainer", image=str(image)), tmp_path)  # it may be in the image
+    with pytest.raises(UserError, match=r"image\.sif/run cannot be made, .*image\.sif is no folder: choose another"):
+        check_before([JOB], Site(), image / "run")
+
+
+def test_what_is_read_and_prepared_here_lies_in_the_sites_cache(
+    tmp_path: Path, fake: Fake, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPSCALER_CACHE", "/proc/nowhere")
+    fake()
+    site = tmp_path / "site.toml"
+    site.write_text(f'cache = "{tmp_path}/cache"\n')
+    command = ["evaluate", "--model", "owner/model", "--datasets", "arithmetic", "--output-dir", str(tmp_path / "out")]
+    assert main([*command, "--on", "slurm", "--site", str(site), "--dry-run"]) == 0
+    assert f"export DEEPSCALER_CACHE={tmp_path}/cache/deepscaler" in capsys.readouterr().out
+    assert (tmp_path / "cache/deepscaler/data/arithmetic.parquet").is_file()
+
+
+def test_options_of_a_cluster_are_not_ignored_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--model", "owner/model", "--output-dir", "out", "--nodes", "2"]) == 2
+    assert "--nodes 2 is for --engines N" in capsys.readouterr().err
+    assert main(["doctor", "--nodes", "2"]) == 2
+    assert "--nodes 2 is of a cluster: give --on slurm and --site FILE too" in capsys.readouterr().err
+
+
 def test_without_internet_data_and_model_must_be_in_the_cache(tmp_path: Path) -> None:
     site = Site(internet=False, cache=str(tmp_path / "cache"))
     with pytest.raises(UserError, match=r"aime is not prepared: .* deepscaler data prepare aime"):

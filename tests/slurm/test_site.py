@@ -38,6 +38,9 @@ def test_the_example_tells_every_option_and_its_default() -> None:
         ("join_minutes = 0", "join_minutes = 0.0 is out of range"),
         ('scratch = "relative"', "scratch = 'relative' is out of range"),
         ("mounts = 'x", "cannot be read"),
+        ('environment = {A-B = "1"}', "environment.A-B: that is no name of a variable"),
+        ('sbatch = {time = "5"}', "the launcher sets --time itself"),
+        ('time_limit = "3"', "warning_seconds = 120 leaves a job of time_limit 3 no time; at most half of it"),
     ],
 )
 def test_a_mistake_is_told_with_what_is_allowed(tmp_path: Path, text: str, message: str) -> None:

@@ -52,6 +52,28 @@ def test_wrong_chains_are_refused(tmp_path: Path) -> None:
     assert main(["run", "8k", "17k", "--dry-run"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--eval", "amie"], "unknown data set 'amie' (did you mean 'aime'?)"),
+        (["--eval", "aime", "--eval-options", "'open"], "cannot be read: No closing quotation"),
+        (["--eval", "aime", "--eval-options", "--bogus 3"], "unrecognized arguments: --bogus 3"),
+        (["--eval", "aime", "--eval-options=--num-samples=0"], "--num-samples 0 is out of range"),
+    ],
+)
+def test_what_an_evaluation_would_refuse_is_refused_before_the_training(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run", "8k", *options, "--output-dir", str(tmp_path / "out")]
+    if "--bogus" in options[-1]:
+        with pytest.raises(SystemExit, match="2"):
+            main(command)
+    else:
+        assert main(command) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_dry_run_prints_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "a chain"
     assert main(["run", "8k", "16k", "--eval", "aime", "--deadline", "2h", "--output-dir", str(out), "--dry-run"]) == 0
