@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a full disk, a folder that may not be written
-        print(f"deepscaler: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"deepscaler: {where}{error.strerror or error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     return code

@@ -74,7 +74,8 @@ def live_jobs(job_ids: Collection[str]) -> dict[str, JobState]:
 
 def live_jobs_below(folder: Path) -> list[str]:
     """Numbers of the user's queued and running jobs (of an array its own) whose output goes below a folder."""
-    told = ask("squeue", "--noheader", "--user", getpass.getuser(), "--Format", "ArrayJobID:20,STDOUT:4096")
+    fields = "ArrayJobID:20,STDOUT:4096"
+    told = ask("squeue", "--noheader", "--user", getpass.getuser(), "--Format", fields, check=False)
     jobs = [(line[:20].strip(), Path(line[20:].strip())) for line in told.split("\n") if line.strip()]
     return list(dict.fromkeys(job_id for job_id, output in jobs if output.is_relative_to(folder)))
 

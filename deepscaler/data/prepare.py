@@ -40,7 +40,8 @@ def prepare(name: str, data_dir: Path, folder: Path | None = None) -> dict[str, 
             }
             write_json(data_dir / MANIFEST, dict(sorted({**entries, name: entry}.items())))
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another --output-dir") from error
+        advice = "set DEEPSCALER_CACHE to a folder that can be written, or choose another one for the data"
+        raise UserError(f"cannot write {path}: {error.strerror}; {advice}") from error
     return entry
 
 
