@@ -24,7 +24,7 @@ NUM_MINUTES = "00:15:00"
 
 def examine_nodes(job: Job, site: Site, run_folder: Path, console: Console, *, minutes: float, dry_run: bool) -> int:
     """Submit, wait, print. Returns 1 where a node has a finding, or said nothing. Raises UserError after `minutes`."""
-    site = replace(site, time_limit=NUM_MINUTES, requeue="never")
+    site = replace(site, time_limit=NUM_MINUTES, warning_seconds=60, requeue="never")
     folder = new_folder(run_folder, job.name)
     task = replace(node_task(job, site, folder, run_folder), everywhere=True)
     submission = Submission(job=job, tasks=(task,), site=site, run_folder=run_folder, folder=folder)

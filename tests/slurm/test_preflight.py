@@ -55,6 +55,17 @@ def test_what_is_read_and_prepared_here_lies_in_the_sites_cache(
     assert (tmp_path / "cache/deepscaler/data/arithmetic.parquet").is_file()
 
 
+def test_the_short_job_of_doctor_takes_any_sites_warning(
+    tmp_path: Path, fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake()
+    site = tmp_path / "site.toml"
+    site.write_text("warning_seconds = 3600\n")
+    command = ["doctor", "--on", "slurm", "--site", str(site), "--output-dir", str(tmp_path / "out"), "--dry-run"]
+    assert main(command) == 0
+    assert "#SBATCH --signal=USR2@60" in capsys.readouterr().out
+
+
 def test_options_of_a_cluster_are_not_ignored_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--model", "owner/model", "--output-dir", "out", "--nodes", "2"]) == 2
     assert "--nodes 2 is for --engines N" in capsys.readouterr().err
