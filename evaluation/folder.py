@@ -102,6 +102,14 @@ class EvaluationFolder:
         found = differences(stored, wanted)
         if wanted["num_samples"] < stored["num_samples"]:
             found.append(f"num_samples: {stored['num_samples']} -> {wanted['num_samples']} (it can only grow)")
+        self._refuse(found)
+
+    def check_shards(self, wanted: dict[str, Any]) -> None:
+        """Raise UserError if a shard that has begun here was drawn with other options: its samples do not count."""
+        for shard in self.shards():
+            shard._refuse(differences(shard.read_config(), wanted, (*FREE, "shard")))
+
+    def _refuse(self, found: list[str]) -> None:
         if found:
             raise UserError(
                 f"{self.root} holds samples drawn with other options ({'; '.join(found)});"

@@ -48,16 +48,20 @@ def done_keys(folder: EvaluationFolder, dataset: str, *, with_shards: bool = Fal
 
 def require_complete(folder: EvaluationFolder, ids: dict[str, list[str]], num_samples: int) -> None:
     """Raise UserError if a sample of these problems (by data set) is missing."""
-    lacking = []
-    for name, problems in ids.items():
-        missing = count_missing(problems, num_samples, done_keys(folder, name))
-        if missing:
-            lacking.append(f"{name} lacks {missing:,} of {len(problems) * num_samples:,} samples")
-    if lacking:
+    if found := lacking(folder, ids, num_samples):
         raise UserError(
-            f"{folder.root} and its {len(folder.shards())} shards are not complete: {', '.join(lacking)}; run the lost"
+            f"{folder.root} and its {len(folder.shards())} shards are not complete: {', '.join(found)}; run the lost"
             " shards again, then this command, or run it without --gather to draw the missing samples here"
         )
+
+
+def lacking(folder: EvaluationFolder, ids: dict[str, list[str]], num_samples: int) -> list[str]:
+    """What a folder itself has not of these problems (by data set), in words; empty if it is complete."""
+    found = []
+    for name, problems in ids.items():
+        if missing := count_missing(problems, num_samples, done_keys(folder, name)):
+            found.append(f"{name} lacks {missing:,} of {len(problems) * num_samples:,} samples")
+    return found
 
 
 def count_missing(problems: list[str], num_samples: int, done: set[Key]) -> int:

@@ -11,8 +11,8 @@ from pathlib import Path
 from deepscaler.errors import UserError
 from deepscaler.job import Job, evaluate_job
 from evaluation.config import EvaluationConfig
-from evaluation.folder import FREE, EvaluationFolder, differences
-from evaluation.gather import count_missing, done_keys
+from evaluation.folder import EvaluationFolder
+from evaluation.gather import count_missing, done_keys, lacking
 from evaluation.inputs import all_problems
 from slurm.launch import PlannedJob
 
@@ -26,11 +26,15 @@ def plan_evaluation(
         gpus = 0 if config.gather or config.device == "cpu" else gpus_per_node
         job = evaluate_job(config, num_nodes=num_nodes, gpus_per_node=gpus)
         return [PlannedJob(jobs=(job,), outputs=(config.output_dir,))]
-    elements = _elements(config, problems_per_job)
+    folder = EvaluationFolder(config.output_dir)
+    folder.check(config.result_fields())
+    folder.check_shards(config.result_fields())
+    ids = {name: [problem.id for problem in all_problems(name, config)] for name in config.datasets}
+    elements = _elements(config, ids, problems_per_job)
     gather = replace(evaluate_job(replace(config, gather=True)), name="gather", whole_nodes=False)
     last = PlannedJob(jobs=(gather,), outputs=(config.output_dir,), after=0 if elements else None)
     if not elements:
-        if _is_gathered(config):
+        if folder.report_path("json").is_file() and not lacking(folder, ids, config.num_samples):
             raise UserError(
                 f"the evaluation in {config.output_dir} is done, see report.html there; draw more with --num-samples"
             )
@@ -40,33 +44,14 @@ def plan_evaluation(
     return [array, last]
 
 
-def _is_gathered(config: EvaluationConfig) -> bool:
-    """Whether the evaluation's own folder has all that is asked for, and its report."""
-    folder = EvaluationFolder(config.output_dir)
-    lacking = (
-        count_missing([one.id for one in all_problems(name, config)], config.num_samples, done_keys(folder, name))
-        for name in config.datasets
-    )
-    return folder.report_path("json").is_file() and not any(lacking)
-
-
-def _elements(config: EvaluationConfig, problems_per_job: int) -> list[EvaluationConfig]:
+def _elements(config: EvaluationConfig, ids: dict[str, list[str]], problems_per_job: int) -> list[EvaluationConfig]:
     """What each element draws: a part of a benchmark that lacks samples."""
-    folder = EvaluationFolder(config.output_dir)
-    folder.check(config.result_fields())
-    for shard in folder.shards():
-        if found := differences(shard.read_config(), config.result_fields(), (*FREE, "shard")):
-            raise UserError(
-                f"{shard.root} holds samples drawn with other options ({'; '.join(found)});"
-                " give the old ones or another --output-dir"
-            )
     elements = []
-    for name in config.datasets:
-        ids = [problem.id for problem in all_problems(name, config)]
-        done = done_keys(folder, name, with_shards=True)
-        count = -(-len(ids) // problems_per_job)
+    for name, problems in ids.items():
+        done = done_keys(EvaluationFolder(config.output_dir), name, with_shards=True)
+        count = -(-len(problems) // problems_per_job)
         for index in range(count):
-            if count_missing(ids[index::count], config.num_samples, done):
+            if count_missing(problems[index::count], config.num_samples, done):
                 output = config.output_dir / "shards" / f"{name}-{index}-of-{count}"
                 elements.append(replace(config, datasets=(name,), shard=f"{index}/{count}", output_dir=output))
     return elements

@@ -103,6 +103,11 @@ class JobFolder:
         """All starts, the first first."""
         return [JobAttempt(path) for path in sorted(self.root.glob("attempt-[0-9]*"))]
 
+    def last_record(self) -> dict[str, Any]:
+        """How the newest start is, or ended; empty where none has begun."""
+        attempts = self.attempts()
+        return attempts[-1].read(attempts[-1].record_path) if attempts else {}
+
     def begin(self, number: int, progress: int) -> JobAttempt:
         """Make the folder of a start, and ask for another one should it die."""
         attempt = self.attempt(number)

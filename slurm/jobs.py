@@ -15,7 +15,7 @@ from typing import Any
 from deepscaler.errors import UserError
 from deepscaler.files import locked, write_json
 from slurm.cluster import JobState, live_jobs, live_jobs_below, past_state
-from slurm.job_folder import SLURM, JobAttempt, JobFolder
+from slurm.job_folder import SLURM, JobFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +36,6 @@ class SubmittedJob:
         if self.num_elements == 1:
             return {self.job_id: root}
         return {f"{self.job_id}_{element}": root / str(element) for element in range(self.num_elements)}
-
-    def attempts(self, run_folder: Path) -> list[JobAttempt]:
-        """Every start of the job or of its elements, the oldest first."""
-        found = [path for root in self.folders(run_folder).values() for path in root.glob("attempt-[0-9]*")]
-        return [JobAttempt(path) for path in sorted(found, key=lambda path: (path.name, path.parent.name))]
 
 
 def read_jobs(run_folder: Path) -> list[SubmittedJob]:
@@ -113,7 +108,7 @@ def _array(run_folder: Path, job: SubmittedJob, live: dict[str, JobState]) -> Jo
     """Of all elements together: how many are in which state, and done."""
     folders = job.folders(run_folder)
     left = [live[number] for number in folders if number in live]
-    done = sum(_is_done(folder) for folder in folders.values())
+    done = sum(JobFolder(folder).last_record().get("code") == 0 for folder in folders.values())
     told = f"{done} of {job.num_elements} done"
     if not left:
         return JobState(job.job_id, "COMPLETED" if done == job.num_elements else "INCOMPLETE", told, "", "", "")
@@ -125,18 +120,9 @@ def _array(run_folder: Path, job: SubmittedJob, live: dict[str, JobState]) -> Jo
     return JobState(job.job_id, state, f"{told}, {waits}" if waits else told, longest.elapsed, nodes, "")
 
 
-def _is_done(folder: Path) -> bool:
-    """Whether a job's or element's last start ended well."""
-    attempts = JobFolder(folder).attempts()
-    return bool(attempts) and attempts[-1].read(attempts[-1].record_path).get("code") == 0
-
-
 def _ended(run_folder: Path, job: SubmittedJob) -> JobState:
     """Of a job that SLURM has done with: by its own words, else by the record that its last start left."""
-    state, reason = past_state(job.job_id), ""
-    attempts = job.attempts(run_folder)
-    if attempts:
-        told = attempts[-1].read(attempts[-1].record_path)
-        reason = str(told.get("reason", ""))
+    state, told = past_state(job.job_id), JobFolder(job.folders(run_folder)[job.job_id]).last_record()
+    if told:
         state = state or {0: "COMPLETED", None: "UNKNOWN"}.get(told.get("code"), "FAILED")
-    return JobState(job.job_id, state or "UNKNOWN", reason, "", "", "")
+    return JobState(job.job_id, state or "UNKNOWN", str(told.get("reason", "")), "", "", "")

@@ -35,7 +35,7 @@ def check_before(jobs: Sequence[Job], site: Site, run_folder: Path) -> None:
 
 
 def _cache(site: Site) -> Path:
-    return Path(site.cache_dir) / "deepscaler" if site.cache_dir else cache_dir()
+    return Path(site.kit_cache) if site.kit_cache else cache_dir()
 
 
 def _check_writable(folder: Path, advice: str) -> None:

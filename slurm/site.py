@@ -119,6 +119,11 @@ class Site:
         inside = self.runtime != "bare"
         return os.path.expandvars(self.cache or (str(Path.home() / ".cache") if inside else ""))
 
+    @property
+    def kit_cache(self) -> str:
+        """DEEPSCALER_CACHE of the nodes, and of what is prepared for them; empty for their own choice."""
+        return self.cache_dir and f"{self.cache_dir}/deepscaler"
+
 
 def load_site(file: Path) -> Site:
     """Read a site file. Raises UserError that names the file, the option and what is allowed."""

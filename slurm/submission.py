@@ -79,7 +79,7 @@ def environment(site: Site) -> dict[str, str]:
     cache = site.cache_dir
     local = f"{site.scratch}/deepscaler-{getpass.getuser()}" if site.scratch.startswith("/") else cache
     caches = {
-        "DEEPSCALER_CACHE": f"{cache}/deepscaler",
+        "DEEPSCALER_CACHE": site.kit_cache,
         "HF_HOME": f"{cache}/huggingface",
         "XDG_CACHE_HOME": cache,
         "FLASHINFER_WORKSPACE_BASE": cache,

@@ -33,6 +33,6 @@ def site_of(arguments: argparse.Namespace) -> "Site | None":
     from slurm.site import load_site  # noqa: PLC0415
 
     site = load_site(file)
-    if site.cache_dir:  # what is prepared here is for the nodes
-        os.environ["DEEPSCALER_CACHE"] = f"{site.cache_dir}/deepscaler"
+    if site.kit_cache:  # what is prepared here is for the nodes
+        os.environ["DEEPSCALER_CACHE"] = site.kit_cache
     return site
