@@ -16,8 +16,10 @@ def describe_plan(config: EvaluationConfig, console: Console) -> None:
     """Print the options, what is drawn of each data set, and what each engine is given."""
     folder = EvaluationFolder(config.output_dir)
     folder.check(config.result_fields())
-    console.print_json(json.dumps(config.result_fields()))
     gathers = config.gather or config.engines > 0
+    if gathers:
+        folder.check_shards(config.result_fields())
+    console.print_json(json.dumps(config.result_fields()))
     problems, done = {}, {}
     for name in config.datasets:
         chosen = own_problems(all_problems(name, config), config.shard, folder, name)

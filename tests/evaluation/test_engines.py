@@ -1,6 +1,7 @@
 """Several engines: every missing problem is dealt to one, and an engine is started until it ends well or in vain."""
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from evaluation.engines import shard_config, split
 from evaluation.folder import EvaluationFolder
 from evaluation.inputs import own_problems
 from evaluation.places import open_place
+from evaluation.plan import describe_plan
 from evaluation.progress import show_progress
 from evaluation.shard_run import ShardRun, run_shards
 
@@ -53,6 +55,18 @@ def test_a_shard_goes_on_with_the_problems_it_began_with(tmp_path: Path) -> None
     folder = EvaluationFolder(tmp_path)
     folder.write_problems("aime", PROBLEMS[1:], PROMPTS)
     assert own_problems(PROBLEMS, "0/2", folder, "aime") == PROBLEMS[1:]
+
+
+def test_a_plan_does_not_count_shards_of_other_options_as_done(tmp_path: Path) -> None:
+    wanted = EvaluationConfig(model="m", output_dir=tmp_path, datasets=("arithmetic",), engines=2, limit=4)
+    shard = tmp_path / "shards/0-of-2"
+    shard.mkdir(parents=True)
+    bound = {**wanted.result_fields(), "weights": "some", "thinking": "no", "shard": "0/2"}
+    (shard / "config.json").write_text(json.dumps(bound))
+    describe_plan(wanted, Console(file=io.StringIO()))
+    (shard / "config.json").write_text(json.dumps({**bound, "seed": 5}))
+    with pytest.raises(UserError, match=r"0-of-2 holds samples drawn with other options \(seed: 5 -> 0\)"):
+        describe_plan(wanted, Console(file=io.StringIO()))
 
 
 def test_an_engine_on_another_machine_is_given_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
