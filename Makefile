@@ -42,7 +42,7 @@ format: setup  ## let ruff rewrite the code
 	@$(BIN)/ruff format .
 
 golden: setup  ## rewrite the golden reports and batch scripts after an intended change
-	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/evaluation/test_report.py tests/slurm/test_submission.py
+	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/evaluation/report/test_report.py tests/slurm/submit/test_script.py
 
 render: setup  ## write k8s/jobs anew, after a change of a recipe or of deepscaler/kubernetes
 	@$(BIN)/deepscaler render

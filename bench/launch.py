@@ -21,7 +21,7 @@ from pathlib import Path
 
 from deepscaler.job import Job
 from slurm.site import Site
-from slurm.submission import Submission, node_task
+from slurm.submit.script import Submission, node_task
 
 PORT = 6379
 TUTORIALS = "verl's tutorial"

@@ -18,12 +18,12 @@ from typing import Any
 
 from deepscaler.data import load_problems
 from deepscaler.data.prepare import parquet_path
-from deepscaler.overrides import RunPaths, to_arguments, to_overrides
-from deepscaler.paths import data_dir
-from deepscaler.quickstart import small_model
-from deepscaler.recipe import Recipe
-from deepscaler.recipes import recipe_named
+from deepscaler.models.smollm import small_model
+from deepscaler.recipes.published import recipe_named
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.system.paths import data_dir
 from deepscaler.training.launch import KEEP_MEMORY
+from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
 
 PARTS = {
     "rollout and reward": "timing_s/gen",
@@ -80,7 +80,7 @@ def run_verl(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
     environment = {
         **os.environ,
         "VERL_PLATFORM": "cpu",
-        "VERL_USE_EXTERNAL_MODULES": "deepscaler.cpu.platform",
+        "VERL_USE_EXTERNAL_MODULES": "deepscaler.verl_plugin.cpu.platform",
         "VERL_FILE_LOGGER_PATH": str(metrics),
         "TENSORBOARD_DIR": str(folder / "tensorboard"),
         "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),

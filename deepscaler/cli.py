@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from deepscaler import __version__
 from deepscaler.commands import COMMANDS
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from deepscaler.errors import UserError
-from deepscaler.recipe import Recipe
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig, to_arguments
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.data.sources import PUBLISHED_BENCHMARKS, SOURCES
-from deepscaler.errors import UserError, unknown
-from deepscaler.toml import read_fields, typed_fields
+from deepscaler.system.errors import UserError, unknown
+from deepscaler.system.toml import read_fields, typed_fields
 
 ENGINES = ("vllm", "transformers")
 THINKING = ("auto", "yes", "no")

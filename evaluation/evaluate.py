@@ -9,18 +9,19 @@ from typing import Any
 from rich.console import Console
 
 from deepscaler.data.prepare import read_manifest
-from deepscaler.errors import UserError
-from deepscaler.files import write_json
-from deepscaler.paths import data_dir as default_data_dir
+from deepscaler.models.model import Model
+from deepscaler.models.provenance import command_line
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import write_json
+from deepscaler.system.paths import data_dir as default_data_dir
 from evaluation.config import EvaluationConfig
-from evaluation.engines import draw_with_engines
+from evaluation.engines.gather import done_keys, gather, require_complete
+from evaluation.engines.rounds import draw_with_engines
 from evaluation.folder import DIFFERING, EvaluationFolder
-from evaluation.gather import done_keys, gather, require_complete
 from evaluation.inputs import Inputs, read_inputs
-from evaluation.model import Model
 from evaluation.progress import show_progress
-from evaluation.provenance import command_line, describe
-from evaluation.report import write_report
+from evaluation.provenance import describe
+from evaluation.report.write import write_report
 from evaluation.requests import Engine, Request, missing_requests
 from evaluation.samples import SampleStore
 
@@ -97,10 +98,10 @@ def _load_engine(config: EvaluationConfig, model: Model, context: int, console: 
     console.print(f"Loading {config.model} into {config.engine} ...", soft_wrap=True)
     try:
         if config.engine == "vllm":
-            from evaluation.generate import VllmEngine  # noqa: PLC0415  imports torch and vLLM
+            from evaluation.engines.vllm import VllmEngine  # noqa: PLC0415  imports torch and vLLM
 
             return VllmEngine(config, model.path, context)
-        from evaluation.generate_transformers import TransformersEngine  # noqa: PLC0415
+        from evaluation.engines.transformers import TransformersEngine  # noqa: PLC0415
 
         return TransformersEngine(config, model.path, context)
     except UserError:

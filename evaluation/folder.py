@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.data import Problem
-from deepscaler.errors import UserError
-from deepscaler.files import locked, write_json, write_text
 from deepscaler.rewards.grade import Mode
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import locked, write_json, write_text
 from evaluation.config import check_stored
 
 FREE = ("datasets", "num_samples", "model", "revision", "thinking")

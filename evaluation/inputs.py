@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from deepscaler.data import Problem, load_problems
-from deepscaler.paths import data_dir as default_data_dir
+from deepscaler.models.model import Model, open_model
+from deepscaler.system.paths import data_dir as default_data_dir
 from evaluation.config import EvaluationConfig, parse_shard, with_thinking
 from evaluation.folder import EvaluationFolder
-from evaluation.model import Model, open_model
 from evaluation.requests import context_length, tokenize
 
 Prompts = dict[str, dict[str, tuple[int, ...]]]

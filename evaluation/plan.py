@@ -6,9 +6,9 @@ import shlex
 from rich.console import Console
 
 from evaluation.config import EvaluationConfig, to_arguments
-from evaluation.engines import shard_config, split
+from evaluation.engines.gather import done_keys
+from evaluation.engines.rounds import shard_config, split
 from evaluation.folder import EvaluationFolder
-from evaluation.gather import done_keys
 from evaluation.inputs import all_problems, own_problems
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from deepscaler.data import Problem
-from deepscaler.errors import UserError
+from deepscaler.models.model import ChatTokenizer
+from deepscaler.system.errors import UserError
 from evaluation.samples import Sample
 
 Key = tuple[str, int]
@@ -21,13 +22,6 @@ class Request:
     prompt_token_ids: tuple[int, ...]
     max_tokens: int
     seed: int
-
-
-class ChatTokenizer(Protocol):
-    """The part of a transformers tokenizer that is used here."""
-
-    def apply_chat_template(self, conversation: object, **options: object) -> object:
-        """Token ids of a conversation."""
 
 
 class Engine(Protocol):

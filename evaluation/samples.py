@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 
 SYNC_INTERVAL = 5.0
 """Seconds between two fsyncs: what a power cut can cost at most."""

@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from deepscaler.files import write_text
+from deepscaler.output.cells import Interval
 from deepscaler.rewards import Grade, grade
-from deepscaler.rewards.equivalence import compare
+from deepscaler.rewards.answers.equivalence import compare
+from deepscaler.rewards.answers.literals import decide_cheaply
 from deepscaler.rewards.grade import Mode
-from deepscaler.rewards.literals import decide_cheaply
-from deepscaler.rewards.workers import shared_pool
+from deepscaler.rewards.workers.pool import shared_pool
+from deepscaler.system.files import write_text
 from evaluation.folder import EvaluationFolder
 from evaluation.samples import Sample, read_samples
-from evaluation.statistics import Interval, ks, majority_at_n, pass_at_1, pass_at_k
+from evaluation.statistics import ks, majority_at_n, pass_at_1, pass_at_k
 
 NUM_THREADS = 8
 """Each waits for a worker process in the rare hard case; the cheap ones take turns anyway."""

@@ -6,23 +6,15 @@ outcomes = [[True, False, True, True], [False, False, False, False]]     pass@1 
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from deepscaler.output.cells import Interval
 
 Outcomes = Sequence[Sequence[bool]]
 
 _T_QUANTILES = (math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447)
 """By degrees of freedom, 95 % two-sided."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A share and where it lies with 95 % confidence; all in 0..1."""
-
-    value: float
-    low: float
-    high: float
 
 
 def pass_at_1(outcomes: Outcomes) -> Interval:

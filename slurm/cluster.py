@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 
 SECONDS = 60
 """For one command; a controller under load answers late, a dead one never."""

@@ -7,8 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepscaler.errors import UserError
-from deepscaler.files import write_text
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import write_text
 from slurm.cluster import ask
 from slurm.site import minutes
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepscaler.files import write_json, write_text
-from deepscaler.training.checkpoints import sealed
-from deepscaler.training.run_directory import RunDirectory, read_json
+from deepscaler.runs.checkpoints import sealed
+from deepscaler.runs.folder import RunDirectory
+from deepscaler.system.files import read_json, write_json, write_text
 
 SLURM = "slurm"
 """Below a run's folder."""

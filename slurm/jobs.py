@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deepscaler.errors import UserError
-from deepscaler.files import locked, write_json
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import locked, write_json
 from slurm.cluster import JobState, live_jobs, live_jobs_below, past_state
 from slurm.job_folder import SLURM, JobFolder
 

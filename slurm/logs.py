@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
-from deepscaler.errors import UserError, unknown
-from deepscaler.terminal import printable
+from deepscaler.output.terminal import printable
+from deepscaler.system.errors import UserError, unknown
 from slurm.cluster import live_jobs
 from slurm.job_folder import JobAttempt, JobFolder
 from slurm.jobs import read_jobs

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from deepscaler.errors import UserError, unknown
-from deepscaler.toml import read_fields
+from deepscaler.system.errors import UserError, unknown
+from deepscaler.system.toml import read_fields
 
 RUNTIMES = ("bare", "pyxis", "apptainer")
 GPU_STYLES = ("gpus-per-node", "gres", "none")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from deepscaler.rewards.workers import shared_pool
+from deepscaler.rewards.workers.pool import shared_pool
+from tests.places import SHARED
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED_DATA = SHARED / "data"
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import pytest
 
 from deepscaler.cli import build_parser
 from deepscaler.data.sources import SOURCES
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md", "slurm/README.md", "k8s/README.md")
 DOCUMENTS = [ROOT / name for name in NAMES]
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

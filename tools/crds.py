@@ -1,4 +1,4 @@
-"""Make deepscaler/kubernetes/crds.json.gz from CRD files: `python tools/crds.py FOLDER` (see CONTRIBUTING.md).
+"""Make deepscaler/kubernetes/check/crds.json.gz from CRD files: `python tools/crds.py FOLDER` (see CONTRIBUTING.md).
 
 FOLDER holds the CRDs as their projects publish them: KubeRay's helm-chart/kuberay-operator/crds and Kueue's
 config/components/crd/bases. Descriptions are left out, which are nine tenths of them.
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-TARGET = Path(__file__).resolve().parent.parent / "deepscaler/kubernetes/crds.json.gz"
+TARGET = Path(__file__).resolve().parent.parent / "deepscaler/kubernetes/check/crds.json.gz"
 
 
 def main() -> None:

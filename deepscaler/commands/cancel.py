@@ -14,7 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Cancel what is queued or running."""
-    from deepscaler.errors import UserError  # noqa: PLC0415
+    from deepscaler.system.errors import UserError  # noqa: PLC0415
     from slurm.cluster import cancel, live_jobs  # noqa: PLC0415
     from slurm.jobs import lost_jobs, read_jobs  # noqa: PLC0415
 

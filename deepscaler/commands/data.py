@@ -6,9 +6,9 @@ from pathlib import Path
 
 from deepscaler.data.prepare import is_current, parquet_path, prepare, read_problems, source_named
 from deepscaler.data.sources import SOURCES
-from deepscaler.errors import UserError
-from deepscaler.files import write_json
-from deepscaler.paths import data_dir
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import write_json
+from deepscaler.system.paths import data_dir
 
 HELP = "List, prepare and check training and evaluation data."
 
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(_: argparse.Namespace) -> int:
-    from deepscaler.terminal import PlainConsole, add_row, new_table  # noqa: PLC0415
+    from deepscaler.output.terminal import PlainConsole, add_row, new_table  # noqa: PLC0415
 
     table = new_table(["name", "split", "rows", "revision", "about"], text_columns=(0, 1, 3, 4))
     for source in SOURCES.values():
@@ -74,7 +74,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         if source.sha256 and not entry["revision"]:
             print(f"{source.name}: note: {entry['source']} is not the published file", file=sys.stderr)
     if arguments.model:
-        from evaluation.model import fetch_model  # noqa: PLC0415
+        from deepscaler.models.model import fetch_model  # noqa: PLC0415
 
         print(f"{arguments.model}: {'hub' if arguments.dry_run else fetch_model(arguments.model)}")
     return 0
@@ -84,7 +84,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict  # noqa: PLC0415
 
     from deepscaler.data.check import contamination, contradictions  # noqa: PLC0415
-    from deepscaler.terminal import PlainConsole, add_row, new_table, print_table  # noqa: PLC0415
+    from deepscaler.output.terminal import PlainConsole, add_row, new_table, print_table  # noqa: PLC0415
 
     if arguments.output and not arguments.output.resolve().parent.is_dir():
         raise UserError(f"--output {arguments.output}: there is no folder {arguments.output.resolve().parent}")

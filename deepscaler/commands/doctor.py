@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from deepscaler.commands.place import add_place, site_of
+from deepscaler.commands.launcher import add_place, site_of
 from deepscaler.doctor.examine import MODULES
 
 HELP = "Check this machine or image: packages as locked, imports, GPU code, shared memory, caches."
@@ -38,13 +38,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print each finding as it is made; 1 if one is not ok."""
     from deepscaler.doctor.examine import examine, guess_purpose  # noqa: PLC0415
-    from deepscaler.errors import UserError  # noqa: PLC0415
-    from deepscaler.terminal import PlainConsole, printable  # noqa: PLC0415
+    from deepscaler.output.terminal import PlainConsole, printable  # noqa: PLC0415
+    from deepscaler.system.errors import UserError  # noqa: PLC0415
 
     console = PlainConsole()
     if site := site_of(arguments):
         from deepscaler.job import Job  # noqa: PLC0415
-        from slurm.examine import examine_nodes  # noqa: PLC0415
+        from slurm.submit.doctor import examine_nodes  # noqa: PLC0415
 
         purpose = arguments.purpose or "train"
         job = Job(

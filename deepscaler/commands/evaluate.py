@@ -5,7 +5,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from deepscaler.commands.place import add_place, site_of
+from deepscaler.commands.launcher import add_place, site_of
 from deepscaler.data.sources import SOURCES
 from evaluation.config import EvaluationConfig, flag, load_config
 
@@ -33,15 +33,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, or say what would be evaluated."""
-    from deepscaler.errors import UserError  # noqa: PLC0415
-    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
+    from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
+    from deepscaler.system.errors import UserError  # noqa: PLC0415
 
     config = load_config(arguments.config, given_options(arguments))
     if arguments.nodes != 1 and not config.engines:
         raise UserError(f"--nodes {arguments.nodes} is for --engines N: say how many engines those nodes are to run")
     if site := site_of(arguments):
-        from slurm.array import plan_evaluation  # noqa: PLC0415
-        from slurm.launch import launch  # noqa: PLC0415
+        from slurm.submit.evaluation import plan_evaluation  # noqa: PLC0415
+        from slurm.submit.launch import launch  # noqa: PLC0415
 
         if arguments.problems_per_job < 1:
             raise UserError(f"--problems-per-job {arguments.problems_per_job} must be at least 1")

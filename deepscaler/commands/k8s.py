@@ -41,7 +41,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from deepscaler.kubernetes import require_yaml  # noqa: PLC0415
 
     require_yaml()
-    from deepscaler.kubernetes.check import check_paths  # noqa: PLC0415
+    from deepscaler.kubernetes.check.check import check_paths  # noqa: PLC0415
 
     report = check_paths(arguments.paths)
     for finding in report.findings:
@@ -53,7 +53,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _wait(arguments: argparse.Namespace) -> int:
-    from deepscaler.kubernetes.lifecycle import wait_for_others  # noqa: PLC0415
+    from deepscaler.kubernetes.pod.lifecycle import wait_for_others  # noqa: PLC0415
 
     wait_for_others(arguments.run_dir, print)
     return 0
@@ -62,14 +62,14 @@ def _wait(arguments: argparse.Namespace) -> int:
 def _stop(arguments: argparse.Namespace) -> int:
     import os  # noqa: PLC0415
 
-    from deepscaler.kubernetes.lifecycle import stop_training  # noqa: PLC0415
+    from deepscaler.kubernetes.pod.lifecycle import stop_training  # noqa: PLC0415
 
     stop_training(arguments.run_dir, os.environ.get("RAY_CLUSTER_NAME", ""), print)
     return 0
 
 
 def _metrics(arguments: argparse.Namespace) -> int:
-    from deepscaler.kubernetes.metrics import serve  # noqa: PLC0415
+    from deepscaler.kubernetes.pod.metrics import serve  # noqa: PLC0415
 
     serve(arguments.folder, arguments.port)
     return 0

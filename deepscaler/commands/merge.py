@@ -14,9 +14,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Merge into RUN_DIR/model."""
-    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
+    from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
+    from deepscaler.runs.folder import RunDirectory  # noqa: PLC0415
     from deepscaler.training.merge import describe_merge, merge  # noqa: PLC0415
-    from deepscaler.training.run_directory import RunDirectory  # noqa: PLC0415
 
     directory, console = RunDirectory(arguments.run_dir.resolve()), PlainConsole()
     if arguments.dry_run:

@@ -24,10 +24,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Fetch the model if need be, run a chain of one stage, and say what to do next."""
     from dataclasses import replace  # noqa: PLC0415
 
-    from deepscaler.quickstart import NAME, small_model  # noqa: PLC0415
-    from deepscaler.recipes import recipe_named  # noqa: PLC0415
-    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
-    from deepscaler.training.chain import ChainOptions, build_chain  # noqa: PLC0415
+    from deepscaler.models.smollm import NAME, small_model  # noqa: PLC0415
+    from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
+    from deepscaler.recipes.published import recipe_named  # noqa: PLC0415
+    from deepscaler.runs.chain import ChainOptions, build_chain  # noqa: PLC0415
     from deepscaler.training.run_chain import describe_chain, run_chain  # noqa: PLC0415
 
     console = PlainConsole()

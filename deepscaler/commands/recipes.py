@@ -21,9 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table, a row a field."""
-    from deepscaler.recipe import parameters  # noqa: PLC0415
-    from deepscaler.recipes import RECIPES, chosen_recipe  # noqa: PLC0415
-    from deepscaler.terminal import PlainConsole, add_row, new_table  # noqa: PLC0415
+    from deepscaler.output.terminal import PlainConsole, add_row, new_table  # noqa: PLC0415
+    from deepscaler.recipes.published import RECIPES, chosen_recipe  # noqa: PLC0415
+    from deepscaler.recipes.recipe import parameters  # noqa: PLC0415
     from deepscaler.training.plan import print_estimates  # noqa: PLC0415
 
     names = arguments.names or [name for name in RECIPES if name not in ("quickstart", "learn")]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deepscaler.kubernetes.jobs import Plan
+    from deepscaler.kubernetes.render.plans import Plan
 
 HELP = "Write a command as a RayJob for Kubernetes; without one, all of k8s/jobs anew."
 
@@ -27,12 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Render one command, or what is committed."""
-    from deepscaler.errors import UserError  # noqa: PLC0415
-    from deepscaler.files import write_text  # noqa: PLC0415
     from deepscaler.kubernetes import require_yaml  # noqa: PLC0415
+    from deepscaler.system.errors import UserError  # noqa: PLC0415
+    from deepscaler.system.files import write_text  # noqa: PLC0415
 
     require_yaml()
-    from deepscaler.kubernetes.render import rendered, write_committed  # noqa: PLC0415
+    from deepscaler.kubernetes.render.write import rendered, write_committed  # noqa: PLC0415
 
     if not arguments.arguments:
         if arguments.name or arguments.image:
@@ -63,7 +63,7 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
     from dataclasses import replace  # noqa: PLC0415
 
     from deepscaler.cli import build_parser  # noqa: PLC0415  the one parser of all commands
-    from deepscaler.errors import UserError, unknown  # noqa: PLC0415
+    from deepscaler.system.errors import UserError, unknown  # noqa: PLC0415
 
     command, *given = arguments.arguments
     makers = {"train": _train, "run": _run, "evaluate": _evaluate, "quickstart": _quickstart}
@@ -77,9 +77,9 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
 
 
 def _train(parsed: argparse.Namespace, given: list[str]) -> "Plan":
-    from deepscaler.kubernetes.jobs import train_plan  # noqa: PLC0415
-    from deepscaler.kubernetes.pods import RUNS  # noqa: PLC0415
-    from deepscaler.recipes import chosen_recipe  # noqa: PLC0415
+    from deepscaler.kubernetes.render.plans import train_plan  # noqa: PLC0415
+    from deepscaler.kubernetes.render.pods import RUNS  # noqa: PLC0415
+    from deepscaler.recipes.published import chosen_recipe  # noqa: PLC0415
 
     recipe = chosen_recipe(parsed.recipe, parsed.profile, parsed.set)
     given, folder = _with_folder(parsed, given, f"{RUNS}/{parsed.recipe}")
@@ -87,9 +87,9 @@ def _train(parsed: argparse.Namespace, given: list[str]) -> "Plan":
 
 
 def _run(parsed: argparse.Namespace, given: list[str]) -> "Plan":
-    from deepscaler.kubernetes.jobs import run_plan  # noqa: PLC0415
-    from deepscaler.kubernetes.pods import RUNS  # noqa: PLC0415
-    from deepscaler.recipes import chosen_recipe  # noqa: PLC0415
+    from deepscaler.kubernetes.render.plans import run_plan  # noqa: PLC0415
+    from deepscaler.kubernetes.render.pods import RUNS  # noqa: PLC0415
+    from deepscaler.recipes.published import chosen_recipe  # noqa: PLC0415
 
     recipes = [chosen_recipe(name, parsed.profile, parsed.set) for name in parsed.recipes]
     given, folder = _with_folder(parsed, given, f"{RUNS}/{'-'.join(parsed.recipes)}")
@@ -99,8 +99,8 @@ def _run(parsed: argparse.Namespace, given: list[str]) -> "Plan":
 
 def _evaluate(parsed: argparse.Namespace, given: list[str]) -> "Plan":
     from deepscaler.commands.evaluate import given_options  # noqa: PLC0415
-    from deepscaler.kubernetes.jobs import evaluate_plan  # noqa: PLC0415
-    from deepscaler.kubernetes.pods import RUNS  # noqa: PLC0415
+    from deepscaler.kubernetes.render.plans import evaluate_plan  # noqa: PLC0415
+    from deepscaler.kubernetes.render.pods import RUNS  # noqa: PLC0415
     from evaluation.config import load_config  # noqa: PLC0415
 
     _, folder = _with_folder(parsed, given, f"{RUNS}/evaluation")
@@ -111,8 +111,8 @@ def _evaluate(parsed: argparse.Namespace, given: list[str]) -> "Plan":
 def _quickstart(parsed: argparse.Namespace, given: list[str]) -> "Plan":
     from dataclasses import replace  # noqa: PLC0415
 
-    from deepscaler.kubernetes.jobs import quickstart_plan  # noqa: PLC0415
-    from deepscaler.kubernetes.pods import RUNS  # noqa: PLC0415
+    from deepscaler.kubernetes.render.plans import quickstart_plan  # noqa: PLC0415
+    from deepscaler.kubernetes.render.pods import RUNS  # noqa: PLC0415
 
     plan = quickstart_plan()
     given, _folder = _with_folder(parsed, given, f"{RUNS}/{parsed.recipe}")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 
 HELP = "Write the report of an evaluation, a training run or a chain."
 
@@ -24,17 +24,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Report on what the folder is."""
-    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
+    from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
 
     folder = arguments.output_dir
     if (folder / "run.json").is_file() or (folder / "chain.json").is_file():
-        from deepscaler.training.report import write_training_report  # noqa: PLC0415
+        from deepscaler.training.report.write import write_training_report  # noqa: PLC0415
 
         if arguments.grader != "kit":
             raise UserError(f"--grader {arguments.grader} is for evaluations; {folder} is a training")
         write_training_report(folder, PlainConsole())
     elif (folder / "config.json").is_file():
-        from evaluation.report import write_report  # noqa: PLC0415
+        from evaluation.report.write import write_report  # noqa: PLC0415
 
         write_report(folder, PlainConsole(), arguments.grader)
     else:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepscaler.commands.evaluate import given_options
-from deepscaler.commands.place import site_of
+from deepscaler.commands.launcher import site_of
 from deepscaler.commands.train import add_options, passed_on
 
 if TYPE_CHECKING:
-    from deepscaler.training.chain import Chain
+    from deepscaler.runs.chain import Chain
     from slurm.site import Site
 
 HELP = "Train a chain of recipes, such as 8k 16k 24k; the same command goes on."
@@ -32,9 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the chain."""
-    from deepscaler.recipes import chosen_recipe  # noqa: PLC0415
-    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
-    from deepscaler.training.chain import ChainOptions, build_chain  # noqa: PLC0415
+    from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
+    from deepscaler.recipes.published import chosen_recipe  # noqa: PLC0415
+    from deepscaler.runs.chain import ChainOptions, build_chain  # noqa: PLC0415
     from deepscaler.training.run_chain import describe_chain, run_chain  # noqa: PLC0415
 
     recipes = [chosen_recipe(name, arguments.profile, arguments.set) for name in arguments.recipes]
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Those for `deepscaler evaluate`, understood by its own parser now. Raises UserError or exits with 2."""
     from deepscaler.cli import build_parser  # noqa: PLC0415  the one parser of all commands
-    from deepscaler.errors import UserError  # noqa: PLC0415
+    from deepscaler.system.errors import UserError  # noqa: PLC0415
     from evaluation.config import load_config  # noqa: PLC0415
 
     try:
@@ -73,10 +73,10 @@ def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 def _submit(arguments: argparse.Namespace, chain: "Chain", site: "Site") -> int:
     """Hand the chain to SLURM, a job for each stage and one between two."""
-    from deepscaler.errors import UserError  # noqa: PLC0415
-    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
-    from slurm.chain import plan_chain  # noqa: PLC0415
-    from slurm.launch import launch  # noqa: PLC0415
+    from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
+    from deepscaler.system.errors import UserError  # noqa: PLC0415
+    from slurm.submit.chain import plan_chain  # noqa: PLC0415
+    from slurm.submit.launch import launch  # noqa: PLC0415
 
     if arguments.only:
         raise UserError("--only is what the jobs of --on slurm use themselves; leave one of the two out")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from deepscaler.training.status import Status
+    from deepscaler.runs.status import Status
     from slurm.cluster import JobState
     from slurm.jobs import SubmittedJob
 
@@ -27,10 +27,10 @@ def run(arguments: argparse.Namespace) -> int:
     import json  # noqa: PLC0415
     from dataclasses import asdict  # noqa: PLC0415
 
-    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
-    from deepscaler.training.run_directory import RunDirectory  # noqa: PLC0415
-    from deepscaler.training.stages import is_chain  # noqa: PLC0415
-    from deepscaler.training.status import read_statuses  # noqa: PLC0415
+    from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
+    from deepscaler.runs.folder import RunDirectory  # noqa: PLC0415
+    from deepscaler.runs.stages import is_chain  # noqa: PLC0415
+    from deepscaler.runs.status import read_statuses  # noqa: PLC0415
     from slurm.jobs import read_jobs, states  # noqa: PLC0415
 
     chain, has_jobs = is_chain(arguments.run_dir), bool(read_jobs(arguments.run_dir))
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print_run(status: "Status", console: "Console") -> None:
     """A line a fact; what is not known is left out."""
-    from deepscaler.terminal import printable  # noqa: PLC0415
+    from deepscaler.output.terminal import printable  # noqa: PLC0415
 
     heading = f"{status.name}, profile {status.profile}: {_state(status)}"
     console.print(printable(heading), style="bold", soft_wrap=True)
@@ -105,7 +105,7 @@ def _state(status: "Status") -> str:
 
 
 def _print_chain(statuses: "list[Status]", console: "Console") -> None:
-    from deepscaler.terminal import add_row, new_table, printable  # noqa: PLC0415
+    from deepscaler.output.terminal import add_row, new_table, printable  # noqa: PLC0415
 
     header = ["stage", "profile", "state", "step", "reward", "accuracy", "tokens", "cut off", "time left"]
     table = new_table(header, text_columns=(0, 1, 2))
@@ -121,7 +121,7 @@ def _print_chain(statuses: "list[Status]", console: "Console") -> None:
 
 def _print_jobs(jobs: "list[tuple[SubmittedJob, JobState]]", console: "Console") -> None:
     """What SLURM says of each job, or what its last attempt left."""
-    from deepscaler.terminal import add_row, new_table, print_table, printable  # noqa: PLC0415
+    from deepscaler.output.terminal import add_row, new_table, print_table, printable  # noqa: PLC0415
 
     table = new_table(["job", "name", "state", "reason", "runs for", "nodes"], text_columns=(0, 1, 2, 3, 5))
     for job, state in jobs:

@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepscaler.commands.place import add_place, site_of
+from deepscaler.commands.launcher import add_place, site_of
 
 if TYPE_CHECKING:
-    from deepscaler.recipe import Recipe
+    from deepscaler.recipes.recipe import Recipe
     from slurm.site import Site
 
 HELP = "Train a recipe with verl; the same command goes on."
@@ -58,11 +58,11 @@ def passed_on(arguments: argparse.Namespace) -> list[str]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or say what would be trained."""
-    from deepscaler.errors import UserError  # noqa: PLC0415
-    from deepscaler.recipes import chosen_recipe  # noqa: PLC0415
-    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
+    from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
+    from deepscaler.recipes.published import chosen_recipe  # noqa: PLC0415
+    from deepscaler.system.errors import UserError  # noqa: PLC0415
     from deepscaler.training.deadline import parse_deadline  # noqa: PLC0415
-    from deepscaler.training.options import TrainOptions  # noqa: PLC0415
+    from deepscaler.training.manifest import TrainOptions  # noqa: PLC0415
 
     recipe = chosen_recipe(arguments.recipe, arguments.profile, arguments.set)
     if arguments.keep < 1:
@@ -90,8 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _submit(arguments: argparse.Namespace, recipe: "Recipe", site: "Site") -> int:
     """Hand the training to SLURM."""
     from deepscaler.job import train_job  # noqa: PLC0415
-    from deepscaler.terminal import PlainConsole  # noqa: PLC0415
-    from slurm.launch import PlannedJob, launch  # noqa: PLC0415
+    from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
+    from slurm.submit.launch import PlannedJob, launch  # noqa: PLC0415
 
     folder = (arguments.output_dir or Path("outputs", recipe.name)).absolute()
     settings = [part for setting in arguments.set for part in ("--set", setting)]

@@ -7,7 +7,7 @@ import warnings
 
 from deepscaler.data.problem import Message, Problem
 from deepscaler.data.sources import SOURCES
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 
 SEEDS = {"arithmetic": 2024, "arithmetic_train": 42}
 NUM_TERMS = (2, 2)

@@ -16,7 +16,7 @@ from typing import Any
 
 from deepscaler.data.problem import Problem, ask
 from deepscaler.data.sources import Row, Source
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 
 
 def clean_rows(rows: Iterable[Row], source: Source) -> tuple[list[Problem], Counter[str]]:

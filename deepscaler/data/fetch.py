@@ -8,9 +8,9 @@ import urllib.request
 from pathlib import Path
 
 from deepscaler.data.sources import Row, Source
-from deepscaler.errors import UserError
-from deepscaler.files import atomic_path, sha256
-from deepscaler.paths import cache_dir
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import atomic_path, sha256
+from deepscaler.system.paths import cache_dir
 
 TIMEOUT = 60.0
 """Seconds without a byte before a download is given up."""

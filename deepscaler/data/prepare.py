@@ -18,8 +18,8 @@ from deepscaler.data.clean import clean_rows
 from deepscaler.data.fetch import read_rows, source_file
 from deepscaler.data.problem import Problem
 from deepscaler.data.sources import SOURCES, Source
-from deepscaler.errors import UserError, unknown
-from deepscaler.files import atomic_path, sha256, write_json
+from deepscaler.system.errors import UserError, unknown
+from deepscaler.system.files import atomic_path, sha256, write_json
 
 MANIFEST = "manifest.json"
 

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from deepscaler.doctor.finding import Finding
 from deepscaler.doctor.gpu import check_architectures, check_gpus
-from deepscaler.doctor.packages import check_bytecode, check_imports, check_libraries, check_lock
-from deepscaler.paths import cache_dir
+from deepscaler.doctor.packages import Finding, check_bytecode, check_imports, check_libraries, check_lock
+from deepscaler.system.paths import cache_dir
 
 MODULES = {
-    "login": ("deepscaler", "evaluation", "slurm.task", "math_verify", "pyarrow", "matplotlib", "rich"),
+    "login": ("deepscaler", "evaluation", "slurm.node.task", "math_verify", "pyarrow", "matplotlib", "rich"),
     "cpu": ("torch", "transformers", "ray", "verl", "vllm"),
     "eval": ("torch", "transformers", "ray", "vllm"),
     "train": ("torch", "transformers", "ray", "verl", "vllm", "flash_attn", "wandb"),

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deepscaler.doctor.fatbin import architectures
-from deepscaler.doctor.finding import Finding
+from deepscaler.doctor.packages import Finding
 
 WANTED = {"sm_80": "A100", "sm_90": "H100"}
 LIBRARIES = {"torch": "lib/libtorch_cuda*.so", "vllm": "_C*.so", "flash_attn": "../flash_attn_2_cuda*.so"}

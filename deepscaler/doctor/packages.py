@@ -6,12 +6,12 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
-from deepscaler.doctor.finding import Finding
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 
 IMPORT_DEADLINE = 300
 """Seconds for one import on a slow disk; vLLM's takes 5 to 20."""
@@ -20,6 +20,16 @@ DRIVER = {"libcuda.so.1", "libnvidia-ml.so.1"}
 """Libraries that come with a GPU's driver, from the machine."""
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(?:;\s*([^\\]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A check's outcome; the advice counts where it is not ok."""
+
+    name: str
+    ok: bool
+    detail: str
+    advice: str = ""
 
 
 def check_lock(lock: Path) -> Finding:

@@ -8,7 +8,7 @@ runs -> metrics                                                       `deepscale
 
 from importlib.util import find_spec
 
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 
 
 def require_yaml() -> None:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from deepscaler.rewards import original
-from deepscaler.rewards.equivalence import compare
+from deepscaler.rewards.algebra import original
+from deepscaler.rewards.answers.equivalence import compare
+from deepscaler.rewards.answers.literals import decide_cheaply
 from deepscaler.rewards.extract import after_thinking, last_boxed
-from deepscaler.rewards.literals import decide_cheaply
-from deepscaler.rewards.workers import Outcome, shared_pool
+from deepscaler.rewards.workers.pool import Outcome, shared_pool
 
 Reason = Literal["correct", "wrong", "no_box", "no_think_end", "timeout", "worker_died"]
 Mode = Literal["kit", "deepscaler"]

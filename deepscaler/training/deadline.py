@@ -6,7 +6,7 @@
 
 import re
 
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 
 MARGIN = 1.25
 """Of the slowest recent step, because steps grow longer as responses do."""

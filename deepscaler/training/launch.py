@@ -10,12 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deepscaler.overrides import RunPaths, to_arguments, to_overrides
-from deepscaler.recipe import Recipe
-from deepscaler.training.checkpoints import PREFIX, Checkpoint
-from deepscaler.training.manifest import Inputs
-from deepscaler.training.options import TrainOptions
-from deepscaler.training.run_directory import Attempt, RunDirectory
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.runs.checkpoints import PREFIX, Checkpoint
+from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.training.manifest import Inputs, TrainOptions
+from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
 
 VERL = (sys.executable, "-m", "verl.trainer.main_ppo")
 WANDB_PROJECT = "deepscaler"
@@ -106,7 +105,7 @@ def _settings(
     if options.device == "cpu":
         settings |= {
             "VERL_PLATFORM": "cpu",
-            "VERL_USE_EXTERNAL_MODULES": "deepscaler.cpu.platform",
+            "VERL_USE_EXTERNAL_MODULES": "deepscaler.verl_plugin.cpu.platform",
             "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // recipe.gpus_per_node)),
             **{name: os.environ.get(name, value) for name, value in KEEP_MEMORY.items()},
         }

@@ -8,20 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.data.prepare import load_problems, parquet_path
-from deepscaler.errors import UserError
-from deepscaler.files import sha256
-from deepscaler.paths import data_dir as default_data_dir
-from deepscaler.recipe import Recipe
-from deepscaler.training.options import TrainOptions
-from deepscaler.training.run_directory import RunDirectory
-from evaluation.model import open_model
-from evaluation.provenance import git_revision, installed_versions
+from deepscaler.models.model import open_model
+from deepscaler.models.provenance import git_revision, installed_versions
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.runs.folder import RunDirectory
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import sha256
+from deepscaler.system.paths import data_dir as default_data_dir
 
 FREE = (
     *("name", "model", "num_steps", "save_every", "validate_every", "num_nodes", "gpus_per_node", "max_tokens_per_gpu"),
     *("tensor_parallel_size", "sequence_parallel_size", "gpu_memory_utilization", "offload_actor"),
 )
 """May change between attempts: the place, the pace, the end. Of the model, the weights' hash counts, not the name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """Of one run."""
+
+    run_dir: Path
+    device: str = "cuda"
+    """`cuda`, or `cpu` for machines without one (see deepscaler.verl_plugin.cpu)."""
+    data_dir: Path | None = None
+    keep_checkpoints: int = 2
+    """The newest ones; each holds weights and optimiser, 12 bytes a parameter."""
+    deadline: float | None = None
+    """Unix seconds at which the machine will be taken away."""
+    wandb: str = "off"
+    """`off`, `offline` or `online`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

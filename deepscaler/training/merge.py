@@ -4,7 +4,6 @@ model/{config.json, model.safetensors, tokenizer.json, ..., merged.json}
 merged.json  {"step": 40, "weights": "sha256:...", "largest_difference": 0.0078}
 """
 
-import json
 import logging
 import os
 import shutil
@@ -18,12 +17,11 @@ from typing import Any
 
 from rich.console import Console
 
-from deepscaler.errors import UserError
-from deepscaler.files import sync_directory, sync_tree, write_json
-from deepscaler.training.checkpoints import Checkpoint, newest, sealed
-from deepscaler.training.run_directory import RunDirectory
+from deepscaler.runs.checkpoints import MERGED, Checkpoint, merged_step, newest, sealed
+from deepscaler.runs.folder import RunDirectory
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import sync_directory, sync_tree, write_json
 
-MERGED = "merged.json"
 PREFIX = ".merge-"
 MAX_DIFFERENCE = 1.01 * 2**-8
 """Of a weight, relative to it: the merger rounds to bfloat16, which has 8 bits of precision."""
@@ -48,7 +46,7 @@ def merge(run: RunDirectory, console: Console) -> Path:
         made = Path(folder) / "model"
         _run_merger(checkpoint, made, Path(folder) / "merge.log")
         difference = _verify(checkpoint, made)
-        from evaluation.model import hash_weights  # noqa: PLC0415
+        from deepscaler.models.model import hash_weights  # noqa: PLC0415
 
         write_json(
             made / MERGED,
@@ -70,14 +68,6 @@ def describe_merge(run: RunDirectory, console: Console) -> None:
         raise UserError(f"{run.root} has no whole checkpoint to merge; train it first")
     done = merged_step(run) == checkpoints[0].step
     console.print(f"{checkpoints[0].path} -> {run.model}{' (up to date)' if done else ''}", soft_wrap=True)
-
-
-def merged_step(run: RunDirectory) -> int:
-    """The step of the merged model; -1 if there is none."""
-    try:
-        return int(json.loads((run.model / MERGED).read_text(encoding="utf-8"))["step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return -1
 
 
 def _run_merger(checkpoint: Checkpoint, target: Path, log: Path) -> None:

@@ -6,16 +6,16 @@ from pathlib import Path
 from rich.console import Console
 
 from deepscaler.data.prepare import parquet_path
-from deepscaler.errors import UserError
-from deepscaler.estimate import GIB, GPUS, estimate
-from deepscaler.model_shape import shape_of
-from deepscaler.overrides import RunPaths, to_arguments, to_overrides
-from deepscaler.paths import data_dir
-from deepscaler.recipe import Recipe
-from deepscaler.terminal import add_row, new_table, print_table
-from deepscaler.training.checkpoints import PREFIX, sealed
-from deepscaler.training.options import TrainOptions
-from deepscaler.training.run_directory import RunDirectory
+from deepscaler.output.terminal import add_row, new_table, print_table
+from deepscaler.recipes.memory import GIB, GPUS, estimate
+from deepscaler.recipes.model_shape import shape_of
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.runs.checkpoints import PREFIX, sealed
+from deepscaler.runs.folder import RunDirectory
+from deepscaler.system.errors import UserError
+from deepscaler.system.paths import data_dir
+from deepscaler.training.manifest import TrainOptions
+from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
 
 
 def print_plan(recipe: Recipe, options: TrainOptions, console: Console) -> None:

@@ -8,22 +8,21 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from deepscaler.errors import unknown
-from deepscaler.training import child
-from deepscaler.training.chain import (
+from deepscaler.runs.chain import (
     Chain,
     StagePlan,
     Step,
     check_state,
     deepscaler_command,
+    is_done,
     read_states,
     write_state,
 )
-from deepscaler.training.checkpoints import sealed
-from deepscaler.training.gate import passes
-from deepscaler.training.merge import merged_step
-from deepscaler.training.report import write_training_report
-from deepscaler.training.signals import stop_signals
+from deepscaler.system import processes
+from deepscaler.system.errors import unknown
+from deepscaler.system.signals import stop_signals
+from deepscaler.training.report.write import write_training_report
+from evaluation.results import passes
 
 EXIT_GATE = 3
 POLL = 0.2
@@ -69,16 +68,6 @@ def run_chain(chain: Chain, console: Console, only: Sequence[str] = ()) -> int:
     return 0
 
 
-def is_done(step: Step) -> bool:
-    """Whether a step need not be run, told without loading anything heavy."""
-    run, recipe = step.stage.run, step.stage.recipe
-    checkpoints = sealed(run)
-    if step.kind == "evaluate":
-        return False  # it tells by itself, and may have been given more to do
-    reached = bool(checkpoints) and recipe is not None and checkpoints[0].step >= recipe.num_steps
-    return reached and (step.kind == "train" or merged_step(run) == checkpoints[0].step)
-
-
 def _passes_gate(chain: Chain, stage: StagePlan, console: Console) -> bool:
     if not stage.number:
         return True
@@ -91,7 +80,7 @@ def _passes_gate(chain: Chain, stage: StagePlan, console: Console) -> bool:
 def _run(step: Step) -> int:
     """One command to its end; a wish to stop is passed on to it."""
     with stop_signals() as wishes:
-        process = child.start(deepscaler_command(step.command), log=None, environment=dict(os.environ))
+        process = processes.start(deepscaler_command(step.command), log=None, environment=dict(os.environ))
         passed_on = 0
         while process.poll() is None:
             while passed_on < len(wishes):

@@ -9,21 +9,20 @@ from subprocess import Popen
 
 from rich.console import Console
 
-from deepscaler.errors import UserError
-from deepscaler.files import write_json
-from deepscaler.recipe import Recipe
-from deepscaler.training import child
-from deepscaler.training.checkpoints import adopt_leftovers, newest, sealed
+from deepscaler.models.provenance import command_line
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.runs.checkpoints import adopt_leftovers, newest, sealed
+from deepscaler.runs.fence import FencedError, acquire, alive, check_ownership, identity
+from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.metrics import LiveMetrics
+from deepscaler.system import processes
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import write_json
+from deepscaler.system.signals import stop_signals
 from deepscaler.training.deadline import must_stop
-from deepscaler.training.fence import FencedError, acquire, alive, check_ownership, identity
 from deepscaler.training.launch import Launch, prepare_launch
-from deepscaler.training.live_metrics import LiveMetrics
-from deepscaler.training.manifest import check_inputs
-from deepscaler.training.options import TrainOptions
+from deepscaler.training.manifest import TrainOptions, check_inputs
 from deepscaler.training.progress import show_steps
-from deepscaler.training.run_directory import Attempt, RunDirectory
-from deepscaler.training.signals import stop_signals
-from evaluation.provenance import command_line
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 143
@@ -81,12 +80,12 @@ def _supervise(
 ) -> str:
     """Start the trainer and see it to its end. Returns which that is. Raises FencedError."""
     deaf_to = () if launch.ray_dir else JOINED_DEAF_TO
-    process = child.start(launch.command, log=attempt.log_path, environment=launch.environment, deaf_to=deaf_to)
+    process = processes.start(launch.command, log=attempt.log_path, environment=launch.environment, deaf_to=deaf_to)
     console.print(f"Attempt {attempt.number}: verl is starting; its output goes to {attempt.log_path}", soft_wrap=True)
     try:
         _watch(run, attempt, recipe, options, stop_wishes, process, console)
     finally:
-        child.end(process, PATIENCE)
+        processes.end(process, PATIENCE)
         launch.clean_up()
     if _reached(run) >= recipe.num_steps:
         return "finished"
@@ -120,7 +119,7 @@ def _watch(
                     attempt.stop_path.write_text(wish, encoding="utf-8")
                 console.print(_stopping(wish, metrics), soft_wrap=True)
             if (wish and not metrics.has_begun) or len(stop_wishes) > 1:
-                child.end(process, PATIENCE)
+                processes.end(process, PATIENCE)
             time.sleep(POLL)
         for step, values in metrics.read_new():
             show(step, values)

@@ -7,7 +7,7 @@ import pytest
 
 from deepscaler.cli import build_parser
 from deepscaler.commands.evaluate import given_options
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig, load_config, with_thinking
 
 REQUIRED: dict[str, Any] = {"model": "m", "output_dir": Path("out")}

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 from evaluation.folder import EvaluationFolder
-
-from .conftest import CONFIG, PROBLEMS, PROMPTS
+from tests.evaluation.conftest import CONFIG, PROBLEMS, PROMPTS
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import io
 from rich.console import Console
 
 from evaluation.progress import show_progress
-
-from .conftest import make_sample
+from tests.evaluation.conftest import make_sample
 
 
 def shown(*, terminal: bool, interval: float) -> str:

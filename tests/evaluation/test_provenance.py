@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from deepscaler.files import sha256
+from deepscaler.models.model import ChatTokenizer, Model
+from deepscaler.models.provenance import command_line
+from deepscaler.system.files import sha256
 from evaluation.folder import EvaluationFolder
-from evaluation.model import Model
-from evaluation.provenance import command_line, describe
-from evaluation.requests import ChatTokenizer, Request
+from evaluation.provenance import describe
+from evaluation.requests import Request
 from evaluation.samples import Sample
-
-from .conftest import CONFIG
+from tests.evaluation.conftest import CONFIG
 
 
 class _Tokenizer(ChatTokenizer):

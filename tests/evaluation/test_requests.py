@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 from evaluation.requests import context_length, derive_seed, missing_requests
 
 PROMPTS = {"a/1": (1, 2, 3), "a/2": (4, 5)}

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 from evaluation.samples import Sample, SampleStore, read_samples
-
-from .conftest import make_sample
+from tests.evaluation.conftest import make_sample
 
 
 def fill(path: Path, count: int = 3) -> list[Sample]:

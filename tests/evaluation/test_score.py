@@ -6,8 +6,7 @@ from typing import Any
 from evaluation.folder import EvaluationFolder
 from evaluation.samples import SampleStore
 from evaluation.score import BenchmarkScores, _votes, score_benchmark
-
-from .conftest import CONFIG, make_sample
+from tests.evaluation.conftest import CONFIG, make_sample
 
 
 def score(folder: EvaluationFolder, **changed: Any) -> BenchmarkScores:

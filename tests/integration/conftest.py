@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deepscaler.quickstart import small_model
+from deepscaler.models.smollm import small_model
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.places import ROOT
+
 SANDBOX = ROOT.parent / "shared" / "container-sandbox"
 BUILD_DEADLINE = 3000
 """Seconds to build the image with an empty cache."""

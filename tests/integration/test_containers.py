@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.containers import ROOT, build, copy_of_the_project, docker
+from tests.integration.containers import build, copy_of_the_project, docker
+from tests.places import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +81,7 @@ def test_a_change_of_our_code_makes_only_our_layer_anew(image: str, context: Pat
         found: list[str] = json.loads(docker("image", "inspect", "--format={{json .RootFS.Layers}}", tag).stdout)
         return found
 
-    recipes = context / "deepscaler/recipes.py"
+    recipes = context / "deepscaler/recipes/published.py"
     recipes.write_text(recipes.read_text() + "\nCHANGED = True\n")
     progress = build(context, "deepscaler:test-changed", "cpu")
     steps = dict(re.findall(r"^#(\d+) \[(.+?)\] (?!FROM)", progress, re.MULTILINE))

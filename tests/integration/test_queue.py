@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from deepscaler.overrides import to_overrides
-from deepscaler.recipes import RECIPES
-from tests.deepscaler.test_overrides import PATHS
+from deepscaler.recipes.published import RECIPES
+from deepscaler.verl_plugin.overrides import to_overrides
+from tests.deepscaler.verl_plugin.test_overrides import PATHS
 
 pytestmark = pytest.mark.slow
 

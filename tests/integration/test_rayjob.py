@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 import yaml
 
-from deepscaler.training.checkpoints import sealed
-from deepscaler.training.run_directory import RunDirectory
+from deepscaler.runs.checkpoints import sealed
+from deepscaler.runs.folder import RunDirectory
 from tests.integration.processes import DEADLINE, free_port, wait_until_gone
+from tests.places import ROOT
 
 pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("train_batch_size=2", "mini_batch_size=2", "group_size=4", "max_response_length=8", "validate_every=100")
 
 

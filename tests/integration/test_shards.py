@@ -95,7 +95,7 @@ def wait_until_gone(text: object) -> None:
 
 def engines_of(shard: Path) -> list[int]:
     """What draws a shard, not what guards that."""
-    return [pid for pid, command in processes_with(shard).items() if "deepscaler.training.child" not in command]
+    return [pid for pid, command in processes_with(shard).items() if "deepscaler.system.processes" not in command]
 
 
 def test_an_array_of_shards_one_of_them_lost_is_the_same_evaluation(model: Path, whole: Drawn, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from deepscaler.training.checkpoints import PREFIX, sealed
-from deepscaler.training.metrics import read_metrics
-from deepscaler.training.run_directory import RunDirectory
+from deepscaler.runs.checkpoints import PREFIX, sealed
+from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.metrics import read_metrics
 from tests.integration.processes import deepscaler, ray_cluster, run, started, wait_until, wait_until_gone
 
 pytestmark = pytest.mark.slow

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 from slurm import cluster
 from slurm.cluster import JobState, live_jobs, past_state
 from slurm.discover import discover

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deepscaler.cli import main
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 from slurm.job_folder import JobFolder
 from slurm.jobs import record, states, submitting
 from tests.slurm.conftest import Fake

@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 from slurm.site import Site, load_site, minutes
+from tests.places import ROOT
 
-SITES = sorted((Path(__file__).resolve().parents[2] / "slurm/sites").glob("*.toml"))
+SITES = sorted((ROOT / "slurm/sites").glob("*.toml"))
 
 
 @pytest.mark.parametrize("file", SITES, ids=lambda path: path.stem)

@@ -14,8 +14,8 @@ from deepscaler.data.clean import clean_gold, clean_rows
 from deepscaler.data.fetch import read_rows
 from deepscaler.data.prepare import parquet_path
 from deepscaler.data.sources import PUBLISHED_BENCHMARKS, SOURCES
-from deepscaler.files import sha256
 from deepscaler.rewards import is_equivalent
+from deepscaler.system.files import sha256
 
 AIME_ROW = {"problem": "What is 5 times 5?", "answer": "025", "year": 2024, "aime_number": 2, "problem_number": 4}
 

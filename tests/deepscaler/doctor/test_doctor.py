@@ -8,7 +8,7 @@ import pytest
 
 from deepscaler.cli import main
 from deepscaler.doctor.packages import check_bytecode, check_imports, check_libraries, check_lock
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 from tools.lock import REQUIREMENTS
 
 

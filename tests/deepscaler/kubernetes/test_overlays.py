@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deepscaler.kubernetes.check import Report, build, check_paths, check_text
-from tests.deepscaler.kubernetes.test_check import K8S, TRAIN, needs_kubectl
+from deepscaler.kubernetes.check.check import Report, build, check_paths, check_text
+from tests.deepscaler.kubernetes.check.test_check import K8S, TRAIN, needs_kubectl
 
 COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir())
 

@@ -16,7 +16,7 @@ import pytest
 
 from deepscaler.rewards import grade, is_equivalent
 from deepscaler.rewards.grade import Mode
-from deepscaler.rewards.workers import WorkerPool, shared_pool
+from deepscaler.rewards.workers.pool import WorkerPool, shared_pool
 
 LIMIT = 0.5
 MODES: tuple[Mode, ...] = ("kit", "deepscaler")
@@ -69,7 +69,7 @@ def test_no_string_reaches_an_evaluator(tmp_path: Path, monkeypatch: pytest.Monk
     import sympy.core.sympify  # noqa: PLC0415
     import sympy.parsing.sympy_parser  # noqa: PLC0415
 
-    from deepscaler.rewards import original_algebra, symbolic  # noqa: PLC0415
+    from deepscaler.rewards.algebra import original_algebra, symbolic  # noqa: PLC0415
 
     evaluated: list[str] = []
     real_eval = builtins.eval

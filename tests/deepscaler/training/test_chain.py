@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from deepscaler.cli import build_parser, main
-from deepscaler.errors import UserError
-from deepscaler.recipes import RECIPES
-from deepscaler.training.chain import Chain, ChainOptions, build_chain, check_state, write_state
-from deepscaler.training.gate import passes
+from deepscaler.recipes.published import RECIPES
+from deepscaler.runs.chain import Chain, ChainOptions, build_chain, check_state, write_state
+from deepscaler.system.errors import UserError
+from evaluation.results import passes
 
 
 def chain(root: Path, *names: str, **options: object) -> Chain:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 from deepscaler.training.deadline import must_stop, parse_deadline
 
 

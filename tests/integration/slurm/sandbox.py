@@ -17,9 +17,9 @@ from deepscaler.job import Job
 from slurm.job_folder import JobAttempt, JobFolder, new_folder
 from slurm.jobs import record, submitting
 from slurm.site import Site
-from slurm.submission import Submission, node_task
+from slurm.submit.script import Submission, node_task
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT.parent / "shared" / "slurm-sandbox"
 STATE = Path("/var/tmp/slurm-sandbox")
 NUM_NODES = 4
@@ -162,12 +162,12 @@ def left_on(nodes: list[str]) -> list[str]:
         words = (
             "raylet",
             "gcs_server",
-            "slurm.census",
-            "slurm.ray_start",
+            "slurm.node.census",
+            "slurm.node.ray_start",
             "ray start",
             "driver.py",
             "submitit",
-            "training.child",
+            "system.processes",
         )
         found += [f"{node}: {line[:100]}" for line in text.splitlines() if any(word in line for word in words)]
         found += [f"{node}: {path}" for path in on_node(node, "ls", "/tmp/ray", check=False).split()]

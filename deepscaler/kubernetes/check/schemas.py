@@ -1,0 +1,117 @@
+"""Whether an object has the fields and types that its kind has: core kinds, and the CRDs of KubeRay and Kueue.
+
+As strict as the API server with --validate=strict: a field that the kind does not have is an error at any depth.
+"""
+
+import gzip
+import json
+import re
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+from kubernetes_validate.utils import SchemaNotFoundError
+from kubernetes_validate.utils import ValidationError as CoreError
+
+from deepscaler.kubernetes.check.finding import Problem
+
+KUBERNETES = "1.34"
+"""Of the core kinds' schemas; what the manifests use is older than it."""
+
+CORE_GROUPS = tuple(
+    f"{name}.k8s.io" for name in ("networking", "rbac.authorization", "scheduling", "storage", "policy", "coordination")
+)
+"""Of Kubernetes itself, with a dot as the groups of CRDs have one."""
+
+ANY = "x-kubernetes-preserve-unknown-fields"
+
+
+def known_kinds() -> dict[str, Any]:
+    """`{"ray.io/v1/RayJob": {"scope": "Namespaced", "schema": {...}}, ...}`."""
+    return _custom()
+
+
+def problems_of(tree: dict[str, Any]) -> list[Problem] | None:
+    """What is wrong with one object; None where no schema of its kind is here."""
+    name = f"{tree.get('apiVersion')}/{tree.get('kind')}"
+    if name in _custom():
+        errors = _validator(name).iter_errors(tree)
+        return [_problem(error) for error in sorted(errors, key=lambda error: list(map(str, error.absolute_path)))]
+    group = str(tree.get("apiVersion")).rpartition("/")[0]
+    if "." in group and group not in CORE_GROUPS:
+        return None
+    try:
+        kubernetes_validate.validate(tree, KUBERNETES, strict=True)
+    except SchemaNotFoundError:
+        return [Problem("", f"Kubernetes has no {tree['kind']} in {tree['apiVersion']}", "mind the spelling of both")]
+    except CoreError as error:
+        return [_problem(error)]
+    return []
+
+
+def _problem(error: jsonschema.ValidationError) -> Problem:
+    """One sentence that names what is allowed."""
+    path, shown = _path(error.absolute_path), _shorten(error.instance)
+    if error.validator == "additionalProperties":
+        valid = sorted(error.schema.get("properties", {}))
+        unknown = sorted(set(error.instance) - set(valid))
+        return Problem(path, f"unknown field {', '.join(unknown)}", f"valid: {', '.join(valid)}")
+    if error.validator == "required":
+        missing = sorted(set(error.validator_value) - set(error.instance))
+        return Problem(path, f"{', '.join(missing)} is missing", "")
+    if error.validator == "type":
+        return Problem(path, f"{shown} is no {error.validator_value}", "")
+    if error.validator == "enum":
+        return Problem(path, f"{shown} is not allowed", f"valid: {', '.join(map(str, error.validator_value))}")
+    return Problem(path, " ".join(error.message.split())[:300], "")
+
+
+def _shorten(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _path(parts: Any) -> str:
+    """spec.workerGroupSpecs[0].replicas."""
+    return re.sub(r"\.\[", "[", ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in parts))
+
+
+@cache
+def _custom() -> dict[str, Any]:
+    packed = resources.files("deepscaler.kubernetes.check").joinpath("crds.json.gz").read_bytes()
+    kinds: dict[str, Any] = json.loads(gzip.decompress(packed))
+    return kinds
+
+
+@cache
+def _validator(name: str) -> Any:
+    schema = strict(_custom()[name]["schema"])
+    texts = {"type": "object", "additionalProperties": {"type": "string"}}
+    metadata = {"type": "object", "required": ["name"], "properties": {"labels": texts, "annotations": texts}}
+    schema["properties"]["metadata"] = metadata
+    schema["required"] = [*schema.get("required", []), "metadata"]
+    return jsonschema.Draft7Validator(schema)
+
+
+def strict(schema: Any) -> Any:
+    """A CRD's schema as JSON schema: unknown fields refused, fields with a default not demanded, quantities as both."""
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("x-kubernetes-int-or-string"):
+        return {"type": ["integer", "string"]}
+    properties = {name: strict(value) for name, value in schema.get("properties", {}).items()}
+    result = {key: value for key, value in schema.items() if not key.startswith("x-kubernetes-") and key != "format"}
+    if properties:
+        result["properties"] = properties
+        result.setdefault("additionalProperties", bool(schema.get(ANY)))
+    if isinstance(result.get("additionalProperties"), dict):
+        result["additionalProperties"] = strict(result["additionalProperties"])
+    if "items" in schema:
+        result["items"] = strict(schema["items"])
+    if "required" in schema:
+        result["required"] = [n for n in schema["required"] if "default" not in schema.get("properties", {}).get(n, {})]
+    if schema.get("nullable") and isinstance(result.get("type"), str):
+        result["type"] = [result["type"], "null"]
+    return result

@@ -1,0 +1,1 @@
+"""What pods call: wait for other attempts, stop the training of a cluster, serve metrics."""

@@ -1,0 +1,160 @@
+"""The jobs that k8s/ holds, and what Kubernetes has to know of each beside its command.
+
+Plan(job=train_job(recipe, ("train", "8k", ...)), run_dir="/runs/8k", retries=6, deadline=14 * DAY)
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deepscaler.job import Job, evaluate_job, train_job
+from deepscaler.kubernetes.render.pods import RUNS
+from deepscaler.recipes.published import recipe_named
+from deepscaler.recipes.recipe import Recipe, with_settings
+from deepscaler.system.errors import UserError
+from evaluation.config import EvaluationConfig
+
+HOUR = 3600
+DAY = 24 * HOUR
+GPUS_PER_NODE = 8
+CHAIN = ("8k", "16k", "24k")
+CHAIN_NODES = 4
+EVALUATED = "agentica-org/DeepScaleR-1.5B-Preview"
+EVALUATION_NODES = 2
+
+NAME = re.compile(r"[a-z]([-a-z0-9]{0,45}[a-z0-9])?")
+"""What KubeRay takes: it adds 6 characters for the RayCluster, whose names end at 53."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A job, and its life as a RayJob."""
+
+    job: Job
+    run_dir: str | None = None
+    """Of the training or chain, which can be asked to save; None for what loses nothing when it is killed."""
+    shared: bool = True
+    """Whether runs and cache are volumes that outlive the pods."""
+    retries: int
+    """New Ray clusters after a failure; all of them go on where the one before stopped."""
+    deadline: int
+    """Seconds for one Ray cluster: an end for what hangs, far above what the job takes."""
+    start_deadline: int = 2 * HOUR
+    """Seconds until the command runs: scheduling, images, the model's download."""
+    keep: int = 300
+    """Seconds that the pods stay when all is over, for a look into them."""
+
+    @property
+    def prepare(self) -> tuple[str, ...]:
+        """The command that fills the cache before Ray starts; a model with a path is a folder of the pods already."""
+        names = dict.fromkeys(self.job.datasets)
+        model = self.job.model
+        fetch = (f"--model={model}",) if model and not model.startswith("/") else ()
+        return ("deepscaler", "data", "prepare", "--missing", *names, *fetch) if names or fetch else ()
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.job.name):
+            raise UserError(
+                f"the name {self.job.name!r} is none for a RayJob: 1 to 47 lower case letters, digits and hyphens,"
+                " a letter first and no hyphen last; give --name NAME"
+            )
+        folder = _option(self.job.arguments, "--output-dir")
+        if not folder.startswith(f"{RUNS}/"):
+            raise UserError(
+                f"--output-dir {folder} must lie below {RUNS}, the volume that outlives the pods, such as"
+                f" {RUNS}/{self.job.name}"
+            )
+
+
+def committed_plans() -> list[Plan]:
+    """What `deepscaler render` writes into k8s/jobs."""
+    training = [
+        train_plan(recipe_named(name), ("train", name, "--output-dir", f"{RUNS}/{name}"), f"{RUNS}/{name}")
+        for name in ("8k", "16k", "24k", "2k", "4k")
+    ]
+    return [quickstart_plan(), *training, chain_plan(), evaluation_plan()]
+
+
+def quickstart_plan() -> Plan:
+    """Everything in one pod of the CPU image, which brings its model; nothing outlives it."""
+    job = Job(
+        name="quickstart",
+        arguments=("quickstart", "--output-dir", f"{RUNS}/quickstart"),
+        gpus_per_node=1,
+        image="cpu",
+        ray=True,
+    )
+    return Plan(job=job, shared=False, retries=1, deadline=3 * HOUR, start_deadline=HOUR, keep=HOUR)
+
+
+def train_plan(recipe: Recipe, arguments: Sequence[str], run_dir: str, device: str = "cuda") -> Plan:
+    """`deepscaler train`."""
+    return Plan(job=train_job(recipe, arguments, device), run_dir=run_dir, retries=6, deadline=14 * DAY)
+
+
+def chain_plan() -> Plan:
+    """8k -> 16k -> 24k in one Ray cluster: the first stage too on all machines, which changes no hyperparameter."""
+    run_dir, settings = f"{RUNS}/chain", [f"num_nodes={CHAIN_NODES}"]
+    recipes = [with_settings(recipe_named(name), settings) for name in CHAIN]
+    engines = f"--engines {CHAIN_NODES * GPUS_PER_NODE}"
+    arguments = ("run", *CHAIN, "--output-dir", run_dir, "--set", *settings, "--eval", "aime", "--gate")
+    return run_plan(recipes, (*arguments, f"--eval-options={engines}"), run_dir, ("aime",))
+
+
+def run_plan(
+    recipes: Sequence[Recipe],
+    arguments: Sequence[str],
+    run_dir: str,
+    datasets: Sequence[str],
+    device: str = "cuda",
+    only: Sequence[str] = (),
+) -> Plan:
+    """`deepscaler run`, of all stages or only some. Raises UserError if they want machines of different number."""
+    model = recipes[0].model if recipes[0].name in only or not set(only) & {recipe.name for recipe in recipes} else ""
+    recipes = [recipe for recipe in recipes if recipe.name in only] or recipes[:1] if only else recipes
+    sizes = {(recipe.num_nodes, recipe.gpus_per_node) for recipe in recipes}
+    if len(sizes) > 1:
+        told = ", ".join(f"{recipe.name} ({recipe.num_nodes} x {recipe.gpus_per_node})" for recipe in recipes)
+        raise UserError(
+            f"the stages {told} want different machines, and a Ray cluster has one size: add"
+            f" --set num_nodes={max(sizes)[0]}, or render a stage at a time with --only"
+        )
+    [(num_nodes, gpus_per_node)] = sizes
+    needed = [name for recipe in recipes for name in (recipe.train_dataset, recipe.validation_dataset)]
+    job = Job(
+        name="-".join(["chain", *dict.fromkeys(only)]),
+        arguments=tuple(arguments),
+        num_nodes=num_nodes,
+        gpus_per_node=gpus_per_node,
+        image="train" if device == "cuda" else "cpu",
+        ray=True,
+        model=model,
+        datasets=(*needed, *datasets),
+    )
+    return Plan(job=job, run_dir=run_dir, retries=12, deadline=21 * DAY)
+
+
+def evaluation_plan() -> Plan:
+    """The published model on the published benchmarks."""
+    config = EvaluationConfig(model=EVALUATED, output_dir=Path(RUNS, "evaluation"))
+    return evaluate_plan(config, num_nodes=EVALUATION_NODES, gpus_per_node=GPUS_PER_NODE)
+
+
+def evaluate_plan(config: EvaluationConfig, *, num_nodes: int, gpus_per_node: int) -> Plan:
+    """`deepscaler evaluate` with an engine on every GPU (or every few); samples are kept one by one."""
+    engines = config.engines or num_nodes * gpus_per_node // config.tensor_parallel_size
+    job = evaluate_job(replace(config, engines=engines), num_nodes=num_nodes, gpus_per_node=gpus_per_node)
+    # the image `eval` has no dashboard of Ray, which KubeRay asks how its pods are
+    image = "train" if job.image == "eval" else job.image
+    return Plan(job=replace(job, name="evaluate", image=image), retries=6, deadline=7 * DAY)
+
+
+def _option(arguments: Sequence[str], flag: str) -> str:
+    """The value of a flag, given as one argument or two."""
+    for number, argument in enumerate(arguments):
+        if argument == flag:
+            return arguments[number + 1]
+        if argument.startswith(f"{flag}="):
+            return argument.removeprefix(f"{flag}=")
+    return ""

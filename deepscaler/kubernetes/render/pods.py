@@ -1,0 +1,212 @@
+"""The pods of a RayCluster: what runs in them before Ray, beside it, and at the end.
+
+head    wait (for the attempt before) -> prepare (data, model) -> ray start --head, the command; driver-log beside it
+worker  preflight (`deepscaler doctor`) -> [KubeRay: wait for the head] -> ray start
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deepscaler.job import Job
+from deepscaler.kubernetes.render.machines import PREPARING, SMALL, Machine
+from deepscaler.system.paths import compiled_caches
+
+PART_OF = "deepscaler"
+SERVICE_ACCOUNT = "deepscaler"
+CREDENTIALS = "deepscaler-credentials"
+"""Secret, which need not exist, with these keys."""
+SECRETS = ("HF_TOKEN", "WANDB_API_KEY")
+
+RUNS, CACHE = "/runs", "/cache"
+MOUNTS = {"runs": RUNS, "cache": CACHE, "shm": "/dev/shm", "tmp": "/tmp"}  # noqa: S108  in the pod
+CLAIMS = {"runs": "deepscaler-runs", "cache": "deepscaler-cache"}
+
+LEAN_MEMORY = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_MAX_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+    "MALLOC_TOP_PAD_": "131072",
+}
+"""glibc gives memory back at once: a CPU node is small, and a training on one may take longer (see training.launch)."""
+
+GRACE = 900
+"""Seconds for a training to finish its step and save: DeepScaleR's steps take up to ten minutes."""
+SHORT_GRACE = 60
+"""Seconds for everything else: it loses nothing."""
+
+DRIVER_LOG = "/tmp/ray/session_latest/logs/job-driver-*.log"  # noqa: S108  in the pod, where Ray writes it
+
+
+def labels(job: Job, component: str) -> dict[str, str]:
+    """Of a pod; the network policy, the affinities and the monitors select by them."""
+    return {
+        "app.kubernetes.io/part-of": PART_OF,
+        "app.kubernetes.io/instance": job.name,
+        "app.kubernetes.io/component": component,
+    }
+
+
+def head_pod(
+    job: Job, image: str, machine: Machine, *, prepare: Sequence[str], run_dir: str | None, shared: bool
+) -> dict[str, Any]:
+    """The pod of the head. `run_dir` is the training's folder, if that is what the job does."""
+    ray = _ray_container("ray-head", job, image, machine.resources(), run_dir)
+    ray["ports"] = [
+        {"name": "gcs-server", "containerPort": 6379},
+        {"name": "dashboard", "containerPort": 8265},
+        {"name": "metrics", "containerPort": 8080},
+    ]
+    if run_dir:
+        ray["env"].append({"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(GRACE)})
+    before = [_driver_log(image)]
+    if run_dir and shared:
+        command = ["deepscaler", "k8s", "wait", run_dir]
+        before.append(_init_container("wait", image, command, PREPARING, mounts=("runs",)))
+    if prepare:
+        secrets = {"env": _secrets()}
+        before.append(_init_container("prepare", image, prepare, PREPARING, mounts=("cache", "tmp"), more=secrets))
+    return _pod(job, "head", before, ray, machine, GRACE if run_dir else SHORT_GRACE, shared)
+
+
+def worker_pod(
+    job: Job, image: str, machine: Machine, *, num_gpus: int, run_dir: str | None, shared: bool
+) -> dict[str, Any]:
+    """The pod of a worker: its node is examined with the very GPUs and shared memory that the training gets."""
+    resources = machine.resources(num_gpus)
+    ray = _ray_container("ray-worker", job, image, resources, run_dir)
+    ray["ports"] = [{"name": "metrics", "containerPort": 8080}]
+    preflight = _init_container("preflight", image, ["deepscaler", "doctor"], resources, mounts=tuple(MOUNTS))
+    pod = _pod(job, "worker", [preflight], ray, machine, GRACE if run_dir else SHORT_GRACE, shared)
+    mine = {"app.kubernetes.io/instance": job.name, "app.kubernetes.io/component": "worker"}
+    pod["spec"]["affinity"] = {
+        "podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": mine}}
+            ]
+        },
+        "podAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "weight": 100,
+                    "podAffinityTerm": {
+                        "topologyKey": "topology.kubernetes.io/zone",
+                        "labelSelector": {"matchLabels": mine},
+                    },
+                }
+            ]
+        },
+    }
+    if num_gpus:
+        pod["spec"]["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    return pod
+
+
+def literal(argument: str) -> str:
+    """A text that the kubelet leaves as it is: in a command it would expand `$(NAME)` from the environment."""
+    return argument.replace("$", "$$")
+
+
+def _pod(
+    job: Job,
+    component: str,
+    before: list[dict[str, Any]],
+    ray: dict[str, Any],
+    machine: Machine,
+    grace: int,
+    shared: bool,
+) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "labels": labels(job, component),
+            "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
+        },
+        "spec": {
+            "serviceAccountName": SERVICE_ACCOUNT,
+            "automountServiceAccountToken": False,
+            "restartPolicy": "Always",
+            "terminationGracePeriodSeconds": grace,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 1000,
+                "runAsGroup": 0,
+                "fsGroup": 1000,
+                "fsGroupChangePolicy": "OnRootMismatch",
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "initContainers": before,
+            "containers": [ray],
+            "volumes": [
+                *(_volume(name, shared) for name in ("runs", "cache")),
+                {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": machine.shared_memory}},
+                {"name": "tmp", "emptyDir": {}},
+            ],
+        },
+    }
+
+
+def _volume(name: str, shared: bool) -> dict[str, Any]:
+    if not shared:
+        return {"name": name, "emptyDir": {}}
+    return {"name": name, "persistentVolumeClaim": {"claimName": CLAIMS[name]}}
+
+
+def _ray_container(name: str, job: Job, image: str, resources: dict[str, Any], run_dir: str | None) -> dict[str, Any]:
+    """KubeRay writes its command; it stays first in the pod."""
+    settings = LEAN_MEMORY if job.image == "cpu" else compiled_caches("/tmp")  # noqa: S108  in the pod
+    secrets = _secrets() if job.datasets else []
+    container: dict[str, Any] = {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "resources": resources,
+        "env": [*secrets, *({"name": name, "value": value} for name, value in settings.items())],
+        "securityContext": _confined(),
+        "volumeMounts": _mounts(),
+    }
+    if run_dir:
+        container["lifecycle"] = {"preStop": {"exec": {"command": ["deepscaler", "k8s", "stop", run_dir]}}}
+    return container
+
+
+def _init_container(
+    name: str,
+    image: str,
+    command: Sequence[str],
+    resources: dict[str, Any],
+    *,
+    mounts: Sequence[str],
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Runs before Ray; its command is taken as it is."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        **(more or {}),
+        "command": [literal(part) for part in command],
+        "resources": resources,
+        "securityContext": _confined(),
+        "volumeMounts": _mounts(mounts),
+    }
+
+
+def _driver_log(image: str) -> dict[str, Any]:
+    """A sidecar (an init container that stays) whose log is the command's; tini, because PID 1 ignores SIGTERM."""
+    script = f"until ls {DRIVER_LOG}; do sleep 1; done >/dev/null 2>&1; exec tail -n +1 -F {DRIVER_LOG}"
+    command = ["tini", "--", "sh", "-c", script]
+    return _init_container("driver-log", image, command, SMALL, mounts=("tmp",), more={"restartPolicy": "Always"})
+
+
+def _secrets() -> list[dict[str, Any]]:
+    return [
+        {"name": key, "valueFrom": {"secretKeyRef": {"name": CREDENTIALS, "key": key, "optional": True}}}
+        for key in SECRETS
+    ]
+
+
+def _confined() -> dict[str, Any]:
+    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def _mounts(names: Sequence[str] = tuple(MOUNTS)) -> list[dict[str, str]]:
+    return [{"name": name, "mountPath": MOUNTS[name]} for name in names]

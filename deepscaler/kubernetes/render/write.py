@@ -1,0 +1,51 @@
+"""The folder k8s/jobs: for each job a RayJob and the kustomization that `kubectl apply -k` takes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from deepscaler.kubernetes.render.emit import to_yaml
+from deepscaler.kubernetes.render.plans import Plan, committed_plans
+from deepscaler.kubernetes.render.rayjob import HEADER, comments_of, to_rayjob
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import write_text
+
+NAMESPACE = "deepscaler"
+
+
+def rendered(plan: Plan, command: str, image: str | None = None) -> str:
+    """One RayJob as YAML, headed by the command that makes it."""
+    shown = "".join(character if character.isprintable() else " " for character in command)  # it must not end the line
+    header = HEADER.format(command=shown)
+    return f"# {header}\n{to_yaml(to_rayjob(plan, image), comments_of(plan))}"
+
+
+def committed_files() -> Iterator[tuple[str, str]]:
+    """Path below k8s/jobs and text of every generated file."""
+    for plan in committed_plans():
+        yield f"{plan.job.name}/rayjob.yaml", rendered(plan, "deepscaler render")
+        yield f"{plan.job.name}/kustomization.yaml", _kustomization(plan)
+
+
+def write_committed(folder: Path) -> list[Path]:
+    """Write what differs. Raises UserError where there is no such folder."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}: run this in a checkout, or give --output FOLDER")
+    written = []
+    for name, text in committed_files():
+        path = folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+            path.chmod(0o644)
+            written.append(path)
+    return written
+
+
+def _kustomization(plan: Plan) -> str:
+    base = "../../base" if plan.shared else "../../base/common"
+    tree = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": NAMESPACE,
+        "resources": [base, "rayjob.yaml"],
+    }
+    return f"# {HEADER.format(command='deepscaler render')}\n{to_yaml(tree, {})}"

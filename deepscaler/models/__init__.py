@@ -1,0 +1,1 @@
+"""Models: finding, identifying, fetching and decoding them, and where a result came from."""

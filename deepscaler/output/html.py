@@ -1,0 +1,43 @@
+"""What all HTML pages share: their look, and tables in which every string of a model or a user is only text.
+
+A page is one file, runs no script, and loads nothing from elsewhere.
+"""
+
+import json
+from html import escape as escape_markup
+from importlib import resources
+from string import Template
+from typing import Any
+from unicodedata import category
+
+
+def fill(package: str, /, **parts: str) -> str:
+    """A package's `report.html` with its parts, which are HTML, and the common style."""
+    template = Template(resources.files(package).joinpath("report.html").read_text(encoding="utf-8"))
+    style = resources.files("deepscaler.output").joinpath("page.css").read_text(encoding="utf-8")
+    return template.substitute(parts, style=style)
+
+
+def table(rows: list[list[str]], kind: str) -> str:
+    """Rows of plain cells, the first being the header; `kind` is its class."""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
+    cells = [[escape(cell).replace("\n", "<br>") for cell in row] for row in rows[1:]]
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in cells)
+    return f'<div class="scroll {kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def definitions(values: dict[str, Any]) -> str:
+    """Nested JSON as a table of names and values."""
+    cells = {name: definitions(v) if isinstance(v, dict) and v else escape(_plain(v)) for name, v in values.items()}
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{cell}</td></tr>" for name, cell in cells.items())
+    return f'<table class="nested">{rows}</table>'
+
+
+def escape(text: str) -> str:
+    """Safe in HTML: no markup, no control characters, no lone surrogates."""
+    shown = (c if c.isprintable() or c in "\n\t\u200d" or category(c) == "Zs" else "\ufffd" for c in text)
+    return escape_markup("".join(shown))
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,102 @@
+"""What a recipe needs of each GPU, before anything is submitted: products of sizes, no measurement.
+
+Training and the rollout engine take turns on a GPU's memory (the engine sleeps during the update), so each must fit
+alone; beside the engine only the actor's weights and optimiser stay, unless they are offloaded. Left out: CUDA's own
+gigabyte, fragmentation, NCCL buffers; hence the margin.
+"""
+
+from dataclasses import dataclass
+
+from deepscaler.recipes.model_shape import ModelShape
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.system.errors import unknown
+
+GIB = 1 << 30
+MARGIN = 0.9
+"""Share of a GPU's memory that an estimate may fill."""
+
+GPUS = {"A100-40GB": 40, "A100-80GB": 80, "H100-80GB": 80}
+"""Nominal memory in GB (10^9 bytes)."""
+
+BYTES_OF_STATE = 4 + 4 + 8
+"""A parameter in float32, its gradient, and AdamW's two moments (verl's FSDP actor keeps all in float32)."""
+
+BYTES_BETWEEN_UPDATES = 4 + 8
+"""The same without the gradient."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Bytes on one GPU, and how a batch spreads."""
+
+    gpu: str
+    memory: int
+    state: int
+    """Sharded weights, gradients and optimiser."""
+    activations: int
+    """Inputs of every layer of one packed micro batch, kept by gradient checkpointing, and one layer's inside."""
+    logits: int
+    """Of one micro batch: bfloat16, a float32 copy, and its gradient."""
+    resident: int
+    """What training leaves on the GPU while the rollout engine generates."""
+    engine: int
+    """The rollout engine's share: `gpu_memory_utilization`."""
+    engine_weights: int
+    kv_cache: int
+    """What the rollout engine has left for keys and values; negative if its weights do not fit."""
+    sequences_at_once: int
+    """Sequences of full length that fit into the cache of one engine; short ones fit more often."""
+    responses_per_engine: int
+    updates_per_step: int
+
+    @property
+    def training(self) -> int:
+        """Peak of an update."""
+        return self.state + self.activations + self.logits
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why the job cannot fit, or will crawl."""
+        found = []
+        if self.training > MARGIN * self.memory:
+            found.append(
+                f"an update needs about {self.training / GIB:.0f} GiB, a {self.gpu} has {self.memory / GIB:.0f}:"
+                " lower max_tokens_per_gpu (with sequence_parallel_size), or use fused_kernels"
+            )
+        if self.resident + self.engine > self.memory:
+            found.append(
+                f"the rollout engine takes {self.engine / GIB:.0f} GiB beside {self.resident / GIB:.0f} of weights and"
+                f" optimiser, a {self.gpu} has {self.memory / GIB:.0f}:"
+                " lower gpu_memory_utilization, or set offload_actor=true"
+            )
+        if self.sequences_at_once < 1:
+            found.append("the rollout engine's cache holds no sequence of full length: raise gpu_memory_utilization")
+        return found
+
+
+def estimate(recipe: Recipe, shape: ModelShape, gpu: str) -> Estimate:
+    """What one GPU of a kind has to hold for a recipe."""
+    if gpu not in GPUS:
+        raise unknown("GPU", gpu, GPUS)
+    memory = GPUS[gpu] * 10**9
+    tokens = recipe.max_tokens_per_gpu
+    inside = tokens * (8 * shape.hidden_size + 6 * shape.intermediate_size)
+    engine_weights = 2 * shape.num_parameters // recipe.tensor_parallel_size
+    engine = int(recipe.gpu_memory_utilization * memory)
+    kv_cache = engine - engine_weights
+    cached_tokens = kv_cache * recipe.tensor_parallel_size // shape.kv_bytes_per_token
+    num_engines = recipe.world_size // recipe.tensor_parallel_size
+    return Estimate(
+        gpu=gpu,
+        memory=memory,
+        state=BYTES_OF_STATE * shape.num_parameters // recipe.world_size,
+        activations=2 * tokens * shape.hidden_size * shape.num_layers + inside,
+        logits=0 if recipe.fused_kernels else tokens * shape.vocab_size * (2 + 4 + 4),
+        resident=0 if recipe.offload_actor else BYTES_BETWEEN_UPDATES * shape.num_parameters // recipe.world_size,
+        engine=engine,
+        engine_weights=engine_weights,
+        kv_cache=kv_cache,
+        sequences_at_once=max(0, cached_tokens // recipe.max_length),
+        responses_per_engine=recipe.train_batch_size * recipe.group_size // num_engines,
+        updates_per_step=recipe.num_epochs_per_batch * recipe.train_batch_size // recipe.mini_batch_size,
+    )

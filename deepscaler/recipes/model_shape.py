@@ -1,0 +1,125 @@
+"""A model's sizes, from its config.json: what it weighs, and over how many GPUs its attention can be shared."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.system.errors import UserError
+
+MOST_GPUS = 64
+"""That a message counts up to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelShape:
+    """The sizes of a decoder-only transformer with gated MLPs (Qwen2, Llama)."""
+
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    num_kv_heads: int
+    vocab_size: int
+    tied_embeddings: bool
+    attention_bias: bool
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what is no size."""
+        for name in ("num_layers", "hidden_size", "intermediate_size", "num_heads", "num_kv_heads", "vocab_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} {value!r} is no whole number above 0")
+        if not self.hidden_size >= self.num_heads >= self.num_kv_heads:
+            raise ValueError(f"{self.num_heads} heads for a width of {self.hidden_size}, {self.num_kv_heads} of keys")
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def num_parameters(self) -> int:
+        """Exactly as many as the checkpoint holds."""
+        kv_size = self.num_kv_heads * self.head_dim
+        attention = 2 * self.hidden_size**2 + 2 * self.hidden_size * kv_size
+        bias = self.hidden_size + 2 * kv_size if self.attention_bias else 0
+        layer = attention + bias + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
+        embeddings = self.vocab_size * self.hidden_size * (1 if self.tied_embeddings else 2)
+        return embeddings + self.num_layers * layer + self.hidden_size
+
+    def heads_divide_by(self, num_gpus: int) -> bool:
+        """Whether GPUs can share the attention heads, or some of them have one of keys and values in common."""
+        kv_heads = self.num_kv_heads
+        return not self.num_heads % num_gpus and not (kv_heads % num_gpus and num_gpus % kv_heads)
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Of the cache in bfloat16: keys and values of every layer."""
+        return 2 * 2 * self.num_layers * self.num_kv_heads * self.head_dim
+
+
+KNOWN_SHAPES = {
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": ModelShape(
+        num_layers=28,
+        hidden_size=1536,
+        intermediate_size=8960,
+        num_heads=12,
+        num_kv_heads=2,
+        vocab_size=151_936,
+        tied_embeddings=False,
+        attention_bias=True,
+    ),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": ModelShape(
+        num_layers=30,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_heads=9,
+        num_kv_heads=3,
+        vocab_size=49_152,
+        tied_embeddings=True,
+        attention_bias=False,
+    ),
+}
+"""Of the recipes' models, so that nothing here needs the hub."""
+
+
+def shape_of(model: str) -> ModelShape:
+    """The shape of a known model, or of a folder's config.json. Raises UserError for anything else."""
+    if model in KNOWN_SHAPES:
+        return KNOWN_SHAPES[model]
+    file = Path(model) / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        return ModelShape(
+            num_layers=config["num_hidden_layers"],
+            hidden_size=config["hidden_size"],
+            intermediate_size=config["intermediate_size"],
+            num_heads=config["num_attention_heads"],
+            num_kv_heads=config.get("num_key_value_heads") or config["num_attention_heads"],
+            vocab_size=config["vocab_size"],
+            tied_embeddings=config.get("tie_word_embeddings", True),
+            attention_bias=config.get("attention_bias", config.get("model_type") == "qwen2"),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"the shape of {model} is not known: {file} does not tell it ({error})") from error
+
+
+def check_heads(recipe: Recipe) -> None:
+    """Raises UserError where the heads of a recipe's model, if known, cannot be shared as the recipe asks.
+
+    verl (models/transformers/monkey_patch.py) and vLLM (config/model.py) would find it once the job has its GPUs.
+    """
+    try:
+        shape = shape_of(recipe.model)
+    except UserError:
+        return
+    shared_by = {"sequence_parallel_size": recipe.world_size, "tensor_parallel_size": recipe.gpus_per_node}
+    for name, num_gpus in shared_by.items():
+        if not shape.heads_divide_by(getattr(recipe, name)):
+            most = min(num_gpus, shape.num_heads, MOST_GPUS)
+            fit = [str(size) for size in range(1, most + 1) if not num_gpus % size and shape.heads_divide_by(size)]
+            raise UserError(
+                f"{name} {getattr(recipe, name)} cannot share the {shape.num_heads} attention heads"
+                f" ({shape.num_kv_heads} of keys and values) of {recipe.model}; {', '.join(fit)} can"
+            )

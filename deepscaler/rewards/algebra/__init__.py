@@ -1,0 +1,1 @@
+"""Compares answers by computer algebra; only worker processes load it."""

@@ -1,0 +1,1 @@
+"""Compares answers as text: no computer algebra is loaded here."""

@@ -1,0 +1,183 @@
+"""The chain of stages: each starts from the merged model of the one before. Rerun, it goes on at the exact step.
+
+chain.json              {"base": {...}, "stages": [{"name": "8k", "directory": "1-8k", "state": "done"}, ...]}
+0-base/evaluation/      the start model, evaluated
+1-8k/                   a run (see run_directory), with model/ and evaluation/
+2-16k/                  ...
+
+Every step is a command of this kit in a process of its own, so that it holds a GPU no longer than it needs it, and so
+that any launcher can do the same: `commands` tells them all.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.runs.checkpoints import merged_step, sealed
+from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.stages import CHAIN
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import read_json, write_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainOptions:
+    """What happens around the stages."""
+
+    datasets: tuple[str, ...] = ()
+    """Benchmarks to evaluate on before the first stage and after each; none for no evaluation."""
+    evaluation_options: tuple[str, ...] = ()
+    """Further flags of `deepscaler evaluate`."""
+    gate: bool = False
+    """Stop where a stage is worse than the one before by more than its interval."""
+    train_options: tuple[str, ...] = ()
+    """Further flags of `deepscaler train`, such as --device cpu."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One stage of a chain, or the start model (number 0, without a recipe)."""
+
+    number: int
+    name: str
+    folder: Path
+    model: str
+    """What it starts from."""
+    settings: tuple[str, ...] = ()
+    recipe: Recipe | None = None
+    """What it trains; None of the start model."""
+
+    @property
+    def run(self) -> RunDirectory:
+        """Its training run."""
+        return RunDirectory(self.folder)
+
+    @property
+    def result(self) -> str:
+        """The model it leads to."""
+        return str(self.run.model) if self.number else self.model
+
+    @property
+    def evaluation(self) -> Path:
+        """The evaluation of its result."""
+        return self.folder / "evaluation"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command of a stage."""
+
+    kind: str
+    """`train`, `merge`, `evaluate`."""
+    stage: StagePlan
+    command: tuple[str, ...]
+    """Arguments of `deepscaler`."""
+
+    @property
+    def name(self) -> str:
+        """`8k:train`, `start:evaluate`."""
+        return f"{self.stage.name}:{self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Stages in order, below one folder."""
+
+    root: Path
+    stages: tuple[StagePlan, ...]
+    options: ChainOptions = field(default_factory=ChainOptions)
+
+    def steps(self) -> list[Step]:
+        """Every command in order; each does nothing if it was done before."""
+        return [step for stage in self.stages for step in self.steps_of(stage)]
+
+    def steps_of(self, stage: StagePlan) -> list[Step]:
+        """The commands of one stage."""
+        steps = []
+        if stage.number:
+            settings = [part for setting in stage.settings for part in ("--set", setting)]
+            train = ("train", stage.name, "--output-dir", str(stage.folder), *settings, "--set", f"model={stage.model}")
+            steps.append(Step("train", stage, (*train, *self.options.train_options)))
+            steps.append(Step("merge", stage, ("merge", str(stage.folder))))
+        if self.options.datasets:
+            evaluate: tuple[str, ...] = ("evaluate", "--model", stage.result, "--output-dir", str(stage.evaluation))
+            evaluate += ("--datasets", *self.options.datasets, *self.options.evaluation_options)
+            steps.append(Step("evaluate", stage, evaluate))
+        return steps
+
+
+def build_chain(root: Path, recipes: Sequence[Recipe], settings: Sequence[str], options: ChainOptions) -> Chain:
+    """The chain of some recipes. Raises UserError for none, a repeated one, or a gate without benchmarks."""
+    names = [recipe.name for recipe in recipes]
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"the stages {' '.join(names) or '(none)'} must be one or more different recipes")
+    if options.gate and not options.datasets:
+        raise UserError("--gate compares evaluations: give --eval BENCHMARK ... too")
+    base = StagePlan(0, "start", root / "0-base", recipes[0].model)
+    stages = [base]
+    for number, recipe in enumerate(recipes, start=1):
+        folder = root / f"{number}-{recipe.name}"
+        stages.append(StagePlan(number, recipe.name, folder, stages[-1].result, tuple(settings), recipe))
+    return Chain(root, tuple(stages), options)
+
+
+def write_state(chain: Chain, states: dict[str, str]) -> None:
+    """Write chain.json: what the chain is, and how far each stage is."""
+    write_json(
+        chain.root / CHAIN,
+        {
+            "base": {"directory": chain.stages[0].folder.name, "model": chain.stages[0].model},
+            "stages": [
+                {
+                    "name": stage.name,
+                    "directory": stage.folder.name,
+                    "settings": list(stage.settings),
+                    "state": states.get(stage.name, "waiting"),
+                }
+                for stage in chain.stages[1:]
+            ],
+            "options": asdict(chain.options),
+        },
+    )
+
+
+def read_states(chain: Chain) -> dict[str, str]:
+    """How far each stage is by chain.json; empty where the chain has not begun."""
+    path = chain.root / CHAIN
+    stored: dict[str, Any] = read_json(path) if path.is_file() else {"stages": []}
+    return {stage["name"]: stage["state"] for stage in stored["stages"]}
+
+
+def check_state(chain: Chain) -> None:
+    """Raise UserError if the folder holds a chain of other stages; stages may be added at the end."""
+    path = chain.root / CHAIN
+    if not path.is_file():
+        return
+    stored: dict[str, Any] = read_json(path)
+    before = [(stage["name"], tuple(stage["settings"])) for stage in stored["stages"]]
+    now = [(stage.name, stage.settings) for stage in chain.stages[1:]]
+    if now[: len(before)] != before or stored["base"]["model"] != chain.stages[0].model:
+        told = " ".join(name for name, _ in before)
+        raise UserError(
+            f"{chain.root} holds the chain {told} from {stored['base']['model']} with --set"
+            f" {sorted({s for _, settings in before for s in settings}) or 'nothing'}; give the same, or another"
+            " --output-dir"
+        )
+
+
+def deepscaler_command(arguments: Sequence[str]) -> list[str]:
+    """This kit's command line in a process of its own."""
+    return [sys.executable, "-m", "deepscaler", *arguments]
+
+
+def is_done(step: Step) -> bool:
+    """Whether a step need not be run, told without loading anything heavy."""
+    run, recipe = step.stage.run, step.stage.recipe
+    checkpoints = sealed(run)
+    if step.kind == "evaluate":
+        return False  # it tells by itself, and may have been given more to do
+    reached = bool(checkpoints) and recipe is not None and checkpoints[0].step >= recipe.num_steps
+    return reached and (step.kind == "train" or merged_step(run) == checkpoints[0].step)

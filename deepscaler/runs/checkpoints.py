@@ -1,0 +1,177 @@
+"""Checkpoints that are whole or do not count.
+
+verl writes into the attempt's own folder; what it has finished is synced, sealed and moved by one rename to
+
+checkpoints/global_step_40/{data.pt, actor/{model,optim,extra_state}_world_size_8_rank_{0..7}.pt, actor/huggingface/,
+                            actor/fsdp_config.json, seal.json}
+
+seal.json  {"step": 40, "verl_step": 40, "world_size": 8, "files": {"data.pt": 1234, ...}}
+"""
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import read_json, sync_directory, sync_tree, write_json
+
+PREFIX = "global_step_"
+"""verl reads the step from what follows it in a folder's name."""
+
+SEAL = "seal.json"
+MERGED = "merged.json"
+PARTS = ("model", "optim", "extra_state")
+NUM_READERS = 8
+"""Shards read at once when a checkpoint is verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A sealed checkpoint."""
+
+    path: Path
+    step: int
+    """Of the run."""
+    verl_step: int
+    """Of verl's count, which begins anew where the world size changed."""
+    world_size: int
+
+
+def sealed(run: RunDirectory) -> list[Checkpoint]:
+    """Every sealed checkpoint, the newest first; nothing is verified."""
+    found = []
+    for path in run.checkpoints.glob(f"{PREFIX}[0-9]*"):
+        try:
+            seal = json.loads((path / SEAL).read_text(encoding="utf-8"))
+        except FileNotFoundError:  # pruned, at this very moment perhaps
+            continue
+        found.append(Checkpoint(path, int(seal["step"]), int(seal["verl_step"]), int(seal["world_size"])))
+    return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
+
+
+def newest(run: RunDirectory, say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint whose every file is whole; what is damaged is set aside, said aloud.
+
+    Raises UserError where there are checkpoints, but none is whole: training never starts over silently.
+    """
+    for checkpoint in sealed(run):
+        problems = damage(checkpoint.path, read_json(checkpoint.path / SEAL)["files"], checkpoint.world_size)
+        if not problems:
+            return checkpoint
+        aside = checkpoint.path.with_name(f"damaged-{checkpoint.path.name}-{os.getpid()}")
+        checkpoint.path.rename(aside)
+        say(f"WARNING: the checkpoint of step {checkpoint.step} is damaged ({'; '.join(problems[:3])}): set aside")
+        say(f"         as {aside}; the one before it is used.")
+    if damaged := list(run.checkpoints.glob("damaged-*")):  # now, or by an earlier attempt
+        raise UserError(
+            f"none of the {len(damaged)} checkpoints in {run.checkpoints} is whole, all were set aside there as"
+            " damaged-*; restore one of them, or remove these folders to start the run from scratch"
+        )
+    return None
+
+
+def adopt_leftovers(run: RunDirectory, say: Callable[[str], None]) -> None:
+    """Look at what killed attempts left: seal what verl had finished, and say what it had not."""
+    for attempt in run.attempts():
+        for path in sorted(attempt.checkpoints.glob(f"{PREFIX}[0-9]*"), key=_step_in_name):
+            verl_step = _step_in_name(path)
+            offset = int(attempt.read_record().get("step_offset", 0))
+            world_size = _world_size(path)
+            target = run.checkpoints / f"{PREFIX}{offset + verl_step}"
+            finished = _tracker(attempt) >= verl_step and world_size > 0
+            if target.exists() or not finished or damage(path, _sizes(path), world_size):
+                say(
+                    f"WARNING: attempt {attempt.number} left a half-written checkpoint of step {offset + verl_step}:"
+                    f" set aside in {attempt.checkpoints}, until there is a newer one."
+                )
+            else:
+                publish(run, path, step=offset + verl_step, verl_step=verl_step)
+                say(f"Attempt {attempt.number} was killed right after it saved step {offset + verl_step}: kept.")
+
+
+def publish(run: RunDirectory, path: Path, *, step: int, verl_step: int) -> Path:
+    """Sync, seal and move a finished checkpoint to where it counts."""
+    sync_tree(path)
+    seal = {"step": step, "verl_step": verl_step, "world_size": _world_size(path), "files": _sizes(path)}
+    write_json(path / SEAL, seal)
+    target = run.checkpoints / f"{PREFIX}{step}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(target)
+    sync_directory(target.parent)
+    return target
+
+
+def prune(run: RunDirectory, keep: int) -> None:
+    """Remove all but the `keep` newest sealed checkpoints, whichever attempt wrote them, and what is half-written."""
+    kept = sealed(run)
+    for checkpoint in kept[keep:]:
+        (checkpoint.path / SEAL).unlink()  # first: a removal that is interrupted leaves nothing that looks whole
+        shutil.rmtree(checkpoint.path, ignore_errors=True)
+    for attempt in run.attempts()[:-1]:
+        shutil.rmtree(attempt.checkpoints, ignore_errors=True)
+
+
+def damage(path: Path, sizes: dict[str, int], world_size: int) -> list[str]:
+    """What is wrong with a checkpoint: files missing, of another size, or whose check sums do not hold."""
+    shards = [f"actor/{part}_world_size_{world_size}_rank_{r}.pt" for part in PARTS for r in range(world_size)]
+    missing = [f"{name} is missing" for name in [*shards, "data.pt"] if not (path / name).is_file()]
+    if missing:
+        return missing
+    with ThreadPoolExecutor(NUM_READERS) as pool:
+        found = list(pool.map(lambda name: _file_damage(path / name, sizes[name]), sizes))
+    return [problem for problem in found if problem]
+
+
+def _file_damage(path: Path, size: int) -> str:
+    """Torch's files are zip archives with a check sum for each tensor: reading them proves them whole."""
+    try:
+        if path.stat().st_size != size:
+            return f"{path.name} has {path.stat().st_size} of {size} bytes"
+        if path.suffix == ".pt" and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                bad = archive.testzip()
+            return f"{path.name} is corrupt at {bad}" if bad else ""
+        return f"{path.name} is no file of torch's" if path.suffix == ".pt" else ""
+    except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+        return f"{path.name}: {error}"
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    files = (file for file in path.rglob("*") if file.is_file() and file.name != SEAL)
+    return {str(file.relative_to(path)): file.stat().st_size for file in sorted(files)}
+
+
+def _world_size(path: Path) -> int:
+    """Ranks that wrote a checkpoint; 0 if its configuration is not there (verl's rank 0 writes it last)."""
+    try:
+        config: dict[str, Any] = json.loads((path / "actor/fsdp_config.json").read_text(encoding="utf-8"))
+        return int(config["world_size"])
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def _tracker(attempt: Attempt) -> int:
+    """The last step that verl says it has saved in an attempt."""
+    try:
+        return int((attempt.checkpoints / "latest_checkpointed_iteration.txt").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return -1
+
+
+def _step_in_name(path: Path) -> int:
+    return int(path.name.removeprefix(PREFIX))
+
+
+def merged_step(run: RunDirectory) -> int:
+    """The step of the merged model; -1 if there is none."""
+    try:
+        return int(json.loads((run.model / MERGED).read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1

@@ -1,0 +1,129 @@
+"""One attempt at a time: two processes, on whatever machines, can never write the same run.
+
+The number of an attempt is its fencing token. `mkdir attempts/0004` succeeds once, on any shared file system, and who
+made it owns the run until someone makes 0005. An attempt lives as long as its heartbeat changes; clocks are not
+compared.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import write_text
+from deepscaler.system.processes import process_start
+
+BEAT = 2.0
+"""Seconds between two heartbeats."""
+
+STALE = 20.0
+"""Seconds without a heartbeat after which an attempt is taken for dead: ten beats, room for a slow file system."""
+
+
+class FencedError(RuntimeError):
+    """A newer attempt owns the run: this one must not write any more."""
+
+
+def check_ownership(run: RunDirectory, attempt: Attempt) -> None:
+    """Raise FencedError if there is a newer attempt."""
+    newest = max((other.number for other in run.attempts()), default=attempt.number)
+    if newest > attempt.number:
+        raise FencedError(f"attempt {newest} has taken over {run.root} from attempt {attempt.number}")
+
+
+def acquire(run: RunDirectory, say: Callable[[str], None]) -> Attempt:
+    """Become the owner of a run.
+
+    Waits up to STALE seconds for the sign of life of an attempt that has not ended. Raises UserError if it lives, or if
+    another process takes over first.
+    """
+    attempts = run.attempts()
+    if attempts and "ended" not in attempts[-1].read_record():
+        _wait_until_dead(attempts[-1], say)
+    attempt = run.attempt(attempts[-1].number + 1 if attempts else 1)
+    try:
+        attempt.root.parent.mkdir(parents=True, exist_ok=True)
+        attempt.root.mkdir()
+    except FileExistsError:
+        raise UserError(f"another process has just started attempt {attempt.number} of {run.root}") from None
+    except OSError as error:
+        raise UserError(f"cannot write to {run.root}: {error.strerror}; choose another --output-dir") from error
+    return attempt
+
+
+@contextmanager
+def alive(attempt: Attempt) -> Iterator[None]:
+    """Keep the heartbeat going, in a thread."""
+    over = threading.Event()
+    thread = threading.Thread(target=_beat, args=(attempt.heartbeat_path, over), name="heartbeat", daemon=True)
+    _write_beat(attempt.heartbeat_path, 0)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def is_process_alive(record: dict[str, object]) -> bool | None:
+    """Whether the process of an attempt's record lives; None if it runs on another machine, so that nobody can tell."""
+    if record.get("host") != socket.gethostname() or record.get("boot") != boot_id():
+        return None
+    return process_start(int(str(record["pid"]))) == record.get("process_start")
+
+
+def identity() -> dict[str, object]:
+    """Who this process is, for the record."""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "boot": boot_id(), "pid": pid, "process_start": process_start(pid)}
+
+
+def boot_id() -> str:
+    """Of this machine and PID namespace: a container may have another's host name."""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    return ""
+
+
+def _wait_until_dead(attempt: Attempt, say: Callable[[str], None]) -> None:
+    record = attempt.read_record()
+    who = f"attempt {attempt.number} (host {record.get('host', '?')}, pid {record.get('pid', '?')})"
+    living = is_process_alive(record) if record else None
+    first, started = _read_beat(attempt), time.monotonic()
+    if living is None:
+        say(f"{who} has not ended: waiting up to {STALE:.0f} s for its heartbeat.")
+    while living is None and time.monotonic() - started < STALE:
+        if _read_beat(attempt) != first:
+            living = True
+        time.sleep(BEAT / 4)
+    if living:
+        raise UserError(
+            f"{who} is at work in {attempt.root.parents[1]}; wait, or stop it (SIGTERM saves), or take another"
+            " --output-dir"
+        )
+    say(f"{who} is dead: taking over.")
+
+
+def _beat(path: Path, over: threading.Event) -> None:
+    count = 0
+    while not over.wait(BEAT):
+        count += 1
+        with suppress(OSError):  # a full disk or a lost mount for a moment; a longer one fences this attempt
+            _write_beat(path, count)
+
+
+def _write_beat(path: Path, count: int) -> None:
+    write_text(path, f"{count}\n")
+
+
+def _read_beat(attempt: Attempt) -> str:
+    try:
+        return attempt.heartbeat_path.read_text(encoding="ascii")
+    except OSError:
+        return ""

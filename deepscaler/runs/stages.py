@@ -1,0 +1,108 @@
+"""A training run, or a chain of them, as stages on one axis of steps.
+
+chain.json  {"stages": [{"name": "8k", "directory": "1-8k"}, ...], "base": {"directory": "0-base"}}
+0-base/evaluation/report.json         the model that the chain starts from, evaluated
+1-8k/                                 a run directory
+1-8k/evaluation/report.json           the model after that stage
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepscaler.output.terminal import printable
+from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.metrics import Metrics, Series, read_metrics
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import read_json
+
+CHAIN = "chain.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One run, and where it begins on the common axis."""
+
+    name: str
+    run: RunDirectory
+    manifest: dict[str, Any]
+    start: int
+    """Steps of the stages before it."""
+    metrics: Metrics
+    """By the stage's own steps."""
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Every field of its Recipe."""
+        recipe: dict[str, Any] = self.manifest["recipe"]
+        return recipe
+
+    @property
+    def profile(self) -> str:
+        """`faithful` or `fast`."""
+        return printable(self.recipe["profile"])
+
+    @property
+    def num_steps(self) -> int:
+        """Steps that it is to have."""
+        return int(self.recipe["num_steps"])
+
+    @property
+    def step(self) -> int:
+        """The last step with metrics."""
+        return max(self.metrics, default=0)
+
+    def placed(self, points: Series) -> Series:
+        """A series of its own steps on the common axis."""
+        return [(self.start + step, value) for step, value in points]
+
+
+def is_chain(directory: Path) -> bool:
+    """Whether a folder is that of a chain."""
+    return (directory / CHAIN).is_file()
+
+
+def run_directories(directory: Path) -> list[tuple[str, RunDirectory]]:
+    """Name and folder of every stage, begun or not. Raises UserError if this is neither a run nor a chain."""
+    if not is_chain(directory) and not RunDirectory(directory).is_run:
+        raise UserError(
+            f"{directory} holds neither {CHAIN} nor run.json; give the --output-dir of `deepscaler train` or `run`"
+        )
+    if not is_chain(directory):
+        run = RunDirectory(directory)
+        return [(printable(read_manifest(run)["recipe"]["name"]), run)]
+    chain = read_json(directory / CHAIN)
+    try:
+        stages = [(str(stage["name"]), str(stage["directory"])) for stage in chain["stages"]]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{directory / CHAIN} is no chain of `deepscaler run`: its stages cannot be read") from error
+    return [(printable(name), RunDirectory(directory / folder)) for name, folder in stages]
+
+
+def read_stages(directory: Path) -> list[Stage]:
+    """The stages that have begun, the first first. Raises UserError where none has logged anything."""
+    stages: list[Stage] = []
+    start = 0
+    for name, run in run_directories(directory):
+        if run.is_run:
+            stage = Stage(name=name, run=run, manifest=read_manifest(run), start=start, metrics=read_metrics(run))
+            stages.append(stage)
+            start += stage.num_steps
+    if not any(stage.metrics for stage in stages):
+        raise UserError(f"{directory} holds no metrics yet: no step was finished; `deepscaler status` tells how it is")
+    return stages
+
+
+def not_begun(directory: Path) -> list[str]:
+    """What is still to come of a chain, in words."""
+    names = [name for name, run in run_directories(directory) if not run.is_run]
+    return [f"Not begun: {', '.join(names)}."] if names else []
+
+
+def read_manifest(run: RunDirectory) -> dict[str, Any]:
+    """What the run is. Raises UserError where its recipe lacks what is always asked of it."""
+    manifest = run.read_manifest()
+    for name, kind in (("name", str), ("profile", str), ("num_steps", int)):
+        if not isinstance(manifest["recipe"].get(name), kind):
+            raise UserError(f"{run.manifest_path} holds no recipe of this version: {name} is missing or wrong")
+    return manifest

@@ -1,0 +1,137 @@
+"""How a run is, from its files alone: nothing is asked of any process, so any machine that sees the folder can tell.
+
+Status(name="8k", profile="faithful", state="running", attempt=3, host="node17", step=412, num_steps=1040, ...)
+"""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deepscaler.runs.checkpoints import SEAL, sealed
+from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.metrics import QUANTITIES, Metrics, mean, quantity, read_metrics, validation
+from deepscaler.runs.stages import CHAIN, is_chain, read_manifest, run_directories
+from deepscaler.system.files import read_json
+
+STALE = 30.0
+"""Seconds without a heartbeat (one comes every two) after which an attempt that has not ended is shown as dead."""
+
+NUM_AVERAGED = 10
+"""Last steps whose times are averaged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Times in seconds, shares of one, lengths in tokens; None for what is not known (yet)."""
+
+    name: str
+    profile: str
+    state: str
+    """not begun, never started, running, stopping, dead, finished, stopped, failed, fenced; or the chain's next."""
+    step: int = 0
+    num_steps: int = 0
+    attempt: int = 0
+    """Its number, which is also how many there were."""
+    host: str | None = None
+    started: str | None = None
+    ended: str | None = None
+    heartbeat_age: float | None = None
+    """Since the last sign of life."""
+    stop_reason: str | None = None
+    reward: float | None = None
+    validation: dict[str, dict[str, float]] | None = None
+    """By data set: `{"first_step", "first", "last_step", "last"}`."""
+    response_length: float | None = None
+    cut_off: float | None = None
+    clip_fraction: float | None = None
+    entropy: float | None = None
+    step_seconds: float | None = None
+    tokens_per_second: float | None = None
+    """Of prompts and responses, on each GPU."""
+    seconds_left: float | None = None
+    checkpoint_step: int | None = None
+    checkpoint_age: float | None = None
+
+
+def read_statuses(directory: Path) -> list[Status]:
+    """Of a run, or of every stage of a chain; what a chain does with a finished stage stands in its own file."""
+    statuses = [read_status(name, run) for name, run in run_directories(directory)]
+    if not is_chain(directory):
+        return statuses
+    after = [str(stage.get("state", "")) for stage in read_json(directory / CHAIN)["stages"]]
+    return [
+        replace(status, state=state) if state and status.state == "finished" else status
+        for status, state in zip(statuses, after, strict=True)
+    ]
+
+
+def read_status(name: str, run: RunDirectory) -> Status:
+    """The status of one run, or of a chain's stage that may not have begun."""
+    if not run.is_run:
+        return Status(name=name, profile="", state="not begun")
+    recipe = read_manifest(run)["recipe"]
+    common: dict[str, Any] = {"name": name, "profile": recipe["profile"], "num_steps": recipe["num_steps"]}
+    attempts = run.attempts()
+    if not attempts:
+        return Status(state="never started", **common)
+    attempt, metrics, now = attempts[-1], read_metrics(run), time.time()
+    record = attempt.read_record()
+    age = now - _last_sign_of_life(attempt)
+    state = _state(attempt, record, age)
+    step = max(max(metrics, default=0), record.get("resumed_step") or 0, record.get("step") or 0)
+    checkpoints = sealed(run)
+    return Status(
+        **common,
+        **_measured(metrics),
+        state=state,
+        step=step,
+        attempt=attempt.number,
+        host=record.get("host"),
+        started=record.get("started"),
+        ended=record.get("ended"),
+        heartbeat_age=age,
+        stop_reason=" ".join(attempt.stop_path.read_text(encoding="utf-8").split()) if state == "stopping" else None,
+        seconds_left=_seconds_left(metrics, recipe, step) if state == "running" else None,
+        checkpoint_step=checkpoints[0].step if checkpoints else None,
+        checkpoint_age=now - (checkpoints[0].path / SEAL).stat().st_mtime if checkpoints else None,
+    )
+
+
+def _state(attempt: Attempt, record: dict[str, Any], age: float) -> str:
+    if "ended" in record:
+        return str(record.get("outcome", "failed"))
+    if age > STALE:
+        return "dead"
+    return "stopping" if attempt.stop_path.is_file() else "running"
+
+
+def _last_sign_of_life(attempt: Attempt) -> float:
+    """When the attempt last wrote; its folder is older than its record, its record older than its first heartbeat."""
+    signs = (attempt.heartbeat_path, attempt.record_path, attempt.root)
+    return max(path.stat().st_mtime for path in signs if path.exists())
+
+
+def _measured(metrics: Metrics) -> dict[str, Any]:
+    """What verl logged last, times as a mean over some steps."""
+    last = {name: points[-1][1] for name in QUANTITIES if (points := quantity(metrics, name))}
+    accuracies = {
+        dataset: {"first_step": p[0][0], "first": p[0][1], "last_step": p[-1][0], "last": p[-1][1]}
+        for dataset, p in validation(metrics).items()
+    }
+    shown = ("reward", "response_length", "cut_off", "clip_fraction", "entropy")
+    return {
+        **{name: last.get(name) for name in shown},
+        "validation": accuracies or None,
+        "step_seconds": mean(quantity(metrics, "step_seconds")[-NUM_AVERAGED:]),
+        "tokens_per_second": mean(quantity(metrics, "throughput")[-NUM_AVERAGED:]),
+    }
+
+
+def _seconds_left(metrics: Metrics, recipe: dict[str, Any], step: int) -> float | None:
+    """Steps at the pace of the last ones, and the validations between them."""
+    pace = mean(quantity(metrics, "step_seconds")[-NUM_AVERAGED:])
+    if pace is None:
+        return None
+    validating = (mean(quantity(metrics, "validation_seconds")) or 0.0) / (recipe.get("validate_every") or 1)
+    return max(0, int(recipe["num_steps"]) - step) * (pace + validating)

@@ -1,0 +1,1 @@
+"""Services that every other package may use: processes, signals, files, paths, options and errors."""

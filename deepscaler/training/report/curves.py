@@ -1,0 +1,142 @@
+"""The curves of a training, as DeepScaleR's Figure 1 has them: reward, validation accuracy, length, entropy by step."""
+
+from dataclasses import dataclass
+from itertools import cycle
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+
+from deepscaler.output.cells import title
+from deepscaler.output.plotting import BLUE, COLOURS, GREY, NAMES_AS_THEY_ARE, PAPER_STYLE, STYLE, to_svg
+from deepscaler.output.terminal import shorten
+from deepscaler.runs.metrics import Series, quantity, validation
+from deepscaler.runs.stages import Stage
+
+FEW = 25
+"""Points up to which each is marked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One plot."""
+
+    name: str
+    """In metrics.QUANTITIES, or `validation`."""
+    title: str
+    unit: str
+
+
+PANELS = (
+    Panel("reward", "Mean reward", "share correct"),
+    Panel("validation", "Validation accuracy", "percent"),
+    Panel("response_length", "Mean response length", "tokens"),
+    Panel("entropy", "Entropy of the policy", "nats per token"),
+)
+
+
+def curves_figure(stages: list[Stage], heading: str, summary: str) -> Figure:
+    """All panels in one figure, on white paper."""
+    with mpl.rc_context({**PAPER_STYLE, **NAMES_AS_THEY_ARE}):
+        layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, rect=(0, 0, 1, 0.91))
+        figure = Figure(figsize=(11, 7.2), layout=layout)
+        figure.text(0.012, 0.98, shorten(heading, 95), va="top", fontsize=14, fontweight="bold")
+        figure.text(0.012, 0.935, shorten(summary, 130), va="top", fontsize=10.5)
+        for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+            _draw(axes, panel, stages)
+            axes.set_title(panel.title, loc="left", fontsize=11)
+    return figure
+
+
+def panel_svg(panel: Panel, stages: list[Stage]) -> str:
+    """One panel for a page, which says its title."""
+    with mpl.rc_context({**STYLE, **NAMES_AS_THEY_ARE}):
+        figure = Figure(figsize=(4.8, 3.2), layout="constrained")
+        _draw(figure.subplots(), panel, stages)
+        return to_svg(figure)
+
+
+def smoothing_window(num_points: int) -> int:
+    """Steps of a running mean, an odd number: about a fifteenth of the curve; 1 where there are too few to smooth."""
+    return min(51, num_points // 15 // 2 * 2 + 1)
+
+
+def smooth(values: list[float], window: int) -> list[float]:
+    """The running mean around each value; near the ends of the curve over what there is of the window."""
+    half = window // 2
+    return [float(np.mean(values[max(0, place - half) : place + half + 1])) for place in range(len(values))]
+
+
+def _draw(axes: Axes, panel: Panel, stages: list[Stage]) -> None:
+    curves = _draw_validation(axes, stages) if panel.name == "validation" else _draw_quantity(axes, panel, stages)
+    last = max(stage.start + stage.step for stage in stages) or 1
+    axes.set_xlim(-0.03 * last, 1.03 * last)  # the same in all panels
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+    axes.xaxis.set_major_formatter("{x:,g}")
+    if panel.unit == "tokens":
+        axes.yaxis.set_major_formatter("{x:,g}")
+    if any(curves):
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, -0.03 * high), high)  # nothing here is negative
+    else:
+        axes.text(0.5, 0.5, "none so far", transform=axes.transAxes, ha="center", va="center")
+        axes.set_yticks([])
+    axes.set(xlabel="step", ylabel=panel.unit)
+    axes.grid(axis="y", color=GREY, alpha=0.2)
+    if len(stages) > 1:
+        _mark_stages(axes, stages)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2, fontsize=9)
+
+
+def _draw_quantity(axes: Axes, panel: Panel, stages: list[Stage]) -> list[Series]:
+    """Every step thin, and their running mean, which ends where the stage does."""
+    curves = [stage.placed(quantity(stage.metrics, panel.name)) for stage in stages]
+    longest = max(curves, key=len)
+    window = smoothing_window(len(longest))
+    mark = "o-" if len(longest) <= FEW else "-"
+    for curve in curves:
+        steps, values = [step for step, _ in curve], [value for _, value in curve]
+        names = ("each step", f"mean of {window} steps") if curve is longest and window > 1 else (None, None)
+        width, alpha = (0.8, 0.4) if window > 1 else (1.5, 1)
+        axes.plot(steps, values, mark, color=BLUE, linewidth=width, alpha=alpha, markersize=4, label=names[0])
+        if window > 1:
+            axes.plot(steps, smooth(values, window), color=BLUE, linewidth=2, label=names[1])
+    return curves
+
+
+def _draw_validation(axes: Axes, stages: list[Stage]) -> list[Series]:
+    """A line a data set, broken between stages: what limits a response may differ."""
+    found = [(stage, validation(stage.metrics)) for stage in stages]
+    names = list(dict.fromkeys(name for _, by_name in found for name in by_name))
+    drawn = []
+    for name, colour in zip(names, cycle(COLOURS), strict=False):
+        curves = [stage.placed(by_name[name]) for stage, by_name in found if name in by_name]
+        size = 4 if max(map(len, curves)) <= FEW else 2.5
+        for index, curve in enumerate(curves):
+            shares = [100 * value for _, value in curve]
+            label = None if index else title(name)
+            axes.plot([s for s, _ in curve], shares, "o-", color=colour, markersize=size, linewidth=1.5, label=label)
+        drawn += curves
+    return drawn
+
+
+def _mark_stages(axes: Axes, stages: list[Stage]) -> None:
+    """A dashed line where a stage begins, and its name right of it, above the curves."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.12 * (high - low))
+    for stage in stages:
+        if stage.start:
+            axes.axvline(stage.start, color=GREY, linestyle="--", linewidth=1)
+        axes.annotate(
+            shorten(stage.name, 20),
+            xy=(stage.start, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -2),
+            textcoords="offset points",
+            va="top",
+            fontsize=9,
+        )

@@ -1,0 +1,51 @@
+"""A training's report.html: curves, start and end, recipe, attempts, versions."""
+
+from typing import Any
+
+from deepscaler.output.html import definitions, escape, fill, table
+from deepscaler.runs.stages import Stage
+from deepscaler.training.report.curves import PANELS, panel_svg
+from deepscaler.training.report.evaluations import Evaluation, evaluations_svg, evaluations_table
+from deepscaler.training.report.tables import (
+    NUM_AVERAGED,
+    attempts_table,
+    heading,
+    progress_table,
+    recipe_tables,
+    summary,
+)
+
+
+def html_page(stages: list[Stage], evaluations: list[Evaluation], notes: list[str]) -> str:
+    """The whole page."""
+    differing, same = recipe_tables(stages)
+    return fill(
+        "deepscaler.training.report",
+        title=escape(heading(stages)),
+        summary=escape(summary(stages)),
+        warnings="".join(f'<p class="warning">{escape(note)}</p>' for note in notes),
+        curves="".join(f"<figure><h4>{panel.title}</h4>{panel_svg(panel, stages)}</figure>" for panel in PANELS),
+        num_averaged=str(NUM_AVERAGED),
+        progress=table(progress_table(stages), "progress"),
+        evaluations=_evaluations(evaluations) if evaluations else "",
+        differing=table(differing, "recipe"),
+        num_same=str(len(same) - 1),
+        same=table(same, "recipe"),
+        attempts=table(attempts_table(stages), "attempts"),
+        provenance=definitions(_provenance(stages)),
+    )
+
+
+def _evaluations(evaluations: list[Evaluation]) -> str:
+    return (
+        "<section><h2>Evaluations before and after each stage</h2>"
+        f"<figure>{evaluations_svg(evaluations)}"
+        "<figcaption>Pass@1 with 95 % intervals clustered by problem; each evaluation's folder holds its own report."
+        f"</figcaption></figure>{table(evaluations_table(evaluations), 'evaluations')}</section>"
+    )
+
+
+def _provenance(stages: list[Stage]) -> dict[str, Any]:
+    """Everything of the manifest but the recipe, by stage where there are several."""
+    found = {stage.name: {key: value for key, value in stage.manifest.items() if key != "recipe"} for stage in stages}
+    return found if len(stages) > 1 else found[stages[0].name]

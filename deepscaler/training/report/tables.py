@@ -1,0 +1,113 @@
+"""The tables of a training's report as plain rows of cells, the first being the header.
+
+                     8k start  8k end
+mean reward              0.31    0.47
+"""
+
+import json
+from typing import Any
+
+from deepscaler.output.cells import Rows, short_name, title
+from deepscaler.output.terminal import printable
+from deepscaler.recipes.recipe import parameters
+from deepscaler.runs.metrics import QUANTITIES, VALIDATION, Series, mean, quantity, validation
+from deepscaler.runs.stages import Stage
+
+NUM_AVERAGED = 10
+"""Steps at the start and at the end whose mean is shown: one step's batch tells little."""
+
+
+def heading(stages: list[Stage]) -> str:
+    """`8k -> 16k (profile faithful)`: the profile stands beside the name wherever a training is named."""
+    profiles = [stage.profile for stage in stages]
+    if len(set(profiles)) == 1:
+        return f"{' → '.join(stage.name for stage in stages)} (profile {profiles[0]})"
+    return " → ".join(f"{stage.name} (profile {stage.profile})" for stage in stages)
+
+
+def summary(stages: list[Stage]) -> str:
+    """What was trained on what, and how far."""
+    recipe, last = stages[0].recipe, stages[-1]
+    steps = f"step {last.start + last.step:,} of {last.start + last.num_steps:,}"
+    return printable(f"{short_name(str(recipe.get('model')))} trained on {recipe.get('train_dataset')}, {steps}")
+
+
+def notes(stages: list[Stage]) -> list[str]:
+    """What a reader must know before believing the curves."""
+    found = []
+    if len({stage.profile for stage in stages}) > 1:
+        found.append("The stages are of different profiles: what is `fast` in them is not DeepScaleR's recipe.")
+    for stage in stages:
+        if stage.step < stage.num_steps:
+            found.append(f"{stage.name} is partial: {stage.step:,} of {stage.num_steps:,} steps.")
+        for dataset, points in validation(stage.metrics, "undecided").items():
+            if share := max(value for _, value in points):
+                found.append(
+                    f"{stage.name}: up to {100 * share:.2g} % of the answers in a validation on {title(dataset)} could"
+                    " not be graded in time; they count as wrong."
+                )
+    return found
+
+
+def progress_table(stages: list[Stage]) -> Rows:
+    """Start and end of every stage: of validations the first and the last, of the rest a mean over some steps."""
+    rows = []
+    for name, label in VALIDATION.items():
+        for dataset in dict.fromkeys(d for stage in stages for d in validation(stage.metrics, name)):
+            curves = [validation(stage.metrics, name).get(dataset, []) for stage in stages]
+            cells = [cell for points in curves for cell in _ends(points, 1, percent=True)]
+            rows.append([f"{title(dataset)} {label}, %", *cells])
+    for name, about in QUANTITIES.items():
+        curves = [quantity(stage.metrics, name) for stage in stages]
+        averaged = [min(NUM_AVERAGED, max(1, len(points) // 2)) for points in curves]
+        ends = (_ends(points, n, percent=about.percent) for points, n in zip(curves, averaged, strict=True))
+        rows.append([about.label, *(cell for pair in ends for cell in pair)])
+    prefixes = [f"{stage.name} " for stage in stages] if len(stages) > 1 else [""]
+    header = ["", *(f"{prefix}{end}" for prefix in prefixes for end in ("start", "end"))]
+    return [header, *(row for row in rows if any(cell != "-" for cell in row[1:]))]
+
+
+def recipe_tables(stages: list[Stage]) -> tuple[Rows, Rows]:
+    """Every field of the recipes: those that differ from the defaults in any stage, and the others."""
+    fields = parameters()
+    header = ["field", *(stage.name for stage in stages), "default", "meaning"]
+    differing, same = [header], [header]
+    for name in dict.fromkeys(name for stage in stages for name in stage.recipe):
+        default = fields[name].default if name in fields else None
+        values = [stage.recipe.get(name) for stage in stages]
+        about = str(fields[name].metadata["about"]) if name in fields else "unknown to this version"
+        row = [name, *map(_shown, values), _shown(default), about]
+        (same if all(value == default for value in values) else differing).append(row)
+    return differing, same
+
+
+def attempts_table(stages: list[Stage]) -> Rows:
+    """A row for each start of each stage."""
+    rows = [["stage", "attempt", "host", "started", "ended", "outcome", "from step", "to step"]]
+    for stage in stages:
+        for attempt in stage.run.attempts():
+            record = attempt.read_record()
+            keys = ("host", "started", "ended", "outcome", "resumed_step", "step")
+            cells = [_shown(record[key]) if record.get(key) is not None else "-" for key in keys]
+            rows.append([stage.name, str(attempt.number), *cells])
+    return rows
+
+
+def _ends(points: Series, num_averaged: int, *, percent: bool) -> list[str]:
+    """Start and end of a curve."""
+    return [_number(mean(points[:num_averaged]), percent), _number(mean(points[-num_averaged:]), percent)]
+
+
+def _number(value: float | None, percent: bool) -> str:
+    if value is None:
+        return "-"
+    if percent:
+        return f"{100 * value:.1f}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
+
+
+def _shown(value: Any) -> str:
+    """A value for a person: whole numbers with commas, texts as they are."""
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if type(value) is int else json.dumps(value)

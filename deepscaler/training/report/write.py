@@ -1,0 +1,79 @@
+"""The report of a training run or of a chain: terminal table, report.json, report.html, report.png."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from deepscaler.output.cells import Rows
+from deepscaler.output.plotting import write_png
+from deepscaler.output.terminal import add_row, new_table, print_table
+from deepscaler.runs.metrics import QUANTITIES, VALIDATION, quantity, validation
+from deepscaler.runs.stages import Stage, not_begun, read_stages
+from deepscaler.system.files import write_json, write_text
+from deepscaler.training.report.curves import curves_figure
+from deepscaler.training.report.evaluations import Evaluation, differences, evaluations_table, read_evaluations
+from deepscaler.training.report.page import html_page
+from deepscaler.training.report.tables import heading, notes, progress_table, summary
+
+SCHEMA = 1
+"""Of report.json; raised when a field changes its meaning."""
+
+
+def write_training_report(directory: Path, console: Console) -> dict[str, Any]:
+    """Write all reports into the folder, print the tables, and return what report.json holds."""
+    stages = read_stages(directory)
+    evaluations = read_evaluations(directory, stages)
+    remarks = [*notes(stages), *not_begun(directory), *differences(evaluations)]
+    report = _as_json(stages, evaluations, remarks)
+    write_json(directory / "report.json", report)
+    write_text(directory / "report.html", html_page(stages, evaluations, remarks))
+    write_png(curves_figure(stages, heading(stages), summary(stages)), directory / "report.png")
+    _print_rows(console, f"{heading(stages)}: {summary(stages)}", progress_table(stages))
+    if evaluations:
+        _print_rows(console, "Pass@1 in percent, 95 % interval", evaluations_table(evaluations))
+    for remark in remarks:
+        console.print(Text(f"Note: {remark}", style="yellow"))
+    console.print(f"Report: {directory / 'report.html'}", soft_wrap=True)
+    return report
+
+
+def _as_json(stages: list[Stage], evaluations: list[Evaluation], remarks: list[str]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "stages": [_stage_as_json(stage) for stage in stages],
+        "evaluations": [
+            {
+                "name": one.name,
+                "protocol": one.protocol,
+                "pass@1": {
+                    name: {"value": score.value, "low": score.low, "high": score.high}
+                    for name, score in one.benchmarks.items()
+                },
+            }
+            for one in evaluations
+        ],
+        "warnings": remarks,
+    }
+
+
+def _stage_as_json(stage: Stage) -> dict[str, Any]:
+    """Series are [[step, value], ...] by the stage's own steps; on a chain's axis `steps_before` comes on top."""
+    return {
+        "name": stage.name,
+        "profile": stage.profile,
+        "steps_before": stage.start,
+        "series": {name: points for name in QUANTITIES if (points := quantity(stage.metrics, name))},
+        "validation": {name: curves for name in VALIDATION if (curves := validation(stage.metrics, name))},
+        "attempts": [attempt.read_record() for attempt in stage.run.attempts()],
+        **stage.manifest,
+    }
+
+
+def _print_rows(console: Console, title: str, rows: Rows) -> None:
+    header, *others = rows
+    table = new_table(header)
+    for row in others:
+        add_row(table, row)
+    print_table(console, title, table)

@@ -1,0 +1,57 @@
+"""Our part inside verl's trainer: hooked in by `trainer.checkpoint_callback_class`, verl's own extension point.
+
+After each save it publishes the checkpoint and prunes old ones. When a stop is asked for, it makes the step in flight
+the last one: the trainer saves, publishes, logs and leaves its loop by itself.
+"""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
+
+from deepscaler.runs.checkpoints import prune, publish
+from deepscaler.runs.fence import FencedError, check_ownership
+from deepscaler.runs.folder import RunDirectory
+
+POLL = 1.0
+"""Seconds between two looks at the run directory."""
+
+EXIT_FENCED = 76
+
+
+class RunCallback(CheckpointCallback):  # type: ignore[misc]
+    """Lives in the process of verl's trainer, which may be on another machine than the one that started it.
+
+    Settings come by environment: DEEPSCALER_RUN_DIR, DEEPSCALER_ATTEMPT, DEEPSCALER_KEEP_CHECKPOINTS.
+    """
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self._run = RunDirectory(Path(os.environ["DEEPSCALER_RUN_DIR"]))
+        self._attempt = self._run.attempt(int(os.environ["DEEPSCALER_ATTEMPT"]))
+        self._offset = int(self._attempt.read_record()["step_offset"])
+        self._keep = int(os.environ["DEEPSCALER_KEEP_CHECKPOINTS"])
+        threading.Thread(target=self._watch, name="run-callback", daemon=True).start()
+
+    def on_save(self, trainer: Any, global_step: int, checkpoint_dir: str, async_save: bool = False, **_: Any) -> None:
+        """Publish what was saved. Raises FencedError, which ends the training, if a newer attempt owns the run."""
+        assert not async_save, "the recipes never save asynchronously"
+        check_ownership(self._run, self._attempt)
+        publish(self._run, Path(checkpoint_dir), step=self._offset + global_step, verl_step=global_step)
+        prune(self._run, self._keep)
+        if self._attempt.stop_path.exists():
+            trainer.total_training_steps = global_step
+
+    def _watch(self) -> None:
+        """Notice a wish to stop, and a newer attempt."""
+        pause = threading.Event()
+        while not pause.wait(POLL):
+            try:
+                check_ownership(self._run, self._attempt)
+            except FencedError as error:
+                print(error, flush=True)
+                os._exit(EXIT_FENCED)
+            if self._attempt.stop_path.exists():
+                self.config.trainer.save_freq = 1  # read by the trainer at the end of every step

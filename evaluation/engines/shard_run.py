@@ -1,0 +1,146 @@
+"""Shards at work: an engine is started until it ends well, watched by its samples, given up if it draws none."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from deepscaler.system.errors import UserError
+from evaluation.engines.executors import PATIENCE, Place, Process
+from evaluation.folder import EvaluationFolder
+from evaluation.progress import SampleProgress
+
+POLL = 0.5
+"""Seconds between two looks at the processes."""
+LOOK = 5.0
+"""Seconds between two looks at an engine's samples: each costs a shared file system some requests."""
+STARTS_IN_VAIN = 3
+"""An engine that has drawn nothing in so many starts is given up; every other start brings the end nearer."""
+PAUSES = (5.0, 15.0, 60.0)
+"""Seconds before an engine is started again, by its starts in vain: a lost one may not have ended yet."""
+PLACE_DEADLINE = 1800.0
+"""Seconds that all engines may wait for a machine: a lost one may have to be replaced."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ShardRun:
+    """One shard and the command that draws it."""
+
+    index: int
+    arguments: list[str]
+    shard: EvaluationFolder
+    logs: Path
+    is_complete: bool = False
+    is_over: bool = False
+    """Complete, or given up."""
+    process: Process | None = None
+    log: Path = Path()
+    """Of the latest start; it is there when a machine has been found."""
+    _ended: str = ""
+    _drawn: int = 0
+    _in_vain: int = 0
+    _next: float = 0.0
+    """When to start it again, or to look at its samples."""
+    _read: dict[Path, int] = field(default_factory=dict)
+    """Bytes of its files of samples that have been seen."""
+
+    def follow(self, path: Path) -> None:
+        """Count what is added to a file of samples from now on."""
+        self._read[path] = path.stat().st_size
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is no machine for it yet."""
+        return self.process is not None and not self.log.exists()
+
+    def step(self, place: Place, console: Console) -> list[int]:
+        """Start it, or see how it is. Returns the response tokens of every new sample."""
+        now = time.monotonic()
+        if self.is_over or (self.process is None and now < self._next):
+            return []
+        if self.process is None:
+            self._start(place)
+            return []
+        code = self.process.poll()
+        if code is None and now < self._next:
+            return []
+        self._next = now + LOOK
+        lengths = [length for path in self._read for length in self._new_lengths(path)]
+        self._drawn += len(lengths)
+        if code is not None:
+            self._end(code, console)
+        return lengths
+
+    def last_words(self) -> str:
+        """How it ended last."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.is_file() else ""
+        last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it wrote nothing")
+        return f"engine {self.index} {self._ended}, {self.log}: {last[-300:]}"
+
+    def _start(self, place: Place) -> None:
+        self.logs.mkdir(exist_ok=True)
+        number = 1 + sum(1 for _ in self.logs.glob(f"{self.shard.root.name}.*.log"))
+        self.log = self.logs / f"{self.shard.root.name}.{number}.log"
+        self._drawn = 0
+        self.process = place.start(self.index, self.arguments, self.log.absolute())
+
+    def _end(self, code: int, console: Console) -> None:
+        assert self.process
+        self._ended = self.process.reason or f"ended with code {code}"
+        self.process = None
+        if code == 0:
+            self.is_complete = self.is_over = True
+            return
+        self._in_vain = 0 if self._drawn else self._in_vain + 1
+        self.is_over = self._in_vain >= STARTS_IN_VAIN
+        self._next = time.monotonic() + PAUSES[min(self._in_vain, len(PAUSES) - 1)]
+        console.print(f"{self.last_words()}; {'given up' if self.is_over else 'starting it again'}", soft_wrap=True)
+
+    def _new_lengths(self, path: Path) -> list[int]:
+        with path.open("rb") as opened:
+            opened.seek(self._read[path])
+            content = opened.read()
+        whole = content.rfind(b"\n") + 1
+        self._read[path] += whole
+        return [_response_tokens(line) for line in content[:whole].split(b"\n")[:-1]]
+
+
+def run_shards(runs: list[ShardRun], place: Place, progress: SampleProgress, console: Console) -> None:
+    """Start all engines and see to them until each is complete or given up; whatever ends this ends them."""
+    placed = time.monotonic()
+    try:
+        while not all(run.is_over for run in runs):
+            lengths = [length for run in runs for length in run.step(place, console)]
+            waiting = sum(run.is_waiting for run in runs)
+            working = sum(run.process is not None for run in runs) - waiting
+            state = f"{working} of {len(runs)} engines at work"
+            progress.tell(lengths, f"{state}, {waiting} waiting for a machine" if waiting else state)
+            placed = placed if waiting and not working else time.monotonic()
+            if time.monotonic() - placed > PLACE_DEADLINE:
+                raise UserError(
+                    f"no machine of {place.name} had room for an engine in {PLACE_DEADLINE / 60:.0f} minutes: is one"
+                    " lost, in use, or has fewer GPUs than --tensor-parallel-size? The same command goes on"
+                )
+            time.sleep(POLL)
+    finally:
+        _stop([run.process for run in runs if run.process is not None])
+
+
+def _stop(processes: list[Process]) -> None:
+    for process in processes:
+        process.stop()
+    deadline = time.monotonic() + PATIENCE
+    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+
+
+def _response_tokens(line: bytes) -> int:
+    try:
+        return int(json.loads(line)["response_tokens"])
+    except (ValueError, KeyError, TypeError):  # a shared file system may show what is not written yet
+        return 0

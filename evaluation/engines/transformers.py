@@ -1,0 +1,91 @@
+"""The engine for machines that vLLM does not run on: transformers, batch by batch. Slow, and says the same things.
+
+Every sample has its own random generator, so its seed means the same in any batch.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from deepscaler.system.errors import UserError
+from evaluation.config import EvaluationConfig
+from evaluation.requests import Request
+from evaluation.samples import Sample
+
+BATCH_SIZE = 32
+
+
+class TransformersEngine:
+    """`transformers` generation with per-sample seeds."""
+
+    name = "transformers"
+
+    def __init__(self, config: EvaluationConfig, model: str, context: int) -> None:
+        try:
+            import torch  # noqa: PLC0415
+            from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+            from transformers.utils import logging as transformers_logging  # noqa: PLC0415
+        except ImportError as error:
+            raise UserError(f"--engine transformers needs torch and transformers: {error}") from error
+        from deepscaler.models.decoding import end_tokens  # noqa: PLC0415
+
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        self._config, self._context, self._torch = config, context, torch
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = config.dtype if config.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
+        revision = "main" if Path(model).is_dir() else config.revision
+        self._tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+        self._model = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype=dtype).to(device).eval()
+        self._device, self._dtype = device, dtype
+        self._ends = end_tokens(self._model)
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Sample]:
+        """Draw samples in batches of the config's max_num_seqs."""
+        ordered = sorted(requests, key=lambda request: len(request.prompt_token_ids))
+        size = self._config.max_num_seqs or BATCH_SIZE
+        for start in range(0, len(ordered), size):
+            yield from self._generate_batch(ordered[start : start + size])
+
+    def describe(self) -> dict[str, object]:
+        """Version and settings."""
+        import transformers  # noqa: PLC0415
+
+        return {
+            "name": "transformers",
+            "version": transformers.__version__,
+            "device": self._device,
+            "dtype": self._dtype,
+            "max_model_len": self._context,
+        }
+
+    def _generate_batch(self, batch: list[Request]) -> Iterator[Sample]:
+        """A sample is yielded as soon as it ends."""
+        from deepscaler.models.decoding import Draw, draw_batch  # noqa: PLC0415  imports torch
+
+        started = time.time()
+        draws = [
+            Draw(
+                prompt_token_ids=request.prompt_token_ids,
+                max_tokens=request.max_tokens,
+                temperature=self._config.temperature,
+                top_p=self._config.top_p,
+                generator=self._torch.Generator().manual_seed(request.seed),
+            )
+            for request in batch
+        ]
+        for drawn in draw_batch(self._model, draws, self._ends):
+            yield self._to_sample(batch[drawn.index], drawn.token_ids, drawn.finish_reason, started)
+
+    def _to_sample(self, request: Request, response: list[int], finish_reason: str, started: float) -> Sample:
+        return Sample(
+            problem_id=request.problem_id,
+            sample=request.sample,
+            text=self._tokenizer.decode(response, skip_special_tokens=True, clean_up_tokenization_spaces=False),
+            prompt_tokens=len(request.prompt_token_ids),
+            response_tokens=len(response),
+            finish_reason=finish_reason,
+            seed=request.seed,
+            started=started,
+            finished=time.time(),
+        )

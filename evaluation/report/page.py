@@ -1,0 +1,86 @@
+"""report.html: one file, no script, nothing loaded from elsewhere. Every string from a model or user is escaped."""
+
+from typing import Any
+
+from deepscaler.output.cells import short_name, title
+from deepscaler.output.html import definitions, escape, fill, table
+from evaluation.report.plots import accuracy_plot, length_plot, pass_at_k_plot, problem_plot
+from evaluation.report.tables import comparison_table, detail_table
+from evaluation.score import BenchmarkScores, Scored
+
+MAX_SHOWN = 4000
+"""Characters of a response that the page shows; its middle is left out beyond that."""
+
+
+def html_page(
+    benchmarks: list[BenchmarkScores],
+    config: dict[str, Any],
+    provenance: dict[str, Any],
+    grader: str,
+    questions: dict[str, dict[str, Any]],
+    notes: list[str],
+) -> str:
+    """The whole page."""
+    return fill(
+        "evaluation.report",
+        model=escape(short_name(str(config["model"]))),
+        summary=escape(f"{_summary(benchmarks, config)}, grader {grader}"),
+        warnings="".join(f'<p class="warning">{escape(warning)}</p>' for warning in notes),
+        comparison=table(comparison_table(benchmarks, str(config["model"])), "comparison"),
+        details=table(detail_table(benchmarks), "details"),
+        accuracy=accuracy_plot(benchmarks),
+        pass_at_k=pass_at_k_plot(benchmarks) if any(len(one.pass_at_k) > 1 for one in benchmarks) else "",
+        benchmarks="".join(_benchmark_section(one, questions) for one in benchmarks),
+        protocol=definitions({**config, "grader": grader}),
+        provenance=definitions(provenance) if provenance else "<p>None was recorded.</p>",
+    )
+
+
+def _summary(benchmarks: list[BenchmarkScores], config: dict[str, Any]) -> str:
+    num_samples = sum(len(one.scored) for one in benchmarks)
+    return (
+        f"{num_samples:,} responses to {sum(one.num_problems for one in benchmarks):,} problems,"
+        f" n {config['num_samples']}, temperature {config['temperature']}, top-p {config['top_p']},"
+        f" at most {config['max_tokens']:,} tokens, seed {config['seed']}"
+        + (f", only the first {config['limit']} problems of each benchmark" if config["limit"] else "")
+    )
+
+
+def _benchmark_section(one: BenchmarkScores, questions: dict[str, dict[str, Any]]) -> str:
+    examples = "".join(_example(label, scored, questions) for label, scored in _examples(one))
+    return (
+        f"<section><h2>{escape(title(one.dataset))}</h2>"
+        '<div class="plots">'
+        f"<figure>{length_plot(one)}<figcaption>Response lengths</figcaption></figure>"
+        f"<figure>{problem_plot(one)}<figcaption>Pass rate of every problem</figcaption></figure>"
+        f"</div>{examples}</section>"
+    )
+
+
+def _examples(one: BenchmarkScores) -> list[tuple[str, Scored]]:
+    """The first response of each kind there is."""
+    first: dict[str, Scored] = {}
+    for scored in one.scored:
+        first.setdefault(scored.grade.reason, scored)
+    return sorted(first.items())
+
+
+def _example(label: str, scored: Scored, questions: dict[str, dict[str, Any]]) -> str:
+    sample, problem = scored.sample, questions[scored.sample.problem_id]
+    heading = (
+        f"{label.replace('_', ' ')}: {sample.problem_id}, sample {sample.sample}, {sample.response_tokens:,} tokens"
+    )
+    answer = "no box" if scored.grade.answer is None else scored.grade.answer
+    return (
+        f"<details><summary>{escape(heading)}</summary><h4>Problem</h4><pre>{_excerpt(problem['problem'])}</pre>"
+        f"<h4>Answer</h4><pre>{_excerpt(answer)}   (gold: {_excerpt(' | '.join(problem['golds']))})</pre>"
+        f"<h4>Response</h4><pre>{_excerpt(sample.text)}</pre></details>"
+    )
+
+
+def _excerpt(text: str) -> str:
+    """A text as HTML, without its middle if it is long."""
+    if len(text) <= MAX_SHOWN:
+        return escape(text)
+    half = MAX_SHOWN // 2
+    return escape(f"{text[:half]}\n\n[... {len(text) - MAX_SHOWN:,} characters left out ...]\n\n{text[-half:]}")

@@ -1,0 +1,137 @@
+"""Score an evaluation's folder and tell the result four ways: terminal table, report.json, report.md, report.html."""
+
+import json
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.text import Text
+
+from deepscaler.output.cells import markdown_table
+from deepscaler.output.terminal import add_row, new_table, print_table
+from deepscaler.rewards.grade import Mode
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import write_json, write_text
+from evaluation.folder import EvaluationFolder
+from evaluation.report.page import html_page
+from evaluation.report.tables import average, comparison_table, detail_table, warnings
+from evaluation.score import BenchmarkScores, score_benchmark
+
+SCHEMA = 1
+"""Of report.json; raised when a field changes its meaning."""
+
+
+def write_report(output_dir: Path, console: Console, mode: Mode = "kit") -> dict[str, Any]:
+    """Score all samples of a folder, write its reports, print the table, and return what report.json holds."""
+    folder = EvaluationFolder(output_dir)
+    config = folder.read_config()
+    benchmarks = _score(folder, config, mode, console)
+    if not benchmarks:
+        raise UserError(f"{output_dir} holds no samples yet; run `deepscaler evaluate` into it first")
+    provenance = folder.read_provenance()
+    notes = warnings(benchmarks, config, provenance)
+    report = _as_json(benchmarks, config, provenance, mode, notes)
+    page = folder.report_path("html", mode)
+    write_json(folder.report_path("json", mode), report)
+    write_text(folder.report_path("md", mode), _as_markdown(benchmarks, config, mode, notes))
+    write_text(page, html_page(benchmarks, config, provenance, mode, _questions(folder, benchmarks), notes))
+    _print(benchmarks, config, mode, notes, console)
+    console.print(f"Report: {page}", soft_wrap=True)
+    return report
+
+
+def _score(folder: EvaluationFolder, config: dict[str, Any], mode: Mode, console: Console) -> list[BenchmarkScores]:
+    num_expected = sum(len(folder.read_problems(name)) for name in config["datasets"]) * config["num_samples"]
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("grading", total=num_expected)
+        scores = [
+            score_benchmark(folder, name, config, mode, lambda: progress.advance(task)) for name in config["datasets"]
+        ]
+    return [one for one in scores if one is not None]
+
+
+def _as_json(
+    benchmarks: list[BenchmarkScores], config: dict[str, Any], provenance: dict[str, Any], mode: Mode, notes: list[str]
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "grader": mode,
+        "config": config,
+        "benchmarks": {one.dataset: _benchmark_as_json(one) for one in benchmarks},
+        "average": average(benchmarks),
+        "warnings": notes,
+        "provenance": provenance,
+    }
+
+
+def _benchmark_as_json(one: BenchmarkScores) -> dict[str, Any]:
+    num_scored = len(one.scored)
+    return {
+        "problems": one.num_problems,
+        "samples": num_scored,
+        "samples_expected": one.num_expected,
+        "pass@1": {"value": one.pass_at_1.value, "low": one.pass_at_1.low, "high": one.pass_at_1.high},
+        "pass@k": {str(k): value for k, value in one.pass_at_k.items()},
+        "maj@n": one.majority,
+        "truncated": one.num_truncated / num_scored,
+        "reasons": one.reasons,
+        "response_tokens": {
+            name: _length_summary(one.lengths(correct))
+            for name, correct in (("all", None), ("correct", True), ("wrong", False))
+        },
+        "problem_pass_rates": one.problem_means,
+    }
+
+
+def _length_summary(lengths: list[int]) -> dict[str, float] | None:
+    if not lengths:
+        return None
+    ordered = sorted(lengths)
+    return {
+        "mean": sum(ordered) / len(ordered),
+        "median": ordered[len(ordered) // 2],
+        "p95": ordered[min(len(ordered) - 1, len(ordered) * 95 // 100)],
+        "max": ordered[-1],
+    }
+
+
+def _as_markdown(benchmarks: list[BenchmarkScores], config: dict[str, Any], mode: Mode, notes: list[str]) -> str:
+    protocol = {name: value for name, value in config.items() if name not in ("model", "datasets")}
+    parts = [
+        f"# Evaluation of `{config['model']}`",
+        "Pass@1 in percent (95 % interval, clustered by problem) beside published results.",
+        markdown_table(comparison_table(benchmarks, str(config["model"]))),
+        "## Details",
+        markdown_table(detail_table(benchmarks)),
+        *[f"**Note:** {warning}" for warning in notes],
+        "## Protocol",
+        f"Grader `{mode}`; " + ", ".join(f"{name} {json.dumps(value)}" for name, value in protocol.items()) + ".",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _print(
+    benchmarks: list[BenchmarkScores], config: dict[str, Any], mode: Mode, notes: list[str], console: Console
+) -> None:
+    header, own, *published = comparison_table(benchmarks, str(config["model"]))
+    table = new_table(header[:-1])
+    add_row(table, own[:-1], style="bold")
+    for source, group in groupby(published, key=lambda row: row[-1]):
+        add_row(table, [f"\n{source}:"], style="dim")
+        for row in group:
+            add_row(table, row[:-1])
+    print_table(console, f"Pass@1 in percent, 95 % interval, grader {mode}", table)
+    header, *rows = detail_table(benchmarks)
+    table = new_table(header)
+    for row in rows:
+        add_row(table, row)
+    print_table(console, "Details", table)
+    for warning in notes:
+        console.print(Text(f"Note: {warning}", style="yellow"))
+
+
+def _questions(folder: EvaluationFolder, benchmarks: list[BenchmarkScores]) -> dict[str, dict[str, Any]]:
+    """Every problem's text and golds by its id."""
+    return {problem["id"]: problem for one in benchmarks for problem in folder.read_problems(one.dataset)}

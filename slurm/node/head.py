@@ -1,0 +1,180 @@
+"""The head: Ray up, every node joined, then the command; watched, stopped in time, and cleaned up after."""
+
+import os
+import secrets
+import signal
+import sys
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from subprocess import Popen
+
+from deepscaler.system import processes
+from deepscaler.system.files import write_json, write_text
+from deepscaler.system.signals import stop_signals
+from slurm.cluster import is_ending
+from slurm.job_folder import read_joined, write_token
+from slurm.node.network import answers
+from slurm.node.node import AGAIN, CANCELLED, FINAL, Node
+from slurm.node.ray import RayNode, ray_node
+
+POLL = 0.2
+GIVE_UP = 1
+RESERVE = 20.0
+"""Seconds before the time limit at which whatever still runs is killed, so that the job can ask for another start."""
+
+PATIENCE = 10.0
+TAIL = 2000
+"""Bytes of a log that hold its last line."""
+
+NAMED = 8
+SAY_EVERY = 15.0
+"""Seconds between two lines about who is missing."""
+
+
+def run_head(node: Node) -> int:
+    """Returns 0 or the command's final code, 75 where another start may go better, 1 where it did not too often."""
+    now = node.progress()
+    lost = node.folder.attempts_without_progress(node.restart, now)
+    attempt = node.folder.begin(node.restart, now)
+    if lost >= node.task.max_attempts_without_progress:
+        reason = f"{lost} starts have brought no step more; see their logs in {node.folder.root}"
+        node.say(f"giving up: {reason}; submitting again tries again")
+        node.folder.end(attempt, GIVE_UP, reason, again=False)
+        return GIVE_UP
+    with stop_signals() as wishes:
+        code, reason = _run(node, wishes)
+    again = code not in FINAL and node.task.again
+    node.folder.end(attempt, code, reason, again=again)
+    node.say(f"{reason}; {'the job goes back into the queue' if again else f'ending with code {code}'}")
+    return AGAIN if again else code
+
+
+def _run(node: Node, wishes: "deque[str]") -> tuple[int, str]:
+    """Code and reason."""
+    attempt = node.attempt
+    if not node.task.ray:
+        return _run_command(node, None, dict(os.environ), wishes)
+    attempt.over_path.unlink(missing_ok=True)
+    write_token(attempt.token_path, secrets.token_hex(32))
+    ray = ray_node(node)
+    try:
+        address, reason = _wait_for_nodes(node, ray, wishes)
+        if reason:
+            return AGAIN, reason
+        return _run_command(node, ray, {**ray.environment(), "RAY_ADDRESS": address}, wishes)
+    finally:
+        with suppress(OSError):  # on a full disk SLURM ends the workers
+            write_text(attempt.over_path, "")
+        ray.stop()
+        attempt.token_path.unlink(missing_ok=True)
+
+
+def _wait_for_nodes(node: Node, ray: RayNode, wishes: "deque[str]") -> tuple[str, str]:
+    """Start Ray's head, again if it gives up, and wait until it counts every node.
+
+    Returns the cluster's address, and "" or why the nodes are not all there.
+    """
+    started = said = time.monotonic()
+    census: Popen[bytes] | None = None
+    address = ""
+    try:
+        while not (joined := read_joined(node.attempt)).keys() >= set(node.names):
+            if not address or ray.ended() is not None:
+                if address:
+                    node.say(f"Ray's head ended with code {ray.ended()}, see {ray.log}: once more")
+                if census:
+                    processes.kill(census)
+                    census = None
+                    node.attempt.head_path.unlink(missing_ok=True)  # no worker is to join the old one
+                address = ray.start_head()
+                node.say(f"Ray's head is starting at {address}, with {len(node.names)} nodes to come")
+            if (census is None or census.poll()) and answers(address, POLL):
+                write_json(node.attempt.head_path, {"address": address})
+                census = _start_census(node, {**ray.environment(), "RAY_ADDRESS": address})
+            missing = [name for name in node.names if name not in joined]
+            if failed := node.attempt.failures():
+                return address, failed
+            if wishes:
+                return address, f"{wishes[0]} came while nodes were joining"
+            if time.monotonic() - started > node.task.join_seconds:
+                return address, f"{len(missing)} of {len(node.names)} nodes did not join in time: {_few(missing)}"
+            if time.monotonic() - said > SAY_EVERY:
+                said = time.monotonic()
+                node.say(f"{len(joined)} of {len(node.names)} nodes have joined; missing: {_few(missing)}")
+            time.sleep(POLL)
+    finally:
+        if census:
+            processes.kill(census)
+    seconds = time.monotonic() - started
+    node.say(f"all {len(joined)} nodes with {sum(joined.values())} GPUs have joined in {seconds:.1f} s")
+    return address, ""
+
+
+def _few(names: list[str]) -> str:
+    """Names, on a large cluster the first of them."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def _start_census(node: Node, environment: dict[str, str]) -> "Popen[bytes]":
+    """Let Ray be asked who has joined; it fails where the head's own raylet is not up yet."""
+    command = [sys.executable, "-m", "slurm.node.census", str(node.attempt.joined_path), str(len(node.names))]
+    return processes.start(command, log=node.attempt.log_path("census"), environment=environment)
+
+
+def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], wishes: "deque[str]") -> tuple[int, str]:
+    """The command to its end, to the death of Ray, or to the end of the allocation."""
+    end = _end_of_allocation()
+    command = node.resolved_command()
+    if end < float("inf") and _takes_deadline(command):
+        command += ["--deadline", str(int(end - RESERVE))]
+    log = node.attempt.log_path("driver")
+    node.say(f"starting {' '.join(node.task.command[:3])} ...; its output goes to {log}")
+    process = processes.start(command, log=log, environment=environment, deaf_to=[signal.SIGUSR2])  # it gets SIGTERM
+    wished = 0
+    try:
+        while process.poll() is None:
+            if ray and ray.ended() is not None:
+                return AGAIN, f"Ray ended with code {ray.ended()}; see {ray.log}"
+            if failed := node.attempt.failures():
+                return AGAIN, failed
+            if wishes and not wished:
+                wished = 1
+                if is_ending(node.raw_job_id):
+                    processes.kill(process)
+                    return CANCELLED, f"{wishes[0]}: SLURM is ending the job"
+                node.say(f"{wishes[0]}: the command is asked to stop")
+                process.send_signal(signal.SIGTERM)
+            if time.time() > end - RESERVE:
+                return AGAIN, "the time limit is reached"
+            time.sleep(POLL)
+    finally:
+        processes.end(process, PATIENCE if not wished else 0.0)
+    code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+    if code in FINAL or not wishes:
+        return code, f"the command ended with code {code}{_last_words(log) if code else ''}"
+    return AGAIN, f"the command stopped after {wishes[0]}"
+
+
+def _last_words(log: Path) -> str:
+    """What the kit's own command said last, as it does of bad input; whatever else stands there is for who reads it."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL))
+        lines = file.read().decode(errors="replace").splitlines()
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return f": {last.removeprefix('deepscaler: ')}" if last.startswith("deepscaler: ") else ""
+
+
+def _end_of_allocation() -> float:
+    """Unix seconds; infinite where the batch script could not tell."""
+    try:
+        end = float(os.environ.get("DEEPSCALER_JOB_END") or "inf")
+    except ValueError:
+        return float("inf")
+    return end if end > time.time() else float("inf")
+
+
+def _takes_deadline(command: list[str]) -> bool:
+    """Whether it is a training, which saves before its time is over."""
+    return "-m" in command and command[command.index("-m") + 2] in ("train", "run") and "--deadline" not in command

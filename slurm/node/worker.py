@@ -1,0 +1,50 @@
+"""A worker: join Ray, stay until the head says that it is over, leave nothing."""
+
+import signal
+import time
+
+from deepscaler.system.files import write_text
+from slurm.job_folder import read_joined
+from slurm.node.node import AGAIN, Node
+from slurm.node.ray import IGNORED, ray_node
+
+POLL = 0.2
+NOT_SHARED = "the run's folder is not on a file system that they share"
+
+
+def run_worker(node: Node) -> int:
+    """Returns 0 when the head has ended the job, 75 where this node's Ray did not join or died."""
+    for number in IGNORED:  # the command on the head decides, and needs this node until it has saved
+        signal.signal(number, signal.SIG_IGN)
+    deadline = time.monotonic() + node.task.join_seconds
+    while not node.attempt.token_path.is_file():
+        if node.attempt.over_path.exists():
+            return 0
+        if time.monotonic() > deadline:
+            seconds = f"{node.task.join_seconds:.0f} s"
+            return _fail(node, f"{node.names[0]}, the head, did not begin within {seconds}, or {NOT_SHARED}")
+        time.sleep(POLL)
+    ray = ray_node(node)
+    try:
+        while not node.attempt.over_path.exists():
+            joined = node.name in read_joined(node.attempt)
+            code = ray.ended()
+            if joined and code is not None:
+                return _fail(node, f"Ray ended with code {code}; see {ray.log}")
+            if not joined and time.monotonic() > deadline:
+                return _fail(node, f"Ray did not join within {node.task.join_seconds:.0f} s; see {ray.log}")
+            head = node.attempt.read(node.attempt.head_path).get("address")
+            if not joined and head and (ray.process is None or code is not None):
+                node.say(f"joining {head}" if ray.process is None else f"joining again: Ray ended with code {code}")
+                ray.start_worker(str(head))
+            time.sleep(POLL)
+    finally:
+        ray.stop()
+    return 0
+
+
+def _fail(node: Node, reason: str) -> int:
+    """Tell the head at once: SLURM's own signal may take half a minute."""
+    node.say(reason)
+    write_text(node.attempt.failed_path(node.name), f"{node.name}: {reason}")
+    return AGAIN

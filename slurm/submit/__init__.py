@@ -1,0 +1,1 @@
+"""Plans and submits SLURM jobs; runs on a login node."""

@@ -1,0 +1,78 @@
+"""An evaluation as jobs: an array over (benchmark, shard of problems), and one job that gathers and reports.
+
+aime-0-of-1  math-0-of-10 ... math-9-of-10  ─> gather
+
+Any element may be lost and goes back into the queue alone. Submitted again, only elements that lack samples are.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from deepscaler.job import Job, evaluate_job
+from deepscaler.system.errors import UserError
+from evaluation.config import EvaluationConfig
+from evaluation.engines.gather import count_missing, done_keys, lacking
+from evaluation.folder import EvaluationFolder
+from evaluation.inputs import all_problems
+from slurm.submit.launch import PlannedJob
+
+
+def plan_evaluation(
+    config: EvaluationConfig, problems_per_job: int, num_nodes: int, gpus_per_node: int
+) -> list[PlannedJob]:
+    """With `--engines` one job with Ray on some nodes, else an array and what gathers it."""
+    config = _absolute(config)
+    if config.engines or config.gather or config.shard:
+        gpus = 0 if config.gather or config.device == "cpu" else gpus_per_node
+        job = evaluate_job(config, num_nodes=num_nodes, gpus_per_node=gpus)
+        return [PlannedJob(jobs=(job,), outputs=(config.output_dir,))]
+    folder = EvaluationFolder(config.output_dir)
+    folder.check(config.result_fields())
+    folder.check_shards(config.result_fields())
+    ids = {name: [problem.id for problem in all_problems(name, config)] for name in config.datasets}
+    elements = _elements(config, ids, problems_per_job)
+    gather = replace(evaluate_job(replace(config, gather=True)), name="gather", whole_nodes=False)
+    last = PlannedJob(jobs=(gather,), outputs=(config.output_dir,), after=0 if elements else None)
+    if not elements:
+        if folder.report_path("json").is_file() and not lacking(folder, ids, config.num_samples):
+            raise UserError(
+                f"the evaluation in {config.output_dir} is done, see report.html there; draw more with --num-samples"
+            )
+        return [last]
+    jobs = tuple(_element_job(element) for element in elements)
+    array = PlannedJob(jobs=jobs, outputs=tuple(element.output_dir for element in elements), name="evaluate")
+    return [array, last]
+
+
+def _elements(config: EvaluationConfig, ids: dict[str, list[str]], problems_per_job: int) -> list[EvaluationConfig]:
+    """What each element draws: a part of a benchmark that lacks samples."""
+    elements = []
+    for name, problems in ids.items():
+        done = done_keys(EvaluationFolder(config.output_dir), name, with_shards=True)
+        count = -(-len(problems) // problems_per_job)
+        for index in range(count):
+            if count_missing(problems[index::count], config.num_samples, done):
+                output = config.output_dir / "shards" / f"{name}-{index}-of-{count}"
+                elements.append(replace(config, datasets=(name,), shard=f"{index}/{count}", output_dir=output))
+    return elements
+
+
+def _element_job(element: EvaluationConfig) -> Job:
+    gpus = element.tensor_parallel_size if element.device == "cuda" else 0
+    return replace(evaluate_job(element, gpus_per_node=gpus), name="evaluate", whole_nodes=False)
+
+
+def _absolute(config: EvaluationConfig) -> EvaluationConfig:
+    """Paths as the nodes see them."""
+
+    def absolute(path: Path | None) -> Path | None:
+        return path and path.absolute()
+
+    model = str(Path(config.model).absolute()) if Path(config.model).is_dir() else config.model
+    return replace(
+        config,
+        model=model,
+        output_dir=config.output_dir.absolute(),
+        data_dir=absolute(config.data_dir),
+        source=absolute(config.source),
+    )

@@ -1,0 +1,81 @@
+"""Submit the jobs of a run, or print what would be submitted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from deepscaler.job import Job
+from deepscaler.system.errors import UserError
+from slurm.cluster import cancel, test_submission
+from slurm.job_folder import new_folder
+from slurm.jobs import record, submitting
+from slurm.site import Site
+from slurm.submit.preflight import check_before
+from slurm.submit.script import Submission, node_task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedJob:
+    """A job (or an array of jobs) and the one it waits for."""
+
+    jobs: tuple[Job, ...]
+    """One, or the elements of an array: alike but for their arguments."""
+    outputs: tuple[Path, ...]
+    """What each one writes to."""
+    after: int | None = None
+    """Index of an earlier job in the plan."""
+    name: str = ""
+
+
+def launch(plan: Sequence[PlannedJob], site: Site, run_folder: Path, console: Console, *, dry_run: bool) -> int:
+    """Submit a plan in order. Raises UserError before anything is submitted if SLURM would refuse a part of it."""
+    if dry_run:
+        for planned in plan:
+            submission = _submission(planned, site, run_folder, ("JOB_ID",) if planned.after is not None else ())
+            console.print(f"# {_name(planned)}: sbatch reads this; its task runs", style="bold")
+            for job in planned.jobs:
+                console.print(f"#   {job.command_line}", soft_wrap=True)
+            console.print(submission.script(), soft_wrap=True)
+        return 0
+    check_before([job for planned in plan for job in planned.jobs], site, run_folder)
+    with submitting(run_folder) as jobs:
+        notes = [test_submission(_submission(one, site, run_folder, ()).script(), site.partition) for one in plan]
+        for note in sorted({note for note in notes if note}):
+            console.print(f"Note: {note}", style="yellow", soft_wrap=True)
+        ids: list[str] = []
+        for planned in plan:
+            after = (ids[planned.after],) if planned.after is not None else ()
+            submission = _submission(planned, site, run_folder, after)
+            try:
+                job_id = submission.submit()
+            except UserError:
+                cancel(ids)  # a part of a plan is of no use
+                raise
+            record(run_folder, jobs, job_id, submission.folder, after=after, num_elements=len(planned.jobs))
+            ids.append(job_id)
+            waits = f", after {after[0]}" if after else ""
+            console.print(f"Submitted {_name(planned)} as job {job_id}: {_size(planned)}{waits}.", soft_wrap=True)
+    console.print(f"Watch: deepscaler status {run_folder}; deepscaler logs {run_folder} --follow", soft_wrap=True)
+    return 0
+
+
+def _submission(planned: PlannedJob, site: Site, run_folder: Path, after: tuple[str, ...]) -> Submission:
+    folder = new_folder(run_folder, _name(planned))
+    folders = [folder] if len(planned.jobs) == 1 else [folder / str(element) for element in range(len(planned.jobs))]
+    tasks = tuple(
+        node_task(job, site, own, output)
+        for job, own, output in zip(planned.jobs, folders, planned.outputs, strict=True)
+    )
+    return Submission(job=planned.jobs[0], tasks=tasks, site=site, run_folder=run_folder, folder=folder, after=after)
+
+
+def _name(planned: PlannedJob) -> str:
+    return planned.name or planned.jobs[0].name
+
+
+def _size(planned: PlannedJob) -> str:
+    job = planned.jobs[0]
+    elements = f"{len(planned.jobs)} elements of " if len(planned.jobs) > 1 else ""
+    return f"{elements}{job.num_nodes} x {job.gpus_per_node} GPUs"

@@ -1,0 +1,101 @@
+"""Only whole checkpoints count, and nothing starts over silently."""
+
+import json
+
+import pytest
+
+from deepscaler.runs.checkpoints import PREFIX, SEAL, adopt_leftovers, newest, prune, publish, sealed
+from deepscaler.runs.folder import RunDirectory
+from deepscaler.system.errors import UserError
+from tests.deepscaler.runs.conftest import WriteCheckpoint
+
+
+def published(run: RunDirectory, write: WriteCheckpoint, *steps: int, attempt: int = 1) -> None:
+    for step in steps:
+        publish(run, write(run.attempt(attempt), step), step=step, verl_step=step)
+
+
+def test_the_newest_whole_checkpoint_is_used(run: RunDirectory, write_checkpoint: WriteCheckpoint) -> None:
+    published(run, write_checkpoint, 20, 100, 40)
+    said: list[str] = []
+    found = newest(run, said.append)
+    assert found
+    assert (found.step, found.world_size, said) == (100, 2, [])
+    seal = json.loads((found.path / SEAL).read_text())
+    assert seal["files"]["data.pt"] == (found.path / "data.pt").stat().st_size
+    assert len(seal["files"]) == 3 * 2 + 2
+
+
+@pytest.mark.parametrize("harm", ["flipped", "shortened", "removed", "emptied"])
+def test_a_damaged_shard_is_set_aside_and_said(run: RunDirectory, write_checkpoint: WriteCheckpoint, harm: str) -> None:
+    published(run, write_checkpoint, 20, 40)
+    shard = run.checkpoints / f"{PREFIX}40/actor/optim_world_size_2_rank_1.pt"
+    content = bytearray(shard.read_bytes())
+    if harm == "flipped":
+        content[len(content) // 2] ^= 1
+        shard.write_bytes(content)
+    elif harm == "shortened":
+        shard.write_bytes(content[:-100])
+    elif harm == "emptied":
+        shard.write_bytes(b"\0" * len(content))
+    else:
+        shard.unlink()
+    said: list[str] = []
+    found = newest(run, said.append)
+    assert found
+    assert found.step == 20
+    assert "WARNING" in said[0]
+    assert "optim_world_size_2_rank_1.pt" in said[0]
+    assert [checkpoint.step for checkpoint in sealed(run)] == [20]
+    assert list(run.checkpoints.glob("damaged-*"))
+
+
+def test_training_never_starts_over_silently(run: RunDirectory, write_checkpoint: WriteCheckpoint) -> None:
+    assert newest(run, print) is None
+    published(run, write_checkpoint, 20)
+    (run.checkpoints / f"{PREFIX}20/data.pt").unlink()
+    for _ in range(2):  # nor when the same command is given again
+        with pytest.raises(UserError, match="none of the 1 checkpoints"):
+            newest(run, print)
+
+
+def test_what_a_killed_attempt_had_finished_is_kept(run: RunDirectory, write_checkpoint: WriteCheckpoint) -> None:
+    write_checkpoint(run.attempt(1), 20)
+    said: list[str] = []
+    adopt_leftovers(run, said.append)
+    assert [checkpoint.step for checkpoint in sealed(run)] == [20]
+    assert "was killed right after it saved step 20" in said[0]
+
+
+@pytest.mark.parametrize("lacking", ["tracker", "config", "shard"])
+def test_what_it_had_not_finished_is_not(run: RunDirectory, write_checkpoint: WriteCheckpoint, lacking: str) -> None:
+    path = write_checkpoint(run.attempt(1), 20, tracked=lacking != "tracker")
+    if lacking == "config":
+        (path / "actor/fsdp_config.json").unlink()
+    if lacking == "shard":
+        shard = path / "actor/model_world_size_2_rank_0.pt"
+        shard.write_bytes(shard.read_bytes()[:-50])
+    said: list[str] = []
+    adopt_leftovers(run, said.append)
+    assert sealed(run) == []
+    assert "half-written checkpoint of step 20" in said[0]
+
+
+def test_steps_count_on_after_a_change_of_world_size(run: RunDirectory, write_checkpoint: WriteCheckpoint) -> None:
+    run.attempt(1).root.mkdir(parents=True)
+    run.attempt(1).update_record(step_offset=40)
+    write_checkpoint(run.attempt(1), 10, world_size=1)
+    adopt_leftovers(run, print)
+    found = newest(run, print)
+    assert found
+    assert (found.step, found.verl_step, found.world_size) == (50, 10, 1)
+
+
+def test_old_checkpoints_are_pruned_across_attempts(run: RunDirectory, write_checkpoint: WriteCheckpoint) -> None:
+    published(run, write_checkpoint, 10, 20, attempt=1)
+    write_checkpoint(run.attempt(1), 30, tracked=False)
+    published(run, write_checkpoint, 40, attempt=2)
+    prune(run, keep=2)
+    assert [checkpoint.step for checkpoint in sealed(run)] == [40, 20]
+    assert not run.attempt(1).checkpoints.exists()
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == [f"{PREFIX}20", f"{PREFIX}40"]

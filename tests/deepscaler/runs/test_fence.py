@@ -1,0 +1,97 @@
+"""Two attempts never write one run: real processes, killed, stopped, racing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deepscaler.runs import fence
+from deepscaler.runs.folder import RunDirectory
+from deepscaler.system.errors import UserError
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from deepscaler.runs.fence import acquire, alive, identity
+from deepscaler.runs.folder import RunDirectory
+attempt = acquire(RunDirectory(Path(sys.argv[1])), print)
+attempt.update_record(**{**identity(), **({"host": "elsewhere"} if len(sys.argv) > 2 else {})})
+with alive(attempt):
+    print("owner", attempt.number, flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def owner(root: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(root), *more], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout
+    assert process.stdout.readline().startswith("owner")
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_a_living_attempt_on_this_machine_is_refused_at_once(run: RunDirectory) -> None:
+    with owner(run.root):
+        started = time.monotonic()
+        with pytest.raises(UserError, match=r"attempt 1 .* is at work"):
+            fence.acquire(run, print)
+        assert time.monotonic() - started < fence.BEAT
+
+
+def test_a_living_attempt_on_another_machine_is_told_by_its_heartbeat(run: RunDirectory) -> None:
+    with owner(run.root, "elsewhere"), pytest.raises(UserError, match=r"host elsewhere.* is at work"):
+        fence.acquire(run, print)
+
+
+def test_a_killed_attempt_on_this_machine_is_taken_over_at_once(run: RunDirectory) -> None:
+    with owner(run.root) as process:
+        process.kill()
+        process.wait()
+        said: list[str] = []
+        assert fence.acquire(run, said.append).number == 2
+    assert said == [f"attempt 1 (host {os.uname().nodename}, pid {process.pid}) is dead: taking over."]
+
+
+def test_a_silent_attempt_elsewhere_is_taken_over_and_then_fenced(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "STALE", 3.0)
+    with owner(run.root, "elsewhere") as process:
+        process.send_signal(signal.SIGSTOP)
+        first = run.attempt(1)
+        fence.check_ownership(run, first)
+        said: list[str] = []
+        second = fence.acquire(run, said.append)
+        assert second.number == 2
+        assert "waiting up to 3 s" in said[0]
+        with pytest.raises(fence.FencedError, match="attempt 2 has taken over"):
+            fence.check_ownership(run, first)
+
+
+def test_of_many_that_start_at_once_one_wins(run: RunDirectory) -> None:
+    code = OWNER.replace("time.sleep(60)", "time.sleep(4)")
+    racers = [
+        subprocess.Popen([sys.executable, "-c", code, str(run.root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(5)
+    ]
+    outputs = [racer.communicate(timeout=60) for racer in racers]
+    assert sum(b"owner" in out for out, _ in outputs) == 1
+    assert sum(b"UserError" in err for _, err in outputs) == 4
+
+
+def test_an_attempt_that_has_ended_is_no_obstacle(run: RunDirectory) -> None:
+    fence.acquire(run, print).update_record(**fence.identity(), ended="now")
+    assert fence.acquire(run, print).number == 2

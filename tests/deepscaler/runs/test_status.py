@@ -1,0 +1,155 @@
+"""The status of a run is told by its files, whatever became of its process."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepscaler.cli import main
+from deepscaler.commands.status import duration
+from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.status import STALE, read_status
+from tests.deepscaler.runs.runs import add_attempt, learning, make_chain, make_run, seal_checkpoint
+
+ENDED = {"ended": "2026-11-24T08:00:00+0000", "outcome": "stopped", "step": 4}
+
+
+def set_heartbeat(run: RunDirectory, age: float) -> None:
+    attempt = run.attempts()[-1]
+    attempt.heartbeat_path.write_text("7\n")
+    for path in (attempt.heartbeat_path, attempt.record_path, attempt.root):
+        os.utime(path, (time.time() - age,) * 2)
+
+
+def shown(path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    assert main(["status", str(path), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_run_without_attempts_was_never_started(tmp_path: Path) -> None:
+    status = read_status("8k", make_run(tmp_path))
+    assert (status.state, status.step, status.num_steps, status.attempt) == ("never started", 0, 8, 0)
+
+
+def test_a_fresh_heartbeat_means_running(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    add_attempt(run, learning(4))
+    set_heartbeat(run, age=STALE - 10)
+    status = read_status("8k", run)
+    assert (status.state, status.step, status.host) == ("running", 4, "node17")
+    assert status.seconds_left == pytest.approx(4 * (100 + 40 / 4))
+
+
+def test_an_attempt_that_has_just_begun_is_running_though_it_logged_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.attempt(1).root.mkdir(parents=True)
+    status = read_status("8k", run)
+    assert (status.state, status.step, status.reward, status.seconds_left) == ("running", 0, None, None)
+
+
+def test_a_resumed_attempt_stands_where_it_resumed(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    add_attempt(run, learning(6))
+    add_attempt(run, [], resumed_step=4)
+    status = read_status("8k", run)
+    assert (status.step, status.attempt) == (4, 2)
+
+
+def test_a_stale_heartbeat_without_an_end_means_dead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path)
+    add_attempt(run, learning(4))
+    seal_checkpoint(run.root, 4)
+    set_heartbeat(run, age=600)
+    assert read_status("8k", run).state == "dead"
+    assert main(["status", str(tmp_path)]) == 0
+    assert "without a sign of life for 10 min; the same command again goes on from step 4" in capsys.readouterr().out
+
+
+def test_an_end_is_told_by_its_outcome_even_if_the_heartbeat_is_fresh(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    add_attempt(run, learning(3), **ENDED)
+    set_heartbeat(run, age=0)
+    status = read_status("8k", run)
+    assert (status.state, status.step, status.seconds_left) == ("stopped", 4, None)
+
+
+def test_a_wish_to_stop_is_shown_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path)
+    add_attempt(run, learning(2))
+    run.attempts()[-1].stop_path.write_text("SIGTERM\n")
+    assert main(["status", str(tmp_path)]) == 0
+    assert "8k, profile faithful: stopping (SIGTERM)" in capsys.readouterr().out
+
+
+def test_only_sealed_checkpoints_count_and_40_is_after_8(tmp_path: Path) -> None:
+    run = make_run(tmp_path, num_steps=100)
+    add_attempt(run, learning(41))
+    seal_checkpoint(run.root, 8)
+    seal_checkpoint(run.root, 40, age=120)
+    (run.checkpoints / "global_step_80").mkdir()
+    (run.checkpoints / "damaged-global_step_90-1").mkdir()
+    status = read_status("8k", run)
+    assert status.checkpoint_step == 40
+    assert status.checkpoint_age == pytest.approx(120, abs=20)
+
+
+def test_times_are_means_of_the_last_steps_and_accuracies_first_and_last(tmp_path: Path) -> None:
+    run = make_run(tmp_path, num_steps=40)
+    lines = learning(20)
+    for step, data in lines[1:]:
+        data["timing_s/step"] = 1000.0 if step <= 10 else 50.0 + step
+    add_attempt(run, lines)
+    status = read_status("8k", run)
+    assert status.step_seconds == pytest.approx(65.5)
+    assert status.validation is not None
+    assert status.validation["aime"]["first_step"] == 0
+    assert status.validation["aime"]["last_step"] == 20
+
+
+def test_json_holds_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_attempt(make_run(tmp_path, profile="fast"), learning(4), **ENDED)
+    status = shown(tmp_path, capsys)
+    assert (status["name"], status["profile"], status["state"]) == ("8k", "fast", "stopped")
+    assert main(["status", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert f"mean reward             {status['reward']:.3f}" in text
+    assert "step                    4 of 8 (50 %)" in text
+    assert "last checkpoint         none yet" in text
+
+
+def test_a_chain_has_a_row_for_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_chain(tmp_path)
+    assert [stage["state"] for stage in shown(tmp_path, capsys)["stages"]] == ["finished", "running", "not begun"]
+    assert main(["status", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-3:]] == ["8k", "16k", "24k"]
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("run.json", "{"),
+        ("run.json", '{"recipe": {"name": "8k"}}'),
+        ("chain.json", '{"stages": "8k"}'),
+        ("chain.json", "{}"),
+        ("other", ""),
+    ],
+)
+def test_a_folder_that_is_no_training_is_told_in_one_line(
+    tmp_path: Path, name: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert main(["status", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, ""), (4.2, "4.2 s"), (-3, "0.0 s"), (600, "10 min"), (18_720, "5 h 12 min"), (183_600, "2 d 3 h")],
+)
+def test_durations_have_the_unit_that_reads_best(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,70 @@
+"""Curves: smoothed without a shift, one axis for all stages, the same picture for the same files."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from deepscaler.output.plotting import write_png
+from deepscaler.runs.stages import read_stages
+from deepscaler.training.report.curves import FEW, PANELS, curves_figure, panel_svg, smooth, smoothing_window
+from tests.deepscaler.runs.runs import add_attempt, learning, make_chain, make_run
+
+PANEL = {panel.name: panel for panel in PANELS}
+
+
+def test_smoothing_leaves_a_straight_line_straight() -> None:
+    values = [float(step) for step in range(100)]
+    assert smooth(values, 7)[3:-3] == values[3:-3]
+    assert smooth([2.0] * 10, 5) == [2.0] * 10
+
+
+@pytest.mark.parametrize("num_points", [0, 1, 5, FEW, 30, 45, 100, 1040, 100_000])
+def test_a_smoothing_window_is_odd_and_small(num_points: int) -> None:
+    window = smoothing_window(num_points)
+    assert window % 2 == 1
+    assert 1 <= window <= max(1, min(51, num_points // 15 + 1))
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.name)
+@pytest.mark.parametrize("num_steps", [0, 1, 2, 8, 60])
+def test_every_panel_is_drawn_however_few_steps_there_are(tmp_path: Path, panel: object, num_steps: int) -> None:
+    add_attempt(make_run(tmp_path, num_steps=60), learning(num_steps))
+    svg = panel_svg(panel, read_stages(tmp_path))  # type: ignore[arg-type]
+    assert svg.startswith("<svg")
+    assert ("none so far" in svg) == (num_steps == 0 and panel is not PANEL["validation"])
+
+
+def test_a_stage_goes_on_where_the_one_before_it_ended(tmp_path: Path) -> None:
+    figure = curves_figure(read_stages(make_chain(tmp_path)), "heading", "summary")
+    reward, accuracy, *_ = figure.axes
+    steps = [list(line.get_xdata()) for line in reward.lines if len(line.get_xdata()) > 2]
+    assert [steps[0][0], steps[0][-1], steps[1][0], steps[1][-1]] == [1, 8, 9, 12]
+    assert [max(line.get_ydata()) > 1 for line in accuracy.lines if line.get_linestyle() == "-"] == [True, True]
+
+
+def test_stages_are_divided_by_a_dashed_line_and_named(tmp_path: Path) -> None:
+    for axes in curves_figure(read_stages(make_chain(tmp_path)), "heading", "summary").axes:
+        assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"] == [8]
+        assert {"8k", "16k"} <= {text.get_text() for text in axes.texts}
+
+
+def test_a_single_run_has_no_boundaries(tmp_path: Path) -> None:
+    add_attempt(make_run(tmp_path), learning(8))
+    for axes in curves_figure(read_stages(tmp_path), "heading", "summary").axes:
+        assert not [line for line in axes.lines if line.get_linestyle() == "--"]
+
+
+def test_the_same_files_make_the_same_curves(tmp_path: Path) -> None:
+    stages = read_stages(make_chain(tmp_path))
+    assert panel_svg(PANELS[0], stages) == panel_svg(PANELS[0], stages)
+    for name in ("a.png", "b.png"):
+        write_png(curves_figure(stages, "heading", "summary"), tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_name_with_dollars_and_tags_is_only_text(tmp_path: Path) -> None:
+    add_attempt(make_run(tmp_path), [(1, {"val-core/$<script>$/acc/mean@8": 0.3})])
+    svg = panel_svg(PANEL["validation"], read_stages(tmp_path))
+    assert "<script" not in svg
+    assert re.search(r"\$&lt;script&gt;\$", svg)

@@ -1,0 +1,77 @@
+"""What sbatch reads, for every recipe on every kind of site: whole texts, compared with committed ones."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deepscaler.job import train_job
+from deepscaler.recipes.published import RECIPES
+from slurm.site import Site, load_site
+from slurm.submit.script import Submission, node_task
+from tests.places import ROOT
+from tests.slurm.conftest import Fake
+
+GOLDEN = ROOT / "tests/golden/slurm"
+KINDS = ("venv", "pyxis", "apptainer")
+
+
+def submission(recipe: str, site: Site, after: tuple[str, ...] = ()) -> Submission:
+    folder = Path("/runs") / recipe
+    job = train_job(RECIPES[recipe], ["train", recipe, "--output-dir", str(folder)])
+    own = folder / f"slurm/0001-{job.name}"
+    tasks = (node_task(job, site, own, folder),)
+    return Submission(job=job, tasks=tasks, site=site, run_folder=folder, folder=own, after=after)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_batch_script_is_the_committed_one(
+    fake: Fake, recipe: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake()
+    monkeypatch.setenv("LOGNAME", "ada")
+    script = submission(recipe, load_site(ROOT / f"slurm/sites/{kind}.toml")).script()
+    file = GOLDEN / f"{recipe}-{kind}.sbatch"
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(script)
+    assert script == file.read_text(), f"if this is meant: make golden, and look at {file}"
+
+
+def test_a_job_that_waits_goes_when_that_can_never_succeed(fake: Fake) -> None:
+    fake()
+    script = submission("16k", Site(), ("4711",)).script()
+    assert "#SBATCH --dependency=afterok:4711\n" in script
+    assert "#SBATCH --kill-on-invalid-dep=yes\n" in script
+    assert "#SBATCH --nodes=4\n" in script
+    assert "#SBATCH --gpus-per-node=8\n" in script
+
+
+def test_a_site_that_forbids_requeueing_gets_none(fake: Fake) -> None:
+    fake()
+    script = submission("8k", Site(requeue="never")).script()
+    assert "scontrol requeue" not in script
+    assert "#SBATCH --no-requeue\n" in script
+    task = submission("8k", Site(requeue="never")).tasks[0]
+    assert not task.again
+
+
+def test_hostile_values_stay_words(fake: Fake) -> None:
+    fake()
+    site = Site(environment={"A": "$(touch /tmp/x)'\"; rm -rf /"}, account="a b;c")
+    script = submission("8k", site).script()
+    assert """export A='$(touch /tmp/x)'"'"'"; rm -rf /'\n""" in script
+    assert "#SBATCH --account='a b;c'\n" in script
+    folder = Path("/runs/it's $(here)")
+    hostile = replace(submission("8k", site), folder=folder)
+    assert """[ -e '/runs/it'"'"'s $(here)'/again ]""" in hostile.script()
+
+
+def test_the_job_says_what_the_local_command_says(fake: Fake) -> None:
+    fake()
+    job = train_job(RECIPES["16k"], ["train", "16k", "--output-dir", "/runs/16k"])
+    task = node_task(job, Site(), Path("/runs/16k/slurm/0001-train-16k"), Path("/runs/16k"))
+    assert task.command == ("deepscaler", "train", "16k", "--output-dir", "/runs/16k")
+    assert task.num_gpus * job.num_nodes == RECIPES["16k"].world_size == 32
