@@ -19,7 +19,7 @@ from typing import Any
 from deepscaler.data import load_problems
 from deepscaler.data.prepare import parquet_path
 from deepscaler.models.smollm import small_model
-from deepscaler.recipes.published import recipe_named
+from deepscaler.recipes.load import recipe_named
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.system.paths import data_dir
 from deepscaler.training.launch import KEEP_MEMORY

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from deepscaler.models.smollm import NAME, small_model  # noqa: PLC0415
     from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
-    from deepscaler.recipes.published import recipe_named  # noqa: PLC0415
+    from deepscaler.recipes.load import recipe_named  # noqa: PLC0415
     from deepscaler.runs.chain import ChainOptions, build_chain  # noqa: PLC0415
     from deepscaler.training.run_chain import describe_chain, run_chain  # noqa: PLC0415
 

@@ -22,18 +22,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print a table, a row a field."""
     from deepscaler.output.terminal import PlainConsole, add_row, new_table  # noqa: PLC0415
-    from deepscaler.recipes.published import RECIPES, chosen_recipe  # noqa: PLC0415
-    from deepscaler.recipes.recipe import parameters  # noqa: PLC0415
+    from deepscaler.recipes.load import load_recipe  # noqa: PLC0415
+    from deepscaler.recipes.published import RECIPES  # noqa: PLC0415
+    from deepscaler.recipes.recipe import Recipe  # noqa: PLC0415
+    from deepscaler.system.options import options_of  # noqa: PLC0415
     from deepscaler.training.plan import print_estimates  # noqa: PLC0415
 
     names = arguments.names or [name for name in RECIPES if name not in ("quickstart", "learn")]
-    chosen = [chosen_recipe(name, arguments.profile, arguments.set) for name in names]
+    chosen = [load_recipe(name, arguments.profile, arguments.set) for name in names]
     alone = len(chosen) == 1
     header = ["field", *(recipe.name for recipe in chosen), *(["meaning", "from"] if alone else [])]
     table = new_table(header, text_columns=(0, 2, 3) if alone else (0,))
-    for name, parameter in parameters().items():
+    for name, option in options_of(Recipe).items():
         values = [_shown(getattr(recipe, name)) for recipe in chosen]
-        notes = [parameter.metadata["about"], parameter.metadata["source"]] if alone else []
+        notes = [option.help, str(option.notes["source"])] if alone else []
         if name != "name" and (alone or arguments.all or len(set(values)) > 1):
             add_row(table, [name, *values, *notes])
     console = PlainConsole()

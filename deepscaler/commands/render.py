@@ -79,9 +79,9 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
 def _train(parsed: argparse.Namespace, given: list[str]) -> "Plan":
     from deepscaler.kubernetes.render.plans import train_plan  # noqa: PLC0415
     from deepscaler.kubernetes.render.pods import RUNS  # noqa: PLC0415
-    from deepscaler.recipes.published import chosen_recipe  # noqa: PLC0415
+    from deepscaler.recipes.load import load_recipe  # noqa: PLC0415
 
-    recipe = chosen_recipe(parsed.recipe, parsed.profile, parsed.set)
+    recipe = load_recipe(parsed.recipe, parsed.profile, parsed.set)
     given, folder = _with_folder(parsed, given, f"{RUNS}/{parsed.recipe}")
     return train_plan(recipe, ("train", *given), folder, parsed.device)
 
@@ -89,22 +89,22 @@ def _train(parsed: argparse.Namespace, given: list[str]) -> "Plan":
 def _run(parsed: argparse.Namespace, given: list[str]) -> "Plan":
     from deepscaler.kubernetes.render.plans import run_plan  # noqa: PLC0415
     from deepscaler.kubernetes.render.pods import RUNS  # noqa: PLC0415
-    from deepscaler.recipes.published import chosen_recipe  # noqa: PLC0415
+    from deepscaler.recipes.load import load_recipe  # noqa: PLC0415
 
-    recipes = [chosen_recipe(name, parsed.profile, parsed.set) for name in parsed.recipes]
+    recipes = [load_recipe(name, parsed.profile, parsed.set) for name in parsed.recipes]
     given, folder = _with_folder(parsed, given, f"{RUNS}/{'-'.join(parsed.recipes)}")
     only = [step.partition(":")[0] for step in parsed.only]
     return run_plan(recipes, ("run", *given), folder, parsed.eval, parsed.device, only)
 
 
 def _evaluate(parsed: argparse.Namespace, given: list[str]) -> "Plan":
-    from deepscaler.commands.evaluate import given_options  # noqa: PLC0415
     from deepscaler.kubernetes.render.plans import evaluate_plan  # noqa: PLC0415
     from deepscaler.kubernetes.render.pods import RUNS  # noqa: PLC0415
-    from evaluation.config import load_config  # noqa: PLC0415
+    from deepscaler.system.options import given_options  # noqa: PLC0415
+    from evaluation.config import EvaluationConfig, load_config  # noqa: PLC0415
 
     _, folder = _with_folder(parsed, given, f"{RUNS}/evaluation")
-    config = load_config(parsed.config, {**given_options(parsed), "output_dir": Path(folder)})
+    config = load_config(parsed.config, {**given_options(parsed, EvaluationConfig), "output_dir": Path(folder)})
     return evaluate_plan(config, num_nodes=parsed.nodes, gpus_per_node=parsed.gpus)
 
 

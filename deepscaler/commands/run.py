@@ -5,9 +5,9 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepscaler.commands.evaluate import given_options
 from deepscaler.commands.launcher import site_of
 from deepscaler.commands.train import add_options, passed_on
+from deepscaler.system.options import given_options
 
 if TYPE_CHECKING:
     from deepscaler.runs.chain import Chain
@@ -33,11 +33,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the chain."""
     from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
-    from deepscaler.recipes.published import chosen_recipe  # noqa: PLC0415
+    from deepscaler.recipes.load import load_recipe  # noqa: PLC0415
     from deepscaler.runs.chain import ChainOptions, build_chain  # noqa: PLC0415
     from deepscaler.training.run_chain import describe_chain, run_chain  # noqa: PLC0415
 
-    recipes = [chosen_recipe(name, arguments.profile, arguments.set) for name in arguments.recipes]
+    recipes = [load_recipe(name, arguments.profile, arguments.set) for name in arguments.recipes]
     root = arguments.output_dir or Path("outputs", "-".join(arguments.recipes))
     options = ChainOptions(
         datasets=tuple(arguments.eval),
@@ -59,7 +59,7 @@ def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Those for `deepscaler evaluate`, understood by its own parser now. Raises UserError or exits with 2."""
     from deepscaler.cli import build_parser  # noqa: PLC0415  the one parser of all commands
     from deepscaler.system.errors import UserError  # noqa: PLC0415
-    from evaluation.config import load_config  # noqa: PLC0415
+    from evaluation.config import EvaluationConfig, load_config  # noqa: PLC0415
 
     try:
         options = shlex.split(arguments.eval_options)
@@ -67,7 +67,10 @@ def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
         raise UserError(f"--eval-options {arguments.eval_options!r} cannot be read: {error}") from error
     parsed = build_parser().parse_args(["evaluate", *options])
     chosen = {"datasets": tuple(arguments.eval)} if arguments.eval else {}
-    load_config(parsed.config, {"model": "of a stage", "output_dir": Path(), **chosen, **given_options(parsed)})
+    load_config(
+        parsed.config,
+        {"model": "of a stage", "output_dir": Path(), **chosen, **given_options(parsed, EvaluationConfig)},
+    )
     return tuple(options)
 
 

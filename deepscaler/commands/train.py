@@ -59,12 +59,12 @@ def passed_on(arguments: argparse.Namespace) -> list[str]:
 def run(arguments: argparse.Namespace) -> int:
     """Train, or say what would be trained."""
     from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
-    from deepscaler.recipes.published import chosen_recipe  # noqa: PLC0415
+    from deepscaler.recipes.load import load_recipe  # noqa: PLC0415
     from deepscaler.system.errors import UserError  # noqa: PLC0415
     from deepscaler.training.deadline import parse_deadline  # noqa: PLC0415
     from deepscaler.training.manifest import TrainOptions  # noqa: PLC0415
 
-    recipe = chosen_recipe(arguments.recipe, arguments.profile, arguments.set)
+    recipe = load_recipe(arguments.recipe, arguments.profile, arguments.set)
     if arguments.keep < 1:
         raise UserError(f"--keep {arguments.keep} must be at least 1: a run without a checkpoint cannot go on")
     if site := site_of(arguments):

@@ -58,14 +58,14 @@ def test_wrong_chains_are_refused(tmp_path: Path) -> None:
         (["--eval", "amie"], "unknown data set 'amie' (did you mean 'aime'?)"),
         (["--eval", "aime", "--eval-options", "'open"], "cannot be read: No closing quotation"),
         (["--eval", "aime", "--eval-options", "--bogus 3"], "unrecognized arguments: --bogus 3"),
-        (["--eval", "aime", "--eval-options=--num-samples=0"], "--num-samples 0 is out of range"),
+        (["--eval", "aime", "--eval-options=--num-samples=0"], "invalid value 0: expected an integer of at least 1"),
     ],
 )
 def test_what_an_evaluation_would_refuse_is_refused_before_the_training(
     options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["run", "8k", *options, "--output-dir", str(tmp_path / "out")]
-    if "--bogus" in options[-1]:
+    if "--bogus" in options[-1] or "=0" in options[-1]:  # the parser itself refuses them
         with pytest.raises(SystemExit, match="2"):
             main(command)
     else:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from deepscaler.recipes.published import RECIPES, in_profile
+from deepscaler.recipes.load import in_profile
+from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
 from tests.places import ROOT

@@ -19,7 +19,7 @@ from deepscaler.kubernetes.render.plans import committed_plans
 from deepscaler.kubernetes.render.pods import literal
 from deepscaler.kubernetes.render.rayjob import GATED, RAY_VERSION, to_rayjob
 from deepscaler.kubernetes.render.write import committed_files
-from deepscaler.recipes.published import recipe_named
+from deepscaler.recipes.load import recipe_named
 from tests.places import ROOT
 
 JOBS = ROOT / "k8s/jobs"
