@@ -15,8 +15,8 @@ from typing import Any
 
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.toml import read_fields
+from slurm.runtimes import Runtime, beside, runtime_class
 
-RUNTIMES = ("bare", "pyxis", "apptainer")
 GPU_STYLES = ("gpus-per-node", "gres", "none")
 REQUEUES = ("always", "never")
 OWNED = ("RAY_", "SLURM_", "SBATCH_", "SUBMITIT_", "DEEPSCALER_", "CUDA_VISIBLE_DEVICES")
@@ -59,8 +59,8 @@ class Site:
     cpus_per_gpu: int = _option(8, "CPUs of such a job, for each of its GPUs")
     sbatch: dict[str, str] = _option({}, "further options of sbatch, without dashes: {mail-type = 'FAIL'}")
 
-    runtime: str = _option("bare", "what the command runs in", RUNTIMES)
-    image: str = _option("", "image for pyxis or apptainer; {target} becomes train, eval or cpu")
+    runtime: str = _option("bare", "what commands run in: bare, pyxis, apptainer, or MODULE:CLASS of your own")
+    image: str = _option("", "image of the container; {target} becomes train, eval or cpu")
     mounts: tuple[str, ...] = _option((), "folders for the container: SOURCE or SOURCE:TARGET")
     python: str = _option("", "interpreter on the nodes that has the kit; default: this one, python3 in a container")
     setup: tuple[str, ...] = _option((), "shell lines of the batch script before the command: module load ...")
@@ -82,6 +82,7 @@ class Site:
             choices = option.metadata["choices"]
             if choices and getattr(self, option.name) not in choices:
                 raise unknown(option.name, getattr(self, option.name), choices)
+        runtime = runtime_class(self.runtime)
         if 60 * minutes(self.time_limit) < 2 * self.warning_seconds:
             raise UserError(
                 f"warning_seconds = {self.warning_seconds} leaves a job of time_limit {self.time_limit} no time;"
@@ -99,7 +100,7 @@ class Site:
                     f"environment.{name}: no secret belongs into a site file; export {name} where you submit"
                 )
         checks = {
-            "image": self.runtime == "bare" or bool(self.image),
+            "image": bool(self.image) or not runtime.is_container,
             "max_attempts_without_progress": self.max_attempts_without_progress >= 1,
             "join_minutes": self.join_minutes > 0,
             "warning_seconds": self.warning_seconds >= 30,
@@ -114,10 +115,14 @@ class Site:
                 raise UserError(f"site: {name} = {getattr(self, name)!r} is out of range ({about})")
 
     @property
+    def runs_in(self) -> Runtime:
+        """Returns the runtime with what this site says of it."""
+        return runtime_class(self.runtime)(image=self.image, mounts=self.mounts, python=self.python)
+
+    @property
     def cache_dir(self) -> str:
         """`cache` with the user's variables in it; a container keeps nothing, so there it is below HOME by default."""
-        inside = self.runtime != "bare"
-        return os.path.expandvars(self.cache or (str(Path.home() / ".cache") if inside else ""))
+        return os.path.expandvars(self.cache or (str(Path.home() / ".cache") if self.runs_in.is_container else ""))
 
     @property
     def kit_cache(self) -> str:
@@ -128,6 +133,8 @@ class Site:
 def load_site(file: Path) -> Site:
     """Read a site file. Raises UserError that names the file, the option and what is allowed."""
     values = read_fields(file, Site)
+    if "runtime" in values:
+        values["runtime"] = beside(file, values["runtime"])
     try:
         return Site(**values)
     except UserError as error:
