@@ -11,7 +11,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from deepscaler.output.cells import Interval, Rows, show_interval, title
+from deepscaler.data.sources import title
+from deepscaler.output.cells import Interval, Rows, show_interval
 from deepscaler.output.plotting import COLOURS, GREY, NAMES_AS_THEY_ARE, STYLE, to_svg
 from deepscaler.runs.stages import CHAIN, Stage, is_chain
 from deepscaler.system.files import read_json
