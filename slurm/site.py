@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from deepscaler.system.errors import UserError
-from deepscaler.system.options import check_options, option, options_of, read_options
+from deepscaler.system.options import check_options, option, read_options
+from slurm.runtimes import Runtime, beside, runtime_class
 
-RuntimeName = Literal["bare", "pyxis", "apptainer"]
 GPUStyle = Literal["gpus-per-node", "gres", "none"]
 Requeue = Literal["always", "never"]
 OWNED = ("RAY_", "SLURM_", "SBATCH_", "SUBMITIT_", "DEEPSCALER_", "CUDA_VISIBLE_DEVICES")
@@ -54,8 +54,8 @@ class Site:
     cpus_per_gpu: int = option(8, "CPUs of such a job, for each of its GPUs", at_least=1)
     sbatch: dict[str, str] = option({}, "further options of sbatch, without dashes: {mail-type = 'FAIL'}")
 
-    runtime: RuntimeName = option("bare", "what the command runs in")
-    image: str = option("", "image for pyxis or apptainer; {target} becomes train, eval or cpu")
+    runtime: str = option("bare", "what commands run in: bare, pyxis, apptainer, or MODULE:CLASS of your own")
+    image: str = option("", "image of the container; {target} becomes train, eval or cpu")
     mounts: tuple[str, ...] = option((), "folders for the container: SOURCE or SOURCE:TARGET")
     python: str = option("", "interpreter on the nodes that has the kit; default: this one, python3 in a container")
     setup: tuple[str, ...] = option((), "shell lines of the batch script before the command: module load ...")
@@ -87,9 +87,11 @@ class Site:
             raise UserError(f"sbatch.{name}: the launcher sets --{name} itself; leave it out of [sbatch]")
         for name in self.environment:
             self._check_variable(name)
-        known = options_of(Site)
-        if self.runtime != "bare" and not self.image:
-            raise UserError(f"image is missing: runtime {self.runtime} needs one ({known['image'].help})")
+        if runtime_class(self.runtime).is_container and not self.image:
+            raise UserError(
+                f"image is missing: runtime {self.runtime} needs an image of the container;"
+                " {target} in it becomes train, eval or cpu"
+            )
         if not self.scratch.startswith(("/", "$")) or len(self.scratch) > LONGEST_SCRATCH:
             raise UserError(
                 f"invalid value {self.scratch!r} for scratch: expected an absolute path (or $VARIABLE) of at most"
@@ -106,10 +108,14 @@ class Site:
             raise UserError(f"environment.{name}: a site file must not hold secrets; export {name} where you submit")
 
     @property
+    def runs_in(self) -> Runtime:
+        """Returns the runtime with what this site says of it."""
+        return runtime_class(self.runtime)(image=self.image, mounts=self.mounts, python=self.python)
+
+    @property
     def cache_dir(self) -> str:
         """`cache` with the user's variables in it; a container keeps nothing, so there it is below HOME by default."""
-        inside = self.runtime != "bare"
-        return os.path.expandvars(self.cache or (str(Path.home() / ".cache") if inside else ""))
+        return os.path.expandvars(self.cache or (str(Path.home() / ".cache") if self.runs_in.is_container else ""))
 
     @property
     def kit_cache(self) -> str:
@@ -120,6 +126,8 @@ class Site:
 def load_site(file: Path) -> Site:
     """Returns the site of a file. Raises UserError that names the file, the option and what is allowed."""
     values = read_options(file, Site)
+    if "runtime" in values:
+        values["runtime"] = beside(file, values["runtime"])
     try:
         return Site(**values)
     except UserError as error:

@@ -12,10 +12,6 @@ from deepscaler.system.paths import data_dir
 
 HELP = "List, prepare and check training and evaluation data."
 
-CHECKED_TRAINING_SETS = ("deepscaler", "aime_train", "math_train")
-CHECKED_TEST_SETS = ("aime", "amc", "math", "minerva", "olympiad_bench", "aime25")
-SETS_WITH_SOLUTIONS = ("minerva",)
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add `list`, `prepare` and `check`."""
@@ -88,9 +84,9 @@ def _check(arguments: argparse.Namespace) -> int:
 
     if arguments.output and not arguments.output.resolve().parent.is_dir():
         raise UserError(f"--output {arguments.output}: there is no folder {arguments.output.resolve().parent}")
-    available = _available(arguments.source)
-    train_sets = [name for name in CHECKED_TRAINING_SETS if name in available]
-    test_sets = [name for name in CHECKED_TEST_SETS if name in available]
+    checked = [SOURCES[name] for name in _available(arguments.source) if SOURCES[name].is_checked]
+    train_sets = [source.name for source in checked if source.split == "train"]
+    test_sets = [source.name for source in checked if source.split == "test"]
     console = PlainConsole()
     train = [problem for name in train_sets for problem in read_problems(SOURCES[name], arguments.source)[0]]
     test = [problem for name in test_sets for problem in read_problems(SOURCES[name], arguments.source)[0]]
@@ -103,9 +99,8 @@ def _check(arguments: argparse.Namespace) -> int:
         f"{len(overlaps)} of {len(test)} test problems ({', '.join(test_sets)})"
         f" against {len(train)} training problems ({', '.join(train_sets)})"
     )
-    contradicted = [
-        c for name in SETS_WITH_SOLUTIONS if name in available for c in contradictions(name, arguments.source)
-    ]
+    with_solutions = [source.name for source in checked if source.has_solutions]
+    contradicted = [found for name in with_solutions for found in contradictions(name, arguments.source)]
     table = new_table(["problem", "published gold", "its solution ends in"], (0, 1, 2))
     for contradiction in contradicted:
         add_row(table, [contradiction.test_id, " | ".join(contradiction.golds), contradiction.solution_says])

@@ -17,7 +17,6 @@ from deepscaler.training.manifest import Inputs, TrainOptions
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
 
 VERL = (sys.executable, "-m", "verl.trainer.main_ppo")
-WANDB_PROJECT = "deepscaler"
 
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28)}
 """glibc gives large blocks back at once; then a step on a CPU spends a third of its time on page faults.

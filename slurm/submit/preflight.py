@@ -20,16 +20,7 @@ def check_before(jobs: Sequence[Job], site: Site, run_folder: Path) -> None:
     """Raise UserError for a folder that cannot be written, a missing interpreter or image, missing inputs."""
     for folder, advice in ((run_folder, "choose another --output-dir"), (_cache(site), "set cache in the site file")):
         _check_writable(folder, advice)
-    if site.runtime == "bare" and site.python and shutil.which(site.python) is None:
-        raise UserError(f"python = {site.python!r} in the site file is no program here; nodes need the same path")
-    if site.runtime != "bare" and site.image.startswith(("/", "$")):
-        for target in sorted({job.image for job in jobs}):
-            image = Path(os.path.expandvars(site.image.replace("{target}", target)))
-            if not image.exists():
-                raise UserError(f"image {image} is not there (target {target}); build or pull it, or change `image`")
-    for model in sorted({job.model for job in jobs}):
-        if site.runtime == "bare" and model.startswith(("/", ".", "~")) and not Path(model).is_dir():
-            raise UserError(f"model {model} is no folder here; nodes need the same path")
+    site.runs_in.check(sorted({job.image for job in jobs}), sorted({job.model for job in jobs}))
     if not site.internet:
         _check_offline(jobs, site)
 

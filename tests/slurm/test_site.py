@@ -32,7 +32,7 @@ def test_the_example_tells_every_option_and_its_default() -> None:
         ("exclusive = 1", "expected true or false"),
         ('gpus = "some"', "expected one of gpus-per-node, gres, none"),
         ('time_limit = "soon"', "expected D-HH:MM:SS"),
-        ('runtime = "pyxis"', "image is missing: runtime pyxis needs one"),
+        ('runtime = "pyxis"', "image is missing: runtime pyxis needs an image"),
         ('environment = {RAY_ADDRESS = "x"}', "the launcher sets RAY_ADDRESS itself"),
         ('environment = {HF_TOKEN = "x"}', "a site file must not hold secrets"),
         ("environment = {A = 1}", "expected a table of texts"),

@@ -11,12 +11,13 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from deepscaler.output.cells import Interval, Rows, show_interval, title
+from deepscaler.data.sources import title
+from deepscaler.output.cells import Interval, Rows, show_interval
 from deepscaler.output.plotting import COLOURS, GREY, NAMES_AS_THEY_ARE, STYLE, to_svg
 from deepscaler.runs.stages import CHAIN, Stage, is_chain
 from deepscaler.system.files import read_json
 from evaluation.report.tables import PROTOCOL
-from evaluation.results import read_report
+from evaluation.results import read_results
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,5 +94,6 @@ def _benchmarks(evaluations: list[Evaluation]) -> list[str]:
 
 
 def _read(name: str, path: Path) -> Evaluation:
-    benchmarks, options = read_report(path)
-    return Evaluation(name, benchmarks, {option: options.get(option) for option in ("grader", *PROTOCOL)})
+    results = read_results(path)
+    protocol = {"grader": results.grader, **{option: results.config.get(option) for option in PROTOCOL}}
+    return Evaluation(name, results.pass_at_1, protocol)

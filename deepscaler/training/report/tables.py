@@ -7,7 +7,8 @@ mean reward              0.31    0.47
 import json
 from typing import Any
 
-from deepscaler.output.cells import Rows, short_name, title
+from deepscaler.data.sources import title
+from deepscaler.output.cells import Rows, short_name
 from deepscaler.output.terminal import printable
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.metrics import QUANTITIES, VALIDATION, Series, mean, quantity, validation

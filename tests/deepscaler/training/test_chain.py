@@ -1,16 +1,17 @@
 """A chain is a list of commands, each stage from the one before; the gate stops what got worse."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deepscaler.cli import build_parser, main
+from deepscaler.output.cells import Interval
 from deepscaler.recipes.published import RECIPES
 from deepscaler.runs.chain import Chain, ChainOptions, build_chain, check_state, write_state
 from deepscaler.system.errors import UserError
 from evaluation.results import passes
+from tests.deepscaler.runs.runs import write_evaluation
 
 
 def chain(root: Path, *names: str, **options: object) -> Chain:
@@ -84,10 +85,7 @@ def test_dry_run_prints_every_command(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def report(folder: Path, **scores: tuple[float, float, float]) -> Path:
-    folder.mkdir()
-    names = ("low", "value", "high")
-    benchmarks = {name: {"pass@1": dict(zip(names, score, strict=True))} for name, score in scores.items()}
-    (folder / "report.json").write_text(json.dumps({"benchmarks": benchmarks}))
+    write_evaluation(folder, **{name: Interval(value, low, high) for name, (low, value, high) in scores.items()})
     return folder
 
 
