@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deepscaler.cli import build_parser, main
+from deepscaler.cli import main
+from deepscaler.commands.parser import parse
 from deepscaler.recipes.published import RECIPES
 from deepscaler.runs.chain import Chain, ChainOptions, build_chain, check_state, write_state
 from deepscaler.system.errors import UserError
@@ -32,7 +33,7 @@ def test_each_stage_starts_from_the_merged_model_of_the_one_before(tmp_path: Pat
 
 def test_every_command_of_a_chain_is_one_of_the_kit(tmp_path: Path) -> None:
     for step in chain(tmp_path, "8k", "16k", datasets=("aime", "amc"), train_options=("--device", "cpu")).steps():
-        build_parser().parse_args(step.command)
+        parse(step.command)
 
 
 def test_a_folder_keeps_its_chain_which_may_grow(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_wrong_chains_are_refused(tmp_path: Path) -> None:
     [
         (["--eval", "amie"], "unknown data set 'amie' (did you mean 'aime'?)"),
         (["--eval", "aime", "--eval-options", "'open"], "cannot be read: No closing quotation"),
-        (["--eval", "aime", "--eval-options", "--bogus 3"], "unrecognized arguments: --bogus 3"),
+        (["--eval", "aime", "--eval-options", "--bogus 3"], "unrecognized option '--bogus' for evaluate"),
         (["--eval", "aime", "--eval-options=--num-samples=0"], "--num-samples 0 is out of range"),
     ],
 )
