@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -13,6 +14,7 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import BAD_INPUT, DONE, INTERRUPTED
 
 ABOUT = "Train, evaluate and compare DeepScaleR-like models, on this machine or a cluster."
+MORE = "`deepscaler COMMAND --help` shows a command's options and two examples."
 HELP = ("-h", "--help")
 
 
@@ -55,7 +57,7 @@ def overview() -> str:
     parser = Parser(prog="deepscaler", add_help=False)
     formatter = parser._get_formatter()
     formatter.add_usage("deepscaler COMMAND [options]", [], [])
-    formatter.add_text(ABOUT)
+    formatter.add_text(textwrap.fill(ABOUT, formatter._width))
     for group in dict.fromkeys(command.group for command in COMMANDS.values()):
         formatter.start_section(group)
         for name, command in COMMANDS.items():
@@ -63,7 +65,7 @@ def overview() -> str:
                 about = f"{command.help} Also: {command.also}." if command.also else command.help
                 formatter.add_argument(argparse.Action([], name, metavar=name, nargs=None, help=about))
         formatter.end_section()
-    formatter.add_text("`deepscaler COMMAND --help` shows a command's options and two examples.")
+    formatter.add_text(textwrap.fill(MORE, formatter._width))
     return formatter.format_help()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.commands.counting import counts_if
-from deepscaler.commands.parser import Parser, offer
+from deepscaler.commands.parser import Parser, add_action, offer
 from deepscaler.data.check import contamination, contradictions
 from deepscaler.data.prepare import is_current, parquet_path, prepare, read_problems, source_named
 from deepscaler.data.sources import SOURCES
@@ -28,8 +28,8 @@ SETS_WITH_SOLUTIONS = ("minerva",)
 def configure(parser: Parser) -> None:
     """Adds `list`, `prepare` and `check`."""
     actions = parser.add_actions()
-    actions.add_parser("list", help="list the data sets and where they come from").set_defaults(act=_list)
-    prepare_parser = actions.add_parser("prepare", help="write parquet files in verl's schema")
+    add_action(actions, "list", "list the data sets and where they come from").set_defaults(act=_list)
+    prepare_parser = add_action(actions, "prepare", "write parquet files in verl's schema")
     offer(
         prepare_parser.add_argument("names", nargs="*", metavar="NAME", help="default: all but the generated"), SOURCES
     )
@@ -40,7 +40,7 @@ def configure(parser: Parser) -> None:
     )
     prepare_parser.add_dry_run("say what would be written, write nothing")
     prepare_parser.set_defaults(act=_prepare)
-    check_parser = actions.add_parser("check", help="find contamination and golds that contradict their solutions")
+    check_parser = add_action(actions, "check", "find contamination and golds that contradict their solutions")
     check_parser.add_argument("--output", type=Path, help="also write the findings to this JSON file")
     check_parser.set_defaults(act=_check)
     for subparser in (prepare_parser, check_parser):

@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from deepscaler.commands.parser import Parser
+from deepscaler.commands.parser import Parser, add_action
 from deepscaler.kubernetes import require_yaml
 from deepscaler.kubernetes.pod.lifecycle import stop_training, wait_for_others
 from deepscaler.kubernetes.pod.metrics import serve
@@ -17,7 +17,7 @@ METRICS_PORT = 9095
 def configure(parser: Parser) -> None:
     """Adds `check`, `wait`, `stop` and `metrics`."""
     actions = parser.add_actions()
-    check = actions.add_parser("check", help="validate files, folders and kustomizations as a cluster would")
+    check = add_action(actions, "check", "validate files, folders and kustomizations as a cluster would")
     check.add_argument(
         "paths",
         nargs="+",
@@ -25,14 +25,14 @@ def configure(parser: Parser) -> None:
         help="a file, a folder (one with a kustomization is built by kubectl), or - for standard input",
     )
     check.set_defaults(act=_check)
-    wait = actions.add_parser("wait", help="wait until no attempt of another Ray cluster works in a run's folder")
+    wait = add_action(actions, "wait", "wait until no attempt of another Ray cluster works in a run's folder")
     wait.set_defaults(act=_wait)
-    stop = actions.add_parser("stop", help="ask the training of this Ray cluster to save, and wait until it has")
+    stop = add_action(actions, "stop", "ask the training of this Ray cluster to save, and wait until it has")
     stop.add_dry_run("say which attempts would be asked, ask none")
     stop.set_defaults(act=_stop)
     for subparser in (wait, stop):
         subparser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a training or a chain")
-    metrics = actions.add_parser("metrics", help="serve the state of all runs below a folder to Prometheus")
+    metrics = add_action(actions, "metrics", "serve the state of all runs below a folder to Prometheus")
     metrics.add_argument("folder", type=Path, metavar="FOLDER", help="the folder that holds runs and chains")
     metrics.add_argument("--port", type=int, default=METRICS_PORT, help="default: %(default)s")
     metrics.set_defaults(act=_metrics)

@@ -128,7 +128,7 @@ class Parser(argparse.ArgumentParser):
                 owner = self._option_string_actions.get(before)
                 is_value = owner and owner.nargs != 0  # argparse takes nothing that looks like an option for a value
                 hint = f"; write {before}={word} if it belongs to {before}" if is_value else ""
-                hint = nearest(flag, self._option_string_actions) or hint
+                hint = nearest(flag, self._option_string_actions) + hint
                 self.error(f"unrecognized option {flag!r} for {self._short_name}{hint}")
 
     def _with_values(self, words: Sequence[str]) -> list[str]:
@@ -149,6 +149,11 @@ class Parser(argparse.ArgumentParser):
         choices = [str(choice) for choice in action.choices]
         name = action.option_strings[0] if action.option_strings else str(action.metavar or action.dest)
         self.error(f"{name} cannot be {value!r}{nearest(str(value), choices)}; valid: {', '.join(choices)}")
+
+
+def add_action(actions: "Actions[Parser]", name: str, about: str) -> Parser:
+    """Adds one action of a command, and returns its parser."""
+    return actions.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
 
 
 def nearest(given: str, valid: Iterable[str]) -> str:

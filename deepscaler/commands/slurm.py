@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from deepscaler.commands.parser import Parser
+from deepscaler.commands.parser import Parser, add_action
 from slurm.discover import discover
 
 EXAMPLES = ("deepscaler slurm init site.toml", "deepscaler slurm init site.toml --partition gpu --dry-run")
@@ -11,8 +11,7 @@ EXAMPLES = ("deepscaler slurm init site.toml", "deepscaler slurm init site.toml 
 
 def configure(parser: Parser) -> None:
     """Adds the only action."""
-    about = "ask the cluster what it is, and write a first site file"
-    init = parser.add_actions().add_parser("init", help=about, description=f"{about}.".capitalize())
+    init = add_action(parser.add_actions(), "init", "ask the cluster what it is, and write a first site file")
     init.add_argument(
         "file", type=Path, nargs="?", default=Path("site.toml"), metavar="FILE", help="default: site.toml"
     )

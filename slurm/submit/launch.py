@@ -67,9 +67,13 @@ def describe(plan: Sequence[PlannedJob], site: Site, run_folder: Path, console: 
     check_before([job for planned in plan for job in planned.jobs], site, run_folder)
     if shutil.which("sbatch"):
         ask_slurm([_submission(one, site, run_folder, ()) for one in plan], console)
-        console.print("The preflight found nothing wrong, and SLURM would take the jobs. Nothing was submitted.")
+        console.print(
+            "The preflight found nothing wrong, and SLURM would take the jobs. Nothing was submitted.", soft_wrap=True
+        )
     else:
-        console.print("The preflight found nothing wrong. There is no sbatch here: SLURM was not asked.")
+        console.print(
+            "The preflight found nothing wrong. There is no sbatch here: SLURM was not asked.", soft_wrap=True
+        )
     return 0
 
 
