@@ -77,7 +77,6 @@ class EvaluationConfig:
         "cuda",
         "what each of --engines gets: tensor_parallel_size GPUs, or cores",
         section="several engines",
-        counts_with="engines",
     )
     shard: str = option(
         "",

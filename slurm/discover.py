@@ -29,8 +29,11 @@ class Partition:
     num_gpus: int
 
 
-def discover(file: Path, partition: str = "") -> str:
-    """Write a site file; returns what was found, in words. Raises UserError where there is one, or no SLURM."""
+def discover(file: Path, partition: str = "", *, dry_run: bool = False) -> str:
+    """Writes a site file and returns what was found, in words; a dry run returns the file's text and writes nothing.
+
+    Raises UserError where there is such a file, or no SLURM.
+    """
     if file.exists():
         raise UserError(f"{file} is there already; remove it, or name another file")
     partitions = _partitions()
@@ -38,6 +41,8 @@ def discover(file: Path, partition: str = "") -> str:
     accounts = _accounts()
     runtime = next(name for name, kind in RUNTIMES.items() if kind.is_available())
     text = _site_file(chosen, accounts, runtime)
+    if dry_run:
+        return text.rstrip()
     write_text(file, text)
     names = ", ".join(sorted({p.name for p in partitions}))
     return (

@@ -200,15 +200,18 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def add_flags(parser: argparse.ArgumentParser, kind: type[object]) -> None:
-    """Adds a flag for every option, in its `section`; what is not given is absent from the parsed arguments."""
+def add_flags(parser: argparse.ArgumentParser, kind: type[object]) -> dict[str, argparse.Action]:
+    """Adds a flag for every option, in its `section`; returns them by name. What is not given is not parsed at all."""
+    actions: dict[str, argparse.Action] = {}
     groups: dict[str, argparse._ArgumentGroup] = {}
     for one in options_of(kind).values():
         section = one.notes.get("section", "options")
         if section not in groups:
             groups[section] = parser.add_argument_group(section)
         text = f"{one.help}{_default(one)}".replace("%", "%%")
-        groups[section].add_argument(one.flag, default=argparse.SUPPRESS, help=text, **_argument(one))
+        flags = groups[section]
+        actions[one.name] = flags.add_argument(one.flag, default=argparse.SUPPRESS, help=text, **_argument(one))
+    return actions
 
 
 def given_options(arguments: argparse.Namespace, kind: type[object]) -> dict[str, Any]:

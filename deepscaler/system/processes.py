@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from deepscaler.system.exit_codes import KILLED, exit_code
+
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -87,7 +89,7 @@ def main() -> None:
     _die_with(parent, KILL_ALL)
     code = process.wait()
     _kill_descendants()
-    sys.exit(128 + signal.SIGKILL if killed else code if code >= 0 else 128 - code)
+    sys.exit(KILLED if killed else exit_code(code))
 
 
 def _die_with(parent: int, number: int) -> None:

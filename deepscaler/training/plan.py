@@ -73,4 +73,4 @@ def print_estimates(recipe: Recipe, console: Console) -> None:
     print_table(console, "Memory and batches", table)
     for one in estimates:
         for warning in one.warnings:
-            console.print(f"Note: {warning}", style="yellow", soft_wrap=True)
+            console.print(f"Note: {warning}", style="yellow")

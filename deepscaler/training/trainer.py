@@ -17,6 +17,7 @@ from deepscaler.runs.folder import Attempt, RunDirectory
 from deepscaler.runs.metrics import LiveMetrics
 from deepscaler.system import processes
 from deepscaler.system.errors import UserError
+from deepscaler.system.exit_codes import FAILED, STOPPED
 from deepscaler.system.files import write_json
 from deepscaler.system.signals import stop_signals
 from deepscaler.training.deadline import must_stop
@@ -24,8 +25,6 @@ from deepscaler.training.launch import Launch, prepare_launch
 from deepscaler.training.manifest import TrainOptions, check_inputs
 from deepscaler.training.progress import show_steps
 
-EXIT_FAILED = 1
-EXIT_STOPPED = 143
 POLL = 0.5
 """Seconds between two looks at the trainer."""
 
@@ -154,11 +153,11 @@ def _say_end(run: RunDirectory, attempt: Attempt, recipe: Recipe, outcome: str, 
         return 0
     if outcome == "stopped":
         console.print(f"Stopped: {where} is saved; the same command goes on.")
-        return EXIT_STOPPED
+        return STOPPED
     console.print(f"The trainer failed; {where} is saved. The end of {attempt.log_path}:", soft_wrap=True)
     lines = attempt.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
     console.print("\n".join(f"  {line}" for line in lines[-SHOWN_LINES:]), soft_wrap=True)
-    return EXIT_FAILED
+    return FAILED
 
 
 def _reached(run: RunDirectory) -> int:

@@ -14,11 +14,10 @@ from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 from deepscaler.runs.checkpoints import prune, publish
 from deepscaler.runs.fence import FencedError, check_ownership
 from deepscaler.runs.folder import RunDirectory
+from deepscaler.system.exit_codes import FENCED
 
 POLL = 1.0
 """Seconds between two looks at the run directory."""
-
-EXIT_FENCED = 76
 
 
 class RunCallback(CheckpointCallback):  # type: ignore[misc]
@@ -52,6 +51,6 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
                 check_ownership(self._run, self._attempt)
             except FencedError as error:
                 print(error, flush=True)
-                os._exit(EXIT_FENCED)
+                os._exit(FENCED)
             if self._attempt.stop_path.exists():
                 self.config.trainer.save_freq = 1  # read by the trainer at the end of every step

@@ -21,14 +21,13 @@ from rich.console import Console
 
 from deepscaler.system import processes
 from deepscaler.system.errors import UserError
+from deepscaler.system.exit_codes import KILLED
 from evaluation.config import EvaluationConfig
 
 PATIENCE = 10.0
 """Seconds for an engine to end by itself."""
 JOIN_DEADLINE = 300.0
 """Seconds for the machines of a cluster to join it."""
-LOST = 128 + signal.SIGKILL
-"""The exit code of an engine whose machine or Ray worker is gone."""
 
 
 class Process(Protocol):
@@ -161,7 +160,7 @@ class _Task:
         except self.ray.exceptions.RayError as error:
             lines = str(error).strip().splitlines() or [""]
             self.reason = f"was lost ({type(error).__name__}: {lines[-1].strip()[:200]})"
-            return LOST
+            return KILLED  # its machine or Ray worker is gone
 
     def stop(self) -> None:
         self.ray.cancel(self.reference)

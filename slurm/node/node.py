@@ -6,13 +6,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepscaler.system.exit_codes import BAD_INPUT, DONE, GATE, INTERRUPTED
 from slurm.job_folder import JobAttempt, JobFolder, progress
 
-AGAIN = 75
-"""Exit code of what may go better next time (EX_TEMPFAIL)."""
-
-CANCELLED = 130
-FINAL = (0, 2, 3, CANCELLED)
+FINAL = (DONE, BAD_INPUT, GATE, INTERRUPTED)
 """Codes that another start cannot change: done, bad input, stopped by the gate, ended by SLURM for good."""
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deepscaler.cli import build_parser
+from deepscaler.commands.parser import parse
 from deepscaler.system.errors import UserError
 from deepscaler.system.options import given_options
 from evaluation.config import EvaluationConfig, load_config, with_thinking
@@ -22,7 +22,7 @@ def test_the_defaults_are_the_published_protocol() -> None:
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
     file = tmp_path / "e.toml"
     file.write_text('model = "m"\noutput_dir = "out"\nnum_samples = 4\ntemperature = 1\ndatasets = ["amc"]\n')
-    arguments = build_parser().parse_args(["evaluate", "--config", str(file), "--num-samples", "8"])
+    arguments = parse(["evaluate", "--config", str(file), "--num-samples", "8"])
     config = load_config(file, given_options(arguments, EvaluationConfig))
     assert (config.num_samples, config.temperature, config.top_p, config.datasets) == (8, 1.0, 0.95, ("amc",))
     assert config.output_dir == Path("out")
@@ -30,7 +30,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
 
 def test_every_flag_of_the_original_evaluation_is_understood() -> None:
     flags = "--model M --datasets aime amc math minerva olympiad_bench --output-dir D --num-samples 16"
-    arguments = build_parser().parse_args(["evaluate", *flags.split()])
+    arguments = parse(["evaluate", *flags.split()])
     config = load_config(None, given_options(arguments, EvaluationConfig))
     assert config.datasets == ("aime", "amc", "math", "minerva", "olympiad_bench")
 

@@ -32,13 +32,16 @@ def wait_for_others(root: Path, say: Callable[[str], None]) -> None:
         _outlast(attempt, say)
 
 
-def stop_training(root: Path, cluster: str, say: Callable[[str], None]) -> None:
+def stop_training(root: Path, cluster: str, say: Callable[[str], None], *, dry_run: bool = False) -> None:
     """Ask the living attempt of a Ray cluster to save, and return when it has ended.
 
     Attempts of other Ray clusters are left alone: a pod that lingers must not stop the one that replaced it.
     """
     for attempt in unfinished(root):
         if not str(attempt.read_record().get("host", "")).startswith(f"{cluster[:POD_PREFIX]}-head"):
+            continue
+        if dry_run:
+            say(f"{_told(attempt)} would be asked to save and end.")
             continue
         if not attempt.stop_path.exists():
             attempt.stop_path.write_text(f"pod {os.environ.get('HOSTNAME', '')} is taken away", encoding="utf-8")

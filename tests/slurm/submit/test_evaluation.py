@@ -80,12 +80,12 @@ def test_engines_are_one_job_with_ray(tmp_path: Path, shared_data: Path) -> None
 def test_dry_run_prints_the_array_and_writes_nothing(
     tmp_path: Path, shared_data: Path, fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake()
+    fake(sbatch="")
     site = tmp_path / "site.toml"
     site.write_text('partition = "gpu"\n')
     out = tmp_path / "out"
     command = ["evaluate", "--model", "owner/model", "--output-dir", str(out), "--datasets", "aime", "math"]
-    command += ["--source", str(shared_data), "--on", "slurm", "--site", str(site), "--dry-run"]
+    command += ["--source", str(shared_data), "--on", "slurm", "--site", str(site), "--dry-run=full"]
     assert main(command) == 0
     shown = capsys.readouterr().out
     assert "#SBATCH --array=0-10%11" in shown

@@ -166,12 +166,6 @@ def test_a_broken_evaluation_is_told_in_one_line(tmp_path: Path, capsys: pytest.
     assert "is not a report of this version of `deepscaler evaluate`" in capsys.readouterr().err
 
 
-def test_a_grader_is_no_matter_of_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    add_attempt(make_run(tmp_path), learning(2))
-    assert main(["report", str(tmp_path), "--grader", "deepscaler"]) == 2
-    assert "is for evaluations" in capsys.readouterr().err
-
-
 def test_a_running_mean_keeps_a_flat_curve_flat_to_its_ends() -> None:
     assert smooth([2.0] * 40, 5) == [2.0] * 40
     assert smooth([0.0, 3.0, 6.0], 3) == [1.5, 3.0, 4.5]
