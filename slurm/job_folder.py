@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.runs.checkpoints import sealed
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.system.files import read_json, write_json, write_text
 
 SLURM = "slurm"
@@ -147,7 +147,7 @@ def progress(output: Path) -> int:
     """
     steps = 0
     for folder in (output, *(path for path in output.glob("[0-9]*-*") if path.is_dir())):
-        checkpoints = sealed(RunDirectory(folder))
+        checkpoints = sealed(RunFolder(folder))
         steps += checkpoints[0].step if checkpoints else 0
     samples = [path for pattern in ("samples/*.jsonl", "*/*/samples/*.jsonl") for path in output.glob(pattern)]
     return steps + sum(_size(path) for path in samples)

@@ -15,10 +15,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Merge into RUN_DIR/model."""
     from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
-    from deepscaler.runs.folder import RunDirectory  # noqa: PLC0415
+    from deepscaler.runs.folder import RunFolder  # noqa: PLC0415
     from deepscaler.training.merge import describe_merge, merge  # noqa: PLC0415
 
-    directory, console = RunDirectory(arguments.run_dir.resolve()), PlainConsole()
+    directory, console = RunFolder(arguments.run_dir.resolve()), PlainConsole()
     if arguments.dry_run:
         describe_merge(directory, console)
     else:

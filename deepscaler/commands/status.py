@@ -28,13 +28,13 @@ def run(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict  # noqa: PLC0415
 
     from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
-    from deepscaler.runs.folder import RunDirectory  # noqa: PLC0415
+    from deepscaler.runs.folder import RunFolder  # noqa: PLC0415
     from deepscaler.runs.stages import is_chain  # noqa: PLC0415
     from deepscaler.runs.status import read_statuses  # noqa: PLC0415
     from slurm.jobs import read_jobs, states  # noqa: PLC0415
 
     chain, has_jobs = is_chain(arguments.run_dir), bool(read_jobs(arguments.run_dir))
-    begun = chain or RunDirectory(arguments.run_dir).is_run or not has_jobs
+    begun = chain or RunFolder(arguments.run_dir).is_run or not has_jobs
     statuses = read_statuses(arguments.run_dir) if begun else []
     jobs = states(arguments.run_dir) if has_jobs else []
     if arguments.json:

@@ -2,7 +2,7 @@
 
 chain.json              {"base": {...}, "stages": [{"name": "8k", "directory": "1-8k", "state": "done"}, ...]}
 0-base/evaluation/      the start model, evaluated
-1-8k/                   a run (see run_directory), with model/ and evaluation/
+1-8k/                   a run (see runs.folder), with model/ and evaluation/
 2-16k/                  ...
 
 Every step is a command of this kit in a process of its own, so that it holds a GPU no longer than it needs it, and so
@@ -17,7 +17,7 @@ from typing import Any
 
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import merged_step, sealed
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.stages import CHAIN
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json, write_json
@@ -51,9 +51,9 @@ class StagePlan:
     """What it trains; None of the start model."""
 
     @property
-    def run(self) -> RunDirectory:
+    def run(self) -> RunFolder:
         """Its training run."""
-        return RunDirectory(self.folder)
+        return RunFolder(self.folder)
 
     @property
     def result(self) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 from deepscaler.system.processes import process_start
@@ -29,14 +29,14 @@ class FencedError(RuntimeError):
     """A newer attempt owns the run: this one must not write any more."""
 
 
-def check_ownership(run: RunDirectory, attempt: Attempt) -> None:
+def check_ownership(run: RunFolder, attempt: Attempt) -> None:
     """Raise FencedError if there is a newer attempt."""
     newest = max((other.number for other in run.attempts()), default=attempt.number)
     if newest > attempt.number:
         raise FencedError(f"attempt {newest} has taken over {run.root} from attempt {attempt.number}")
 
 
-def acquire(run: RunDirectory, say: Callable[[str], None]) -> Attempt:
+def acquire(run: RunFolder, say: Callable[[str], None]) -> Attempt:
     """Become the owner of a run.
 
     Waits up to STALE seconds for the sign of life of an attempt that has not ended. Raises UserError if it lives, or if

@@ -21,7 +21,7 @@ from deepscaler.system.files import read_json, write_json
 
 
 @dataclass(frozen=True, slots=True)
-class RunDirectory:
+class RunFolder:
     """Paths and small files of a run."""
 
     root: Path

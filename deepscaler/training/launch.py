@@ -12,7 +12,7 @@ from rich.console import Console
 
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import PREFIX, Checkpoint
-from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.training.manifest import Inputs, TrainOptions
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
 
@@ -42,7 +42,7 @@ class Launch:
 
 
 def prepare_launch(
-    run: RunDirectory,
+    run: RunFolder,
     attempt: Attempt,
     recipe: Recipe,
     inputs: Inputs,
@@ -91,9 +91,7 @@ def prepare_launch(
     return Launch([*VERL, *arguments], environment, ray_dir)
 
 
-def _settings(
-    run: RunDirectory, attempt: Attempt, recipe: Recipe, options: TrainOptions, offset: int
-) -> dict[str, str]:
+def _settings(run: RunFolder, attempt: Attempt, recipe: Recipe, options: TrainOptions, offset: int) -> dict[str, str]:
     """Environment that every process of the run needs, on every machine. No secrets: verl prints it."""
     settings = {
         "DEEPSCALER_RUN_DIR": str(run.root),

@@ -11,7 +11,7 @@ from deepscaler.data.prepare import load_problems, parquet_path
 from deepscaler.models.model import open_model
 from deepscaler.models.provenance import git_revision, installed_versions
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import sha256
 from deepscaler.system.paths import data_dir as default_data_dir
@@ -51,7 +51,7 @@ class Inputs:
     """What run.json is to hold, once this process owns the run."""
 
 
-def check_inputs(run: RunDirectory, recipe: Recipe, options: TrainOptions) -> Inputs:
+def check_inputs(run: RunFolder, recipe: Recipe, options: TrainOptions) -> Inputs:
     """Find what a run reads. Raises UserError if its folder is tied to another run, with the differences."""
     if run.is_run:
         _check_recipe(run, recipe, options)
@@ -84,7 +84,7 @@ def check_inputs(run: RunDirectory, recipe: Recipe, options: TrainOptions) -> In
     )
 
 
-def _check_recipe(run: RunDirectory, recipe: Recipe, options: TrainOptions) -> None:
+def _check_recipe(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None:
     manifest = run.read_manifest()
     stored: dict[str, Any] = manifest["recipe"]
     differences = [
@@ -97,14 +97,14 @@ def _check_recipe(run: RunDirectory, recipe: Recipe, options: TrainOptions) -> N
     _refuse(run, differences)
 
 
-def _check_bound(run: RunDirectory, bound: dict[str, Any]) -> None:
+def _check_bound(run: RunFolder, bound: dict[str, Any]) -> None:
     manifest = run.read_manifest()
     stored = {"the weights it starts from": manifest["model"]["identity"], **manifest["data"]}
     given = {"the weights it starts from": bound["model"]["identity"], **bound["data"]}
     _refuse(run, [f"{name} changed" for name, value in given.items() if stored.get(name) != value])
 
 
-def _refuse(run: RunDirectory, differences: list[str]) -> None:
+def _refuse(run: RunFolder, differences: list[str]) -> None:
     if differences:
         raise UserError(
             f"{run.root} holds another run ({'; '.join(differences)}); give its options, or another --output-dir"

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from deepscaler.runs.checkpoints import MERGED, Checkpoint, merged_step, newest, sealed
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import sync_directory, sync_tree, write_json
 
@@ -30,7 +30,7 @@ DEADLINE = 3600
 """Seconds for the merger."""
 
 
-def merge(run: RunDirectory, console: Console) -> Path:
+def merge(run: RunFolder, console: Console) -> Path:
     """The folder of the merged model, made unless it is up to date. Raises UserError where no checkpoint is whole."""
     run.read_manifest()
     checkpoint = newest(run, partial(console.print, soft_wrap=True))
@@ -60,7 +60,7 @@ def merge(run: RunDirectory, console: Console) -> Path:
     return run.model
 
 
-def describe_merge(run: RunDirectory, console: Console) -> None:
+def describe_merge(run: RunFolder, console: Console) -> None:
     """What `merge` would do (`--dry-run`); nothing is verified."""
     run.read_manifest()
     checkpoints = sealed(run)

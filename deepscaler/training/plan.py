@@ -11,7 +11,7 @@ from deepscaler.recipes.memory import GIB, GPUS, estimate
 from deepscaler.recipes.model_shape import shape_of
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import PREFIX, sealed
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.paths import data_dir
 from deepscaler.training.manifest import TrainOptions
@@ -20,7 +20,7 @@ from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_override
 
 def print_plan(recipe: Recipe, options: TrainOptions, console: Console) -> None:
     """Where the run stands, what it needs, and the command for verl (for a shell); reads only the run's folder."""
-    run = RunDirectory(options.run_dir.resolve())
+    run = RunFolder(options.run_dir.resolve())
     checkpoints = sealed(run)
     start = f"go on from step {checkpoints[0].step}" if checkpoints else "start"
     console.print(

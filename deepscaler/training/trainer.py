@@ -13,7 +13,7 @@ from deepscaler.models.provenance import command_line
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import adopt_leftovers, newest, sealed
 from deepscaler.runs.fence import FencedError, acquire, alive, check_ownership, identity
-from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.metrics import LiveMetrics
 from deepscaler.system import processes
 from deepscaler.system.errors import UserError
@@ -44,7 +44,7 @@ SHOWN_LINES = 25
 
 def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
     """Train until the recipe's last step. Returns 0 at the end, 143 if stopped before, 1 if the trainer failed."""
-    run = RunDirectory(options.run_dir.resolve())
+    run = RunFolder(options.run_dir.resolve())
     say = partial(console.print, soft_wrap=True)
     with stop_signals() as stop_wishes:
         inputs = check_inputs(run, recipe, options)
@@ -70,7 +70,7 @@ def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
 
 
 def _supervise(
-    run: RunDirectory,
+    run: RunFolder,
     attempt: Attempt,
     recipe: Recipe,
     launch: Launch,
@@ -93,7 +93,7 @@ def _supervise(
 
 
 def _watch(
-    run: RunDirectory,
+    run: RunFolder,
     attempt: Attempt,
     recipe: Recipe,
     options: TrainOptions,
@@ -147,7 +147,7 @@ def _stopping(wish: str, metrics: LiveMetrics) -> str:
     return f"Stopping ({wish}): after the step in flight a checkpoint is saved. A second signal stops at once."
 
 
-def _say_end(run: RunDirectory, attempt: Attempt, recipe: Recipe, outcome: str, console: Console) -> int:
+def _say_end(run: RunFolder, attempt: Attempt, recipe: Recipe, outcome: str, console: Console) -> int:
     where = f"step {_reached(run)} of {recipe.num_steps}"
     if outcome == "finished":
         console.print(f"Finished: {where}. Next: deepscaler merge {run.root}", soft_wrap=True)
@@ -161,7 +161,7 @@ def _say_end(run: RunDirectory, attempt: Attempt, recipe: Recipe, outcome: str, 
     return EXIT_FAILED
 
 
-def _reached(run: RunDirectory) -> int:
+def _reached(run: RunFolder) -> int:
     """The step of the newest checkpoint."""
     return max((checkpoint.step for checkpoint in sealed(run)), default=0)
 

@@ -13,10 +13,10 @@ from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 
 from deepscaler.runs.checkpoints import prune, publish
 from deepscaler.runs.fence import FencedError, check_ownership
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 
 POLL = 1.0
-"""Seconds between two looks at the run directory."""
+"""Seconds between two looks at the run folder."""
 
 EXIT_FENCED = 76
 
@@ -29,7 +29,7 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
-        self._run = RunDirectory(Path(os.environ["DEEPSCALER_RUN_DIR"]))
+        self._run = RunFolder(Path(os.environ["DEEPSCALER_RUN_DIR"]))
         self._attempt = self._run.attempt(int(os.environ["DEEPSCALER_ATTEMPT"]))
         self._offset = int(self._attempt.read_record()["step_offset"])
         self._keep = int(os.environ["DEEPSCALER_KEEP_CHECKPOINTS"])

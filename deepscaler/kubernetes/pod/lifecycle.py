@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deepscaler.runs.fence import STALE
-from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.folder import Attempt, RunFolder
 
 POLL = 1.0
 """Seconds between two looks at a heartbeat."""
@@ -47,7 +47,7 @@ def stop_training(root: Path, cluster: str, say: Callable[[str], None]) -> None:
 
 def unfinished(root: Path) -> list[Attempt]:
     """The newest attempt of a run, or of every stage of a chain, where it has not ended."""
-    runs = [RunDirectory(folder.parent) for folder in (root / "attempts", *sorted(root.glob("*/attempts")))]
+    runs = [RunFolder(folder.parent) for folder in (root / "attempts", *sorted(root.glob("*/attempts")))]
     newest = [attempts[-1] for run in runs if (attempts := run.attempts())]
     return [attempt for attempt in newest if "ended" not in attempt.read_record()]
 

@@ -8,7 +8,7 @@ import pytest
 
 from deepscaler.kubernetes.pod import lifecycle
 from deepscaler.runs.fence import alive
-from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.folder import Attempt, RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def attempt(root: Path, number: int = 1, host: str = "train-8k-abcde-head-x1y2z", **record: str) -> Attempt:
-    made = RunDirectory(root).attempt(number)
+    made = RunFolder(root).attempt(number)
     made.root.mkdir(parents=True)
     made.update_record(host=host, **record)
     return made
