@@ -10,7 +10,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from deepscaler.models.smollm import small_model
 from deepscaler.recipes.published import recipe_named
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.system.paths import data_dir
+from deepscaler.system.processes import deepscaler_command, python_command
 from deepscaler.training.launch import KEEP_MEMORY
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
 
@@ -86,7 +86,7 @@ def run_verl(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
         "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
         **KEEP_MEMORY,
     }
-    command = [sys.executable, "-m", "verl.trainer.main_ppo", *to_arguments(plain)]
+    command = python_command("-m", "verl.trainer.main_ppo", *to_arguments(plain))
     with (folder / "log").open("wb") as log:
         subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=True)
     return read_steps(metrics)
@@ -95,7 +95,7 @@ def run_verl(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
 def run_kit(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
     """The same with `deepscaler train`."""
     changes = {name: getattr(recipe, name) for name in ("model", "num_steps", "validate_every")}
-    command = [sys.executable, "-m", "deepscaler", "train", recipe.name, "--device", "cpu", "--output-dir", str(folder)]
+    command = deepscaler_command(["train", recipe.name, "--device", "cpu", "--output-dir", str(folder)])
     command += [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return read_steps(folder / "attempts/0001/metrics.jsonl")

@@ -9,7 +9,6 @@ Every step is a command of this kit in a process of its own, so that it holds a 
 that any launcher can do the same: `commands` tells them all.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -166,11 +165,6 @@ def check_state(chain: Chain) -> None:
             f" {sorted({s for _, settings in before for s in settings}) or 'nothing'}; give the same, or another"
             " --output-dir"
         )
-
-
-def deepscaler_command(arguments: Sequence[str]) -> list[str]:
-    """This kit's command line in a process of its own."""
-    return [sys.executable, "-m", "deepscaler", *arguments]
 
 
 def is_done(step: Step) -> bool:

@@ -7,7 +7,6 @@ merged.json  {"step": 40, "weights": "sha256:...", "largest_difference": 0.0078}
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from deepscaler.runs.checkpoints import MERGED, Checkpoint, merged_step, newest,
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import sync_directory, sync_tree, write_json
+from deepscaler.system.processes import python_command
 
 PREFIX = ".merge-"
 MAX_DIFFERENCE = 1.01 * 2**-8
@@ -71,7 +71,7 @@ def describe_merge(run: RunFolder, console: Console) -> None:
 
 
 def _run_merger(checkpoint: Checkpoint, target: Path, log: Path) -> None:
-    command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
+    command = python_command("-m", "verl.model_merger", "merge", "--backend", "fsdp")
     command += ["--local_dir", str(checkpoint.path / "actor"), "--target_dir", str(target)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
     with log.open("wb") as output:

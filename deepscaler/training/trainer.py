@@ -35,7 +35,7 @@ FENCE_INTERVAL = 2.0
 PATIENCE = 30.0
 """Seconds for Ray to end after the trainer did, or was told to."""
 
-JOINED_DEAF_TO = (signal.SIGTERM, signal.SIGUSR2)
+IGNORED_IN_A_JOB = (signal.SIGTERM, signal.SIGUSR2)
 """Verl's process in a job of SLURM or Ray, which signal all processes: it is to finish its step."""
 
 SHOWN_LINES = 25
@@ -79,8 +79,10 @@ def _supervise(
     console: Console,
 ) -> str:
     """Start the trainer and see it to its end. Returns which that is. Raises FencedError."""
-    deaf_to = () if launch.ray_dir else JOINED_DEAF_TO
-    process = processes.start(launch.command, log=attempt.log_path, environment=launch.environment, deaf_to=deaf_to)
+    ignored = () if launch.ray_dir else IGNORED_IN_A_JOB
+    process = processes.start(
+        launch.command, log=attempt.log_path, environment=launch.environment, ignored_signals=ignored
+    )
     console.print(f"Attempt {attempt.number}: verl is starting; its output goes to {attempt.log_path}", soft_wrap=True)
     try:
         _watch(run, attempt, recipe, options, stop_wishes, process, console)

@@ -3,7 +3,6 @@
 import os
 import secrets
 import signal
-import sys
 import time
 from collections import deque
 from contextlib import suppress
@@ -119,7 +118,8 @@ def _few(names: list[str]) -> str:
 
 def _start_census(node: Node, environment: dict[str, str]) -> "Popen[bytes]":
     """Let Ray be asked who has joined; it fails where the head's own raylet is not up yet."""
-    command = [sys.executable, "-m", "slurm.node.census", str(node.attempt.joined_path), str(len(node.names))]
+    who = (str(node.attempt.joined_path), str(len(node.names)))
+    command = processes.python_command("-m", "slurm.node.census", *who)
     return processes.start(command, log=node.attempt.log_path("census"), environment=environment)
 
 
@@ -131,7 +131,9 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
         command += ["--deadline", str(int(end - RESERVE))]
     log = node.attempt.log_path("driver")
     node.say(f"starting {' '.join(node.task.command[:3])} ...; its output goes to {log}")
-    process = processes.start(command, log=log, environment=environment, deaf_to=[signal.SIGUSR2])  # it gets SIGTERM
+    process = processes.start(
+        command, log=log, environment=environment, ignored_signals=[signal.SIGUSR2]
+    )  # it gets SIGTERM
     wished = 0
     try:
         while process.poll() is None:
@@ -151,7 +153,7 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
             time.sleep(POLL)
     finally:
         processes.end(process, PATIENCE if not wished else 0.0)
-    code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+    code = processes.exit_code(process)
     if code in FINAL or not wishes:
         return code, f"the command ended with code {code}{_last_words(log) if code else ''}"
     return AGAIN, f"the command stopped after {wishes[0]}"

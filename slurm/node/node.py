@@ -1,11 +1,11 @@
 """A node in an allocation: what it is to do, who it is, where it writes."""
 
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepscaler.system.processes import deepscaler_command
 from slurm.job_folder import JobAttempt, JobFolder, progress
 
 AGAIN = 75
@@ -95,4 +95,4 @@ class Node:
     def resolved_command(self) -> list[str]:
         """The command with `deepscaler` resolved to this interpreter."""
         program, *arguments = self.task.command
-        return [sys.executable, "-m", "deepscaler", *arguments] if program == "deepscaler" else [program, *arguments]
+        return deepscaler_command(arguments) if program == "deepscaler" else [program, *arguments]
