@@ -32,7 +32,7 @@ MAX_ROUNDS = 100
 """Rounds of killing, a tenth of a second apart."""
 
 BETWEEN, BESIDE = "between", "beside"
-"""Where a guardian is: `python -m deepscaler.system.processes between PARENT:SIGNAL COMMAND ...`, `... beside PID 1.0`."""
+"""Where a guardian is: `python -m deepscaler.system.processes between PARENT:SIGNAL COMMAND ...`, `beside PID 1.0`."""
 
 
 def python_command(*arguments: str) -> list[str]:
@@ -155,9 +155,7 @@ def _outlive(parent: int, look_every: float) -> None:
     started: dict[int, str | None] = {}
     while os.getppid() == parent:
         found = {pid: process_start(pid) for pid in descendants(parent) if pid != os.getpid()}
-        if (
-            os.getppid() == parent
-        ):  # else init has adopted its children, and nothing was found
+        if os.getppid() == parent:  # else init has adopted its children, and nothing was found
             started = found
         time.sleep(look_every)
     _kill(pid for pid, when in started.items() if when and process_start(pid) == when)

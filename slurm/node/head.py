@@ -131,9 +131,8 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
         command += ["--deadline", str(int(end - RESERVE))]
     log = node.attempt.log_path("driver")
     node.say(f"starting {' '.join(node.task.command[:3])} ...; its output goes to {log}")
-    process = processes.start(
-        command, log=log, environment=environment, ignored_signals=[signal.SIGUSR2]
-    )  # it gets SIGTERM
+    ignored = [signal.SIGUSR2]  # it gets SIGTERM
+    process = processes.start(command, log=log, environment=environment, ignored_signals=ignored)
     wished = 0
     try:
         while process.poll() is None:
