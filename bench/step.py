@@ -22,7 +22,7 @@ from deepscaler.recipes.published import recipe_named
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.system.paths import data_dir
 from deepscaler.system.processes import deepscaler_command, python_command
-from deepscaler.training.launch import KEEP_MEMORY
+from deepscaler.training.start import KEEP_MEMORY
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
 
 PARTS = {
@@ -65,20 +65,20 @@ def run_verl(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
     folder.mkdir()
     reward, metrics = folder / "reward.py", folder / "metrics.jsonl"
     reward.write_text(PLAIN_REWARD, encoding="utf-8")
-    ray = Path(tempfile.mkdtemp(prefix="dsr-"))
     paths = RunPaths(
         model=recipe.model,
         train_file=parquet_path(recipe.train_dataset, data_dir()),
         validation_file=parquet_path(recipe.validation_dataset, data_dir()),
         run_dir=folder,
         checkpoint_dir=folder / "checkpoints",
-        ray_dir=ray,
+        own_ray=True,
     )
     overrides = to_overrides(recipe, paths, "cpu")
     plain = {key: value for key, value in overrides.items() if not any(ours in key for ours in OURS)}
     plain |= {"reward.custom_reward_function.path": str(reward), "trainer.val_before_train": False}
     environment = {
         **os.environ,
+        "RAY_TMPDIR": tempfile.mkdtemp(prefix="dsr-"),
         "VERL_PLATFORM": "cpu",
         "VERL_USE_EXTERNAL_MODULES": "deepscaler.verl_plugin.cpu.platform",
         "VERL_FILE_LOGGER_PATH": str(metrics),

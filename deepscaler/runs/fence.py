@@ -45,7 +45,7 @@ def acquire(run: RunFolder, say: Callable[[str], None]) -> Attempt:
     attempts = run.attempts()
     if attempts and "ended" not in attempts[-1].read_record():
         _wait_until_dead(attempts[-1], say)
-    attempt = run.attempt(attempts[-1].number + 1 if attempts else 1)
+    attempt = run.next_attempt()
     try:
         attempt.root.parent.mkdir(parents=True, exist_ok=True)
         attempt.root.mkdir()

@@ -61,6 +61,11 @@ class RunFolder:
         numbers = sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())
         return [self.attempt(number) for number in numbers]
 
+    def next_attempt(self) -> "Attempt":
+        """Returns the attempt that the next start will make."""
+        attempts = self.attempts()
+        return self.attempt(attempts[-1].number + 1 if attempts else 1)
+
     def attempt(self, number: int) -> "Attempt":
         """One attempt, whether it exists or not."""
         return Attempt(number, self.root / "attempts" / f"{number:04}")

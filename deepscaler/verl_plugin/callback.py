@@ -33,6 +33,8 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
         self._attempt = self._run.attempt(int(os.environ["DEEPSCALER_ATTEMPT"]))
         self._offset = int(self._attempt.read_record()["step_offset"])
         self._keep = int(os.environ["DEEPSCALER_KEEP_CHECKPOINTS"])
+        root = self._run.root  # by its inode too: a folder of the same name may be another run
+        os.environ["WANDB_RUN_ID"] = f"{root.name}-{root.stat().st_ino:x}-{self._offset}"  # verl's logger starts later
         threading.Thread(target=self._watch, name="run-callback", daemon=True).start()
 
     def on_save(self, trainer: Any, global_step: int, checkpoint_dir: str, async_save: bool = False, **_: Any) -> None:

@@ -64,7 +64,7 @@ def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
         output = resumed.communicate()[0]
     assert resumed.returncode == 143, output
     assert "is dead: taking over" in output
-    assert "Going on from the checkpoint of step" in output
+    assert "Resuming from the checkpoint of step" in output
     reached = steps(folder)[-1]
     assert f"Stopped: step {reached} of 200 is saved" in output
     wait_until_gone(folder.root, CLEAN_AFTER)
@@ -80,7 +80,7 @@ def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
     monkeypatch.delenv("RAY_ADDRESS")
     assert more.returncode == 0, more.stdout + more.stderr
     assert f"the checkpoint of step {reached} is damaged" in more.stdout
-    assert "written by 1 ranks, now there are 2: going on from its merged model" in more.stdout
+    assert "written by 1 ranks, now there are 2: resuming from its merged model" in more.stdout
     assert steps(folder)[-1] == reached + 1
     assert sealed(folder)[0].world_size == 2
     metrics = read_metrics(folder)
