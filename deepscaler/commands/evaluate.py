@@ -45,7 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
 
         if arguments.problems_per_job < 1:
             raise UserError(f"--problems-per-job {arguments.problems_per_job} must be at least 1")
-        plan = plan_evaluation(config, arguments.problems_per_job, arguments.nodes, arguments.gpus)
+        plan = plan_evaluation(
+            config, arguments.problems_per_job, arguments.nodes, arguments.gpus, dry_run=arguments.dry_run
+        )
         return launch(plan, site, config.output_dir.absolute(), PlainConsole(), dry_run=arguments.dry_run)
     if arguments.dry_run:
         from evaluation.plan import describe_plan  # noqa: PLC0415
