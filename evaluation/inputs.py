@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from deepscaler.data import Problem, load_problems
+from deepscaler.data.prepare import present_problems, source_named
 from deepscaler.models.model import Model, open_model
 from deepscaler.system.paths import data_dir as default_data_dir
 from evaluation.config import EvaluationConfig, parse_shard, with_thinking
@@ -59,6 +60,14 @@ def all_problems(name: str, config: EvaluationConfig) -> list[Problem]:
     """Returns a data set's problems, or its first ones; it is prepared first, if necessary."""
     problems = load_problems(name, config.data_dir or default_data_dir(), config.source)
     return problems[: config.limit] if config.limit else problems
+
+
+def planned_ids(name: str, config: EvaluationConfig) -> tuple[list[str], bool]:
+    """Returns the ids of a data set's problems, and whether it is on this machine; else there is one for each row."""
+    present = present_problems(name, config.data_dir or default_data_dir(), config.source)
+    rows = range(source_named(name).num_rows)
+    ids = [f"{name}/{row}" for row in rows] if present is None else [problem.id for problem in present]
+    return ids[: config.limit] if config.limit else ids, present is not None
 
 
 def own_ids(ids: list[str], shard: str, folder: EvaluationFolder, dataset: str) -> list[str]:

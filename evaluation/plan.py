@@ -5,13 +5,11 @@ import shlex
 
 from rich.console import Console
 
-from deepscaler.data.prepare import present_problems, source_named
-from deepscaler.system.paths import data_dir
 from evaluation.config import EvaluationConfig, to_arguments
 from evaluation.engines.gather import done_keys
 from evaluation.engines.rounds import shard_config, split
 from evaluation.folder import EvaluationFolder
-from evaluation.inputs import own_ids
+from evaluation.inputs import own_ids, planned_ids
 
 
 def describe_plan(config: EvaluationConfig, console: Console) -> None:
@@ -41,11 +39,3 @@ def describe_plan(config: EvaluationConfig, console: Console) -> None:
             console.print(f"Engine {index}: {sizes}")
             command = shlex.join(["deepscaler", *to_arguments(shard_config(config, index, len(parts)))])
             console.print(f"  {command}", soft_wrap=True)
-
-
-def planned_ids(name: str, config: EvaluationConfig) -> tuple[list[str], bool]:
-    """Returns the ids of a data set's problems, and whether it is on this machine; else there is one for each row."""
-    present = present_problems(name, config.data_dir or data_dir(), config.source)
-    rows = range(source_named(name).num_rows)
-    ids = [f"{name}/{row}" for row in rows] if present is None else [problem.id for problem in present]
-    return ids[: config.limit] if config.limit else ids, present is not None

@@ -25,21 +25,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Report on what the folder is."""
     from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
+    from deepscaler.runs.outputs import kind_of  # noqa: PLC0415
 
     folder = arguments.output_dir
-    if (folder / "run.json").is_file() or (folder / "chain.json").is_file():
+    if kind_of(folder) != "evaluation":
         from deepscaler.training.report.write import write_training_report  # noqa: PLC0415
 
         if arguments.grader != "kit":
             raise UserError(f"--grader {arguments.grader} is for evaluations; {folder} is a training")
         write_training_report(folder, PlainConsole())
-    elif (folder / "config.json").is_file():
+    else:
         from evaluation.report.write import write_report  # noqa: PLC0415
 
         write_report(folder, PlainConsole(), arguments.grader)
-    else:
-        raise UserError(
-            f"{folder} is no folder of `deepscaler evaluate`, `train` or `run`:"
-            " it holds no config.json, run.json or chain.json"
-        )
     return 0

@@ -28,19 +28,19 @@ def run(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict  # noqa: PLC0415
 
     from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
-    from deepscaler.runs.folder import RunFolder  # noqa: PLC0415
-    from deepscaler.runs.stages import is_chain  # noqa: PLC0415
+    from deepscaler.runs.outputs import find_kind  # noqa: PLC0415
     from deepscaler.runs.status import read_statuses  # noqa: PLC0415
-    from slurm.jobs import read_jobs, states  # noqa: PLC0415
+    from slurm.jobs import known_states  # noqa: PLC0415
 
-    chain, has_jobs = is_chain(arguments.run_dir), bool(read_jobs(arguments.run_dir))
-    begun = chain or RunFolder(arguments.run_dir).is_run or not has_jobs
-    statuses = read_statuses(arguments.run_dir) if begun else []
-    jobs = states(arguments.run_dir) if has_jobs else []
+    kind = find_kind(arguments.run_dir)
+    chain = kind == "chain"
+    jobs, not_asked = known_states(arguments.run_dir)
+    statuses = read_statuses(arguments.run_dir) if kind in ("run", "chain") or not jobs else []
     if arguments.json:
         shown = [asdict(status) for status in statuses]
         told = {"stages": shown} if chain else shown[0] if shown else {}
         told |= {"jobs": [{"name": job.name, **asdict(state)} for job, state in jobs]} if jobs else {}
+        told |= {"slurm_not_asked": not_asked} if not_asked else {}
         print(json.dumps(told, indent=2))
         return 0
     console = PlainConsole()
@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         _print_run(statuses[0], console)
     if jobs:
         _print_jobs(jobs, console)
+    if not_asked:
+        console.print(f"SLURM was not asked ({not_asked}): jobs are shown as their files tell.", soft_wrap=True)
     return 0
 
 

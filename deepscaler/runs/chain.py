@@ -17,7 +17,7 @@ from typing import Any
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import merged_step, sealed
 from deepscaler.runs.folder import RunFolder
-from deepscaler.runs.stages import CHAIN
+from deepscaler.runs.outputs import CHAIN, EVALUATION
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json, write_json
 
@@ -62,7 +62,7 @@ class StagePlan:
     @property
     def evaluation(self) -> Path:
         """The evaluation of its result."""
-        return self.folder / "evaluation"
+        return self.folder / EVALUATION
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,29 @@ class FencedError(RuntimeError):
     """A newer attempt owns the run: this one must not write any more."""
 
 
+class Pulse:
+    """Tells from this machine whether an attempt on another one lives: by whether its heartbeat changes."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._seen = self._read()
+        self._changed = time.monotonic()
+        self.has_beaten = False
+        """Whether the heartbeat has changed since this was made."""
+
+    def seconds_of_silence(self) -> float:
+        """Looks again; returns how long the heartbeat has stood still, or how long it has been watched."""
+        if (beat := self._read()) != self._seen:
+            self._seen, self._changed, self.has_beaten = beat, time.monotonic(), True
+        return time.monotonic() - self._changed
+
+    def _read(self) -> str:
+        try:
+            return self._attempt.heartbeat_path.read_text(encoding="ascii")
+        except OSError:
+            return ""
+
+
 def check_ownership(run: RunFolder, attempt: Attempt) -> None:
     """Raise FencedError if there is a newer attempt."""
     newest = max((other.number for other in run.attempts()), default=attempt.number)
@@ -95,12 +118,11 @@ def _wait_until_dead(attempt: Attempt, say: Callable[[str], None]) -> None:
     record = attempt.read_record()
     who = f"attempt {attempt.number} (host {record.get('host', '?')}, pid {record.get('pid', '?')})"
     living = is_process_alive(record) if record else None
-    first, started = _read_beat(attempt), time.monotonic()
+    pulse = Pulse(attempt)
     if living is None:
         say(f"{who} has not ended: waiting up to {STALE:.0f} s for its heartbeat.")
-    while living is None and time.monotonic() - started < STALE:
-        if _read_beat(attempt) != first:
-            living = True
+    while living is None and pulse.seconds_of_silence() < STALE:
+        living = pulse.has_beaten or None
         time.sleep(BEAT / 4)
     if living:
         raise UserError(
@@ -120,10 +142,3 @@ def _beat(path: Path, over: threading.Event) -> None:
 
 def _write_beat(path: Path, count: int) -> None:
     write_text(path, f"{count}\n")
-
-
-def _read_beat(attempt: Attempt) -> str:
-    try:
-        return attempt.heartbeat_path.read_text(encoding="ascii")
-    except OSError:
-        return ""

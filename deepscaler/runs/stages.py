@@ -13,10 +13,9 @@ from typing import Any
 from deepscaler.output.terminal import printable
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.metrics import Metrics, Series, read_metrics
+from deepscaler.runs.outputs import CHAIN, find_kind, is_training
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json
-
-CHAIN = "chain.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,18 +56,13 @@ class Stage:
         return [(self.start + step, value) for step, value in points]
 
 
-def is_chain(directory: Path) -> bool:
-    """Whether a folder is that of a chain."""
-    return (directory / CHAIN).is_file()
-
-
 def run_folders(directory: Path) -> list[tuple[str, RunFolder]]:
-    """Name and folder of every stage, begun or not. Raises UserError if this is neither a run nor a chain."""
-    if not is_chain(directory) and not RunFolder(directory).is_run:
+    """Returns name and folder of every stage, begun or not. Raises UserError if this is neither a run nor a chain."""
+    if not is_training(directory):
         raise UserError(
             f"{directory} holds neither {CHAIN} nor run.json; give the --output-dir of `deepscaler train` or `run`"
         )
-    if not is_chain(directory):
+    if find_kind(directory) == "run":
         run = RunFolder(directory)
         return [(printable(read_manifest(run)["recipe"]["name"]), run)]
     chain = read_json(directory / CHAIN)

@@ -11,7 +11,8 @@ from typing import Any
 from deepscaler.runs.checkpoints import SEAL, sealed
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.metrics import QUANTITIES, Metrics, mean, quantity, read_metrics, validation
-from deepscaler.runs.stages import CHAIN, is_chain, read_manifest, run_folders
+from deepscaler.runs.outputs import CHAIN, find_kind
+from deepscaler.runs.stages import read_manifest, run_folders
 from deepscaler.system.files import read_json
 
 STALE = 30.0
@@ -57,7 +58,7 @@ class Status:
 def read_statuses(directory: Path) -> list[Status]:
     """Of a run, or of every stage of a chain; what a chain does with a finished stage stands in its own file."""
     statuses = [read_status(name, run) for name, run in run_folders(directory)]
-    if not is_chain(directory):
+    if find_kind(directory) != "chain":
         return statuses
     after = [str(stage.get("state", "")) for stage in read_json(directory / CHAIN)["stages"]]
     return [

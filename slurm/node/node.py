@@ -5,8 +5,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepscaler.runs.outputs import progress
 from deepscaler.system.processes import deepscaler_command
-from slurm.job_folder import JobAttempt, JobFolder, progress
+from slurm.job_folder import JobAttempt, JobFolder
 
 AGAIN = 75
 """Exit code of what may go better next time (EX_TEMPFAIL)."""

@@ -13,8 +13,7 @@ from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig
 from evaluation.engines.gather import count_missing, done_keys, lacking
 from evaluation.folder import EvaluationFolder
-from evaluation.inputs import all_problems
-from evaluation.plan import planned_ids
+from evaluation.inputs import all_problems, planned_ids
 from slurm.submit.launch import PlannedJob
 
 

@@ -10,8 +10,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from deepscaler.runs.folder import RunFolder
-from deepscaler.runs.stages import is_chain
+from deepscaler.runs.outputs import is_training
 from deepscaler.runs.status import Status, read_statuses
 from deepscaler.system.errors import UserError
 
@@ -81,7 +80,7 @@ def serve(folder: Path, port: int) -> None:
 def _statuses(folder: Path) -> Iterator[tuple[str, Status]]:
     """By the name of the run's folder; a run whose files cannot be read is left out until they can."""
     for directory in sorted(folder.iterdir()):
-        if directory.is_dir() and (is_chain(directory) or RunFolder(directory).is_run):
+        if is_training(directory):
             try:
                 yield from ((directory.name, status) for status in read_statuses(directory))
             except (UserError, OSError) as error:

@@ -52,12 +52,6 @@ def test_a_pod_that_lingers_leaves_the_next_attempt_alone(tmp_path: Path) -> Non
     assert not successor.stop_path.exists()
 
 
-def test_the_stages_of_a_chain_are_found(tmp_path: Path) -> None:
-    attempt(tmp_path / "1-8k", ended="before")
-    living = attempt(tmp_path / "2-16k")
-    assert [one.root for one in lifecycle.unfinished(tmp_path)] == [living.root]
-
-
 def test_a_dead_training_is_waited_for_only_a_moment(tmp_path: Path) -> None:
     dead = attempt(tmp_path)
     dead.heartbeat_path.write_text("17\n")
