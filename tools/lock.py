@@ -35,7 +35,7 @@ def main() -> None:
     if wrong := set(names) - set(LOCKS):
         sys.exit(f"lock: no lock named {', '.join(sorted(wrong))}; valid: {', '.join(LOCKS)}")
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", folder, UV], check=True)
+        subprocess.run([sys.executable, "-P", "-m", "pip", "install", "--quiet", "--target", folder, UV], check=True)
         for name in names:
             command = [f"{folder}/bin/uv", "pip", "compile", *LOCKS[name], *options]
             command += ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate", "--quiet"]

@@ -70,7 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluates, or says what would be evaluated."""
     config = load_config(arguments.config, given_options(arguments, EvaluationConfig))
     if site := site_of(arguments):
-        plan = plan_evaluation(config, arguments.problems_per_job, arguments.nodes, arguments.gpus)
+        plan = plan_evaluation(
+            config, arguments.problems_per_job, arguments.nodes, arguments.gpus, dry_run=bool(arguments.dry_run)
+        )
         return submit(arguments, plan, site, config.output_dir.absolute())
     if arguments.dry_run:
         describe_plan(config, PlainConsole())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deepscaler.commands.parser import Parser
 from deepscaler.output.terminal import PlainConsole
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.system.paths import existing_folder
 from deepscaler.training.merge import describe_merge, merge
 
@@ -20,7 +20,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Merges into RUN_DIR/model."""
-    directory, console = RunDirectory(existing_folder(arguments.run_dir).resolve()), PlainConsole()
+    directory, console = RunFolder(existing_folder(arguments.run_dir).resolve()), PlainConsole()
     if arguments.dry_run:
         describe_merge(directory, console)
     else:

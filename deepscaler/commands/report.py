@@ -8,9 +8,7 @@ from typing import Any
 from deepscaler.commands.counting import counts_if
 from deepscaler.commands.parser import Parser
 from deepscaler.output.terminal import PlainConsole
-from deepscaler.runs.folder import RunDirectory
-from deepscaler.runs.stages import is_chain
-from deepscaler.system.errors import UserError
+from deepscaler.runs.outputs import is_training, kind_of
 from deepscaler.system.paths import existing_folder
 from evaluation.folder import EvaluationFolder
 
@@ -35,22 +33,16 @@ def configure(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Reports on what the folder is."""
     folder = existing_folder(arguments.output_dir)
-    evaluation, is_training = EvaluationFolder(folder), _is_training(folder)
-    if not is_training and not evaluation.is_bound:
-        raise UserError(
-            f"{folder} is no folder of `deepscaler evaluate`, `train` or `chain`:"
-            " it holds no config.json, run.json or chain.json"
-        )
+    evaluation, is_run = EvaluationFolder(folder), kind_of(folder) != "evaluation"
     if arguments.dry_run:
-        names = ("json", "html", "png") if is_training else ("json", "md", "html")
+        names = ("json", "html", "png") if is_run else ("json", "md", "html")
         paths = [
-            folder / f"report.{name}" if is_training else evaluation.report_path(name, arguments.grader)
-            for name in names
+            folder / f"report.{name}" if is_run else evaluation.report_path(name, arguments.grader) for name in names
         ]
         print("\n".join(f"would write {path}" for path in paths))
         return 0
     # both writers draw with matplotlib, which takes 1.5 s to import
-    if is_training:
+    if is_run:
         from deepscaler.training.report.write import write_training_report  # noqa: PLC0415
 
         write_training_report(folder, PlainConsole())
@@ -61,9 +53,5 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _is_training(folder: Path) -> bool:
-    return is_chain(folder) or RunDirectory(folder).is_run
-
-
 def _is_no_training(values: Mapping[str, Any]) -> bool:
-    return not _is_training(values["output_dir"])
+    return not is_training(values["output_dir"])

@@ -9,12 +9,11 @@ from rich.console import Console
 
 from deepscaler.commands.parser import Parser
 from deepscaler.output.terminal import PlainConsole, add_row, new_table, print_table, printable
-from deepscaler.runs.folder import RunDirectory
-from deepscaler.runs.stages import is_chain
+from deepscaler.runs.outputs import find_kind
 from deepscaler.runs.status import Status, read_statuses
 from deepscaler.system.paths import existing_folder
 from slurm.cluster import JobState
-from slurm.jobs import SubmittedJob, read_jobs, states
+from slurm.jobs import SubmittedJob, known_states
 
 EXAMPLES = ("deepscaler status outputs/8k", "deepscaler status outputs/8k-16k-24k --json")
 
@@ -33,14 +32,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the state of a run, or a row for each stage of a chain."""
     existing_folder(arguments.run_dir)
 
-    chain, has_jobs = is_chain(arguments.run_dir), bool(read_jobs(arguments.run_dir))
-    begun = chain or RunDirectory(arguments.run_dir).is_run or not has_jobs
-    statuses = read_statuses(arguments.run_dir) if begun else []
-    jobs = states(arguments.run_dir) if has_jobs else []
+    kind = find_kind(arguments.run_dir)
+    chain = kind == "chain"
+    jobs, not_asked = known_states(arguments.run_dir)
+    statuses = read_statuses(arguments.run_dir) if kind in ("run", "chain") or not jobs else []
     if arguments.json:
         shown = [asdict(status) for status in statuses]
         told = {"stages": shown} if chain else shown[0] if shown else {}
         told |= {"jobs": [{"name": job.name, **asdict(state)} for job, state in jobs]} if jobs else {}
+        told |= {"slurm_not_asked": not_asked} if not_asked else {}
         print(json.dumps(told, indent=2))
         return 0
     console = PlainConsole()
@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         _print_run(statuses[0], console)
     if jobs:
         _print_jobs(jobs, console)
+    if not_asked:
+        console.print(f"SLURM was not asked ({not_asked}): jobs are shown as their files tell.", soft_wrap=True)
     return 0
 
 

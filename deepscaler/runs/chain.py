@@ -2,14 +2,13 @@
 
 chain.json              {"base": {...}, "stages": [{"name": "8k", "directory": "1-8k", "state": "done"}, ...]}
 0-base/evaluation/      the start model, evaluated
-1-8k/                   a run (see run_directory), with model/ and evaluation/
+1-8k/                   a run (see runs.folder), with model/ and evaluation/
 2-16k/                  ...
 
 Every step is a command of this kit in a process of its own, so that it holds a GPU no longer than it needs it, and so
 that any launcher can do the same: `commands` tells them all.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import Any
 
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import merged_step, sealed
-from deepscaler.runs.folder import RunDirectory
-from deepscaler.runs.stages import CHAIN
+from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.outputs import CHAIN, EVALUATION
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json, write_json
 
@@ -51,9 +50,9 @@ class StagePlan:
     """What it trains; None of the start model."""
 
     @property
-    def run(self) -> RunDirectory:
+    def run(self) -> RunFolder:
         """Its training run."""
-        return RunDirectory(self.folder)
+        return RunFolder(self.folder)
 
     @property
     def result(self) -> str:
@@ -63,7 +62,7 @@ class StagePlan:
     @property
     def evaluation(self) -> Path:
         """The evaluation of its result."""
-        return self.folder / "evaluation"
+        return self.folder / EVALUATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +165,6 @@ def check_state(chain: Chain) -> None:
             f" {sorted({s for _, settings in before for s in settings}) or 'nothing'}; give the same, or another"
             " --output-dir"
         )
-
-
-def deepscaler_command(arguments: Sequence[str]) -> list[str]:
-    """This kit's command line in a process of its own."""
-    return [sys.executable, "-m", "deepscaler", *arguments]
 
 
 def is_done(step: Step) -> bool:

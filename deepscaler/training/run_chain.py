@@ -13,7 +13,6 @@ from deepscaler.runs.chain import (
     StagePlan,
     Step,
     check_state,
-    deepscaler_command,
     is_done,
     read_states,
     write_state,
@@ -80,7 +79,7 @@ def _passes_gate(chain: Chain, stage: StagePlan, console: Console) -> bool:
 def _run(step: Step) -> int:
     """One command to its end; a wish to stop is passed on to it."""
     with stop_signals() as wishes:
-        process = processes.start(deepscaler_command(step.command), log=None, environment=dict(os.environ))
+        process = processes.start(processes.deepscaler_command(step.command), log=None, environment=dict(os.environ))
         passed_on = 0
         while process.poll() is None:
             while passed_on < len(wishes):

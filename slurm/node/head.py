@@ -3,7 +3,6 @@
 import os
 import secrets
 import signal
-import sys
 import time
 from collections import deque
 from contextlib import suppress
@@ -119,7 +118,8 @@ def _few(names: list[str]) -> str:
 
 def _start_census(node: Node, environment: dict[str, str]) -> "Popen[bytes]":
     """Let Ray be asked who has joined; it fails where the head's own raylet is not up yet."""
-    command = [sys.executable, "-m", "slurm.node.census", str(node.attempt.joined_path), str(len(node.names))]
+    who = (str(node.attempt.joined_path), str(len(node.names)))
+    command = processes.python_command("-m", "slurm.node.census", *who)
     return processes.start(command, log=node.attempt.log_path("census"), environment=environment)
 
 
@@ -131,7 +131,8 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
         command += ["--deadline", str(int(end - RESERVE))]
     log = node.attempt.log_path("driver")
     node.say(f"starting {' '.join(node.task.command[:3])} ...; its output goes to {log}")
-    process = processes.start(command, log=log, environment=environment, deaf_to=[signal.SIGUSR2])  # it gets SIGTERM
+    ignored = [signal.SIGUSR2]  # it gets SIGTERM
+    process = processes.start(command, log=log, environment=environment, ignored_signals=ignored)
     wished = 0
     try:
         while process.poll() is None:

@@ -1,13 +1,14 @@
 """A node in an allocation: what it is to do, who it is, where it writes."""
 
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepscaler.runs.outputs import progress
 from deepscaler.system.exit_codes import BAD_INPUT, DONE, GATE, INTERRUPTED
-from slurm.job_folder import JobAttempt, JobFolder, progress
+from deepscaler.system.processes import deepscaler_command
+from slurm.job_folder import JobAttempt, JobFolder
 
 FINAL = (DONE, BAD_INPUT, GATE, INTERRUPTED)
 """Codes that another start cannot change: done, bad input, stopped by the gate, ended by SLURM for good."""
@@ -92,4 +93,4 @@ class Node:
     def resolved_command(self) -> list[str]:
         """The command with `deepscaler` resolved to this interpreter."""
         program, *arguments = self.task.command
-        return [sys.executable, "-m", "deepscaler", *arguments] if program == "deepscaler" else [program, *arguments]
+        return deepscaler_command(arguments) if program == "deepscaler" else [program, *arguments]

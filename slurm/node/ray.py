@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -89,9 +88,9 @@ class RayNode:
         options += [f"--num-gpus={self.num_gpus}", f"--num-cpus={ray_cpus(self.num_gpus)}"]
         if self.object_store_gb:
             options.append(f"--object-store-memory={int(self.object_store_gb * 1e9)}")
-        command = [sys.executable, "-m", "slurm.node.ray_start", "--block", *role, *options]
+        command = processes.python_command("-m", "slurm.node.ray_start", "--block", *role, *options)
         environment = self.environment()
-        self.process = processes.start(command, log=self.log, environment=environment, deaf_to=IGNORED)
+        self.process = processes.start(command, log=self.log, environment=environment, ignored_signals=IGNORED)
 
 
 def ray_node(node: "Node") -> RayNode:

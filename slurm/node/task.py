@@ -43,7 +43,8 @@ def run_everywhere(node: Node) -> int:
     node.attempt.root.mkdir(parents=True, exist_ok=True)
     log = node.attempt.log_path(node.name)
     process = processes.start(node.resolved_command(), log=log, environment=dict(os.environ))
-    code = process.wait()
+    process.wait()
+    code = exit_code(process.returncode)
     if code:
         write_text(node.attempt.failed_path(node.name), f"{node.name}: code {code}")
-    return exit_code(code)
+    return code

@@ -64,7 +64,7 @@ def describe(plan: Sequence[PlannedJob], site: Site, run_folder: Path, console: 
                 console.print(f"  {job.command_line}", soft_wrap=True)
             submission = _submission(planned, site, run_folder, ("JOB_ID",) if planned.after is not None else ())
             console.print(submission.script(), soft_wrap=True)
-    check_before([job for planned in plan for job in planned.jobs], site, run_folder)
+    check_before([job for planned in plan for job in planned.jobs], site, run_folder, dry_run=True)
     if shutil.which("sbatch"):
         ask_slurm([_submission(one, site, run_folder, ()) for one in plan], console)
         console.print(

@@ -91,6 +91,7 @@ def environment(site: Site) -> dict[str, str]:
     }
     interface = site.network_interface
     variables = {
+        "PYTHONSAFEPATH": "1",  # the folder to submit from may hold a package `deepscaler`: submitit says `python -m`
         **(caches if cache else {}),
         **(compiled_caches(local) if local else {}),
         **({} if site.internet else {"HF_HUB_OFFLINE": "1"}),

@@ -14,8 +14,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from deepscaler.runs.folder import RunDirectory
-from deepscaler.runs.stages import is_chain
+from deepscaler.runs.outputs import is_training
 from deepscaler.runs.status import Status, read_statuses
 from deepscaler.system.errors import UserError
 
@@ -94,7 +93,7 @@ def serve(folder: Path, port: int) -> None:
 def _statuses(folder: Path) -> Iterator[tuple[str, Status]]:
     """By the name of the run's folder; a run whose files cannot be read is left out until they can."""
     for directory in sorted(folder.iterdir()):
-        if directory.is_dir() and (is_chain(directory) or RunDirectory(directory).is_run):
+        if is_training(directory):
             try:
                 yield from ((directory.name, status) for status in read_statuses(directory))
             except (UserError, OSError) as error:

@@ -1,8 +1,6 @@
 """Recipes are the published ones, differ only where they say so, and are refused where they cannot run."""
 
-import shlex
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,13 +111,3 @@ def test_the_command_shows_what_differs(capsys: pytest.CaptureFixture[str]) -> N
     assert "24,576" in shown
     assert "learning_rate" not in shown
     assert main(["recipes", "8k", "--set", "group_size=1"]) == 2
-
-
-def test_the_command_for_verl_is_one_a_shell_takes_apart_again(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "24k", "--dry-run", "--set", "model=/a model", "--output-dir", "/no/run"]) == 0
-    shown = capsys.readouterr().out
-    arguments = shlex.split(shown[shown.index("python -m verl") :].replace("\\\n", " "))
-    assert arguments[:3] == ["python", "-m", "verl.trainer.main_ppo"]
-    assert 'actor_rollout_ref.model.path="/a model"' in arguments
-    assert "data.max_response_length=24576" in arguments
-    assert not Path("/no/run").exists()

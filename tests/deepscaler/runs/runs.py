@@ -10,7 +10,7 @@ from typing import Any
 
 from deepscaler.output.cells import Interval
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.system.files import write_json
 from evaluation.results import BenchmarkResults, Results, write_results
 
@@ -22,7 +22,7 @@ RECORD = {
 }
 
 
-def make_run(root: Path, **changes: Any) -> RunDirectory:
+def make_run(root: Path, **changes: Any) -> RunFolder:
     """A run that no attempt was made at."""
     recipe = replace(Recipe(num_steps=8, validate_every=4), **changes)
     write_json(
@@ -36,10 +36,10 @@ def make_run(root: Path, **changes: Any) -> RunDirectory:
             "git_revision": "abc1234",
         },
     )
-    return RunDirectory(root)
+    return RunFolder(root)
 
 
-def add_attempt(run: RunDirectory, lines: list[tuple[int, dict[str, Any]]], **record: Any) -> Path:
+def add_attempt(run: RunFolder, lines: list[tuple[int, dict[str, Any]]], **record: Any) -> Path:
     """An attempt with what verl logged. Returns the path of its metrics."""
     attempt = run.attempt(len(run.attempts()) + 1)
     attempt.root.mkdir(parents=True)

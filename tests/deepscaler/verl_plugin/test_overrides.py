@@ -21,7 +21,7 @@ PATHS = RunPaths(
     run_dir=Path("/runs/one"),
     checkpoint_dir=Path("/runs/one/attempts/0002/checkpoints"),
     resume_from=Path("/runs/one/attempts/0002/resume/global_step_20"),
-    ray_dir=Path("/tmp/dsr-x"),
+    own_ray=True,
     environment={"WANDB_DIR": "/runs/a b, {c}"},
     wandb=True,
 )

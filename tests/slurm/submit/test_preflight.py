@@ -52,6 +52,8 @@ def test_what_is_read_and_prepared_here_lies_in_the_sites_cache(
     command = ["evaluate", "--model", "owner/model", "--datasets", "arithmetic", "--output-dir", str(tmp_path / "out")]
     assert main([*command, "--on", "slurm", "--site", str(site), "--dry-run=full"]) == 0
     assert f"export DEEPSCALER_CACHE={tmp_path}/cache/deepscaler" in capsys.readouterr().out
+    fake(sbatch="Submitted batch job 7", squeue="")
+    assert main([*command, "--on", "slurm", "--site", str(site)]) == 0, capsys.readouterr().err
     assert (tmp_path / "cache/deepscaler/data/arithmetic.parquet").is_file()
 
 
@@ -107,3 +109,17 @@ def test_slurm_without_a_site_and_a_machine_without_slurm_are_told(
     monkeypatch.setenv("PATH", "/nonexistent")
     assert main(["train", "8k", "--on", "slurm", "--site", str(site), "--output-dir", str(tmp_path / "run")]) == 2
     assert "login node of a SLURM cluster" in capsys.readouterr().err
+
+
+def test_a_dry_run_asks_whether_a_folder_can_be_written_without_trying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPSCALER_CACHE", str(tmp_path / "cache"))
+    job = Job(name="any", arguments=())
+    before = tmp_path.stat().st_mtime_ns
+    check_before([job], Site(), tmp_path / "run", dry_run=True)
+    assert tmp_path.stat().st_mtime_ns == before
+    check_before([job], Site(), tmp_path / "run")
+    assert tmp_path.stat().st_mtime_ns > before
+    with pytest.raises(UserError, match="choose another --output-dir"):
+        check_before([job], Site(), Path("/proc/run"), dry_run=True)
