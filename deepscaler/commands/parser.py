@@ -87,10 +87,7 @@ class Parser(argparse.ArgumentParser):
                 action.metavar = METAVARS.get(cast("Any", action.type), "PATH")
         formatter = self._get_formatter()
         width = formatter._width
-        positionals = [action for action in self._actions if not action.option_strings]
-        plain = argparse.HelpFormatter(self.prog, width=10_000)
-        plain.add_usage(None, positionals, [], prefix="")
-        formatter.add_usage(f"{plain.format_help().strip()} [options]".replace("%", "%%"), [], [])
+        formatter.add_usage(self._usage().replace("%", "%%"), [], [])
         formatter.add_text(textwrap.fill((self.description or "").replace("%", "%%"), width))
         for group in self._action_groups:
             formatter.start_section(group.title)
@@ -116,6 +113,15 @@ class Parser(argparse.ArgumentParser):
     @property
     def _short_name(self) -> str:
         return self.prog.partition(" ")[2] or self.prog
+
+    def _usage(self) -> str:
+        """Returns the usage without the options: first what an option of many values would take for one of them."""
+        positionals = [action for action in self._actions if not action.option_strings]
+        if any(action.nargs == argparse.REMAINDER for action in positionals):
+            return f"{self.prog} [options] [{positionals[-1].metavar}]"
+        plain = argparse.HelpFormatter(self.prog, width=10_000)
+        plain.add_usage(None, positionals, [], prefix="")
+        return f"{plain.format_help().strip()} [options]"
 
     def _refuse_unknown_options(self, words: Sequence[str]) -> None:
         """Names a mistyped option before argparse misses what its value would have been."""

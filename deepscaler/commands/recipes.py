@@ -86,7 +86,8 @@ def _print_whole(header: list[str], rows: list[list[str]], console: Console, *, 
         add_row(table, row)
     broken = len(header) - 1 if notes else len(header)
     needed = _width(header[:broken], [row[:broken] for row in rows]) + (MIN_NOTES if notes else 0)
-    console.print(table, width=max(console.width, needed), crop=False, no_wrap=True, overflow="ignore")
+    console.width = max(console.width, needed)  # rich would cut the names off
+    console.print(table)
 
 
 def _width(header: list[str], rows: list[list[str]]) -> int:
