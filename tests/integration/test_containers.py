@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.containers import build, copy_of_the_project, docker
+from tests.integration.containers import BUILD_DEADLINE, build, copy_of_the_project, docker
 from tests.places import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("docker")]
 
 MODEL = "/opt/models/SmolLM2-135M-Instruct"
 CONTAINED = (
@@ -35,9 +35,13 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def image(context: Path) -> str:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_TOKEN", SECRET)
-        build(context, "deepscaler:test-cpu", "cpu")
+    """The image, which `.ci/run` builds in the background: the same script waits for that and finds it made."""
+    docker("version")
+    script = ROOT / ".ci/image"
+    assert SECRET in script.read_text()
+    command = [script, "deepscaler:test-cpu", context]
+    built = subprocess.run(command, capture_output=True, text=True, timeout=2 * BUILD_DEADLINE, check=False)
+    assert built.returncode == 0, built.stdout[-6000:] + built.stderr[-6000:]
     return "deepscaler:test-cpu"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.processes import deepscaler, ray_cluster, run, started, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines")]
 
 NUM_PROBLEMS, NUM_SAMPLES = 8, 2
 CLEAN_AFTER = 30

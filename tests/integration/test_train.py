@@ -14,7 +14,7 @@ from deepscaler.runs.folder import RunDirectory
 from deepscaler.runs.metrics import read_metrics
 from tests.integration.processes import deepscaler, ray_cluster, run, started, wait_until, wait_until_gone
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("verl")]
 
 CLEAN_AFTER = 30
 """Seconds in which every process of a killed run must be gone."""

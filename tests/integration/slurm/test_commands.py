@@ -15,7 +15,7 @@ from slurm.jobs import read_jobs
 from tests.integration.processes import deepscaler, run
 from tests.integration.slurm.sandbox import NUM_GPUS, SITE, ask, start_driver, state_of, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("idle")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm"), pytest.mark.usefixtures("idle")]
 
 SITE_FILE = """
 partition = "gpu"
