@@ -23,8 +23,8 @@ test: setup  ## lint, types and unit tests
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest -n auto --dist worksteal
 
-slow: setup  ## the real engines on real models, killed and resumed; four groups of tests side by side
-	@$(BIN)/pytest tests/integration -vv -n 4 --dist loadgroup -m 'slow and not long' --timeout 3600 --durations=0 -rP
+slow: setup  ## the real engines on real models, killed and resumed; groups of tests side by side
+	@$(BIN)/pytest tests/integration -vv -n 4 --dist loadscope -m 'slow and not long' --timeout 3600 --durations=0 -rP
 
 long: setup  ## what `make slow` leaves out: a RayJob in Ray's own job API, a chain killed in its second stage (half an hour)
 	@$(BIN)/pytest tests/integration -m long --timeout 3600

@@ -84,24 +84,31 @@ def _install_locks() -> None:
     wanted = ["--no-deps", "--require-hashes", *(part for lock in LOCKS for part in ("--requirement", str(lock)))]
     if _pip("install", "--no-deps", "--require-hashes", "--requirement", str(UV), may_fail=True) == 0:
         command = [ENVIRONMENT / "bin/uv", "pip", "install", "--quiet", "--python", ENVIRONMENT / "bin/python", *wanted]
-        result = subprocess.run(command, env=_uv_environment(), capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            command, env=uv_environment(pip_settings()), capture_output=True, text=True, check=False
+        )
         if result.returncode == 0:
             return
         _say(f"uv failed, so pip installs them: {(result.stderr.strip().splitlines() or ['no message'])[-1]}")
     _pip("install", *wanted)
 
 
-def _uv_environment() -> dict[str, str]:
-    """Returns the environment for uv, with the index and the certificates that pip is configured with.
-
-    uv does not read pip's settings. Other indexes of pip's are left out: PyPI or its mirror has all locked packages.
-    """
+def pip_settings() -> dict[str, str]:
+    """Returns what pip is configured with, by its variables or files: {"index-url": "https://..."}."""
     command = [str(ENVIRONMENT / "bin/python"), "-m", "pip", "--disable-pip-version-check", "config", "list"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    settings = {}  # `global.index-url='https://...'`; pip lists its variables, which win, before its files
-    for line in reversed(listed.splitlines()):
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    settings = {}
+    for line in sorted(listed, key=lambda line: line.startswith(":env:")):  # a variable counts more than a file
         name, _, value = line.partition("=")
         settings[name.rpartition(".")[2]] = value.strip("'")
+    return settings
+
+
+def uv_environment(settings: dict[str, str]) -> dict[str, str]:
+    """Returns the environment for uv, which does not read pip's settings: the index and the certificates of pip.
+
+    Further indexes are left out: PyPI, or its mirror, has all locked packages.
+    """
     environment = dict(os.environ)
     for name, variable in (("index-url", "UV_DEFAULT_INDEX"), ("cert", "SSL_CERT_FILE")):
         if name in settings:

@@ -1,23 +1,33 @@
 """The small models, made once for all slow tests, and a line for each test that begins or ends.
 
-`make slow` runs four groups side by side, each in order in one process: verl, engines, docker, slurm (`xdist_group`).
-What two groups use is made by the first that needs it, under a lock, in a folder of the whole session.
+`make slow` runs groups of tests side by side, each in order in one process. What two groups use is made by the first
+that needs it, under a lock, in a folder of the whole session.
 """
 
+import contextlib
 import fcntl
 import os
+import re
 import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from deepscaler.models.smollm import small_model
+from tests.integration.processes import SHARING
 from tests.places import SHARED
 
 STARTED = time.monotonic()
+GROUPS = {"train": "verl", "rayjob": "verl", "containers": "docker", "commands": "slurm", "faults": "slurm"}
+"""The group of the tests in a file; all others are of the group `engines`."""
+
+NUM_TRAININGS = 2
+"""Trainings of the tiny model by verl at once: each takes 6 GiB, that of the real one 11, and CI has 24."""
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:
@@ -27,6 +37,30 @@ def pytest_runtest_logstart(nodeid: str) -> None:
 
 def pytest_runtest_logfinish(nodeid: str) -> None:
     _say("ended", nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Gives each group to a process of its own. (The mark xdist_group has no effect in pytest 9.2 with xdist 3.8.)"""
+    return ByGroup(config, log)
+
+
+class ByGroup(LoadScopeScheduling):
+    """Tells groups by the name of the file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return GROUPS.get(Path(nodeid.partition("::")[0]).stem.removeprefix("test_"), "engines")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the large training first, and what may have to wait for another group's training last in its group."""
+    order = {"large_training": 0, "training": 2}
+
+    def place(item: pytest.Item) -> int:
+        names = getattr(item, "fixturenames", ())
+        return next((order[name] for name in order if name in names), 1)
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -41,9 +75,9 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def _say(what: str, nodeid: str) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:  # the controller hears of it and speaks for all
         return
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
-    seconds = time.monotonic() - STARTED
-    print(f"\n[{seconds:5.0f} s, {free} GiB free] {what}: {nodeid}", file=sys.__stderr__, flush=True)
+    free = re.search(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())
+    memory = f", {int(free[1]) / 1e6:.1f} GB free" if free else ""
+    print(f"\n[{time.monotonic() - STARTED:.0f} s{memory}] {what}: {nodeid}", file=sys.__stderr__, flush=True)
 
 
 @pytest.fixture(scope="session")
@@ -78,10 +112,44 @@ def model(kept_cache: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def own_cache(kept_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kept cache instead of an empty one a test; and memory for four groups."""
+    """The kept cache instead of an empty one a test, and the manners of a guest on a shared machine."""
     monkeypatch.setenv("DEEPSCALER_CACHE", str(kept_cache))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB; the engine's own choice is a quarter of the machine's
+    for name, value in SHARING.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def training(session_folder: Path) -> Iterator[None]:
+    """Waits until fewer than NUM_TRAININGS other tests train."""
+    while not (held := next(filter(None, map(_take, _places(session_folder))), None)):
+        time.sleep(0.5)
+    with held:
+        yield
+
+
+@pytest.fixture
+def large_training(session_folder: Path) -> Iterator[None]:
+    """Waits until no other test trains."""
+    with contextlib.ExitStack() as stack:
+        for place in _places(session_folder):
+            stack.enter_context(locked(place))
+        yield
+
+
+def _places(folder: Path) -> list[Path]:
+    return [folder / f"training-{number}.lock" for number in range(NUM_TRAININGS)]
+
+
+def _take(place: Path) -> IO[str] | None:
+    """Returns the file that is locked as long as it is open; None where another process has it."""
+    file = place.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
 
 
 @pytest.fixture(scope="session")

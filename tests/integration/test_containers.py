@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.containers import BUILD_DEADLINE, build, copy_of_the_project, docker
+from tests.integration.processes import SHARING
 from tests.places import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("docker")]
+pytestmark = pytest.mark.slow
 
 MODEL = "/opt/models/SmolLM2-135M-Instruct"
 CONTAINED = (
@@ -22,6 +23,7 @@ CONTAINED = (
     "--security-opt=no-new-privileges",
     "--network=none",
     "--tmpfs=/tmp",
+    *(f"--env={name}={value}" for name, value in SHARING.items()),
 )
 SECRET = "hf_0123456789abcdef0123456789abcdef"
 KIT_LAYERS = 2
@@ -114,6 +116,7 @@ def test_no_secret_is_in_the_image(image: str) -> None:
     assert json.loads(configuration)["User"] == "1000:0"
 
 
+@pytest.mark.usefixtures("training")
 def test_two_containers_train_as_a_cluster(image: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPSCALER_CPU_IMAGE", image)
     project = f"deepscaler-test-{uuid.uuid4().hex[:8]}"

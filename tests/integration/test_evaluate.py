@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.processes import DEADLINE, deepscaler, run, started
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines")]
+pytestmark = pytest.mark.slow
 
 NUM_PROBLEMS, NUM_SAMPLES = 40, 3
 

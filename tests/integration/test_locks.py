@@ -12,8 +12,6 @@ from tools.lock import REQUIREMENTS, ROOT, UV
 SOURCE_ONLY = ("antlr4-python3-runtime", "cellpylib", "pycosat", "zss")
 """Small packages without wheels; the builder stage has a C compiler for them."""
 
-pytestmark = pytest.mark.xdist_group("engines")
-
 
 @pytest.mark.long  # the seal on each lock says the same: tests/test_images.py
 def test_locking_again_changes_nothing(tmp_path: Path) -> None:

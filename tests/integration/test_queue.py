@@ -9,7 +9,7 @@ from deepscaler.recipes.published import RECIPES
 from deepscaler.verl_plugin.overrides import to_overrides
 from tests.deepscaler.verl_plugin.test_overrides import PATHS
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines")]
+pytestmark = pytest.mark.slow
 
 KEY = "+transfer_queue.backend.SimpleStorage.required_node_resource"
 SCRIPT = """

@@ -14,7 +14,7 @@ from deepscaler.runs.folder import RunDirectory
 from deepscaler.runs.metrics import read_metrics
 from tests.integration.processes import deepscaler, ray_cluster, run, started, wait_until, wait_until_gone
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("verl")]
+pytestmark = pytest.mark.slow
 
 CLEAN_AFTER = 30
 """Seconds in which every process of a killed run must be gone."""
@@ -41,6 +41,7 @@ def kill(process: subprocess.Popen[str]) -> str:
     return process.communicate()[0]
 
 
+@pytest.mark.usefixtures("training")
 def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("training")
 def test_a_chain_killed_in_its_second_stage_goes_on_there(tiny_model: Path, tmp_path: Path) -> None:
     root = tmp_path / "chain"
     command = deepscaler("run", "quickstart", "learn", "--device", "cpu", "--output-dir", root)
@@ -121,6 +123,7 @@ def test_a_chain_killed_in_its_second_stage_goes_on_there(tiny_model: Path, tmp_
     assert (root / "report.png").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("large_training")
 def test_the_quickstart_evaluates_trains_merges_and_evaluates_again(model: Path, tmp_path: Path) -> None:
     done = run(deepscaler("quickstart", "--output-dir", tmp_path / "out"), seconds=2000)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -30,7 +30,7 @@ from tests.integration.slurm.sandbox import (
     wait_until_clean,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm"), pytest.mark.usefixtures("idle")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("idle")]
 
 NODES = [f"sbx{number}" for number in range(1, NUM_NODES + 1)]
 NOTICED = 40.0
