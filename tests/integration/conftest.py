@@ -11,7 +11,6 @@ import re
 import sys
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +18,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from deepscaler.models.smollm import small_model
-from tests.integration.processes import SHARING
+from tests.integration.processes import SHARING, locked
 from tests.places import SHARED
 
 STARTED = time.monotonic()
@@ -85,14 +84,6 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all groups of this session share."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time."""
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Real commands, started, watched and killed."""
 
+import fcntl
 import os
 import random
 import signal
@@ -20,6 +21,15 @@ SHARING = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; by itself an engine takes a quarter of the memory
 }
 """Variables for engines beside others on a machine of two cores."""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

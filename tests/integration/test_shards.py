@@ -1,4 +1,4 @@
-"""The real small model drawn in parts: lost shards, killed engines, and the same samples as in one piece."""
+"""A model drawn in parts: lost shards, killed engines, and the same samples as in one piece."""
 
 import json
 import os
@@ -15,6 +15,9 @@ from tests.integration.processes import deepscaler, ray_cluster, run, started, w
 pytestmark = pytest.mark.slow
 
 NUM_PROBLEMS, NUM_SAMPLES = 8, 2
+MAX_TOKENS = 128
+"""So that the tiny model takes some tenths of a second for a sample, and a test can kill it between two."""
+
 CLEAN_AFTER = 30
 """Seconds in which every process of a killed command must be gone."""
 
@@ -31,13 +34,22 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def evaluate(model: Path, output_dir: Path, *more: object) -> list[str]:
     """One sequence at a time: a batch's sums are rounded by what else is in it."""
-    options = ["--datasets", "arithmetic", "--limit", NUM_PROBLEMS, "--num-samples", NUM_SAMPLES, "--max-tokens", 16]
+    options = [
+        "--datasets",
+        "arithmetic",
+        "--limit",
+        NUM_PROBLEMS,
+        "--num-samples",
+        NUM_SAMPLES,
+        "--max-tokens",
+        MAX_TOKENS,
+    ]
     options += ["--engine", "transformers", "--max-num-seqs", 1, "--output-dir", output_dir]
     return deepscaler("evaluate", "--model", model, *options, *more)
 
 
 def drawn(output_dir: Path) -> Drawn:
-    lines = (output_dir / "samples/arithmetic.jsonl").read_text().splitlines()
+    lines = (output_dir / "samples/arithmetic.jsonl").read_text().split("\n")[:-1]
     samples = [json.loads(line) for line in lines]
     found = {(s["problem_id"], s["sample"]): (s["text"], s["seed"]) for s in samples}
     assert len(found) == len(lines), "a sample is there twice"
