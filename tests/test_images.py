@@ -1,7 +1,10 @@
 """What the images are made from agrees with the rest of the project."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -87,6 +90,19 @@ def test_every_package_of_ours_is_in_the_build() -> None:
     for package in wheel["packages"]:
         assert f"\nCOPY {package} {package}\n" in DOCKERFILE
         assert f"!{package}\n" in (ROOT / ".dockerignore").read_text()
+
+
+def test_what_makes_the_model_in_the_image_is_all_there(tmp_path: Path) -> None:
+    stage = DOCKERFILE.split(" AS model\n")[1].split("\nFROM ")[0]
+    for line in re.findall(r"^COPY (.*)$", stage, re.MULTILINE):
+        *files, folder = line.split()
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copy2(ROOT / file, tmp_path / folder)
+    command = [sys.executable, "-c", "import deepscaler.models.smollm as model; print(model.__file__)"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith(str(tmp_path)), done.stderr
 
 
 def test_compose_runs_these_images_contained() -> None:
