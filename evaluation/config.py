@@ -144,16 +144,21 @@ def to_arguments(config: EvaluationConfig) -> list[str]:
 
 
 def check_stored(values: Any, file: Path) -> dict[str, Any]:
-    """Returns the options of a folder's config.json as they are. Raises UserError if no evaluation wrote them."""
+    """Returns the options of a folder's config.json; one that is newer than the folder is at its default there.
+
+    Raises UserError if no evaluation wrote them.
+    """
     if not isinstance(values, dict):
         raise UserError(f"{file} is not a configuration of `deepscaler evaluate`")
-    missing = {"weights", *bound_options()} - {"shard"} - set(values)
+    known = options_of(EvaluationConfig)
+    missing = {"weights", "model", "datasets"} - set(values)
     if missing or values.get("thinking") not in ("yes", "no"):
         lacking = ", ".join(sorted(missing)) or "thinking"
         raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: it lacks {lacking}")
     bound = {name: value for name, value in values.items() if name != "weights"}
     EvaluationConfig(**{**convert_options(bound, EvaluationConfig, file), "output_dir": file.parent})
-    return values
+    defaults = {name: known[name].default for name in bound_options() if name != "shard" and name not in values}
+    return {**defaults, **values}
 
 
 def with_thinking(config: EvaluationConfig, chat_template: str) -> EvaluationConfig:

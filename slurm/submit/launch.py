@@ -1,6 +1,5 @@
 """Submit the jobs of a run, or print what would be submitted."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from rich.console import Console
 
 from deepscaler.job import Job
 from deepscaler.system.errors import UserError
-from slurm.cluster import cancel, test_submission
+from slurm.cluster import UnreachableError, cancel, test_submission
 from slurm.job_folder import new_folder
 from slurm.jobs import record, submitting
 from slurm.site import Site
@@ -65,15 +64,12 @@ def describe(plan: Sequence[PlannedJob], site: Site, run_folder: Path, console: 
             submission = _submission(planned, site, run_folder, ("JOB_ID",) if planned.after is not None else ())
             console.print(submission.script(), soft_wrap=True)
     check_before([job for planned in plan for job in planned.jobs], site, run_folder, dry_run=True)
-    if shutil.which("sbatch"):
+    try:
         ask_slurm([_submission(one, site, run_folder, ()) for one in plan], console)
-        console.print(
-            "The preflight found nothing wrong, and SLURM would take the jobs. Nothing was submitted.", soft_wrap=True
-        )
-    else:
-        console.print(
-            "The preflight found nothing wrong. There is no sbatch here: SLURM was not asked.", soft_wrap=True
-        )
+        answer = "and SLURM would take the jobs"
+    except UnreachableError as reason:
+        answer = f"but SLURM was not asked: {reason}"
+    console.print(f"The preflight found nothing wrong, {answer}. Nothing was submitted.", soft_wrap=True)
     return 0
 
 

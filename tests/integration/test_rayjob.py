@@ -24,7 +24,7 @@ from deepscaler.runs.folder import RunFolder
 from tests.integration.processes import DEADLINE, free_port, wait_until_gone
 from tests.places import ROOT
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("training")]
 
 SMALL = ("train_batch_size=2", "mini_batch_size=2", "group_size=4", "max_response_length=8", "validate_every=100")
 

@@ -41,6 +41,7 @@ def kill(process: subprocess.Popen[str]) -> str:
     return process.communicate()[0]
 
 
+@pytest.mark.usefixtures("training")
 def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("training")
 def test_a_chain_killed_in_its_second_stage_goes_on_there(tiny_model: Path, tmp_path: Path) -> None:
     root = tmp_path / "chain"
     command = deepscaler("run", "quickstart", "learn", "--device", "cpu", "--output-dir", root)
@@ -121,6 +123,7 @@ def test_a_chain_killed_in_its_second_stage_goes_on_there(tiny_model: Path, tmp_
     assert (root / "report.png").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("large_training")
 def test_the_quickstart_evaluates_trains_merges_and_evaluates_again(model: Path, tmp_path: Path) -> None:
     done = run(deepscaler("quickstart", "--output-dir", tmp_path / "out"), seconds=2000)
     assert done.returncode == 0, done.stdout + done.stderr

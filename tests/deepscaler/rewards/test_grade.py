@@ -210,7 +210,7 @@ def test_different(gold: str, answer: str) -> None:
 def test_labelled_pairs(shared_data: Path) -> None:
     lines = (shared_data / "grader_pairs.jsonl").read_text().splitlines()
     undisputed = [pair for pair in map(json.loads, lines) if not pair.get("disputed")]
-    verdicts = [is_equivalent(pair["pred"], pair["gold"]) for pair in undisputed]
+    verdicts = [is_equivalent(pair["pred"], pair["gold"], timeout=30) for pair in undisputed]  # CI is a busy machine
     right = sum(verdict == pair["equal"] for verdict, pair in zip(verdicts, undisputed, strict=True))
     false_positives = sum(verdict and not pair["equal"] for verdict, pair in zip(verdicts, undisputed, strict=True))
     assert right >= 0.995 * len(undisputed)

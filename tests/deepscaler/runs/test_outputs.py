@@ -33,8 +33,9 @@ def test_a_report_on_a_folder_of_another_kind_is_refused(tmp_path: Path, capsys:
     assert main(["report", str(tmp_path)]) == 2
     assert "it holds no config.json, run.json or chain.json" in capsys.readouterr().err
     make_run(tmp_path)
-    assert main(["report", str(tmp_path), "--grader", "deepscaler"]) == 2
-    assert "is for evaluations" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["report", str(tmp_path), "--grader", "deepscaler"])
+    assert "counts only for an evaluation" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("part", SAMPLES)

@@ -105,6 +105,7 @@ def test_an_array_loses_an_element_and_is_gathered(site: Path, model: Path, tmp_
     assert "no job of this run" in typed("cancel", root).lower()
 
 
+@pytest.mark.usefixtures("training")
 def test_a_chain_with_a_real_training_on_two_nodes_is_requeued_and_ends(
     site: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -82,4 +82,4 @@ def test_the_preflight_runs_and_fails_the_dry_run(
     assert "SLURM would refuse this job: invalid partition" in capsys.readouterr().err
     monkeypatch.setenv("PATH", "/nonexistent")
     assert main([*command, site]) == 0
-    assert "There is no sbatch here: SLURM was not asked." in capsys.readouterr().out
+    assert "but SLURM was not asked: no sbatch on this machine" in capsys.readouterr().out
