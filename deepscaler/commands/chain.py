@@ -10,7 +10,7 @@ from deepscaler.commands.parser import Parser, offer, parse
 from deepscaler.commands.train import add_options, passed_on
 from deepscaler.data.sources import SOURCES
 from deepscaler.output.terminal import PlainConsole
-from deepscaler.recipes.load import load_recipe
+from deepscaler.recipes.load import absolute, load_recipe
 from deepscaler.recipes.published import RECIPES
 from deepscaler.runs.chain import Chain, ChainOptions, build_chain
 from deepscaler.system.errors import UserError
@@ -58,14 +58,15 @@ def run(arguments: argparse.Namespace) -> int:
     from deepscaler.training.run_chain import describe_chain, run_chain  # noqa: PLC0415  matplotlib: 1.5 s
 
     recipes = [load_recipe(name, arguments.profile, arguments.set) for name in arguments.recipes]
-    root = arguments.output_dir or Path("outputs", "-".join(arguments.recipes))
+    root = arguments.output_dir or Path("outputs", "-".join(recipe.name for recipe in recipes))
     options = ChainOptions(
         datasets=tuple(arguments.eval),
         evaluation_options=_evaluation_options(arguments),
         gate=arguments.gate,
         train_options=tuple(passed_on(arguments)),
     )
-    chain = build_chain(root.resolve(), recipes, arguments.set, options)
+    given = [absolute(text) for text in arguments.recipes]
+    chain = build_chain(root.resolve(), recipes, arguments.set, options, given)
     if site := site_of(arguments):
         return _submit(arguments, chain, site)
     if arguments.dry_run:
@@ -91,7 +92,7 @@ def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 def _submit(arguments: argparse.Namespace, chain: Chain, site: Site) -> int:
     """Hands the chain to SLURM, a job for each stage and one between two."""
-    command = ["run", *arguments.recipes, "--output-dir", str(chain.root), *passed_on(arguments)]
+    command = ["run", *map(absolute, arguments.recipes), "--output-dir", str(chain.root), *passed_on(arguments)]
     command += [part for setting in arguments.set for part in ("--set", setting)]
     command += ["--eval", *arguments.eval] if arguments.eval else []
     command += [f"--eval-options={arguments.eval_options}"] if arguments.eval_options else []

@@ -12,7 +12,7 @@ from deepscaler.commands.parser import Parser, parse
 from deepscaler.kubernetes import require_yaml
 from deepscaler.kubernetes.render.plans import Plan, evaluate_plan, quickstart_plan, run_plan, train_plan
 from deepscaler.kubernetes.render.pods import RUNS
-from deepscaler.recipes.load import load_recipe
+from deepscaler.recipes.load import as_published, is_file, load_recipe
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import write_text
 from deepscaler.system.options import given_options
@@ -91,12 +91,19 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 
 def _train(parsed: argparse.Namespace, given: list[str]) -> Plan:
     recipe = load_recipe(parsed.recipe, parsed.profile, parsed.set)
-    given, folder = _with_folder(parsed, given, f"{RUNS}/{parsed.recipe}")
+    if is_file(parsed.recipe):  # a pod has no such file
+        said = as_published(recipe)
+        settings = [word for setting in said.settings for word in ("--set", setting)]
+        rest = _without_recipe(given, parsed)
+        given = [said.name, *settings, *rest]
+    given, folder = _with_folder(parsed, given, f"{RUNS}/{recipe.name}")
     return train_plan(recipe, ("train", *given), folder, parsed.device)
 
 
 def _chain(parsed: argparse.Namespace, given: list[str]) -> Plan:
     recipes = [load_recipe(name, parsed.profile, parsed.set) for name in parsed.recipes]
+    if files := [name for name in parsed.recipes if is_file(name)]:
+        raise UserError(f"{files[0]}: a chain's RayJob takes no recipe files; render `train {files[0]}` for each stage")
     given, folder = _with_folder(parsed, given, f"{RUNS}/{'-'.join(parsed.recipes)}")
     only = [step.partition(":")[0] for step in parsed.only]
     return run_plan(recipes, ("run", *given), folder, parsed.eval, parsed.device, only)
@@ -109,7 +116,6 @@ def _evaluate(parsed: argparse.Namespace, given: list[str]) -> Plan:
 
 
 def _quickstart(parsed: argparse.Namespace, given: list[str]) -> Plan:
-
     plan = quickstart_plan()
     given, _folder = _with_folder(parsed, given, f"{RUNS}/{parsed.recipe}")
     return replace(plan, job=replace(plan.job, arguments=("quickstart", *given)))
@@ -119,3 +125,16 @@ def _with_folder(parsed: argparse.Namespace, given: list[str], default: str) -> 
     """The command's arguments with an --output-dir, and that folder."""
     folder = getattr(parsed, "output_dir", None)
     return (given, str(folder)) if folder else ([*given, "--output-dir", default], default)
+
+
+def _without_recipe(given: list[str], parsed: argparse.Namespace) -> list[str]:
+    """Returns a command's words without its recipe, and without what the recipe's settings say already."""
+    words, kept = iter(given), []
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag in ("--set", "--profile"):
+            if flag == word:
+                next(words)
+        elif word != parsed.recipe:
+            kept.append(word)
+    return kept

@@ -8,7 +8,7 @@ from deepscaler.commands.launcher import add_dry_run, add_place, site_of, submit
 from deepscaler.commands.parser import Parser, offer, whole
 from deepscaler.job import train_job
 from deepscaler.output.terminal import PlainConsole
-from deepscaler.recipes.load import load_recipe
+from deepscaler.recipes.load import absolute, load_recipe
 from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.training.deadline import parse_deadline
@@ -98,6 +98,6 @@ def _submit(arguments: argparse.Namespace, recipe: Recipe, site: Site) -> int:
     """Hands the training to SLURM."""
     folder = (arguments.output_dir or Path("outputs", recipe.name)).absolute()
     settings = [part for setting in arguments.set for part in ("--set", setting)]
-    command = ["train", recipe.name, "--output-dir", str(folder), *settings, *passed_on(arguments)]
+    command = ["train", absolute(arguments.recipe), "--output-dir", str(folder), *settings, *passed_on(arguments)]
     job = train_job(recipe, command, arguments.device)
     return submit(arguments, [PlannedJob(jobs=(job,), outputs=(folder,))], site, folder)

@@ -48,6 +48,8 @@ class StagePlan:
     settings: tuple[str, ...] = ()
     recipe: Recipe | None = None
     """What it trains; None of the start model."""
+    given: str = ""
+    """The published name, or the absolute path of the file, that `deepscaler train` is given for the recipe."""
 
     @property
     def run(self) -> RunFolder:
@@ -98,8 +100,9 @@ class Chain:
         steps = []
         if stage.number:
             settings = [part for setting in stage.settings for part in ("--set", setting)]
-            train = ("train", stage.name, "--output-dir", str(stage.folder), *settings, "--set", f"model={stage.model}")
-            steps.append(Step("train", stage, (*train, *self.options.train_options)))
+            train = ("train", stage.given, "--output-dir", str(stage.folder), *settings)
+            train = (*train, "--set", f"model={stage.model}", *self.options.train_options)
+            steps.append(Step("train", stage, train))
             steps.append(Step("merge", stage, ("merge", str(stage.folder))))
         if self.options.datasets:
             evaluate: tuple[str, ...] = ("evaluate", "--model", stage.result, "--output-dir", str(stage.evaluation))
@@ -108,8 +111,13 @@ class Chain:
         return steps
 
 
-def build_chain(root: Path, recipes: Sequence[Recipe], settings: Sequence[str], options: ChainOptions) -> Chain:
-    """The chain of some recipes. Raises UserError for none, a repeated one, or a gate without benchmarks."""
+def build_chain(
+    root: Path, recipes: Sequence[Recipe], settings: Sequence[str], options: ChainOptions, given: Sequence[str] = ()
+) -> Chain:
+    """Returns the chain of some recipes, whose own names were `given`, or names and files.
+
+    Raises UserError for none, a repeated one, or a gate without benchmarks.
+    """
     names = [recipe.name for recipe in recipes]
     if not names or len(set(names)) < len(names):
         raise UserError(f"the stages {' '.join(names) or '(none)'} must be one or more different recipes")
@@ -117,9 +125,9 @@ def build_chain(root: Path, recipes: Sequence[Recipe], settings: Sequence[str], 
         raise UserError("--gate compares evaluations: give --eval BENCHMARK ... too")
     base = StagePlan(0, "start", root / "0-base", recipes[0].model)
     stages = [base]
-    for number, recipe in enumerate(recipes, start=1):
+    for number, (recipe, text) in enumerate(zip(recipes, given or names, strict=True), start=1):
         folder = root / f"{number}-{recipe.name}"
-        stages.append(StagePlan(number, recipe.name, folder, stages[-1].result, tuple(settings), recipe))
+        stages.append(StagePlan(number, recipe.name, folder, stages[-1].result, tuple(settings), recipe, text))
     return Chain(root, tuple(stages), options)
 
 
