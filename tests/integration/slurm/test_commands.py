@@ -113,7 +113,7 @@ def test_an_array_loses_an_element_and_is_gathered(site: Path, model: Path, tmp_
     assert "gather" in status
     assert "Dependency" in status
     element = f"{array.job_id}_1"
-    wait_until(lambda: list(root.glob("slurm/*/1/attempt-00/driver.log")), "element 1 begins", 120)
+    wait_until(lambda: list(root.glob("slurm/*/1/attempt-00/driver.log")), "element 1 begins")
     subprocess.run(["scontrol", "requeue", element], check=True)
     wait_for_jobs(root, 600)
     assert state_of(gather.job_id) == "COMPLETED", typed("logs", root)
