@@ -40,7 +40,11 @@ def configure(parser: Parser) -> None:
             "--minutes", type=float, default=30, help="longest wait for answers (default: %(default)s)"
         ),
         section.add_argument(
-            "--output-dir", type=Path, metavar="DIR", default=Path("outputs/doctor"), help="default: %(default)s"
+            "--output-dir",
+            type=Path,
+            metavar="DIR",
+            default=Path("outputs/doctor"),
+            help="folder of the jobs of --on slurm (default: %(default)s)",
         ),
         dry_run,
     ):
