@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Literal
 
 from deepscaler.recipes.recipe import Device, Recipe
@@ -38,6 +38,8 @@ class Job:
     """Hub id or folder that must be there; empty where another job makes it."""
     datasets: tuple[str, ...] = ()
     """Prepared sets that must be there."""
+    reads: tuple[str, ...] = ()
+    """Folders of this machine that it reads beside its own, which a container has to see."""
 
     @property
     def num_gpus(self) -> int:
@@ -55,7 +57,7 @@ class Job:
         return shlex.join(self.command)
 
 
-def train_job(recipe: Recipe, arguments: Sequence[str], device: Device = "cuda") -> Job:
+def train_job(recipe: Recipe, arguments: Sequence[str], device: Device = "cuda", reads: tuple[str, ...] = ()) -> Job:
     """The job of `deepscaler train`: as many machines and GPUs as the recipe says.
 
     On a CPU a rank of the recipe is a pretended GPU: the Ray nodes offer as many, the scheduler gives none.
@@ -69,6 +71,7 @@ def train_job(recipe: Recipe, arguments: Sequence[str], device: Device = "cuda")
         ray=True,
         model=recipe.model,
         datasets=(recipe.train_dataset, recipe.validation_dataset),
+        reads=reads,
     )
 
 
@@ -85,6 +88,7 @@ def evaluate_job(config: EvaluationConfig, *, num_nodes: int = 1, gpus_per_node:
             f"{num_nodes} machines with {gpus_per_node} GPUs each do not suit {num_engines} engines with {size} GPUs"
             " each: an engine lies on one machine, and several machines need --engines"
         )
+    reads = (config.data_dir, config.source, Path(config.model))
     return Job(
         name=f"evaluate-{_as_name(PurePath(config.model).name)}",
         # without engines the device counts for the machines alone
@@ -95,6 +99,7 @@ def evaluate_job(config: EvaluationConfig, *, num_nodes: int = 1, gpus_per_node:
         ray=config.engines > 0,
         model=config.model,
         datasets=config.datasets,
+        reads=tuple(str(path) for path in reads if path and path.is_dir()),
     )
 
 

@@ -92,6 +92,8 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if not self.model.strip():
             raise UserError(f"invalid value {self.model!r} for --model: expected a hub id or a folder")
+        if self.output_dir.is_file():
+            raise UserError(f"--output-dir {self.output_dir} is a file; give a folder")
         if not self.datasets:
             raise UserError("--datasets is empty: give one or more benchmarks")
         for name in self.datasets:

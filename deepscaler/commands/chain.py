@@ -6,18 +6,24 @@ from pathlib import Path
 
 from deepscaler.commands.counting import counts_with
 from deepscaler.commands.launcher import HERE, add_dry_run, site_of, submit
-from deepscaler.commands.parser import Parser, offer, parse
-from deepscaler.commands.train import add_options, passed_on
+from deepscaler.commands.parser import Parser, folder_to_write, offer, parse
+from deepscaler.commands.train import add_options, copied_recipe, folders_read, passed_on
 from deepscaler.data.sources import SOURCES
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes.load import absolute, load_recipe
 from deepscaler.recipes.published import RECIPES
 from deepscaler.runs.chain import Chain, ChainOptions, build_chain
 from deepscaler.system.errors import UserError
-from deepscaler.system.options import given_options
+from deepscaler.system.options import flag, given_options
+from deepscaler.training.run_chain import describe_chain, run_chain
 from evaluation.config import EvaluationConfig, load_config
 from slurm.site import Site
 from slurm.submit.chain import plan_chain
+
+OF_THE_CHAIN = frozenset(
+    ("model", "output_dir", "datasets", "revision", "shard", "gather", "dry_run", "on", "site", "nodes", "gpus")
+)
+"""Options of `deepscaler evaluate` that do not depend on the user within a chain."""
 
 EXAMPLES = (
     "deepscaler chain 8k 16k 24k --eval aime --gate --dry-run",
@@ -28,9 +34,12 @@ EXAMPLES = (
 def configure(parser: Parser) -> None:
     """Adds the stages and what happens between them."""
     recipes = parser.add_argument("recipes", nargs="+", metavar="RECIPE", help="the stages in order")
-    offer(recipes, RECIPES)
+    offer(recipes, RECIPES, files="toml")
     parser.add_argument(
-        "--output-dir", type=Path, metavar="DIR", help="folder of the chain (default: outputs/RECIPE-RECIPE-...)"
+        "--output-dir",
+        type=folder_to_write,
+        metavar="DIR",
+        help="folder of the chain (default: outputs/RECIPE-...)",
     )
     add_dry_run(parser, "print every command, run nothing")
     only = parser.add_argument(
@@ -55,8 +64,6 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the chain."""
-    from deepscaler.training.run_chain import describe_chain, run_chain  # noqa: PLC0415  matplotlib: 1.5 s
-
     recipes = [load_recipe(name, arguments.profile, arguments.set) for name in arguments.recipes]
     root = arguments.output_dir or Path("outputs", "-".join(recipe.name for recipe in recipes))
     options = ChainOptions(
@@ -81,7 +88,11 @@ def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
         options = shlex.split(arguments.eval_options)
     except ValueError as error:
         raise UserError(f"--eval-options {arguments.eval_options!r} cannot be read: {error}") from error
+    if {"-h", "--help"} & set(options):
+        raise UserError("--eval-options takes no --help: see deepscaler evaluate --help")
     parsed = parse(["evaluate", *options])
+    if own := sorted(OF_THE_CHAIN & parsed.given):
+        raise UserError(f"--eval-options must not hold {flag(own[0])}: the chain decides it for each evaluation")
     chosen = {"datasets": tuple(arguments.eval)} if arguments.eval else {}
     load_config(
         parsed.config,
@@ -92,9 +103,11 @@ def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 def _submit(arguments: argparse.Namespace, chain: Chain, site: Site) -> int:
     """Hands the chain to SLURM, a job for each stage and one between two."""
-    command = ["run", *map(absolute, arguments.recipes), "--output-dir", str(chain.root), *passed_on(arguments)]
+    given = [copied_recipe(text, chain.root, dry_run=bool(arguments.dry_run)) for text in arguments.recipes]
+    command = ["run", *given, "--output-dir", str(chain.root), *passed_on(arguments)]
     command += [part for setting in arguments.set for part in ("--set", setting)]
     command += ["--eval", *arguments.eval] if arguments.eval else []
     command += [f"--eval-options={arguments.eval_options}"] if arguments.eval_options else []
     command += ["--gate"] if arguments.gate else []
-    return submit(arguments, plan_chain(chain, command, arguments.device), site, chain.root)
+    reads = folders_read(arguments, [stage.recipe for stage in chain.stages if stage.recipe])
+    return submit(arguments, plan_chain(chain, command, arguments.device, reads), site, chain.root)

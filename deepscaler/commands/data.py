@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.commands.counting import counts_if
-from deepscaler.commands.parser import Parser, add_action, offer
+from deepscaler.commands.parser import Parser, add_action, folder_to_write, offer
 from deepscaler.data.check import contamination, contradictions
 from deepscaler.data.prepare import is_current, parquet_path, prepare, read_problems, source_named
 from deepscaler.data.sources import SOURCES
@@ -33,7 +33,7 @@ def configure(parser: Parser) -> None:
         SOURCES,
     )
     prepare_parser.add_argument(
-        "--output-dir", type=Path, metavar="DIR", help="folder to write to (default: <cache>/data)"
+        "--output-dir", type=folder_to_write, metavar="DIR", help="folder to write to (default: <cache>/data)"
     )
     prepare_parser.add_argument("--missing", action="store_true", help="leave out what is prepared and up to date")
     prepare_parser.add_argument(
@@ -69,14 +69,14 @@ def _prepare(arguments: argparse.Namespace) -> int:
     sources = [source_named(name) for name in arguments.names or _available(arguments.source)]
     for source in sources:
         path = parquet_path(source.name, folder)
+        if arguments.missing and is_current(source, folder):
+            print(f"{source.name}: prepared before: {path}")
+            continue
         if arguments.dry_run:
             place = source.url.format(hub="hub:") or "generated"
             if arguments.source and source.file:
                 place = str(arguments.source / source.file)
             print(f"{source.name}: {place} -> {path}")
-            continue
-        if arguments.missing and is_current(source, folder):
-            print(f"{source.name}: prepared before: {path}")
             continue
         entry = prepare(source.name, folder, arguments.source)
         dropped = "".join(f", {count} dropped ({reason})" for reason, count in entry["dropped"].items())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deepscaler.commands.counting import counts_with
 from deepscaler.commands.launcher import add_dry_run, add_place, site_of
-from deepscaler.commands.parser import Parser
+from deepscaler.commands.parser import Parser, folder_to_write
 from deepscaler.doctor.examine import MODULES, examine, guess_purpose
 from deepscaler.job import Image, Job
 from deepscaler.output.terminal import PlainConsole, printable
@@ -41,7 +41,7 @@ def configure(parser: Parser) -> None:
         ),
         section.add_argument(
             "--output-dir",
-            type=Path,
+            type=folder_to_write,
             metavar="DIR",
             default=Path("outputs/doctor"),
             help="folder of the jobs of --on slurm (default: %(default)s)",

@@ -1,10 +1,11 @@
 """`deepscaler evaluate`: flags are the fields of EvaluationConfig."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deepscaler.commands.counting import counts_with, counts_without
+from deepscaler.commands.counting import counts_if, counts_with, counts_without
 from deepscaler.commands.launcher import CLUSTER, add_dry_run, add_place, site_of, submit
 from deepscaler.commands.parser import Parser, offer, whole
 from deepscaler.data.sources import SOURCES
@@ -30,8 +31,13 @@ def configure(parser: Parser) -> None:
     counts_without(actions["data_dir"], "--source")
     for name in ("tensor_parallel_size", "gpu_memory_utilization"):
         counts_with(actions[name], engine="vllm")
+        counts_with(actions[name], device="cuda")
+    for name in ("tensor_parallel_size", "gpu_memory_utilization", "max_num_seqs", "device"):
+        counts_without(actions[name], "--gather")  # which draws nothing
+    counts_if(actions["revision"], "for a model of the hub", "give its id as --model", _is_of_hub)
     _add_machines(parser)
     parser.values_of = _values
+    parser.also_given = _in_file
     parser.epilog = f"Data sets: {', '.join(SOURCES)}."
 
 
@@ -58,12 +64,20 @@ def _add_machines(parser: Parser) -> None:
     counts_without(problems, "--engines", "--shard", "--gather")
 
 
+def _is_of_hub(values: Mapping[str, Any]) -> bool:
+    return not Path(str(values["model"])).is_dir()
+
+
+def _in_file(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options that the configuration file gives."""
+    is_there = arguments.config and arguments.config.is_file()  # `run` reports one that is not
+    return read_options(arguments.config, EvaluationConfig) if is_there else {}
+
+
 def _values(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns every option with the value it has here: typed, from the file, or the default."""
     defaults = {name: one.default for name, one in options_of(EvaluationConfig).items()}
-    is_there = arguments.config and arguments.config.is_file()  # `run` reports one that is not
-    file = read_options(arguments.config, EvaluationConfig) if is_there else {}
-    return {**defaults, **file, **vars(arguments)}
+    return {**defaults, **_in_file(arguments), **vars(arguments)}
 
 
 def run(arguments: argparse.Namespace) -> int:

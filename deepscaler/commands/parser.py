@@ -10,11 +10,12 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 
 from deepscaler.commands.counting import complaint
 from deepscaler.commands.table import COMMANDS, NAMES
-from deepscaler.system.errors import unknown
+from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.exit_codes import BAD_INPUT
 
 METAVARS = {int: "N", float: "X", None: "TEXT", str: "TEXT"}
@@ -44,6 +45,8 @@ class Parser(argparse.ArgumentParser):
         self.examples: Sequence[str] = ()
         self.values_of: Callable[[argparse.Namespace], Mapping[str, Any]] = vars
         """What an option's condition is tried on; a command that reads a file adds that file's values."""
+        self.also_given: Callable[[argparse.Namespace], Mapping[str, Any]] = lambda _: {}
+        """Options that were given in another way than typed, such as by a file."""
         self._given: dict[argparse.Action, list[str]] = {}
         self._valued: list[str] = []
         self._positionals.title, self._optionals.title = "arguments", "options"
@@ -68,11 +71,19 @@ class Parser(argparse.ArgumentParser):
         namespace, rest = super().parse_known_args(self._with_values(words), namespace)
         if rest:
             self.error(f"unexpected argument {rest[0]!r} for {self._short_name}")
-        if wrong := complaint(self._given, self.values_of(namespace)):
+        if wrong := complaint({**self._of_file(namespace), **self._given}, self.values_of(namespace)):
             self.error(wrong)
         given = {action.dest for action in self._given}
         namespace.given = frozenset(given | getattr(namespace, "given", frozenset()))
         return namespace, []
+
+    def _of_file(self, namespace: argparse.Namespace) -> dict[argparse.Action, list[str]]:
+        try:
+            found = self.also_given(namespace)
+        except UserError:  # the command itself reports a file that cannot be read
+            return {}
+        by_name = {action.dest: action for action in self._actions}
+        return {by_name[name]: [str(value)] for name, value in found.items() if name in by_name}
 
     def error(self, message: str) -> NoReturn:
         """Prints one line and exits with 2."""
@@ -208,9 +219,25 @@ def whole(minimum: int) -> Callable[[str], int]:
     return read
 
 
-def offer(action: argparse.Action, names: Iterable[str]) -> None:
-    """Has the shell complete an argument with some names; any other text stays possible."""
-    action.completer = lambda **_: list(names)  # type: ignore[attr-defined]
+def folder_to_write(text: str) -> Path:
+    """Is the type of an option that names a folder to write to, which may not exist yet."""
+    if not text or Path(text).is_file():
+        problem = "is a file" if text else "is no name"
+        raise argparse.ArgumentTypeError(f"invalid value {text!r}: it {problem}; give a folder")
+    return Path(text)
+
+
+def offer(action: argparse.Action, names: Iterable[str], files: str = "") -> None:
+    """Has the shell complete an argument with some names, and with files of a suffix; any other text stays possible."""
+
+    def complete(prefix: str = "", **_: Any) -> list[str]:
+        if not files:
+            return list(names)
+        from argcomplete.completers import FilesCompleter  # noqa: PLC0415  no other start needs it
+
+        return [*names, *FilesCompleter(allowednames=(files,))(prefix)]
+
+    action.completer = complete  # type: ignore[attr-defined]
 
 
 def _shown_examples(examples: Sequence[str], width: int) -> str:

@@ -4,11 +4,12 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from deepscaler.commands.parser import Parser
+from deepscaler.commands.parser import Parser, folder_to_write
 from deepscaler.models.smollm import NAME, small_model
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes.load import recipe_named
 from deepscaler.runs.chain import ChainOptions, build_chain
+from deepscaler.training.run_chain import describe_chain, run_chain
 
 EXAMPLES = ("deepscaler quickstart", "deepscaler quickstart --recipe learn --dry-run")
 
@@ -22,7 +23,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--recipe", choices=("quickstart", "learn"), default="quickstart", help="learn takes about an hour"
     )
-    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="folder of the chain (default: outputs/RECIPE)")
+    parser.add_argument(
+        "--output-dir", type=folder_to_write, metavar="DIR", help="folder of the chain (default: outputs/RECIPE)"
+    )
     parser.add_argument(
         "--engine",
         default="vllm",
@@ -34,8 +37,6 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fetches the model if need be, runs a chain of one stage, and says what to do next."""
-    from deepscaler.training.run_chain import describe_chain, run_chain  # noqa: PLC0415  matplotlib: 1.5 s
-
     console = PlainConsole()
     model = arguments.model or (NAME if arguments.dry_run else str(small_model(console.print)))
     recipe = replace(recipe_named(arguments.recipe), model=model)

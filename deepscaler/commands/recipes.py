@@ -26,9 +26,9 @@ def configure(parser: Parser) -> None:
     names = parser.add_argument(
         "names", nargs="*", metavar="RECIPE", help="recipe or file to show (default: all the published ones)"
     )
-    offer(names, RECIPES)
+    offer(names, RECIPES, files="toml")
     parser.add_argument(
-        "--profile", choices=("faithful", "fast"), default="faithful", help="profile to show (default: %(default)s)"
+        "--profile", choices=("faithful", "fast"), default=None, help="profile to show (default: each recipe's own)"
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field first; may be repeated"
@@ -45,8 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints a table, a row a field."""
     names = arguments.names or [name for name in RECIPES if name not in ("quickstart", "learn")]
     chosen = [load_recipe(name, arguments.profile, arguments.set) for name in names]
-    rows = {name: [_shown(getattr(recipe, name)) for recipe in chosen] for name in options_of(Recipe) if name != "name"}
-    same = [name for name, values in rows.items() if len(set(values)) == 1]
+    values = {name: [getattr(recipe, name) for recipe in chosen] for name in options_of(Recipe) if name != "name"}
+    rows = {name: _all_shown(several) for name, several in values.items()}
+    same = [name for name, several in values.items() if len(set(several)) == 1]
     console = PlainConsole()
     if len(chosen) == 1:
         _print_notes(chosen[0], list(rows), "source" if arguments.sources else "help", console)
@@ -106,3 +107,9 @@ def _is_one(values: Mapping[str, Any]) -> bool:
 def _shown(value: object) -> str:
     """Returns a value for a narrow column: of a hub id the last part."""
     return value.rpartition("/")[2] if isinstance(value, str) else f"{value:,}" if type(value) is int else str(value)
+
+
+def _all_shown(values: list[Any]) -> list[str]:
+    """Returns how values are shown side by side: whole where the short forms of different ones are the same."""
+    short = list(map(_shown, values))
+    return short if len(set(short)) == len(set(values)) else list(map(str, values))

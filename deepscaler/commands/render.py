@@ -9,10 +9,11 @@ from typing import Any
 
 from deepscaler.commands.counting import counts_if
 from deepscaler.commands.parser import Parser, parse
+from deepscaler.commands.train import passed_on
 from deepscaler.kubernetes import require_yaml
 from deepscaler.kubernetes.render.plans import Plan, evaluate_plan, quickstart_plan, run_plan, train_plan
 from deepscaler.kubernetes.render.pods import RUNS
-from deepscaler.recipes.load import as_published, is_file, load_recipe
+from deepscaler.recipes.load import is_file, load_recipe, to_words
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import write_text
 from deepscaler.system.options import given_options
@@ -96,10 +97,8 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 def _train(parsed: argparse.Namespace, given: list[str]) -> Plan:
     recipe = load_recipe(parsed.recipe, parsed.profile, parsed.set)
     if is_file(parsed.recipe):  # a pod has no such file
-        said = as_published(recipe)
-        settings = [word for setting in said.settings for word in ("--set", setting)]
-        rest = _without_recipe(given, parsed)
-        given = [said.name, *settings, *rest]
+        given = [*to_words(recipe), *passed_on(parsed)]
+        given += ["--output-dir", str(parsed.output_dir)] if parsed.output_dir else []
     given, folder = _with_folder(parsed, given, f"{RUNS}/{recipe.name}")
     return train_plan(recipe, ("train", *given), folder, parsed.device)
 
@@ -129,16 +128,3 @@ def _with_folder(parsed: argparse.Namespace, given: list[str], default: str) -> 
     """The command's arguments with an --output-dir, and that folder."""
     folder = getattr(parsed, "output_dir", None)
     return (given, str(folder)) if folder else ([*given, "--output-dir", default], default)
-
-
-def _without_recipe(given: list[str], parsed: argparse.Namespace) -> list[str]:
-    """Returns a command's words without its recipe, and without what the recipe's settings say already."""
-    words, kept = iter(given), []
-    for word in words:
-        flag = word.partition("=")[0]
-        if flag in ("--set", "--profile"):
-            if flag == word:
-                next(words)
-        elif word != parsed.recipe:
-            kept.append(word)
-    return kept

@@ -14,7 +14,7 @@ class PlainConsole(Console):
     """Prints texts as they are (a path may hold brackets); work goes on when the reader of a pipe leaves."""
 
     def __init__(self) -> None:
-        super().__init__(markup=False, highlight=False)
+        super().__init__(markup=False, highlight=False, emoji=False)
 
     def on_broken_pipe(self) -> None:
         """Without this, `deepscaler evaluate ... | head` would end the evaluation."""

@@ -6,9 +6,11 @@ model = "Qwen/Qwen3-4B"
 max_response_length = 4096
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from deepscaler.recipes.model_shape import check_heads
 from deepscaler.recipes.published import RECIPES
@@ -24,6 +26,9 @@ MOST_FILES = 10
 
 def load_recipe(given: str, profile: Profile | None = None, settings: Sequence[str] = ()) -> Recipe:
     """Returns the recipe that a command line asks for. Raises UserError where it cannot run."""
+    for setting in settings:
+        if setting.startswith("profile="):
+            raise UserError(f"--set {setting} would change the name alone: give --profile {setting[8:] or 'NAME'}")
     recipe = recipe_named(given)
     recipe = with_settings(in_profile(recipe, profile or recipe.profile), list(settings))
     check_heads(recipe)
@@ -57,29 +62,35 @@ def in_profile(recipe: Recipe, profile: Profile) -> Recipe:
     return replace(recipe, profile=profile, asynchronous_rollout=fast, fused_kernels=fast, filter_groups=fast)
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A recipe as a command on another machine gives it: without any file."""
-
-    name: str
-    settings: tuple[str, ...]
-    """`field=value` texts: what differs from the published recipe."""
+def to_toml(recipe: Recipe) -> str:
+    """Returns a recipe as a file: the published one that it differs least from, and the fields that differ."""
+    name, differing = _nearest(recipe)
+    lines = [f"{field} = {json.dumps(value, ensure_ascii=False)}" for field, value in differing.items()]
+    return "\n".join([f'extends = "{name}"', *lines, ""])
 
 
-def as_published(recipe: Recipe) -> Published:
-    """Returns a recipe as the published one that it differs least from, and the fields that differ."""
-    differing = {name: _differing(recipe, base) for name, base in RECIPES.items()}
-    name = min(differing, key=lambda name: len(differing[name]))
-    return Published(name, tuple(differing[name]))
+def to_words(recipe: Recipe) -> list[str]:
+    """Returns a recipe as words of a command, for a machine that sees no file: a published name and options."""
+    name, differing = _nearest(recipe)
+    words = [name]
+    for field, value in differing.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        words += ["--profile", text] if field == "profile" else ["--set", f"{field}={text}"]
+    return words
 
 
-def _differing(recipe: Recipe, base: Recipe) -> list[str]:
-    texts = []
-    for one in fields(Recipe):
-        value = getattr(recipe, one.name)
-        if value != getattr(base, one.name):
-            texts.append(f"{one.name}={str(value).lower() if isinstance(value, bool) else value}")
-    return texts
+def _nearest(recipe: Recipe) -> tuple[str, dict[str, Any]]:
+    """Returns a published recipe's name, and the fields in which the recipe differs from it in its own profile."""
+    found = {name: _differing(recipe, base) for name, base in RECIPES.items()}
+    name = min(found, key=lambda name: len(found[name]))
+    return name, found[name]
+
+
+def _differing(recipe: Recipe, base: Recipe) -> dict[str, Any]:
+    differing: dict[str, Any] = {"profile": recipe.profile} if recipe.profile != base.profile else {}
+    base = in_profile(base, recipe.profile)
+    names = [one.name for one in fields(Recipe)]
+    return differing | {name: getattr(recipe, name) for name in names if getattr(recipe, name) != getattr(base, name)}
 
 
 def _read(file: Path, extended_by: tuple[Path, ...]) -> Recipe:
@@ -91,11 +102,16 @@ def _read(file: Path, extended_by: tuple[Path, ...]) -> Recipe:
     values = read_toml(file)
     base = values.pop("extends", None)
     if not isinstance(base, str):
+        unlike = [name for name in values if name.lower() == "extends"]
+        given = f"extends = {base!r}" if base is not None else f"{unlike[0]} = ..." if unlike else "no extends"
         raise UserError(
-            f'{file}: extends = "8k" is missing; give the name of a published recipe'
+            f'{file} holds {given}: give extends = "8k", the name of a published recipe'
             f" ({', '.join(RECIPES)}) or another file"
         )
-    recipe = _read(file.parent / base, (*extended_by, file)) if is_file(base) else recipe_named(base)
+    try:
+        recipe = _read(file.parent / base, (*extended_by, file)) if is_file(base) else recipe_named(base)
+    except UserError as error:
+        raise error if extended_by else UserError(f"{file}: {error}") from error
     changes = {"name": file.stem} | convert_options(values, Recipe, file)
     try:
         if (profile := changes.get("profile")) is not None:

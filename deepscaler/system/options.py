@@ -38,6 +38,10 @@ KINDS: dict[type, str] = {
 }
 
 
+MOST_SHOWN = 100
+"""Characters of a wrong value that a message repeats."""
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
     """Numbers that an option accepts; `or_zero` also accepts 0, which then switches something off."""
@@ -97,7 +101,8 @@ class Option:
         """Returns the one error for a value that this option does not accept."""
         nearest = get_close_matches(str(value), self.choices, n=1, cutoff=0.5)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else f" ({self.help})"
-        return UserError(f"invalid value {value!r} for {label or self.name}: expected {self.expected}{hint}")
+        given = repr(value) if len(repr(value)) <= MOST_SHOWN else f"{repr(value)[:MOST_SHOWN]}..."
+        return UserError(f"invalid value {given} for {label or self.name}: expected {self.expected}{hint}")
 
     def check(self, value: Any, label: str = "") -> None:
         """Raises UserError for a value out of the range or the choices."""
@@ -113,6 +118,8 @@ class Option:
                 return {"true": True, "false": False}[text.lower()]
             if self.kind is int:
                 return int(text.replace("_", ""))
+            if self.kind is Path and not text:
+                raise ValueError  # Path("") is the working directory
             return self.kind(text)
         except (KeyError, ValueError):
             raise self.refuse(text, label) from None

@@ -40,7 +40,8 @@ def print_plan(recipe: Recipe, options: TrainOptions, console: Console) -> None:
     settings = [f"{name}={value}" for name, value in start.environment.items()]
     interpreter, arguments = start.command[:NUM_WORDS], start.command[NUM_WORDS:]
     lines = [shlex.join(["env", *settings[:1]]), *map(shlex.quote, settings[1:]), shlex.join(interpreter)]
-    console.print(" \\\n    ".join([*lines, *map(shlex.quote, arguments)]), soft_wrap=True)
+    # as it is: the console would turn a tab into spaces
+    print(" \\\n    ".join([*lines, *map(shlex.quote, arguments)]), file=console.file)
 
 
 def plan_start(recipe: Recipe, options: TrainOptions) -> tuple[Start, str]:

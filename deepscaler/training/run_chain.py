@@ -21,7 +21,6 @@ from deepscaler.system import processes
 from deepscaler.system.errors import unknown
 from deepscaler.system.exit_codes import GATE, exit_code
 from deepscaler.system.signals import stop_signals
-from deepscaler.training.report.write import write_training_report
 from evaluation.results import passes
 
 POLL = 0.2
@@ -63,6 +62,8 @@ def run_chain(chain: Chain, console: Console, only: Sequence[str] = ()) -> int:
             write_state(chain, states)
     if chain.steps()[-1] in steps:
         console.print(f"\nThe chain is done: {chain.stages[-1].result}", soft_wrap=True)
+        from deepscaler.training.report.write import write_training_report  # noqa: PLC0415  matplotlib: 1.5 s
+
         write_training_report(chain.root, console)
     return 0
 

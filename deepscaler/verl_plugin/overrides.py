@@ -5,6 +5,7 @@ actor_rollout_ref.rollout.val_kwargs.temperature=0.6
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -230,5 +231,14 @@ def _on_cpu(recipe: Recipe) -> dict[str, Any]:
 
 
 def _hydra(value: Any) -> str:
-    """A value in Hydra's override grammar; texts are quoted, so that a path may hold any character."""
+    """Returns a value in Hydra's override grammar; a text may hold any character.
+
+    Inside quotes Hydra knows no escapes but that of the quote: a backslash counts as one unless a quote follows, and
+    OmegaConf would look up what stands in ${}.
+    """
+    if isinstance(value, str):
+        text = value.replace("${", "\\${")
+        return '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + (found[2] and '\\"'), text) + '"'
+    if isinstance(value, list):
+        return f"[{','.join(map(_hydra, value))}]"
     return json.dumps(value) if not isinstance(value, float) else repr(value)

@@ -18,7 +18,7 @@ from evaluation.results import read_results
 from slurm.submit.launch import PlannedJob
 
 
-def plan_chain(chain: Chain, command: Sequence[str], device: Device) -> list[PlannedJob]:
+def plan_chain(chain: Chain, command: Sequence[str], device: Device, reads: tuple[str, ...] = ()) -> list[PlannedJob]:
     """The jobs that are left. Raises UserError where none is, or the folder holds another chain."""
     check_state(chain)
     jobs: list[tuple[Job, Path]] = []
@@ -26,7 +26,8 @@ def plan_chain(chain: Chain, command: Sequence[str], device: Device) -> list[Pla
         for steps in _groups(chain.steps_of(stage)):
             if not all(is_done(step) or _is_evaluated(chain, step) for step in steps):
                 names = [step.name for step in steps]
-                jobs.append((_job(stage, [*command, "--only", *names], steps, chain, device), stage.folder))
+                job = _job(stage, [*command, "--only", *names], steps, chain, device)
+                jobs.append((replace(job, reads=reads), stage.folder))
     if not jobs:
         raise UserError(f"the chain in {chain.root} is done; train longer with --set num_steps=...")
     return [

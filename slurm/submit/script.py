@@ -72,7 +72,7 @@ class Submission:
         """Returns what the runtime must know: what a container has to see, and variables that win over an image's."""
         return Task(
             target=self.job.image,
-            folders=(str(self.run_folder), self.site.scratch, self.site.cache_dir),
+            folders=(str(self.run_folder), self.site.scratch, self.site.cache_dir, *self.job.reads),
             variables=(*environment(self.site), "DEEPSCALER_JOB_END"),
             gpus=bool(self.job.gpus_per_node) and self.site.gpus != "none",
         )

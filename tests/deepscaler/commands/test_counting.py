@@ -25,6 +25,9 @@ REFUSED = {
     f"{EVALUATE} --source S --data-dir X": "--data-dir X counts only without --source",
     f"{EVALUATE} --engine transformers --gpu-memory-utilization 0.5": "counts only with --engine vllm",
     f"{EVALUATE} --engine transformers --tensor-parallel-size 2": "counts only with --engine vllm",
+    f"{EVALUATE} --engines 2 --device cpu --tensor-parallel-size 2": "counts only with --device cuda",
+    f"{EVALUATE} --gather --max-num-seqs 3": "--max-num-seqs 3 counts only without --gather",
+    "evaluate --model . --output-dir D --revision abc": "--revision abc counts only for a model of the hub",
     f"{EVALUATE} --site s.toml": "--site s.toml counts only with --on slurm",
     f"{EVALUATE} --dry-run=full": "--dry-run=full counts only with --on slurm; add it, or leave --dry-run out",
     "train 8k --site s.toml": "--site s.toml counts only with --on slurm",
@@ -103,6 +106,28 @@ def test_what_a_file_says_counts_too(tmp_path: Path) -> None:
     file = tmp_path / "e.toml"
     file.write_text("engines = 2\n")
     assert parse(["evaluate", "--config", str(file), "--device", "cpu"]).device == "cpu"
+
+
+@pytest.mark.parametrize("text", ['device = "cpu"', 'engine = "transformers"\ngpu_memory_utilization = 0.5'])
+def test_what_a_file_says_is_refused_where_it_does_not_count(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "e.toml"
+    file.write_text(text)
+    with pytest.raises(SystemExit, match="2"):
+        parse(["evaluate", "--config", str(file)])
+    assert "counts only with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", ["--model x", "--output-dir x", "--datasets amc", "--dry-run", "--gather", "--help"]
+)
+def test_what_a_chain_decides_is_refused_in_its_evaluations(
+    options: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["chain", "8k", "--eval", "aime", "--eval-options", f"{options} --seed 1", "--dry-run"]
+    assert main([*words, "--output-dir", str(tmp_path / "out")]) == 2
+    assert f"--eval-options {'takes no' if options == '--help' else 'must not hold'}" in capsys.readouterr().err
 
 
 def test_a_place_that_cannot_be_typed_has_machines() -> None:

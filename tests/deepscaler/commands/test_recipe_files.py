@@ -8,6 +8,7 @@ import yaml
 
 from deepscaler.cli import main
 from deepscaler.commands.parser import parse
+from deepscaler.commands.train import copied_recipe
 from deepscaler.recipes.load import load_recipe
 from deepscaler.recipes.recipe import Recipe
 
@@ -56,7 +57,11 @@ def test_a_job_of_slurm_names_the_file_wherever_it_runs(
     job = next(line for line in capsys.readouterr().out.splitlines() if ": deepscaler " in line)
     monkeypatch.chdir("/")
     words = shlex.split(job.partition(": deepscaler ")[2])
-    assert load_recipe(words[1], None, ["seed=3"]).max_response_length == 4096
+    assert words[1] == str(folder / "out/recipes/mine.toml")  # where a container sees it, and nobody edits it
+    assert not Path(words[1]).exists()
+    original = load_recipe(str(folder / "mine.toml"))
+    assert copied_recipe(str(folder / "mine.toml"), folder / "out", dry_run=False) == words[1]
+    assert load_recipe(words[1]) == original
     assert "seed=3" in words
 
 

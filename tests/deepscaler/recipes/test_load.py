@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from deepscaler.recipes.load import as_published, load_recipe
+from deepscaler.commands.parser import parse
+from deepscaler.recipes.load import load_recipe, to_toml, to_words
 from deepscaler.recipes.published import RECIPES
-from deepscaler.recipes.recipe import Recipe, with_settings
+from deepscaler.recipes.recipe import Profile, Recipe, with_settings
 from deepscaler.system.errors import UserError
 
 
@@ -40,7 +41,9 @@ def test_a_profile_in_a_file_means_what_it_means_as_a_flag(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("group_size = 4", 'extends = "8k" is missing'),
+        ("group_size = 4", 'holds no extends: give extends = "8k"'),
+        ('Extends = "8k"', "holds Extends = ...: give extends"),
+        ("extends = 8", "holds extends = 8: give extends"),
         ('extends = "8kk"', "did you mean '8k'"),
         ('extends = "8k"\ngroupsize = 4', "did you mean 'group_size'"),
         ('extends = "8k"\ngroup_size = "four"', "invalid value 'four' for group_size in"),
@@ -58,15 +61,27 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_a_recipe_is_said_without_its_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("profile", ["faithful", "fast"])
+def test_a_recipe_is_said_without_its_file(profile: Profile, tmp_path: Path) -> None:
     file = write(tmp_path, "mine.toml", 'extends = "24k"\noffload_actor = true\nlearning_rate = 2e-6\n')
-    said = as_published(load_recipe(file))
-    assert said.name == "24k"
-    assert set(said.settings) == {"name=mine", "offload_actor=true", "learning_rate=2e-06"}
-    assert load_recipe(said.name, None, said.settings) == load_recipe(file)
+    recipe = load_recipe(file, profile, ['model=a "b" \\ ü'])
+    words = to_words(recipe)
+    assert words[0] == "24k"
+    chosen = parse(["train", *words])
+    assert load_recipe(chosen.recipe, chosen.profile, chosen.set) == recipe
+    assert load_recipe(write(tmp_path, "copy.toml", to_toml(recipe))) == recipe
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
 def test_a_published_recipe_needs_no_settings(recipe: Recipe) -> None:
-    said = as_published(recipe)
-    assert (said.name, said.settings) == (recipe.name, ())
+    assert to_words(recipe) == [recipe.name]
+
+
+def test_the_profile_is_no_mere_name() -> None:
+    with pytest.raises(UserError, match="give --profile fast"):
+        load_recipe("8k", None, ["profile=fast"])
+
+
+def test_some_editors_begin_a_file_with_a_mark(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbfextends = '8k'\r\nseed = 3\r\n")
+    assert load_recipe(str(tmp_path / "mine.toml")).seed == 3

@@ -120,3 +120,16 @@ def test_every_field_changes_what_verl_is_told(name: str) -> None:
     other = OTHER.get(name, not value if isinstance(value, bool) else value * 2)
     if other is not None:
         assert to_overrides(replace(base, **{name: other}), PATHS) != to_overrides(base, PATHS)
+
+
+@pytest.mark.parametrize(
+    "text", ["jürgen/ä b", "back\\slash", 'a "quote"', 'end\\"', "end\\", "tab\there", "${no}", "{x: [1]}", ""]
+)
+def test_any_text_reaches_verl_as_it_is(verl: Any, text: str) -> None:
+    from hydra import compose, initialize_config_dir  # noqa: PLC0415
+
+    folder = str(Path(verl.__file__).parent / "trainer/config")
+    with initialize_config_dir(folder, version_base=None):
+        paths = replace(PATHS, model=text)
+        config = compose("ppo_trainer", to_arguments(to_overrides(RECIPES["8k"], paths)))
+    assert config.actor_rollout_ref.model.path == text
