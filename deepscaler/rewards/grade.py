@@ -1,13 +1,15 @@
 """The grader's two entry points. See the package for examples."""
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from deepscaler.rewards.algebra import original
 from deepscaler.rewards.answers.equivalence import compare
 from deepscaler.rewards.answers.literals import decide_cheaply
+from deepscaler.rewards.answers.tokens import MAX_LENGTH
 from deepscaler.rewards.extract import after_thinking, last_boxed
 from deepscaler.rewards.workers.pool import Outcome, shared_pool
 
@@ -25,6 +27,8 @@ _REASONS: dict[Outcome, Reason] = {
 }
 
 
+_QUOTED = re.compile(r"""(?<=['"])[^'",\[\]]+(?=['"])""")
+_QUOTED_LIST = re.compile(r"""\[\s*(?:'[^'"\[\]]*'|"[^'"\[\]]*")(?:\s*,\s*(?:'[^'"\[\]]*'|"[^'"\[\]]*"))*\s*\]""")
 _SEVERITY: tuple[Outcome, ...] = ("different", "worker_died", "timeout", "equal")
 
 
@@ -49,7 +53,7 @@ def is_equivalent(answer: str, gold: str, *, mode: Mode = "kit", timeout: float 
 
 def grade(
     response: str,
-    golds: str | Sequence[str],
+    golds: str | float | Sequence[str | float],
     *,
     thinking: bool = True,
     mode: Mode = "kit",
@@ -66,12 +70,21 @@ def grade(
     if answer is None:
         return Grade(False, None, "no_box")
     outcomes: list[Outcome] = []
-    for gold in [golds] if isinstance(golds, str) else golds:
+    for gold in listed_golds(golds):
         outcomes.append(_decide(answer, gold, mode, timeout))
         if outcomes[-1] == "equal":
             break
     worst: Outcome = max(outcomes, key=_SEVERITY.index, default="different")
     return Grade(worst == "equal", answer, _REASONS[worst])
+
+
+def listed_golds(golds: str | float | Sequence[str | float]) -> list[str]:
+    """Returns golds as texts: data sets hold numbers (5.0) and lists that have become a string (`['12', '33']`)."""
+    if isinstance(golds, str):
+        return _QUOTED.findall(golds) if len(golds) <= MAX_LENGTH and _QUOTED_LIST.fullmatch(golds) else [golds]
+    if isinstance(golds, Iterable):
+        return [str(gold) for gold in golds]
+    return [str(golds)]
 
 
 def hard_case_counts() -> Counter[str]:
