@@ -21,20 +21,20 @@ learn: setup  ## the same with 60 steps (about an hour)
 
 test: setup  ## lint, types and unit tests
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto --dist worksteal
 
-slow: setup  ## the real engines on real models, killed and resumed (45 to 60 minutes on two cores)
-	@$(BIN)/pytest -vv -m 'slow and not long' --timeout 3600 --durations=0 -rP
+slow: setup  ## the real engines on real models, killed and resumed; groups of tests side by side
+	@$(BIN)/pytest tests/integration -vv -n 4 --dist loadscope -m 'slow and not long' --timeout 3600 --durations=0 -rP
 
 long: setup  ## what `make slow` leaves out: a RayJob in Ray's own job API, a chain killed in its second stage (half an hour)
-	@$(BIN)/pytest -m long --timeout 3600
+	@$(BIN)/pytest tests/integration -m long --timeout 3600
 
 lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/shellcheck .ci/run
+	@$(BIN)/shellcheck .ci/run .ci/image
 	@$(BIN)/hadolint docker/Dockerfile
 
 format: setup  ## let ruff rewrite the code

@@ -10,7 +10,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +18,11 @@ from typing import Any
 from deepscaler.data import load_problems
 from deepscaler.data.prepare import parquet_path
 from deepscaler.models.smollm import small_model
-from deepscaler.recipes.published import recipe_named
+from deepscaler.recipes.load import recipe_named
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.system.paths import data_dir
-from deepscaler.training.launch import KEEP_MEMORY
+from deepscaler.system.processes import deepscaler_command, python_command
+from deepscaler.training.start import KEEP_MEMORY
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
 
 PARTS = {
@@ -65,20 +65,20 @@ def run_verl(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
     folder.mkdir()
     reward, metrics = folder / "reward.py", folder / "metrics.jsonl"
     reward.write_text(PLAIN_REWARD, encoding="utf-8")
-    ray = Path(tempfile.mkdtemp(prefix="dsr-"))
     paths = RunPaths(
         model=recipe.model,
         train_file=parquet_path(recipe.train_dataset, data_dir()),
         validation_file=parquet_path(recipe.validation_dataset, data_dir()),
         run_dir=folder,
         checkpoint_dir=folder / "checkpoints",
-        ray_dir=ray,
+        own_ray=True,
     )
     overrides = to_overrides(recipe, paths, "cpu")
     plain = {key: value for key, value in overrides.items() if not any(ours in key for ours in OURS)}
     plain |= {"reward.custom_reward_function.path": str(reward), "trainer.val_before_train": False}
     environment = {
         **os.environ,
+        "RAY_TMPDIR": tempfile.mkdtemp(prefix="dsr-"),
         "VERL_PLATFORM": "cpu",
         "VERL_USE_EXTERNAL_MODULES": "deepscaler.verl_plugin.cpu.platform",
         "VERL_FILE_LOGGER_PATH": str(metrics),
@@ -86,7 +86,7 @@ def run_verl(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
         "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
         **KEEP_MEMORY,
     }
-    command = [sys.executable, "-m", "verl.trainer.main_ppo", *to_arguments(plain)]
+    command = python_command("-m", "verl.trainer.main_ppo", *to_arguments(plain))
     with (folder / "log").open("wb") as log:
         subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=True)
     return read_steps(metrics)
@@ -95,7 +95,7 @@ def run_verl(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
 def run_kit(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
     """The same with `deepscaler train`."""
     changes = {name: getattr(recipe, name) for name in ("model", "num_steps", "validate_every")}
-    command = [sys.executable, "-m", "deepscaler", "train", recipe.name, "--device", "cpu", "--output-dir", str(folder)]
+    command = deepscaler_command(["train", recipe.name, "--device", "cpu", "--output-dir", str(folder)])
     command += [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return read_steps(folder / "attempts/0001/metrics.jsonl")

@@ -1,64 +1,74 @@
-"""The one command. Each subcommand is a module of `deepscaler.commands` with `configure` and `run`.
-
-Heavy imports happen inside `run`, never at the top of a command module, so that `--help` answers at once.
-"""
+"""The `deepscaler` command: lists all commands, or imports and runs the one that was typed."""
 
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from deepscaler import __version__
-from deepscaler.commands import COMMANDS
+from deepscaler.commands.parser import Parser, module_of, nearest, parse
+from deepscaler.commands.table import COMMANDS, NAMES
 from deepscaler.system.errors import UserError
+from deepscaler.system.exit_codes import BAD_INPUT, DONE, INTERRUPTED
 
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors are one line, as all others are, and a flag is what it is called in full."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **options})
-
-    def error(self, message: str) -> NoReturn:
-        """Print it and exit with 2."""
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
-        raise SystemExit(EXIT_BAD_INPUT)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of every subcommand."""
-    parser = _Parser(prog="deepscaler", description="DeepScaleR's data, recipes, grader and evaluation.")
-    parser.add_argument("--version", action="version", version=f"deepscaler {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP)
-        command.configure(subparser)
-        subparser.set_defaults(run=command.run)
-    return parser
+ABOUT = "Train, evaluate and compare DeepScaleR-like models, on this machine or a cluster."
+MORE = "`deepscaler COMMAND --help` shows a command's options and two examples."
+HELP = ("-h", "--help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns its exit code: 0 done, 2 bad input with one line that says what to do."""
-    parsed = build_parser().parse_args(arguments)
+    """Runs one command. Returns its exit code: 0 done, 2 bad input with one line that says what to do."""
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks how the line could go on
+        from deepscaler.commands.completion import complete  # noqa: PLC0415  no other start needs argcomplete
+
+        complete()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in HELP:
+        print(overview(), end="")
+        return DONE
+    if words[0] == "--version":
+        print(f"deepscaler {__version__}")
+        return DONE
+    if words[0] not in NAMES:
+        _refuse(words[0])
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch reads it when it is imported, which is later
     try:
-        code: int = parsed.run(parsed)
+        return module_of(words[0]).run(parse(words))
     except UserError as error:
         print(f"deepscaler: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return BAD_INPUT
     except KeyboardInterrupt:
         print("deepscaler: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         # `deepscaler ... | head`: the reader left; keep the interpreter from failing again on flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return DONE
     except OSError as error:  # a full disk, a folder that may not be written
         where = f"{error.filename}: " if error.filename else ""
         print(f"deepscaler: {where}{error.strerror or error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    return code
+        return BAD_INPUT
+
+
+def overview() -> str:
+    """Returns the help of `deepscaler` itself: every command in its group."""
+    parser = Parser(prog="deepscaler", add_help=False)
+    formatter = parser._get_formatter()
+    formatter.add_usage("deepscaler COMMAND [options]", [], [])
+    formatter.add_text(textwrap.fill(ABOUT, formatter._width))
+    for group in dict.fromkeys(command.group for command in COMMANDS.values()):
+        formatter.start_section(group)
+        for name, command in COMMANDS.items():
+            if command.group == group:
+                about = f"{command.help} Also: {command.also}." if command.also else command.help
+                formatter.add_argument(argparse.Action([], name, metavar=name, nargs=None, help=about))
+        formatter.end_section()
+    formatter.add_text(textwrap.fill(MORE, formatter._width))
+    return formatter.format_help()
+
+
+def _refuse(word: str) -> NoReturn:
+    kind, valid = ("option", (*HELP, "--version")) if word.startswith("-") else ("command", tuple(NAMES))
+    Parser(prog="deepscaler").error(f"unrecognized {kind} {word!r}{nearest(word, valid)}")

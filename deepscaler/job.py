@@ -6,7 +6,7 @@ Job(name="train-16k", arguments=("train", "16k", "--output-dir", "/runs/16k"), n
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from deepscaler.recipes.recipe import Recipe
@@ -83,7 +83,8 @@ def evaluate_job(config: EvaluationConfig, *, num_nodes: int = 1, gpus_per_node:
         )
     return Job(
         name=f"evaluate-{_as_name(PurePath(config.model).name)}",
-        arguments=tuple(to_arguments(config)),
+        # without engines the device counts for the machines alone
+        arguments=tuple(to_arguments(config if config.engines else replace(config, device="cuda"))),
         num_nodes=num_nodes,
         gpus_per_node=gpus_per_node,
         image="eval" if config.device == "cuda" else "cpu",

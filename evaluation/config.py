@@ -1,90 +1,104 @@
-"""What one evaluation is: every option once, with its default, its flag's help and its check.
+"""What one evaluation is: every option once, with its default, its flag's help and its range.
 
 EvaluationConfig(model="agentica-org/DeepScaleR-1.5B-Preview", datasets=("aime",), output_dir=Path("out"))
 """
 
 import re
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from deepscaler.data.sources import PUBLISHED_BENCHMARKS, SOURCES
 from deepscaler.system.errors import UserError, unknown
-from deepscaler.system.toml import read_fields, typed_fields
+from deepscaler.system.options import (
+    REQUIRED,
+    check_options,
+    convert_options,
+    flag,
+    option,
+    options_of,
+    read_options,
+    to_flags,
+)
 
-ENGINES = ("vllm", "transformers")
-THINKING = ("auto", "yes", "no")
-DEVICES = ("cuda", "cpu")
-DTYPES = ("auto", "bfloat16", "float16", "float32")
-
-
-def _option(help_text: str, default: Any = MISSING, *, result: bool, choices: tuple[str, ...] | None = None) -> Any:
-    """A field with its flag's help; `result` marks what changes the samples, so that a folder is bound to it."""
-    return field(default=default, metadata={"help": help_text, "result": result, "choices": choices})
+EngineName = Literal["vllm", "transformers"]
+Thinking = Literal["auto", "yes", "no"]
+Device = Literal["cuda", "cpu"]
+Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationConfig:
-    """The published protocol by default: n 16, temperature 0.6, top-p 0.95, 32,768 tokens (DeepScaleR's README)."""
+    """The published protocol by default: n 16, temperature 0.6, top-p 0.95, 32,768 tokens (DeepScaleR's README).
 
-    model: str = _option("hub id or path of the model", result=True)
-    output_dir: Path = _option("folder of samples and reports; the same one goes on", result=False)
-    datasets: tuple[str, ...] = _option("one or more data sets", PUBLISHED_BENCHMARKS, result=True)
-    revision: str = _option("commit, tag or branch of a hub model", "main", result=True)
-    num_samples: int = _option("responses per problem, at least 1", 16, result=True)
-    temperature: float = _option("0 for greedy, or 0.01 to 10", 0.6, result=True)
-    top_p: float = _option("nucleus of the sampling, in (0, 1]", 0.95, result=True)
-    max_tokens: int = _option("tokens per response", 32768, result=True)
-    seed: int = _option("of the run, 0 to 2^32-1; every sample's own is derived from it", 0, result=True)
-    limit: int = _option("only the first N problems of each benchmark; 0 for all", 0, result=True)
-    thinking: str = _option(
-        "whether responses end their thinking with </think>", "auto", result=False, choices=THINKING
+    An option with `result` changes the samples, so a folder is bound to its value.
+    """
+
+    model: str = option(REQUIRED, "hub id or path of the model", section="what", metavar="MODEL", result=True)
+    output_dir: Path = option(
+        REQUIRED, "folder of samples and reports; the same command resumes there", section="what", metavar="DIR"
     )
-    engine: str = _option("what generates", "vllm", result=True, choices=ENGINES)
-    dtype: str = _option("of weights and activations", "auto", result=True, choices=DTYPES)
-    tensor_parallel_size: int = _option("GPUs that share one copy of the model", 1, result=False)
-    gpu_memory_utilization: float = _option("share of GPU memory for vLLM", 0.9, result=False)
-    max_num_seqs: int = _option("sequences in a batch; 0 for the engine's own choice", 0, result=False)
-    shard: str = _option("I/N, I from 0: only every N-th problem of each data set, and no report", "", result=True)
-    gather: bool = _option("take the samples of all shards in OUTPUT_DIR/shards, then report", False, result=False)
-    engines: int = _option(
-        "engines that draw at once, on the Ray cluster at RAY_ADDRESS or on this machine; 0 for one in this process",
+    datasets: tuple[str, ...] = option(PUBLISHED_BENCHMARKS, "benchmarks", section="what", result=True)
+    revision: str = option("main", "commit, tag or branch of a hub model", section="what", metavar="REV", result=True)
+    limit: int = option(
+        0, "only the first N problems of each benchmark; 0 for all", at_least=0, section="what", result=True
+    )
+    data_dir: Path | None = option(None, "folder with prepared data; default: the cache", section="what", metavar="DIR")
+    source: Path | None = option(
+        None, "folder with the benchmarks' JSON files (no download)", section="what", metavar="DIR"
+    )
+    num_samples: int = option(16, "responses per problem", at_least=1, section="sampling", result=True)
+    temperature: float = option(
+        0.6, "temperature; 0 for greedy", at_least=0.01, at_most=10, or_zero=True, section="sampling", result=True
+    )
+    top_p: float = option(0.95, "nucleus of the sampling", above=0, at_most=1, section="sampling", result=True)
+    max_tokens: int = option(32768, "tokens per response", at_least=1, section="sampling", result=True)
+    seed: int = option(
         0,
-        result=False,
+        "seed of the run; every sample derives its own from it",
+        at_least=0,
+        at_most=2**32 - 1,
+        section="sampling",
+        result=True,
     )
-    device: str = _option(
-        "what each of --engines gets: tensor_parallel_size GPUs, or cores", "cuda", result=False, choices=DEVICES
+    thinking: Thinking = option("auto", "whether responses end their thinking with </think>", section="sampling")
+    engine: EngineName = option("vllm", "engine that generates", section="engine", result=True)
+    dtype: Dtype = option("auto", "type of weights and activations", section="engine", result=True)
+    tensor_parallel_size: int = option(1, "GPUs that share one copy of the model", at_least=1, section="engine")
+    gpu_memory_utilization: float = option(0.9, "share of GPU memory for vLLM", above=0, at_most=1, section="engine")
+    max_num_seqs: int = option(0, "sequences in a batch; 0 for the engine's own choice", at_least=0, section="engine")
+    engines: int = option(
+        0,
+        "engines that draw at once, on the Ray cluster at RAY_ADDRESS or on this machine; 0 for one in this process",
+        at_least=0,
+        section="several engines",
     )
-    data_dir: Path | None = _option("prepared data; default <cache>/data", None, result=False)
-    source: Path | None = _option("folder with the benchmarks' JSON files (no download)", None, result=False)
+    device: Device = option(
+        "cuda",
+        "what each of --engines gets: tensor_parallel_size GPUs, or cores",
+        section="several engines",
+    )
+    shard: str = option(
+        "",
+        "only every N-th problem of each benchmark, from the I-th (from 0), and no report",
+        section="several engines",
+        metavar="I/N",
+        result=True,
+    )
+    gather: bool = option(
+        False, "take the samples of all shards in OUTPUT_DIR/shards, then report", section="several engines"
+    )
 
     def __post_init__(self) -> None:
+        if not self.model.strip():
+            raise UserError(f"invalid value {self.model!r} for --model: expected a hub id or a folder")
+        if not self.datasets:
+            raise UserError("--datasets is empty: give one or more benchmarks")
         for name in self.datasets:
             if name not in SOURCES:
                 raise unknown("data set", name, SOURCES)
         object.__setattr__(self, "datasets", tuple(dict.fromkeys(self.datasets)))
-        checks = {
-            "model": bool(self.model.strip()),
-            "datasets": bool(self.datasets),
-            "num_samples": self.num_samples >= 1,
-            "temperature": self.temperature == 0 or 0.01 <= self.temperature <= 10,
-            "seed": 0 <= self.seed < 1 << 32,
-            "top_p": 0 < self.top_p <= 1,
-            "max_tokens": self.max_tokens >= 1,
-            "limit": self.limit >= 0,
-            "tensor_parallel_size": self.tensor_parallel_size >= 1,
-            "gpu_memory_utilization": 0 < self.gpu_memory_utilization <= 1,
-            "max_num_seqs": self.max_num_seqs >= 0,
-            "engines": self.engines >= 0,
-        }
-        for name, holds in checks.items():
-            if not holds:
-                raise UserError(
-                    f"{flag(name)} {getattr(self, name)!r} is out of range: {_field(name).metadata['help']}"
-                )
-        for name in ("thinking", "engine", "dtype", "device"):
-            if getattr(self, name) not in _field(name).metadata["choices"]:
-                raise unknown(flag(name), getattr(self, name), _field(name).metadata["choices"])
+        check_options(self, flag)
         if self.temperature == 0 and self.num_samples > 1:
             raise UserError(f"--temperature 0 gives {self.num_samples} equal samples: use --num-samples 1")
         if self.shard:
@@ -94,68 +108,61 @@ class EvaluationConfig:
             raise UserError(f"{' and '.join(together)} exclude each other (--engines shards and gathers by itself)")
 
     def result_fields(self) -> dict[str, Any]:
-        """What the samples depend on, as JSON; a whole evaluation has no `shard`."""
-        chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.metadata["result"]}
+        """Returns what the samples depend on, as JSON; a whole evaluation has no `shard`."""
+        chosen = {name: getattr(self, name) for name in bound_options()}
         if not self.shard:
             del chosen["shard"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
 
 
-def flag(name: str) -> str:
-    """`num_samples` -> `--num-samples`."""
-    return "--" + name.replace("_", "-")
+def bound_options() -> list[str]:
+    """Returns the names of the options that change the samples."""
+    return [name for name, one in options_of(EvaluationConfig).items() if one.notes.get("result")]
 
 
 def parse_shard(shard: str) -> tuple[int, int]:
-    """`1/4` -> (1, 4): index and number of shards."""
+    """Returns index and number of shards: `1/4` -> (1, 4). Raises UserError."""
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
     if not match or int(match[1]) >= int(match[2]):
-        raise UserError(f"--shard {shard!r} is no shard: I/N with I from 0 to N-1, such as 0/4")
+        raise UserError(f"invalid value {shard!r} for --shard: expected I/N with I from 0 to N-1, such as 0/4")
     return int(match[1]), int(match[2])
 
 
 def load_config(file: Path | None, given: dict[str, Any]) -> EvaluationConfig:
-    """The configuration of a TOML file (if any) with the given values over it."""
-    values = read_fields(file, EvaluationConfig) if file else {}
-    values.update(given)
-    missing = [flag(f.name) for f in fields(EvaluationConfig) if f.default is MISSING and f.name not in values]
+    """Returns the configuration of a TOML file (if any) with the given values over it. Raises UserError."""
+    values = {**(read_options(file, EvaluationConfig) if file else {}), **given}
+    known = options_of(EvaluationConfig)
+    missing = [one.flag for one in known.values() if one.default is REQUIRED and one.name not in values]
     if missing:
         raise UserError(f"{' and '.join(missing)} must be given, as a flag or in --config FILE")
     return EvaluationConfig(**values)
 
 
 def to_arguments(config: EvaluationConfig) -> list[str]:
-    """The arguments of `deepscaler` that give this configuration: the options that are not the default's."""
-    arguments = ["evaluate"]
-    for option in fields(config):
-        value = getattr(config, option.name)
-        if option.default is not MISSING and value == option.default:
-            continue
-        values = value if isinstance(value, tuple) else [] if value is True else [value]
-        arguments += [flag(option.name), *map(str, values)]
-    return arguments
-
-
-def _field(name: str) -> Field[Any]:
-    return next(f for f in fields(EvaluationConfig) if f.name == name)
+    """Returns the arguments of `deepscaler` that give this configuration again."""
+    return ["evaluate", *to_flags(config)]
 
 
 def check_stored(values: Any, file: Path) -> dict[str, Any]:
-    """The options of a folder's config.json, as they are, if they could have been written by an evaluation."""
+    """Returns the options of a folder's config.json; one that is newer than the folder is at its default there.
+
+    Raises UserError if no evaluation wrote them.
+    """
     if not isinstance(values, dict):
-        raise UserError(f"{file} is no folder's configuration of `deepscaler evaluate`")
-    bound = {f.name for f in fields(EvaluationConfig) if f.metadata["result"]} - {"shard"}
-    missing = {"weights", *bound} - set(values)
+        raise UserError(f"{file} is not a configuration of `deepscaler evaluate`")
+    known = options_of(EvaluationConfig)
+    missing = {"weights", "model", "datasets"} - set(values)
     if missing or values.get("thinking") not in ("yes", "no"):
         lacking = ", ".join(sorted(missing)) or "thinking"
-        raise UserError(f"{file} is no configuration of `deepscaler evaluate`: it lacks {lacking}")
-    options = typed_fields({name: value for name, value in values.items() if name != "weights"}, EvaluationConfig, file)
-    EvaluationConfig(**{**options, "output_dir": file.parent})
-    return values
+        raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: it lacks {lacking}")
+    bound = {name: value for name, value in values.items() if name != "weights"}
+    EvaluationConfig(**{**convert_options(bound, EvaluationConfig, file), "output_dir": file.parent})
+    defaults = {name: known[name].default for name in bound_options() if name != "shard" and name not in values}
+    return {**defaults, **values}
 
 
 def with_thinking(config: EvaluationConfig, chat_template: str) -> EvaluationConfig:
-    """Settle `auto`: a model thinks if its chat template mentions the end of thinking."""
+    """Returns the configuration with `auto` settled: a model thinks if its chat template mentions </think>."""
     if config.thinking != "auto":
         return config
     return replace(config, thinking="yes" if "</think>" in chat_template else "no")

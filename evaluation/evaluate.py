@@ -12,6 +12,7 @@ from deepscaler.data.prepare import read_manifest
 from deepscaler.models.model import Model
 from deepscaler.models.provenance import command_line
 from deepscaler.system.errors import UserError
+from deepscaler.system.exit_codes import STOPPED
 from deepscaler.system.files import write_json
 from deepscaler.system.paths import data_dir as default_data_dir
 from evaluation.config import EvaluationConfig
@@ -24,8 +25,6 @@ from evaluation.provenance import describe
 from evaluation.report.write import write_report
 from evaluation.requests import Engine, Request, missing_requests
 from evaluation.samples import SampleStore
-
-EXIT_TERMINATED = 143
 
 
 class Terminated(BaseException):
@@ -43,7 +42,7 @@ def evaluate(config: EvaluationConfig, console: Console) -> int:
         _say_where_it_stands(folder, console)
         if isinstance(stop, KeyboardInterrupt):
             raise
-        return EXIT_TERMINATED
+        return STOPPED
     finally:
         signal.signal(signal.SIGTERM, previous)
     return 0

@@ -15,7 +15,7 @@ from typing import Any
 from deepscaler.data import Problem
 from deepscaler.rewards.grade import Mode
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import locked, write_json, write_text
+from deepscaler.system.files import file_size, locked, write_json, write_text
 from evaluation.config import check_stored
 
 FREE = ("datasets", "num_samples", "model", "revision", "thinking")
@@ -53,6 +53,13 @@ class EvaluationFolder:
     def shards(self) -> "list[EvaluationFolder]":
         """The parts of this evaluation that have begun."""
         return [EvaluationFolder(path.parent) for path in sorted((self.root / "shards").glob("*/config.json"))]
+
+    def num_bytes(self) -> int:
+        """Returns how many bytes of samples there are, here and in the shards: more as long as some are drawn."""
+        paths = (
+            path for pattern in ("samples/*.jsonl", "shards/*/samples/*.jsonl") for path in self.root.glob(pattern)
+        )
+        return sum(file_size(path) for path in paths)
 
     def samples_path(self, dataset: str) -> Path:
         """The responses of one benchmark."""

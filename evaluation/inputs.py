@@ -1,10 +1,11 @@
-"""What an evaluation draws from, read before any engine is loaded: the problems, their prompts, the model."""
+"""Reads what an evaluation draws from, before any engine is loaded: the problems, their prompts, the model."""
 
 from dataclasses import dataclass
 
 from rich.console import Console
 
 from deepscaler.data import Problem, load_problems
+from deepscaler.data.prepare import present_problems, source_named
 from deepscaler.models.model import Model, open_model
 from deepscaler.system.paths import data_dir as default_data_dir
 from evaluation.config import EvaluationConfig, parse_shard, with_thinking
@@ -34,7 +35,7 @@ class Inputs:
         return {name: [problem.id for problem in chosen] for name, chosen in self.problems.items()}
 
     def bind(self, folder: EvaluationFolder) -> None:
-        """Tie a folder to these options, weights, problems and prompts; or check that it is tied to them."""
+        """Ties a folder to these options, weights, problems and prompts; or checks that it is tied to them."""
         bound = {**self.config.result_fields(), "thinking": self.config.thinking, "weights": self.model.identity}
         folder.bind(bound)
         for name, chosen in self.problems.items():
@@ -42,32 +43,42 @@ class Inputs:
 
 
 def read_inputs(config: EvaluationConfig, folder: EvaluationFolder, console: Console) -> Inputs:
-    """Read the data, the model's tokenizer and the identity of its weights."""
+    """Reads the data, the model's tokenizer and the identity of its weights."""
     problems = {name: all_problems(name, config) for name in config.datasets}
     model = open_model(config.model, config.revision)
     prompts = {name: tokenize(chosen, model.tokenizer) for name, chosen in problems.items()}
     context = _context(config, model, prompts, console)
-    problems = {name: own_problems(chosen, config.shard, folder, name) for name, chosen in problems.items()}
+    for name, chosen in problems.items():
+        own = set(own_ids([problem.id for problem in chosen], config.shard, folder, name))
+        problems[name] = [problem for problem in chosen if problem.id in own]
     prompts = {name: {p.id: prompts[name][p.id] for p in chosen} for name, chosen in problems.items()}
     config = with_thinking(config, model.chat_template)
     return Inputs(config=config, model=model, problems=problems, prompts=prompts, context=context)
 
 
 def all_problems(name: str, config: EvaluationConfig) -> list[Problem]:
-    """A data set's problems, or its first ones."""
+    """Returns a data set's problems, or its first ones; it is prepared first, if necessary."""
     problems = load_problems(name, config.data_dir or default_data_dir(), config.source)
     return problems[: config.limit] if config.limit else problems
 
 
-def own_problems(problems: list[Problem], shard: str, folder: EvaluationFolder, dataset: str) -> list[Problem]:
-    """A shard's part: the problems it began with, which --engines may have chosen; at first every N-th one."""
+def planned_ids(name: str, config: EvaluationConfig) -> tuple[list[str], bool]:
+    """Returns the ids of a data set's problems, and whether it is on this machine; else there is one for each row."""
+    present = present_problems(name, config.data_dir or default_data_dir(), config.source)
+    rows = range(source_named(name).num_rows)
+    ids = [f"{name}/{row}" for row in rows] if present is None else [problem.id for problem in present]
+    return ids[: config.limit] if config.limit else ids, present is not None
+
+
+def own_ids(ids: list[str], shard: str, folder: EvaluationFolder, dataset: str) -> list[str]:
+    """Returns a shard's part: the problems it began with, which --engines may have chosen; at first every N-th one."""
     if not shard:
-        return problems
+        return ids
     if folder.problems_path(dataset).is_file():
         begun = {problem["id"] for problem in folder.read_problems(dataset)}
-        return [problem for problem in problems if problem.id in begun]
+        return [problem_id for problem_id in ids if problem_id in begun]
     index, count = parse_shard(shard)
-    return problems[index::count]
+    return ids[index::count]
 
 
 def _context(config: EvaluationConfig, model: Model, prompts: Prompts, console: Console) -> int:

@@ -1,4 +1,4 @@
-"""What an evaluation would draw (`--dry-run`): reads the data, writes nothing to the output folder."""
+"""Tells what an evaluation would draw (`--dry-run`): nothing is fetched or written, in the cache neither."""
 
 import json
 import shlex
@@ -9,11 +9,11 @@ from evaluation.config import EvaluationConfig, to_arguments
 from evaluation.engines.gather import done_keys
 from evaluation.engines.rounds import shard_config, split
 from evaluation.folder import EvaluationFolder
-from evaluation.inputs import all_problems, own_problems
+from evaluation.inputs import own_ids, planned_ids
 
 
 def describe_plan(config: EvaluationConfig, console: Console) -> None:
-    """Print the options, what is drawn of each data set, and what each engine is given."""
+    """Prints the options, what is drawn of each data set, and what each engine is given."""
     folder = EvaluationFolder(config.output_dir)
     folder.check(config.result_fields())
     gathers = config.gather or config.engines > 0
@@ -22,13 +22,15 @@ def describe_plan(config: EvaluationConfig, console: Console) -> None:
     console.print_json(json.dumps(config.result_fields()))
     problems, done = {}, {}
     for name in config.datasets:
-        chosen = own_problems(all_problems(name, config), config.shard, folder, name)
-        problems[name] = [problem.id for problem in chosen]
+        ids, is_here = planned_ids(name, config)
+        problems[name] = own_ids(ids, config.shard, folder, name)
         done[name] = done_keys(folder, name, with_shards=gathers)
-        total, num_done = len(chosen) * config.num_samples, len(done[name])
+        total, num_done = len(problems[name]) * config.num_samples, len(done[name])
         console.print(
-            f"{name}: {len(chosen)} problems x {config.num_samples} samples = {total:,}, {num_done:,} of them done;"
-            f" at most {max(0, total - num_done) * config.max_tokens:,} tokens",
+            f"{name}: {len(problems[name])} problems x {config.num_samples} samples = {total:,}, {num_done:,} of them"
+            f" done; at most {max(0, total - num_done) * config.max_tokens:,} tokens"
+            + ("" if is_here else "; to be fetched first, the number is that of its published rows"),
+            soft_wrap=True,
         )
     if config.engines:
         parts = split(problems, done, config.num_samples, config.engines)

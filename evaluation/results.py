@@ -1,33 +1,164 @@
-"""report.json of an evaluation, read by whoever compares numbers: its only reader."""
+"""report.json, the numbers of an evaluation: its only writer and its only reader.
 
+{"schema": 1, "grader": "kit", "config": {"num_samples": 16, ...}, "average": 0.57, "warnings": [], "provenance": {...},
+ "benchmarks": {"aime": {"problems": 30, "samples": 480, "samples_expected": 480,
+                         "pass@1": {"value": 0.431, "low": 0.27, "high": 0.6}, "pass@k": {"1": 0.431, ...}, ...}}}
+"""
+
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from deepscaler.output.cells import Interval
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import read_json
+from deepscaler.system.files import read_json, write_json
+
+SCHEMA = 1
+"""Version of the format; raised when a field changes its meaning. A reader refuses other versions."""
 
 
-def read_report(path: Path) -> tuple[dict[str, Interval], dict[str, Any]]:
-    """Pass@1 by benchmark, and the options and grader behind it. Raises UserError if it is no report."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Summarizes the lengths of responses, in tokens."""
+
+    mean: float
+    median: int
+    p95: int
+    max: int
+
+    @classmethod
+    def of(cls, lengths: list[int]) -> "Lengths | None":
+        """Returns the summary, or None for no responses."""
+        if not lengths:
+            return None
+        ordered = sorted(lengths)
+        return cls(
+            mean=sum(ordered) / len(ordered),
+            median=ordered[len(ordered) // 2],
+            p95=ordered[min(len(ordered) - 1, len(ordered) * 95 // 100)],
+            max=ordered[-1],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkResults:
+    """Holds the numbers of one benchmark. Shares and rates are in 0..1."""
+
+    num_problems: int
+    num_samples: int
+    """Samples that were scored."""
+    num_expected: int
+    """Samples that were asked for."""
+    pass_at_1: Interval
+    pass_at_k: dict[int, float]
+    majority: float
+    truncated: float
+    """Share of responses that were cut off at the token limit."""
+    reasons: dict[str, int]
+    """Samples by how their grading ended: correct, wrong, no_box, ..."""
+    response_tokens: dict[str, Lengths | None]
+    """Lengths of all, correct and wrong responses; None where there are none."""
+    problem_pass_rates: dict[str, float]
+    """Share of correct samples by problem id."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the benchmark as it stands in report.json."""
+        return {
+            "problems": self.num_problems,
+            "samples": self.num_samples,
+            "samples_expected": self.num_expected,
+            "pass@1": asdict(self.pass_at_1),
+            "pass@k": {str(k): value for k, value in self.pass_at_k.items()},
+            "maj@n": self.majority,
+            "truncated": self.truncated,
+            "reasons": self.reasons,
+            "response_tokens": {
+                name: asdict(lengths) if lengths else None for name, lengths in self.response_tokens.items()
+            },
+            "problem_pass_rates": self.problem_pass_rates,
+        }
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> "BenchmarkResults":
+        """Reads what `to_json` wrote. Raises KeyError, TypeError, ValueError or AttributeError for anything else."""
+        return cls(
+            num_problems=int(found["problems"]),
+            num_samples=int(found["samples"]),
+            num_expected=int(found["samples_expected"]),
+            pass_at_1=Interval(*(float(found["pass@1"][end]) for end in ("value", "low", "high"))),
+            pass_at_k={int(k): float(value) for k, value in found["pass@k"].items()},
+            majority=float(found["maj@n"]),
+            truncated=float(found["truncated"]),
+            reasons={str(reason): int(count) for reason, count in found["reasons"].items()},
+            response_tokens={
+                name: Lengths(**lengths) if lengths else None for name, lengths in found["response_tokens"].items()
+            },
+            problem_pass_rates={problem: float(rate) for problem, rate in found["problem_pass_rates"].items()},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """Holds what an evaluation found, and the options behind it."""
+
+    grader: str
+    config: dict[str, Any]
+    """Options of `deepscaler evaluate` that the samples depend on."""
+    benchmarks: dict[str, BenchmarkResults]
+    average: float | None
+    """Mean Pass@1 of the published benchmarks; None unless all of them were run."""
+    warnings: list[str]
+    provenance: dict[str, Any]
+
+    @property
+    def pass_at_1(self) -> dict[str, Interval]:
+        """Returns Pass@1 by benchmark."""
+        return {name: one.pass_at_1 for name, one in self.benchmarks.items()}
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Writes report.json, whole or not at all."""
+    write_json(
+        path,
+        {
+            "schema": SCHEMA,
+            "grader": results.grader,
+            "config": results.config,
+            "benchmarks": {name: one.to_json() for name, one in results.benchmarks.items()},
+            "average": results.average,
+            "warnings": results.warnings,
+            "provenance": results.provenance,
+        },
+    )
+
+
+def read_results(path: Path) -> Results:
+    """Reads report.json. Raises UserError that names the file and says what to do."""
     report = read_json(path)
     try:
-        scores = {
-            benchmark: Interval(*(float(found["pass@1"][end]) for end in ("value", "low", "high")))
-            for benchmark, found in report["benchmarks"].items()
-        }
-        options = {**report.get("config", {}), "grader": report.get("grader")}
+        if report["schema"] != SCHEMA:
+            raise ValueError(f"schema {report['schema']!r} instead of {SCHEMA}")
+        return Results(
+            grader=str(report["grader"]),
+            config=dict(report["config"]),
+            benchmarks={str(name): BenchmarkResults.from_json(one) for name, one in report["benchmarks"].items()},
+            average=None if report["average"] is None else float(report["average"]),
+            warnings=[str(warning) for warning in report["warnings"]],
+            provenance=dict(report["provenance"]),
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no report of `deepscaler evaluate`: {error!r}; report on it again") from error
-    return scores, options
+        advice = f"write it again: deepscaler report {path.parent}"
+        raise UserError(
+            f"{path} is not a report of this version of `deepscaler evaluate` ({error!r}); {advice}"
+        ) from error
 
 
 def passes(before: Path, after: Path) -> tuple[bool, str]:
-    """Compare two evaluation folders. Returns whether the later one may pass, and a line that says why.
+    """Compares two evaluation folders. Returns whether the later one may pass, and a line that says why.
 
     A benchmark fails where the old Pass@1 lies above the whole 95 % interval of the new one.
     """
-    old, new = (read_report(evaluation / "report.json")[0] for evaluation in (before, after))
+    old, new = (read_results(evaluation / "report.json").pass_at_1 for evaluation in (before, after))
     worse = [name for name, score in new.items() if name in old and old[name].value > score.high]
     told = ", ".join(
         f"{name} {100 * old[name].value:.1f} -> {100 * new[name].value:.1f}"

@@ -8,13 +8,11 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+from scipy.special import stdtrit
 
 from deepscaler.output.cells import Interval
 
 Outcomes = Sequence[Sequence[bool]]
-
-_T_QUANTILES = (math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447)
-"""By degrees of freedom, 95 % two-sided."""
 
 
 def pass_at_1(outcomes: Outcomes) -> Interval:
@@ -52,14 +50,8 @@ def _wilson(value: float, draws: float, quantile: float) -> Interval:
 
 
 def _t_quantile(degrees: int) -> float:
-    """The two-sided 95 % quantile of Student's t: a table, then the Cornish-Fisher expansion (right to 0.005)."""
-    if degrees < len(_T_QUANTILES):
-        return _T_QUANTILES[max(degrees, 1)]
-    z = 1.959964
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / degrees + second / degrees**2 + third / degrees**3
+    """Returns the two-sided 95 % quantile of Student's t; one degree of freedom is the fewest there is."""
+    return float(stdtrit(max(degrees, 1), 0.975))
 
 
 def pass_at_k(outcomes: Outcomes, k: int) -> float:

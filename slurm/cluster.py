@@ -20,6 +20,13 @@ FORMAT = "%i|%T|%r|%M|%N|%S"
 UNAVAILABLE = "Requested node configuration is not available"
 """What `sbatch --test-only` says of nodes that do not exist, and of those that are only down or drained."""
 
+NO_CONTROLLER = ("configuration source", "contact slurm controller", "Connection refused")
+"""What SLURM's commands say where they are installed but reach no controller."""
+
+
+class UnreachableError(UserError):
+    """SLURM did not answer: nothing is known of what it would say."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobState:
@@ -39,13 +46,13 @@ class JobState:
 def run(*command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """One of SLURM's commands. Raises UserError where it is not there or does not answer."""
     if shutil.which(command[0]) is None:
-        raise UserError(f"no {command[0]} on this machine: run it on a login node of a SLURM cluster")
+        raise UnreachableError(f"no {command[0]} on this machine: run it on a login node of a SLURM cluster")
     try:
         return subprocess.run(
             command, capture_output=True, text=True, timeout=SECONDS, check=False, input=stdin, errors="replace"
         )
     except subprocess.TimeoutExpired:
-        raise UserError(f"{command[0]} did not answer within {SECONDS} s: is SLURM's controller up?") from None
+        raise UnreachableError(f"{command[0]} did not answer within {SECONDS} s: is SLURM's controller up?") from None
 
 
 def ask(*command: str, check: bool = True) -> str:
@@ -119,9 +126,9 @@ def cancel(job_ids: Collection[str]) -> None:
 
 
 def test_submission(script: str, partition: str) -> str:
-    """Ask the controller whether it would take a batch script; returns what to tell of nodes that are away.
+    """Asks the controller whether it would take a batch script; returns what to tell of nodes that are away.
 
-    Raises UserError with its reason.
+    Raises UserError with its reason, UnreachableError where it does not answer.
     """
     done = run("sbatch", "--test-only", stdin=script)
     if not done.returncode:
@@ -130,6 +137,8 @@ def test_submission(script: str, partition: str) -> str:
     reason = "; ".join(line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ") for line in said)
     if UNAVAILABLE in reason and (away := _nodes_away(partition)):
         return f"down or drained: {', '.join(away)}; a job that needs them waits"
+    if any(words in reason for words in NO_CONTROLLER):
+        raise UnreachableError(f"SLURM's controller cannot be reached from here ({reason[:200]})")
     raise UserError(f"SLURM would refuse this job: {reason or 'no reason given'}; change the site file")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 from slurm.cluster import ask
+from slurm.runtimes import RUNTIMES
 from slurm.site import minutes
 
 LONGEST = 2 * 1440
@@ -28,15 +29,20 @@ class Partition:
     num_gpus: int
 
 
-def discover(file: Path, partition: str = "") -> str:
-    """Write a site file; returns what was found, in words. Raises UserError where there is one, or no SLURM."""
+def discover(file: Path, partition: str = "", *, dry_run: bool = False) -> str:
+    """Writes a site file and returns what was found, in words; a dry run returns the file's text and writes nothing.
+
+    Raises UserError where there is such a file, or no SLURM.
+    """
     if file.exists():
         raise UserError(f"{file} is there already; remove it, or name another file")
     partitions = _partitions()
     chosen = _choose(partitions, partition)
     accounts = _accounts()
-    runtime = _runtime()
+    runtime = next(name for name, kind in RUNTIMES.items() if kind.is_available())
     text = _site_file(chosen, accounts, runtime)
+    if dry_run:
+        return text.rstrip()
     write_text(file, text)
     names = ", ".join(sorted({p.name for p in partitions}))
     return (
@@ -82,20 +88,11 @@ def _accounts() -> list[str]:
     return list(dict.fromkeys([*default, *every]))
 
 
-def _runtime() -> str:
-    """Pyxis if srun has its options, apptainer if it is installed here, else a bare environment."""
-    options = ask("srun", "--help", check=False)
-    if "--container-image" in options:
-        return "pyxis"
-    return "apptainer" if shutil.which("apptainer") else "bare"
-
-
 def _site_file(partition: Partition, accounts: list[str], runtime: str) -> str:
     """Only what is not the default, with a word on each."""
     limit = partition.time_limit
     if limit == "infinite" or minutes(limit) > LONGEST:
         limit = "2-00:00:00"
-    image = {"pyxis": "/shared/images/deepscaler-{target}.sqsh", "apptainer": "/shared/images/deepscaler-{target}.sif"}
     lines = [
         "# Written by `deepscaler slurm init`; slurm/README.md tells every option.",
         f"partition = {json.dumps(partition.name)}",
@@ -104,8 +101,8 @@ def _site_file(partition: Partition, accounts: list[str], runtime: str) -> str:
         others = f"  # also: {', '.join(accounts[1:])}" if accounts[1:] else ""
         lines.append(f"account = {json.dumps(accounts[0])}{others}")
     lines += [f"time_limit = {json.dumps(limit)}", f"runtime = {json.dumps(runtime)}"]
-    if runtime in image:
-        lines.append(f"image = {json.dumps(image[runtime])}  # change it to where the images are")
+    if image := RUNTIMES[runtime].example_image:
+        lines.append(f"image = {json.dumps(image)}  # change it to where the images are")
     if not partition.num_gpus:
         lines.append('gpus = "none"  # sinfo tells of no GPUs in this partition')
     elif partition.gpu_type:

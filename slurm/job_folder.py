@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepscaler.runs.checkpoints import sealed
-from deepscaler.runs.folder import RunDirectory
 from deepscaler.system.files import read_json, write_json, write_text
 
 SLURM = "slurm"
@@ -140,19 +138,6 @@ def new_folder(run_folder: Path, name: str) -> Path:
     return run_folder / SLURM / f"{max(numbers, default=0) + 1:04}-{name}"
 
 
-def progress(output: Path) -> int:
-    """A number that grows with what a command has on disk: the step of its newest checkpoint, bytes of samples.
-
-    Looks into the folders of a chain's stages and an evaluation's shards, too.
-    """
-    steps = 0
-    for folder in (output, *(path for path in output.glob("[0-9]*-*") if path.is_dir())):
-        checkpoints = sealed(RunDirectory(folder))
-        steps += checkpoints[0].step if checkpoints else 0
-    samples = [path for pattern in ("samples/*.jsonl", "*/*/samples/*.jsonl") for path in output.glob(pattern)]
-    return steps + sum(_size(path) for path in samples)
-
-
 def write_token(path: Path, token: str) -> None:
     """Readable by the user alone, and never half there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -160,13 +145,6 @@ def write_token(path: Path, token: str) -> None:
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(token)
     temporary.rename(path)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def read_joined(attempt: JobAttempt) -> dict[str, int]:

@@ -98,6 +98,32 @@ def states(run_folder: Path) -> list[tuple[SubmittedJob, JobState]]:
     return [(job, _state(run_folder, job, live)) for job in jobs]
 
 
+def known_states(run_folder: Path) -> tuple[list[tuple[SubmittedJob, JobState]], str]:
+    """Returns every job of a run as SLURM tells, and ""; or as its files tell, and why SLURM does not.
+
+    A laptop that sees the file system has no SLURM, and a controller may be down.
+    """
+    jobs = read_jobs(run_folder)
+    try:
+        return (states(run_folder) if jobs else []), ""
+    except UserError as reason:
+        return [(job, _by_files(run_folder, job)) for job in jobs], str(reason)
+
+
+def _by_files(run_folder: Path, job: SubmittedJob) -> JobState:
+    """Returns how the last start of a job was or ended, or that of its elements together."""
+    records = [JobFolder(folder).last_record() for folder in job.folders(run_folder).values()]
+    if job.num_elements > 1:
+        done = sum(record.get("code") == 0 for record in records)
+        state = "COMPLETED" if done == len(records) else "STARTED" if any(records) else "NOT STARTED"
+        return JobState(job.job_id, state, f"{done} of {job.num_elements} done", "", "", "")
+    (record,) = records
+    state = "NOT STARTED" if not record else "STARTED"
+    if "code" in record:
+        state = "COMPLETED" if record["code"] == 0 else "REQUEUED" if record.get("again") else "FAILED"
+    return JobState(job.job_id, state, str(record.get("reason", "")), "", "", "")
+
+
 def _state(run_folder: Path, job: SubmittedJob, live: dict[str, JobState]) -> JobState:
     if job.num_elements > 1:
         return _array(run_folder, job, live)

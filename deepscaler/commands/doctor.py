@@ -4,60 +4,56 @@ import argparse
 import os
 from pathlib import Path
 
-from deepscaler.commands.launcher import add_place, site_of
-from deepscaler.doctor.examine import MODULES
+from deepscaler.commands.counting import counts_with
+from deepscaler.commands.launcher import add_dry_run, add_place, site_of
+from deepscaler.commands.parser import Parser
+from deepscaler.doctor.examine import MODULES, examine, guess_purpose
+from deepscaler.job import Job
+from deepscaler.output.terminal import PlainConsole, printable
+from deepscaler.system.exit_codes import DONE, FAILED
+from slurm.site import Site
+from slurm.submit.doctor import describe_examination, examine_nodes
 
-HELP = "Check this machine or image: packages as locked, imports, GPU code, shared memory, caches."
+EXAMPLES = ("deepscaler doctor --for eval", "deepscaler doctor --on slurm --site site.toml --nodes 4")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add what to check for."""
-    parser.add_argument(
-        "--for",
-        dest="purpose",
-        choices=MODULES,
-        help="what this environment is to do (default: what is installed tells)",
-    )
+def configure(parser: Parser) -> None:
+    """Adds what to check for, and on which machines."""
+    parser.add_argument("--for", dest="purpose", choices=MODULES, help="purpose of the environment (default: guessed)")
     lock = os.environ.get("DEEPSCALER_LOCK")
-    parser.add_argument(
-        "--lock", type=Path, default=Path(lock) if lock else None, help="requirements that must be installed exactly"
+    locked = parser.add_argument(
+        "--lock",
+        type=Path,
+        metavar="FILE",
+        default=Path(lock) if lock else None,
+        help="requirements that must be installed exactly (default: $DEEPSCALER_LOCK)",
     )
-    parser.add_argument(
-        "--image-only",
-        action="store_true",
-        help="leave this machine out: the test of an image when it is built",
+    image = parser.add_argument(
+        "--image-only", action="store_true", help="leave this machine out: the test of an image when it is built"
     )
-    add_place(parser)
-    parser.add_argument("--nodes", type=int, default=1, help="of the cluster to ask (default: %(default)s)")
-    parser.add_argument("--gpus", type=int, default=8, help="of each node (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, default=30, help="to wait for the answer (default: %(default)s)")
-    parser.add_argument("--output-dir", type=Path, default=Path("outputs/doctor"), help="default: %(default)s")
-    parser.add_argument("--dry-run", action="store_true", help="print the batch script of --on slurm, submit nothing")
+    dry_run = add_dry_run(parser, "describe the job, submit nothing")
+    section = add_place(parser)
+    for action in (
+        section.add_argument("--nodes", type=int, default=1, help="nodes to examine (default: %(default)s)"),
+        section.add_argument("--gpus", type=int, default=8, help="GPUs per node (default: %(default)s)"),
+        section.add_argument(
+            "--minutes", type=float, default=30, help="longest wait for answers (default: %(default)s)"
+        ),
+        section.add_argument(
+            "--output-dir", type=Path, metavar="DIR", default=Path("outputs/doctor"), help="default: %(default)s"
+        ),
+        dry_run,
+    ):
+        counts_with(action, on="slurm")
+    for action in (locked, image):
+        counts_with(action, on="local")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print each finding as it is made; 1 if one is not ok."""
-    from deepscaler.doctor.examine import examine, guess_purpose  # noqa: PLC0415
-    from deepscaler.output.terminal import PlainConsole, printable  # noqa: PLC0415
-    from deepscaler.system.errors import UserError  # noqa: PLC0415
-
-    console = PlainConsole()
+    """Prints each finding as it is made; 1 if one is not ok."""
     if site := site_of(arguments):
-        from deepscaler.job import Job  # noqa: PLC0415
-        from slurm.submit.doctor import examine_nodes  # noqa: PLC0415
-
-        purpose = arguments.purpose or "train"
-        job = Job(
-            name="doctor",
-            arguments=("doctor", "--for", purpose),
-            num_nodes=arguments.nodes,
-            gpus_per_node=arguments.gpus,
-            image=purpose if purpose in ("train", "eval") else "cpu",
-        )
-        folder = arguments.output_dir.absolute()
-        return examine_nodes(job, site, folder, console, minutes=arguments.minutes, dry_run=arguments.dry_run)
-    if arguments.nodes != 1:
-        raise UserError(f"--nodes {arguments.nodes} is of a cluster: give --on slurm and --site FILE too")
+        return _examine_nodes(arguments, site)
+    console = PlainConsole()
     purpose = arguments.purpose or guess_purpose()
     console.print(f"Checking for: {purpose}")
     num_failed = 0
@@ -67,4 +63,20 @@ def run(arguments: argparse.Namespace) -> int:
         label = "ok  " if finding.ok else "FAIL"
         console.print(f"{label}  {finding.name:22}  {printable(finding.detail)}{advice}", soft_wrap=True)
     console.print("Nothing is missing." if not num_failed else f"{num_failed} of the checks failed.")
-    return 1 if num_failed else 0
+    return FAILED if num_failed else DONE
+
+
+def _examine_nodes(arguments: argparse.Namespace, site: Site) -> int:
+    """Has nodes of the cluster examine themselves."""
+    purpose = arguments.purpose or "train"
+    job = Job(
+        name="doctor",
+        arguments=("doctor", "--for", purpose),
+        num_nodes=arguments.nodes,
+        gpus_per_node=arguments.gpus,
+        image=purpose if purpose in ("train", "eval") else "cpu",
+    )
+    folder, console = arguments.output_dir.absolute(), PlainConsole()
+    if arguments.dry_run:
+        return describe_examination(job, site, folder, console, scripts=arguments.dry_run == "full")
+    return examine_nodes(job, site, folder, console, minutes=arguments.minutes)

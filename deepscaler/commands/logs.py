@@ -3,19 +3,22 @@
 import argparse
 from pathlib import Path
 
-HELP = "Show the logs of a run's SLURM jobs, each line with its node."
+from deepscaler.commands.parser import Parser
+from deepscaler.system.paths import existing_folder
+from slurm.logs import show_logs
+
+EXAMPLES = ("deepscaler logs outputs/8k --follow", "deepscaler logs outputs/8k --job 4711 --lines 200")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the folder and what to show."""
+def configure(parser: Parser) -> None:
+    """Adds the folder and what to show."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the --output-dir of what was submitted")
     parser.add_argument("--job", metavar="ID", help="a job, or element of an array (default: the newest that began)")
     parser.add_argument("--lines", type=int, default=30, help="last lines of each file (default: %(default)s)")
-    parser.add_argument("--follow", action="store_true", help="go on until the job has ended")
+    parser.add_argument("--follow", action="store_true", help="keep printing until the job has ended")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the last lines of every file of a job's newest attempt, and with `--follow` all that is added."""
-    from slurm.logs import show_logs  # noqa: PLC0415
-
-    return show_logs(arguments.run_dir.absolute(), arguments.job, arguments.lines, follow=arguments.follow)
+    """Prints the last lines of every file of a job's newest attempt, and with `--follow` all that is added."""
+    folder = existing_folder(arguments.run_dir).absolute()
+    return show_logs(folder, arguments.job, arguments.lines, follow=arguments.follow)

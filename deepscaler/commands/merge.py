@@ -3,22 +3,24 @@
 import argparse
 from pathlib import Path
 
-HELP = "Make a Hugging Face model of a run's newest checkpoint."
+from deepscaler.commands.parser import Parser
+from deepscaler.output.terminal import PlainConsole
+from deepscaler.runs.folder import RunFolder
+from deepscaler.system.paths import existing_folder
+from deepscaler.training.merge import describe_merge, merge
+
+EXAMPLES = ("deepscaler merge outputs/8k", "deepscaler merge outputs/8k --dry-run")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the run's folder."""
+def configure(parser: Parser) -> None:
+    """Adds the run's folder."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the --output-dir of `deepscaler train`")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be merged, write nothing")
+    parser.add_dry_run("say what would be merged, write nothing")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Merge into RUN_DIR/model."""
-    from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
-    from deepscaler.runs.folder import RunDirectory  # noqa: PLC0415
-    from deepscaler.training.merge import describe_merge, merge  # noqa: PLC0415
-
-    directory, console = RunDirectory(arguments.run_dir.resolve()), PlainConsole()
+    """Merges into RUN_DIR/model."""
+    directory, console = RunFolder(existing_folder(arguments.run_dir).resolve()), PlainConsole()
     if arguments.dry_run:
         describe_merge(directory, console)
     else:

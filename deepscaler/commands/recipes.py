@@ -1,50 +1,104 @@
-"""`deepscaler recipes`: every recipe side by side, or all of one with sources."""
+"""`deepscaler recipes`: one recipe with every field's meaning, or some side by side; no name or value is broken."""
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+from rich.console import Console
 
-HELP = "Show the training recipes side by side."
+from deepscaler.commands.counting import counts_if
+from deepscaler.commands.parser import Parser, offer
+from deepscaler.output.terminal import PlainConsole, add_row, new_table
+from deepscaler.recipes.load import load_recipe
+from deepscaler.recipes.published import RECIPES
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.system.options import options_of
+from deepscaler.training.plan import print_estimates
+
+EXAMPLES = ("deepscaler recipes 8k --sources", "deepscaler recipes 8k 16k --profile fast")
+
+MIN_NOTES = 20
+"""Characters that a column of prose needs at least."""
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the names and the changes to look at."""
-    parser.add_argument(
-        "names", nargs="*", metavar="RECIPE", help="default: the published ones; one alone also shows its sources"
-    )
+def configure(parser: Parser) -> None:
+    """Adds the names and the changes to look at."""
+    names = parser.add_argument("names", nargs="*", metavar="RECIPE", help="default: all the published ones")
+    offer(names, RECIPES)
     parser.add_argument("--profile", choices=("faithful", "fast"), default="faithful", help="default: %(default)s")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field first")
-    parser.add_argument("--all", action="store_true", help="also fields that are the same everywhere")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field first; may be repeated"
+    )
+    every = parser.add_argument("--all", action="store_true", help="also fields that are the same in all of them")
+    counts_if(every, "for several recipes", "name another", lambda values: not _is_one(values))
+    sources = parser.add_argument(
+        "--sources", action="store_true", help="show where values are from, not their meaning"
+    )
+    counts_if(sources, "for one recipe", "name one", _is_one)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a table, a row a field."""
-    from deepscaler.output.terminal import PlainConsole, add_row, new_table  # noqa: PLC0415
-    from deepscaler.recipes.published import RECIPES, chosen_recipe  # noqa: PLC0415
-    from deepscaler.recipes.recipe import parameters  # noqa: PLC0415
-    from deepscaler.training.plan import print_estimates  # noqa: PLC0415
-
+    """Prints a table, a row a field."""
     names = arguments.names or [name for name in RECIPES if name not in ("quickstart", "learn")]
-    chosen = [chosen_recipe(name, arguments.profile, arguments.set) for name in names]
-    alone = len(chosen) == 1
-    header = ["field", *(recipe.name for recipe in chosen), *(["meaning", "from"] if alone else [])]
-    table = new_table(header, text_columns=(0, 2, 3) if alone else (0,))
-    for name, parameter in parameters().items():
-        values = [_shown(getattr(recipe, name)) for recipe in chosen]
-        notes = [parameter.metadata["about"], parameter.metadata["source"]] if alone else []
-        if name != "name" and (alone or arguments.all or len(set(values)) > 1):
-            add_row(table, [name, *values, *notes])
+    chosen = [load_recipe(name, arguments.profile, arguments.set) for name in names]
+    rows = {name: [_shown(getattr(recipe, name)) for recipe in chosen] for name in options_of(Recipe) if name != "name"}
+    same = [name for name, values in rows.items() if len(set(values)) == 1]
     console = PlainConsole()
-    console.print(table)
-    if alone:
+    if len(chosen) == 1:
+        _print_notes(chosen[0], list(rows), "source" if arguments.sources else "help", console)
         print_estimates(chosen[0], console)
-    elif not arguments.all:
+        return 0
+    _compare(chosen, {name: values for name, values in rows.items() if name not in same}, console)
+    if arguments.all:
+        console.print("\nThe same in all of them", style="bold")
+        _print_notes(chosen[0], same, "help", console)
+    else:
         console.print("Fields that are the same in all of them are left out; --all shows them.")
     return 0
 
 
+def _print_notes(recipe: Recipe, names: list[str], note: str, console: Console) -> None:
+    """Prints fields with their values, and their meaning or source in the room that is left."""
+    notes = {name: one.help if note == "help" else str(one.notes[note]) for name, one in options_of(Recipe).items()}
+    rows = [[name, _shown(getattr(recipe, name)), notes[name]] for name in names]
+    _print_whole(["field", "value", "from" if note == "source" else "meaning"], rows, console, notes=True)
+
+
+def _compare(recipes: list[Recipe], rows: Mapping[str, list[str]], console: Console) -> None:
+    """Prints a column a recipe; where they do not fit beside each other, a row for each field and recipe."""
+    header = ["field", *(recipe.name for recipe in recipes)]
+    beside = [[name, *values] for name, values in rows.items()]
+    if _width(header, beside) > console.width:
+        header = ["field", "recipe", "value"]
+        beside = [
+            [name if number == 0 else "", recipe.name, value]
+            for name, values in rows.items()
+            for number, (recipe, value) in enumerate(zip(recipes, values, strict=True))
+        ]
+    _print_whole(header, beside, console)
+
+
+def _print_whole(header: list[str], rows: list[list[str]], console: Console, *, notes: bool = False) -> None:
+    """Prints a table in which only notes are wrapped; it is wider than the terminal if nothing else is left."""
+    table = new_table(header, text_columns=(len(header) - 1,) if notes else ())
+    table.columns[0].justify = "left"
+    for row in rows:
+        add_row(table, row)
+    broken = len(header) - 1 if notes else len(header)
+    needed = _width(header[:broken], [row[:broken] for row in rows]) + (MIN_NOTES if notes else 0)
+    console.width = max(console.width, needed)  # rich would cut the names off
+    console.print(table)
+
+
+def _width(header: list[str], rows: list[list[str]]) -> int:
+    """Returns the characters that a table takes if nothing in it is wrapped."""
+    return sum(max(map(len, column)) + 1 for column in zip(header, *rows, strict=True))
+
+
+def _is_one(values: Mapping[str, Any]) -> bool:
+    return len(values["names"]) == 1
+
+
 def _shown(value: object) -> str:
-    """A value for a narrow column: of a hub id the last part."""
+    """Returns a value for a narrow column: of a hub id the last part."""
     return value.rpartition("/")[2] if isinstance(value, str) else f"{value:,}" if type(value) is int else str(value)

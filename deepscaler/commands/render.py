@@ -1,47 +1,61 @@
 """`deepscaler render`: RayJobs from commands."""
 
 import argparse
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from deepscaler.kubernetes.render.plans import Plan
+from deepscaler.commands.counting import counts_if
+from deepscaler.commands.parser import Parser, parse
+from deepscaler.kubernetes import require_yaml
+from deepscaler.kubernetes.render.plans import Plan, evaluate_plan, quickstart_plan, run_plan, train_plan
+from deepscaler.kubernetes.render.pods import RUNS
+from deepscaler.recipes.load import as_published, is_file, load_recipe
+from deepscaler.system.errors import UserError, unknown
+from deepscaler.system.files import write_text
+from deepscaler.system.options import given_options
+from evaluation.config import EvaluationConfig, load_config
 
-HELP = "Write a command as a RayJob for Kubernetes; without one, all of k8s/jobs anew."
+EXAMPLES = (
+    "deepscaler render --output mine.yaml train 16k --set num_nodes=2",
+    "deepscaler render --name mine evaluate --model /runs/8k/model",
+)
 
 JOBS = Path("k8s", "jobs")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the place to write to, what is Kubernetes' own, and the command with its options."""
+def configure(parser: Parser) -> None:
+    """Adds the place to write to, what is Kubernetes' own, and the command with its options."""
     parser.add_argument("--output", metavar="FILE", help=f"default: - (standard output); without COMMAND {JOBS}")
-    parser.add_argument("--name", help="of the RayJob (default: train-RECIPE, chain, evaluate, quickstart)")
-    parser.add_argument("--image", help="default: deepscaler:train or deepscaler:cpu")
+    name = parser.add_argument(
+        "--name", metavar="NAME", help="name of the RayJob (default: train-RECIPE, chain, evaluate, quickstart)"
+    )
+    image = parser.add_argument("--image", metavar="IMAGE", help="default: deepscaler:train or deepscaler:cpu")
+    for action in (name, image):
+        counts_if(action, "with a COMMAND", "add one, such as train 8k", _has_command)
+    parser.add_dry_run("print the RayJob, or without COMMAND which files differ; write nothing")
     parser.add_argument(
         "arguments",
         nargs=argparse.REMAINDER,
         metavar="COMMAND ...",
-        help="`train`, `run`, `evaluate` or `quickstart` with its options, after those of render",
+        help="`train`, `chain`, `evaluate` or `quickstart` with its options; none: all of k8s/jobs",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Render one command, or what is committed."""
-    from deepscaler.kubernetes import require_yaml  # noqa: PLC0415
-    from deepscaler.system.errors import UserError  # noqa: PLC0415
-    from deepscaler.system.files import write_text  # noqa: PLC0415
-
+    """Renders one command, or what is committed."""
     require_yaml()
-    from deepscaler.kubernetes.render.write import rendered, write_committed  # noqa: PLC0415
+    from deepscaler.kubernetes.render.write import rendered, write_committed  # noqa: PLC0415  needs yaml, an extra
 
     if not arguments.arguments:
-        if arguments.name or arguments.image:
-            raise UserError("--name and --image are for one command: deepscaler render --name mine train 8k")
-        written = write_committed(Path(arguments.output or JOBS))
-        print("\n".join(f"wrote {path}" for path in written) or "Nothing differs.")
+        written = write_committed(Path(arguments.output or JOBS), dry_run=arguments.dry_run)
+        did = "would write" if arguments.dry_run else "wrote"
+        print("\n".join(f"{did} {path}" for path in written) or "Nothing differs.")
         return 0
     text = rendered(_plan(arguments), _typed(arguments), arguments.image)
-    if arguments.output in (None, "-"):
+    if arguments.output in (None, "-") or arguments.dry_run:
         print(text, end="")
         return 0
     write_text(Path(arguments.output), text)
@@ -50,70 +64,58 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _typed(arguments: argparse.Namespace) -> str:
-    """The command as it was typed, save where it writes to."""
-    import shlex  # noqa: PLC0415
-
+    """Returns the command as it was typed, save where it writes to."""
     given = {"--name": arguments.name, "--image": arguments.image}
     options = [part for flag, value in given.items() if value is not None for part in (flag, value)]
     return shlex.join(["deepscaler", "render", *options, *arguments.arguments])
 
 
-def _plan(arguments: argparse.Namespace) -> "Plan":
-    """What the command's own parser understands, as a job with a life on Kubernetes."""
-    from dataclasses import replace  # noqa: PLC0415
+def _has_command(values: Mapping[str, Any]) -> bool:
+    return bool(values["arguments"])
 
-    from deepscaler.cli import build_parser  # noqa: PLC0415  the one parser of all commands
-    from deepscaler.system.errors import UserError, unknown  # noqa: PLC0415
 
+def _plan(arguments: argparse.Namespace) -> Plan:
+    """Returns what the command's own parser understands, as a job with a life on Kubernetes."""
     command, *given = arguments.arguments
-    makers = {"train": _train, "run": _run, "evaluate": _evaluate, "quickstart": _quickstart}
+    makers = {"train": _train, "chain": _chain, "run": _chain, "evaluate": _evaluate, "quickstart": _quickstart}
     if command not in makers:
         raise unknown("command to render", command, makers)
-    parsed = build_parser().parse_args([command, *given])
-    if getattr(parsed, "on", "local") != "local":
+    parsed = parse([command, *given], on="k8s")
+    if parsed.on != "k8s":
         raise UserError(f"--on {parsed.on} is another launcher: leave it out of a command that is rendered")
+    if parsed.dry_run:
+        raise UserError(f"a RayJob is for work: give --dry-run before {command}, to render, or leave it out")
     plan = makers[command](parsed, given)
     return replace(plan, job=replace(plan.job, name=arguments.name)) if arguments.name else plan
 
 
-def _train(parsed: argparse.Namespace, given: list[str]) -> "Plan":
-    from deepscaler.kubernetes.render.plans import train_plan  # noqa: PLC0415
-    from deepscaler.kubernetes.render.pods import RUNS  # noqa: PLC0415
-    from deepscaler.recipes.published import chosen_recipe  # noqa: PLC0415
-
-    recipe = chosen_recipe(parsed.recipe, parsed.profile, parsed.set)
-    given, folder = _with_folder(parsed, given, f"{RUNS}/{parsed.recipe}")
+def _train(parsed: argparse.Namespace, given: list[str]) -> Plan:
+    recipe = load_recipe(parsed.recipe, parsed.profile, parsed.set)
+    if is_file(parsed.recipe):  # a pod has no such file
+        said = as_published(recipe)
+        settings = [word for setting in said.settings for word in ("--set", setting)]
+        rest = _without_recipe(given, parsed)
+        given = [said.name, *settings, *rest]
+    given, folder = _with_folder(parsed, given, f"{RUNS}/{recipe.name}")
     return train_plan(recipe, ("train", *given), folder, parsed.device)
 
 
-def _run(parsed: argparse.Namespace, given: list[str]) -> "Plan":
-    from deepscaler.kubernetes.render.plans import run_plan  # noqa: PLC0415
-    from deepscaler.kubernetes.render.pods import RUNS  # noqa: PLC0415
-    from deepscaler.recipes.published import chosen_recipe  # noqa: PLC0415
-
-    recipes = [chosen_recipe(name, parsed.profile, parsed.set) for name in parsed.recipes]
+def _chain(parsed: argparse.Namespace, given: list[str]) -> Plan:
+    recipes = [load_recipe(name, parsed.profile, parsed.set) for name in parsed.recipes]
+    if files := [name for name in parsed.recipes if is_file(name)]:
+        raise UserError(f"{files[0]}: a chain's RayJob takes no recipe files; render `train {files[0]}` for each stage")
     given, folder = _with_folder(parsed, given, f"{RUNS}/{'-'.join(parsed.recipes)}")
     only = [step.partition(":")[0] for step in parsed.only]
     return run_plan(recipes, ("run", *given), folder, parsed.eval, parsed.device, only)
 
 
-def _evaluate(parsed: argparse.Namespace, given: list[str]) -> "Plan":
-    from deepscaler.commands.evaluate import given_options  # noqa: PLC0415
-    from deepscaler.kubernetes.render.plans import evaluate_plan  # noqa: PLC0415
-    from deepscaler.kubernetes.render.pods import RUNS  # noqa: PLC0415
-    from evaluation.config import load_config  # noqa: PLC0415
-
+def _evaluate(parsed: argparse.Namespace, given: list[str]) -> Plan:
     _, folder = _with_folder(parsed, given, f"{RUNS}/evaluation")
-    config = load_config(parsed.config, {**given_options(parsed), "output_dir": Path(folder)})
+    config = load_config(parsed.config, {**given_options(parsed, EvaluationConfig), "output_dir": Path(folder)})
     return evaluate_plan(config, num_nodes=parsed.nodes, gpus_per_node=parsed.gpus)
 
 
-def _quickstart(parsed: argparse.Namespace, given: list[str]) -> "Plan":
-    from dataclasses import replace  # noqa: PLC0415
-
-    from deepscaler.kubernetes.render.plans import quickstart_plan  # noqa: PLC0415
-    from deepscaler.kubernetes.render.pods import RUNS  # noqa: PLC0415
-
+def _quickstart(parsed: argparse.Namespace, given: list[str]) -> Plan:
     plan = quickstart_plan()
     given, _folder = _with_folder(parsed, given, f"{RUNS}/{parsed.recipe}")
     return replace(plan, job=replace(plan.job, arguments=("quickstart", *given)))
@@ -123,3 +125,16 @@ def _with_folder(parsed: argparse.Namespace, given: list[str], default: str) -> 
     """The command's arguments with an --output-dir, and that folder."""
     folder = getattr(parsed, "output_dir", None)
     return (given, str(folder)) if folder else ([*given, "--output-dir", default], default)
+
+
+def _without_recipe(given: list[str], parsed: argparse.Namespace) -> list[str]:
+    """Returns a command's words without its recipe, and without what the recipe's settings say already."""
+    words, kept = iter(given), []
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag in ("--set", "--profile"):
+            if flag == word:
+                next(words)
+        elif word != parsed.recipe:
+            kept.append(word)
+    return kept

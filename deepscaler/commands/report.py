@@ -1,45 +1,57 @@
 """`deepscaler report`: an evaluation's samples scored again, or a training's curves drawn, with all their files."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from deepscaler.system.errors import UserError
+from deepscaler.commands.counting import counts_if
+from deepscaler.commands.parser import Parser
+from deepscaler.output.terminal import PlainConsole
+from deepscaler.runs.outputs import is_training, kind_of
+from deepscaler.system.paths import existing_folder
+from evaluation.folder import EvaluationFolder
 
-HELP = "Write the report of an evaluation, a training run or a chain."
+EXAMPLES = ("deepscaler report outputs/8k", "deepscaler report outputs/deepscaler-1.5b --grader deepscaler")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the folder and the choice of grader."""
+def configure(parser: Parser) -> None:
+    """Adds the folder and the choice of grader."""
     parser.add_argument(
-        "output_dir", type=Path, metavar="DIR", help="the --output-dir of `deepscaler evaluate`, `train` or `run`"
+        "output_dir", type=Path, metavar="DIR", help="the --output-dir of `deepscaler evaluate`, `train` or `chain`"
     )
-    parser.add_argument(
+    grader = parser.add_argument(
         "--grader",
         choices=("kit", "deepscaler"),
         default="kit",
-        help="of an evaluation: `deepscaler` decides as DeepScaleR's original grader did, to compare with published"
-        " numbers",
+        help="`deepscaler` decides as DeepScaleR's original grader did, to compare with published numbers",
     )
+    counts_if(grader, "for an evaluation", "give its folder", _is_no_training)
+    parser.add_dry_run("say which files would be written, write none")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Report on what the folder is."""
-    from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
-
-    folder = arguments.output_dir
-    if (folder / "run.json").is_file() or (folder / "chain.json").is_file():
+    """Reports on what the folder is."""
+    folder = existing_folder(arguments.output_dir)
+    evaluation, is_run = EvaluationFolder(folder), kind_of(folder) != "evaluation"
+    if arguments.dry_run:
+        names = ("json", "html", "png") if is_run else ("json", "md", "html")
+        paths = [
+            folder / f"report.{name}" if is_run else evaluation.report_path(name, arguments.grader) for name in names
+        ]
+        print("\n".join(f"would write {path}" for path in paths))
+        return 0
+    # both writers draw with matplotlib, which takes 1.5 s to import
+    if is_run:
         from deepscaler.training.report.write import write_training_report  # noqa: PLC0415
 
-        if arguments.grader != "kit":
-            raise UserError(f"--grader {arguments.grader} is for evaluations; {folder} is a training")
         write_training_report(folder, PlainConsole())
-    elif (folder / "config.json").is_file():
+    else:
         from evaluation.report.write import write_report  # noqa: PLC0415
 
         write_report(folder, PlainConsole(), arguments.grader)
-    else:
-        raise UserError(
-            f"{folder} is no folder of `deepscaler evaluate`, `train` or `run`:"
-            " it holds no config.json, run.json or chain.json"
-        )
     return 0
+
+
+def _is_no_training(values: Mapping[str, Any]) -> bool:
+    return not is_training(values["output_dir"])

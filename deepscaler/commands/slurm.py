@@ -3,20 +3,23 @@
 import argparse
 from pathlib import Path
 
-HELP = "Ask a SLURM cluster what it is, and write a first site file."
+from deepscaler.commands.parser import Parser, add_action
+from slurm.discover import discover
+
+EXAMPLES = ("deepscaler slurm init site.toml", "deepscaler slurm init site.toml --partition gpu --dry-run")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the only action."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    init = actions.add_parser("init", help="write a first site file", description=HELP)
-    init.add_argument("file", type=Path, nargs="?", default=Path("site.toml"), help="default: %(default)s")
-    init.add_argument("--partition", default="", help="default: the one with GPUs")
+def configure(parser: Parser) -> None:
+    """Adds the only action."""
+    init = add_action(parser.add_actions(), "init", "ask the cluster what it is, and write a first site file")
+    init.add_argument(
+        "file", type=Path, nargs="?", default=Path("site.toml"), metavar="FILE", help="default: site.toml"
+    )
+    init.add_argument("--partition", default="", metavar="NAME", help="default: the one with GPUs")
+    init.add_dry_run("print the site file, write nothing")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file."""
-    from slurm.discover import discover  # noqa: PLC0415
-
-    print(discover(arguments.file, arguments.partition))
+    """Writes the file."""
+    print(discover(arguments.file, arguments.partition, dry_run=arguments.dry_run))
     return 0

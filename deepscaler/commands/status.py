@@ -1,46 +1,46 @@
 """`deepscaler status`: how a training run or a chain is, from its files."""
 
 import argparse
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from rich.console import Console
 
-    from deepscaler.runs.status import Status
-    from slurm.cluster import JobState
-    from slurm.jobs import SubmittedJob
+from deepscaler.commands.parser import Parser
+from deepscaler.output.terminal import PlainConsole, add_row, new_table, print_table, printable
+from deepscaler.runs.outputs import find_kind
+from deepscaler.runs.status import Status, read_statuses
+from deepscaler.system.paths import existing_folder
+from slurm.cluster import JobState
+from slurm.jobs import SubmittedJob, known_states
 
-HELP = "Show how a training run or a chain is, from its files alone."
+EXAMPLES = ("deepscaler status outputs/8k", "deepscaler status outputs/8k-16k-24k --json")
 
 LABEL_WIDTH = 24
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the folder and `--json`."""
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the --output-dir of `deepscaler train` or `run`")
+def configure(parser: Parser) -> None:
+    """Adds the folder and `--json`."""
+    parser.add_argument(
+        "run_dir", type=Path, metavar="RUN_DIR", help="the --output-dir of `deepscaler train` or `chain`"
+    )
     parser.add_argument("--json", action="store_true", help="print the same as JSON, shares of one and seconds")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the state of a run, or a row for each stage of a chain."""
-    import json  # noqa: PLC0415
-    from dataclasses import asdict  # noqa: PLC0415
+    """Prints the state of a run, or a row for each stage of a chain."""
+    existing_folder(arguments.run_dir)
 
-    from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
-    from deepscaler.runs.folder import RunDirectory  # noqa: PLC0415
-    from deepscaler.runs.stages import is_chain  # noqa: PLC0415
-    from deepscaler.runs.status import read_statuses  # noqa: PLC0415
-    from slurm.jobs import read_jobs, states  # noqa: PLC0415
-
-    chain, has_jobs = is_chain(arguments.run_dir), bool(read_jobs(arguments.run_dir))
-    begun = chain or RunDirectory(arguments.run_dir).is_run or not has_jobs
-    statuses = read_statuses(arguments.run_dir) if begun else []
-    jobs = states(arguments.run_dir) if has_jobs else []
+    kind = find_kind(arguments.run_dir)
+    chain = kind == "chain"
+    jobs, not_asked = known_states(arguments.run_dir)
+    statuses = read_statuses(arguments.run_dir) if kind in ("run", "chain") or not jobs else []
     if arguments.json:
         shown = [asdict(status) for status in statuses]
         told = {"stages": shown} if chain else shown[0] if shown else {}
         told |= {"jobs": [{"name": job.name, **asdict(state)} for job, state in jobs]} if jobs else {}
+        told |= {"slurm_not_asked": not_asked} if not_asked else {}
         print(json.dumps(told, indent=2))
         return 0
     console = PlainConsole()
@@ -50,13 +50,13 @@ def run(arguments: argparse.Namespace) -> int:
         _print_run(statuses[0], console)
     if jobs:
         _print_jobs(jobs, console)
+    if not_asked:
+        console.print(f"SLURM was not asked ({not_asked}): jobs are shown as their files tell.", soft_wrap=True)
     return 0
 
 
-def _print_run(status: "Status", console: "Console") -> None:
+def _print_run(status: Status, console: Console) -> None:
     """A line a fact; what is not known is left out."""
-    from deepscaler.output.terminal import printable  # noqa: PLC0415
-
     heading = f"{status.name}, profile {status.profile}: {_state(status)}"
     console.print(printable(heading), style="bold", soft_wrap=True)
     for label, value in _facts(status):
@@ -64,7 +64,7 @@ def _print_run(status: "Status", console: "Console") -> None:
             console.print(printable(f"{label:<{LABEL_WIDTH}}{value}"), soft_wrap=True)
 
 
-def _facts(status: "Status") -> list[tuple[str, str]]:
+def _facts(status: Status) -> list[tuple[str, str]]:
     steps = f"{status.step:,} of {status.num_steps:,} ({100 * status.step / (status.num_steps or 1):.0f} %)"
     checkpoint = f"step {status.checkpoint_step:,}" if status.checkpoint_step is not None else "none yet"
     age = f", {duration(status.checkpoint_age)} old" if status.checkpoint_age is not None else ""
@@ -95,7 +95,7 @@ def _facts(status: "Status") -> list[tuple[str, str]]:
     ]
 
 
-def _state(status: "Status") -> str:
+def _state(status: Status) -> str:
     if status.state == "dead":
         return (
             f"dead, without a sign of life for {duration(status.heartbeat_age)};"
@@ -104,8 +104,7 @@ def _state(status: "Status") -> str:
     return f"stopping ({status.stop_reason or 'no reason given'})" if status.state == "stopping" else status.state
 
 
-def _print_chain(statuses: "list[Status]", console: "Console") -> None:
-    from deepscaler.output.terminal import add_row, new_table, printable  # noqa: PLC0415
+def _print_chain(statuses: list[Status], console: Console) -> None:
 
     header = ["stage", "profile", "state", "step", "reward", "accuracy", "tokens", "cut off", "time left"]
     table = new_table(header, text_columns=(0, 1, 2))
@@ -119,10 +118,8 @@ def _print_chain(statuses: "list[Status]", console: "Console") -> None:
     console.print(table)
 
 
-def _print_jobs(jobs: "list[tuple[SubmittedJob, JobState]]", console: "Console") -> None:
+def _print_jobs(jobs: list[tuple[SubmittedJob, JobState]], console: Console) -> None:
     """What SLURM says of each job, or what its last attempt left."""
-    from deepscaler.output.terminal import add_row, new_table, print_table, printable  # noqa: PLC0415
-
     table = new_table(["job", "name", "state", "reason", "runs for", "nodes"], text_columns=(0, 1, 2, 3, 5))
     for job, state in jobs:
         reason = "" if state.reason == "None" else state.reason

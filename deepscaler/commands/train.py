@@ -3,70 +3,81 @@
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from deepscaler.commands.launcher import add_place, site_of
+from deepscaler.commands.launcher import add_dry_run, add_place, site_of, submit
+from deepscaler.commands.parser import Parser, offer, whole
+from deepscaler.job import train_job
+from deepscaler.output.terminal import PlainConsole
+from deepscaler.recipes.load import absolute, load_recipe
+from deepscaler.recipes.published import RECIPES
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.training.deadline import parse_deadline
+from deepscaler.training.manifest import TrainOptions
+from deepscaler.training.plan import print_plan
+from deepscaler.training.trainer import train
+from slurm.site import Site
+from slurm.submit.launch import PlannedJob
 
-if TYPE_CHECKING:
-    from deepscaler.recipes.recipe import Recipe
-    from slurm.site import Site
+EXAMPLES = (
+    "deepscaler train 8k --dry-run",
+    "deepscaler train 16k --set num_nodes=2 --on slurm --site site.toml",
+)
 
-HELP = "Train a recipe with verl; the same command goes on."
 
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the recipe, its changes, and where it runs."""
-    parser.add_argument("recipe", metavar="RECIPE", help="see `deepscaler recipes`")
-    parser.add_argument("--output-dir", type=Path, help="folder of the run (default: outputs/RECIPE)")
-    parser.add_argument("--dry-run", action="store_true", help="print memory needs and the exact command, run nothing")
+def configure(parser: Parser) -> None:
+    """Adds the recipe, its changes, and where it runs."""
+    offer(parser.add_argument("recipe", metavar="RECIPE", help="see `deepscaler recipes`"), RECIPES)
+    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="folder of the run (default: outputs/RECIPE)")
+    add_dry_run(parser, "print memory needs and the exact command, run nothing")
     add_options(parser)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `train` and `run` have in common."""
-    parser.add_argument("--profile", choices=("faithful", "fast"), default=None, help="default: the recipe's own")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field of the recipe"
+def add_options(parser: Parser) -> None:
+    """Adds what `train` and `chain` have in common."""
+    recipe = parser.add_argument_group("the recipe")
+    recipe.add_argument("--profile", choices=("faithful", "fast"), default=None, help="default: the recipe's own")
+    recipe.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change a field of the recipe; may be repeated",
     )
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: %(default)s")
-    parser.add_argument("--data-dir", type=Path, help="prepared data; default <cache>/data")
-    parser.add_argument("--keep", type=int, default=2, metavar="N", help="checkpoints to keep (default: %(default)s)")
-    parser.add_argument(
-        "--deadline", help="save and stop before: a time from now (3h50m), or Unix seconds ($SLURM_JOB_END_TIME)"
+    recipe.add_argument("--data-dir", type=Path, metavar="DIR", help="prepared data (default: <cache>/data)")
+    training = parser.add_argument_group("the training")
+    training.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: %(default)s")
+    training.add_argument(
+        "--keep", type=whole(1), default=2, metavar="N", help="checkpoints to keep (default: %(default)s)"
     )
-    parser.add_argument("--wandb", choices=("off", "offline", "online"), default="off", help="default: %(default)s")
+    training.add_argument(
+        "--deadline",
+        metavar="TIME",
+        help="save and stop before: a time from now (3h50m), or Unix seconds ($SLURM_JOB_END_TIME)",
+    )
+    training.add_argument("--wandb", choices=("off", "offline", "online"), default="off", help="default: %(default)s")
     add_place(parser)
 
 
 def passed_on(arguments: argparse.Namespace) -> list[str]:
-    """The options of `add_options` that were given but for `--set`, as flags; one deadline for all that follow."""
-    from deepscaler.training.deadline import parse_deadline  # noqa: PLC0415
-
+    """Returns the options of `add_options` that were typed, save `--set`; one deadline for all that follow."""
     deadline = arguments.deadline
     if deadline and arguments.on == "local":
         deadline = str(int(parse_deadline(deadline, time.time())))
     flags = {
-        "--profile": arguments.profile,
-        "--device": arguments.device,
-        "--data-dir": arguments.data_dir and arguments.data_dir.absolute(),
-        "--keep": arguments.keep,
-        "--deadline": deadline,
-        "--wandb": arguments.wandb,
+        "profile": arguments.profile,
+        "device": arguments.device,
+        "data_dir": arguments.data_dir and arguments.data_dir.absolute(),
+        "keep": arguments.keep,
+        "deadline": deadline,
+        "wandb": arguments.wandb,
     }
-    return [text for flag, value in flags.items() if value is not None for text in (flag, str(value))]
+    typed = [(f"--{name.replace('_', '-')}", str(value)) for name, value in flags.items() if name in arguments.given]
+    return [word for pair in typed for word in pair]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, or say what would be trained."""
-    from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
-    from deepscaler.recipes.published import chosen_recipe  # noqa: PLC0415
-    from deepscaler.system.errors import UserError  # noqa: PLC0415
-    from deepscaler.training.deadline import parse_deadline  # noqa: PLC0415
-    from deepscaler.training.manifest import TrainOptions  # noqa: PLC0415
-
-    recipe = chosen_recipe(arguments.recipe, arguments.profile, arguments.set)
-    if arguments.keep < 1:
-        raise UserError(f"--keep {arguments.keep} must be at least 1: a run without a checkpoint cannot go on")
+    """Trains, or says what would be trained."""
+    recipe = load_recipe(arguments.recipe, arguments.profile, arguments.set)
     if site := site_of(arguments):
         return _submit(arguments, recipe, site)
     options = TrainOptions(
@@ -78,23 +89,15 @@ def run(arguments: argparse.Namespace) -> int:
         wandb=arguments.wandb,
     )
     if arguments.dry_run:
-        from deepscaler.training.plan import print_plan  # noqa: PLC0415
-
         print_plan(recipe, options, PlainConsole())
         return 0
-    from deepscaler.training.trainer import train  # noqa: PLC0415
-
     return train(recipe, options, PlainConsole())
 
 
-def _submit(arguments: argparse.Namespace, recipe: "Recipe", site: "Site") -> int:
-    """Hand the training to SLURM."""
-    from deepscaler.job import train_job  # noqa: PLC0415
-    from deepscaler.output.terminal import PlainConsole  # noqa: PLC0415
-    from slurm.submit.launch import PlannedJob, launch  # noqa: PLC0415
-
+def _submit(arguments: argparse.Namespace, recipe: Recipe, site: Site) -> int:
+    """Hands the training to SLURM."""
     folder = (arguments.output_dir or Path("outputs", recipe.name)).absolute()
     settings = [part for setting in arguments.set for part in ("--set", setting)]
-    command = ["train", recipe.name, "--output-dir", str(folder), *settings, *passed_on(arguments)]
+    command = ["train", absolute(arguments.recipe), "--output-dir", str(folder), *settings, *passed_on(arguments)]
     job = train_job(recipe, command, arguments.device)
-    return launch([PlannedJob(jobs=(job,), outputs=(folder,))], site, folder, PlainConsole(), dry_run=arguments.dry_run)
+    return submit(arguments, [PlannedJob(jobs=(job,), outputs=(folder,))], site, folder)

@@ -23,10 +23,14 @@ def source_file(source: Source, folder: Path | None) -> Path:
         if not file.is_file():
             raise UserError(f"{source.name}: no file {file}; --source needs the layout <folder>/{source.file}")
         return file
-    cached = cache_dir() / "downloads" / source.revision / source.name / Path(source.file).name
-    if not cached.is_file():
+    if not (cached := cached_file(source)).is_file():
         _download(source, cached)
     return cached
+
+
+def cached_file(source: Source) -> Path:
+    """Returns where a download is kept."""
+    return cache_dir() / "downloads" / source.revision / source.name / Path(source.file).name
 
 
 def read_rows(file: Path, name: str) -> list[Row]:

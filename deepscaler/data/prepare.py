@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.data.clean import clean_rows
-from deepscaler.data.fetch import read_rows, source_file
+from deepscaler.data.fetch import cached_file, read_rows, source_file
 from deepscaler.data.problem import Problem
 from deepscaler.data.sources import SOURCES, Source
 from deepscaler.system.errors import UserError, unknown
@@ -50,13 +50,30 @@ def load_problems(name: str, data_dir: Path, source: Path | None = None) -> list
 
     With a source folder they are read from there, and nothing is written.
     """
-    from pyarrow import parquet  # noqa: PLC0415  keeps `deepscaler --help` quick
-
     if source is not None:
         return read_problems(source_named(name), source)[0]
-    path = parquet_path(name, data_dir)
     if not is_current(source_named(name), data_dir):
         prepare(name, data_dir)
+    return _read_parquet(name, data_dir)
+
+
+def present_problems(name: str, data_dir: Path, source: Path | None = None) -> list[Problem] | None:
+    """Returns the problems of a data set that is on this machine, prepared or not; None if it has to be fetched.
+
+    Nothing is fetched or written.
+    """
+    found = source_named(name)
+    if source is None and is_current(found, data_dir):
+        return _read_parquet(name, data_dir)
+    if source is not None or not found.file or cached_file(found).is_file():
+        return read_problems(found, source)[0]
+    return None
+
+
+def _read_parquet(name: str, data_dir: Path) -> list[Problem]:
+    from pyarrow import parquet  # noqa: PLC0415  keeps `deepscaler --help` quick
+
+    path = parquet_path(name, data_dir)
     try:
         rows = parquet.read_table(path).to_pylist()
         return [Problem.from_verl_row(row) for row in rows]

@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 from deepscaler.doctor.fatbin import architectures
 from deepscaler.doctor.packages import Finding
+from deepscaler.system.processes import python_command
 
 WANTED = {"sm_80": "A100", "sm_90": "H100"}
 LIBRARIES = {"torch": "lib/libtorch_cuda*.so", "vllm": "_C*.so", "flash_attn": "../flash_attn_2_cuda*.so"}
@@ -39,7 +39,7 @@ def check_gpus() -> Finding:
     """GPUs are reported, not demanded: an image is examined where it is built."""
     try:
         result = subprocess.run(
-            [sys.executable, "-c", _COUNT], capture_output=True, text=True, timeout=DEADLINE, check=True
+            python_command("-c", _COUNT), capture_output=True, text=True, timeout=DEADLINE, check=True
         )
         gpus = json.loads(result.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, ValueError, IndexError):

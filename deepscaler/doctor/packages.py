@@ -12,6 +12,7 @@ from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 from deepscaler.system.errors import UserError
+from deepscaler.system.processes import python_command
 
 IMPORT_DEADLINE = 300
 """Seconds for one import on a slow disk; vLLM's takes 5 to 20."""
@@ -59,7 +60,7 @@ def check_imports(modules: Iterable[str]) -> Iterator[Finding]:
         code = f"import {module} as m; print(getattr(m, '__version__', ''))"
         try:
             result = subprocess.run(
-                [sys.executable, "-c", code], capture_output=True, text=True, timeout=IMPORT_DEADLINE, check=False
+                python_command("-c", code), capture_output=True, text=True, timeout=IMPORT_DEADLINE, check=False
             )
         except subprocess.TimeoutExpired:
             yield Finding(module, False, f"not imported after {IMPORT_DEADLINE} s", "is the disk that slow?")

@@ -72,6 +72,18 @@ def hash_weights(folder: Path) -> str:
     return "sha256:" + hashlib.sha256(digests.encode()).hexdigest()
 
 
+def find_model(name: str, revision: str) -> str | None:
+    """Returns the folder of a model that is on this machine, also in the hub's cache; None if it is not."""
+    if Path(name).is_dir():
+        return name
+    try:
+        from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+        return str(snapshot_download(name, revision=revision, local_files_only=True))
+    except (ImportError, OSError, ValueError):  # no hub client, not in the cache, no hub id
+        return None
+
+
 def fetch_model(name: str, revision: str = "main") -> Path:
     """The folder of a hub model, downloaded unless the cache has it; a download that was cut off goes on."""
     return _download(name, revision)[0]

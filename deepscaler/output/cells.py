@@ -7,16 +7,6 @@ from deepscaler.output.terminal import printable
 
 Rows = list[list[str]]
 
-_TITLES = {
-    "aime": "AIME 2024",
-    "aime25": "AIME 2025",
-    "amc": "AMC",
-    "math": "MATH-500",
-    "minerva": "Minerva",
-    "minerva_fixed": "Minerva (fixed)",
-    "olympiad_bench": "Olympiad Bench",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -25,11 +15,6 @@ class Interval:
     value: float
     low: float
     high: float
-
-
-def title(dataset: str) -> str:
-    """A benchmark's name for people."""
-    return _TITLES.get(dataset, dataset)
 
 
 def markdown_table(rows: Rows) -> str:

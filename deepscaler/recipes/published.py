@@ -3,12 +3,9 @@
 8k -> 16k -> 24k is DeepScaleR's schedule; 2k and 4k are its ablations.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from deepscaler.recipes.model_shape import check_heads
-from deepscaler.recipes.recipe import Recipe, with_settings
-from deepscaler.system.errors import unknown
+from deepscaler.recipes.recipe import Recipe
 
 _8K = Recipe()
 _16K = replace(
@@ -72,26 +69,3 @@ _LEARN = replace(
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (_2K, _4K, _8K, _16K, _24K, _QUICKSTART, _LEARN)}
 """Every recipe by name."""
-
-
-def recipe_named(name: str) -> Recipe:
-    """A recipe. Raises UserError that lists the valid ones."""
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
-    return RECIPES[name]
-
-
-def in_profile(recipe: Recipe, profile: str) -> Recipe:
-    """The recipe with what verl has gained since (`fast`), or as it was published (`faithful`)."""
-    if profile == recipe.profile:
-        return recipe
-    fast = profile == "fast"
-    return replace(recipe, profile=profile, asynchronous_rollout=fast, fused_kernels=fast, filter_groups=fast)
-
-
-def chosen_recipe(name: str, profile: str | None = None, settings: Sequence[str] = ()) -> Recipe:
-    """A recipe as a command line asks for it. Raises UserError where it cannot run."""
-    recipe = recipe_named(name)
-    recipe = with_settings(in_profile(recipe, profile or recipe.profile), list(settings))
-    check_heads(recipe)
-    return recipe

@@ -2,14 +2,13 @@
 
 chain.json              {"base": {...}, "stages": [{"name": "8k", "directory": "1-8k", "state": "done"}, ...]}
 0-base/evaluation/      the start model, evaluated
-1-8k/                   a run (see run_directory), with model/ and evaluation/
+1-8k/                   a run (see runs.folder), with model/ and evaluation/
 2-16k/                  ...
 
 Every step is a command of this kit in a process of its own, so that it holds a GPU no longer than it needs it, and so
 that any launcher can do the same: `commands` tells them all.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import Any
 
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import merged_step, sealed
-from deepscaler.runs.folder import RunDirectory
-from deepscaler.runs.stages import CHAIN
+from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.outputs import CHAIN, EVALUATION
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json, write_json
 
@@ -49,11 +48,13 @@ class StagePlan:
     settings: tuple[str, ...] = ()
     recipe: Recipe | None = None
     """What it trains; None of the start model."""
+    given: str = ""
+    """The published name, or the absolute path of the file, that `deepscaler train` is given for the recipe."""
 
     @property
-    def run(self) -> RunDirectory:
+    def run(self) -> RunFolder:
         """Its training run."""
-        return RunDirectory(self.folder)
+        return RunFolder(self.folder)
 
     @property
     def result(self) -> str:
@@ -63,7 +64,7 @@ class StagePlan:
     @property
     def evaluation(self) -> Path:
         """The evaluation of its result."""
-        return self.folder / "evaluation"
+        return self.folder / EVALUATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,9 @@ class Chain:
         steps = []
         if stage.number:
             settings = [part for setting in stage.settings for part in ("--set", setting)]
-            train = ("train", stage.name, "--output-dir", str(stage.folder), *settings, "--set", f"model={stage.model}")
-            steps.append(Step("train", stage, (*train, *self.options.train_options)))
+            train = ("train", stage.given, "--output-dir", str(stage.folder), *settings)
+            train = (*train, "--set", f"model={stage.model}", *self.options.train_options)
+            steps.append(Step("train", stage, train))
             steps.append(Step("merge", stage, ("merge", str(stage.folder))))
         if self.options.datasets:
             evaluate: tuple[str, ...] = ("evaluate", "--model", stage.result, "--output-dir", str(stage.evaluation))
@@ -109,8 +111,13 @@ class Chain:
         return steps
 
 
-def build_chain(root: Path, recipes: Sequence[Recipe], settings: Sequence[str], options: ChainOptions) -> Chain:
-    """The chain of some recipes. Raises UserError for none, a repeated one, or a gate without benchmarks."""
+def build_chain(
+    root: Path, recipes: Sequence[Recipe], settings: Sequence[str], options: ChainOptions, given: Sequence[str] = ()
+) -> Chain:
+    """Returns the chain of some recipes, whose own names were `given`, or names and files.
+
+    Raises UserError for none, a repeated one, or a gate without benchmarks.
+    """
     names = [recipe.name for recipe in recipes]
     if not names or len(set(names)) < len(names):
         raise UserError(f"the stages {' '.join(names) or '(none)'} must be one or more different recipes")
@@ -118,9 +125,9 @@ def build_chain(root: Path, recipes: Sequence[Recipe], settings: Sequence[str], 
         raise UserError("--gate compares evaluations: give --eval BENCHMARK ... too")
     base = StagePlan(0, "start", root / "0-base", recipes[0].model)
     stages = [base]
-    for number, recipe in enumerate(recipes, start=1):
+    for number, (recipe, text) in enumerate(zip(recipes, given or names, strict=True), start=1):
         folder = root / f"{number}-{recipe.name}"
-        stages.append(StagePlan(number, recipe.name, folder, stages[-1].result, tuple(settings), recipe))
+        stages.append(StagePlan(number, recipe.name, folder, stages[-1].result, tuple(settings), recipe, text))
     return Chain(root, tuple(stages), options)
 
 
@@ -166,11 +173,6 @@ def check_state(chain: Chain) -> None:
             f" {sorted({s for _, settings in before for s in settings}) or 'nothing'}; give the same, or another"
             " --output-dir"
         )
-
-
-def deepscaler_command(arguments: Sequence[str]) -> list[str]:
-    """This kit's command line in a process of its own."""
-    return [sys.executable, "-m", "deepscaler", *arguments]
 
 
 def is_done(step: Step) -> bool:

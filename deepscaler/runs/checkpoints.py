@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json, sync_directory, sync_tree, write_json
 
@@ -44,7 +44,7 @@ class Checkpoint:
     world_size: int
 
 
-def sealed(run: RunDirectory) -> list[Checkpoint]:
+def sealed(run: RunFolder) -> list[Checkpoint]:
     """Every sealed checkpoint, the newest first; nothing is verified."""
     found = []
     for path in run.checkpoints.glob(f"{PREFIX}[0-9]*"):
@@ -56,7 +56,7 @@ def sealed(run: RunDirectory) -> list[Checkpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
 
 
-def newest(run: RunDirectory, say: Callable[[str], None]) -> Checkpoint | None:
+def newest(run: RunFolder, say: Callable[[str], None]) -> Checkpoint | None:
     """The newest checkpoint whose every file is whole; what is damaged is set aside, said aloud.
 
     Raises UserError where there are checkpoints, but none is whole: training never starts over silently.
@@ -77,7 +77,7 @@ def newest(run: RunDirectory, say: Callable[[str], None]) -> Checkpoint | None:
     return None
 
 
-def adopt_leftovers(run: RunDirectory, say: Callable[[str], None]) -> None:
+def adopt_leftovers(run: RunFolder, say: Callable[[str], None]) -> None:
     """Look at what killed attempts left: seal what verl had finished, and say what it had not."""
     for attempt in run.attempts():
         for path in sorted(attempt.checkpoints.glob(f"{PREFIX}[0-9]*"), key=_step_in_name):
@@ -96,7 +96,7 @@ def adopt_leftovers(run: RunDirectory, say: Callable[[str], None]) -> None:
                 say(f"Attempt {attempt.number} was killed right after it saved step {offset + verl_step}: kept.")
 
 
-def publish(run: RunDirectory, path: Path, *, step: int, verl_step: int) -> Path:
+def publish(run: RunFolder, path: Path, *, step: int, verl_step: int) -> Path:
     """Sync, seal and move a finished checkpoint to where it counts."""
     sync_tree(path)
     seal = {"step": step, "verl_step": verl_step, "world_size": _world_size(path), "files": _sizes(path)}
@@ -108,7 +108,7 @@ def publish(run: RunDirectory, path: Path, *, step: int, verl_step: int) -> Path
     return target
 
 
-def prune(run: RunDirectory, keep: int) -> None:
+def prune(run: RunFolder, keep: int) -> None:
     """Remove all but the `keep` newest sealed checkpoints, whichever attempt wrote them, and what is half-written."""
     kept = sealed(run)
     for checkpoint in kept[keep:]:
@@ -169,7 +169,7 @@ def _step_in_name(path: Path) -> int:
     return int(path.name.removeprefix(PREFIX))
 
 
-def merged_step(run: RunDirectory) -> int:
+def merged_step(run: RunFolder) -> int:
     """The step of the merged model; -1 if there is none."""
     try:
         return int(json.loads((run.model / MERGED).read_text(encoding="utf-8"))["step"])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 from deepscaler.system.processes import process_start
@@ -29,14 +29,37 @@ class FencedError(RuntimeError):
     """A newer attempt owns the run: this one must not write any more."""
 
 
-def check_ownership(run: RunDirectory, attempt: Attempt) -> None:
+class Pulse:
+    """Tells from this machine whether an attempt on another one lives: by whether its heartbeat changes."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._seen = self._read()
+        self._changed = time.monotonic()
+        self.has_beaten = False
+        """Whether the heartbeat has changed since this was made."""
+
+    def seconds_of_silence(self) -> float:
+        """Looks again; returns how long the heartbeat has stood still, or how long it has been watched."""
+        if (beat := self._read()) != self._seen:
+            self._seen, self._changed, self.has_beaten = beat, time.monotonic(), True
+        return time.monotonic() - self._changed
+
+    def _read(self) -> str:
+        try:
+            return self._attempt.heartbeat_path.read_text(encoding="ascii")
+        except OSError:
+            return ""
+
+
+def check_ownership(run: RunFolder, attempt: Attempt) -> None:
     """Raise FencedError if there is a newer attempt."""
     newest = max((other.number for other in run.attempts()), default=attempt.number)
     if newest > attempt.number:
         raise FencedError(f"attempt {newest} has taken over {run.root} from attempt {attempt.number}")
 
 
-def acquire(run: RunDirectory, say: Callable[[str], None]) -> Attempt:
+def acquire(run: RunFolder, say: Callable[[str], None]) -> Attempt:
     """Become the owner of a run.
 
     Waits up to STALE seconds for the sign of life of an attempt that has not ended. Raises UserError if it lives, or if
@@ -45,7 +68,7 @@ def acquire(run: RunDirectory, say: Callable[[str], None]) -> Attempt:
     attempts = run.attempts()
     if attempts and "ended" not in attempts[-1].read_record():
         _wait_until_dead(attempts[-1], say)
-    attempt = run.attempt(attempts[-1].number + 1 if attempts else 1)
+    attempt = run.next_attempt()
     try:
         attempt.root.parent.mkdir(parents=True, exist_ok=True)
         attempt.root.mkdir()
@@ -95,12 +118,11 @@ def _wait_until_dead(attempt: Attempt, say: Callable[[str], None]) -> None:
     record = attempt.read_record()
     who = f"attempt {attempt.number} (host {record.get('host', '?')}, pid {record.get('pid', '?')})"
     living = is_process_alive(record) if record else None
-    first, started = _read_beat(attempt), time.monotonic()
+    pulse = Pulse(attempt)
     if living is None:
         say(f"{who} has not ended: waiting up to {STALE:.0f} s for its heartbeat.")
-    while living is None and time.monotonic() - started < STALE:
-        if _read_beat(attempt) != first:
-            living = True
+    while living is None and pulse.seconds_of_silence() < STALE:
+        living = pulse.has_beaten or None
         time.sleep(BEAT / 4)
     if living:
         raise UserError(
@@ -120,10 +142,3 @@ def _beat(path: Path, over: threading.Event) -> None:
 
 def _write_beat(path: Path, count: int) -> None:
     write_text(path, f"{count}\n")
-
-
-def _read_beat(attempt: Attempt) -> str:
-    try:
-        return attempt.heartbeat_path.read_text(encoding="ascii")
-    except OSError:
-        return ""

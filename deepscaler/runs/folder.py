@@ -21,7 +21,7 @@ from deepscaler.system.files import read_json, write_json
 
 
 @dataclass(frozen=True, slots=True)
-class RunDirectory:
+class RunFolder:
     """Paths and small files of a run."""
 
     root: Path
@@ -60,6 +60,11 @@ class RunDirectory:
         folder = self.root / "attempts"
         numbers = sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())
         return [self.attempt(number) for number in numbers]
+
+    def next_attempt(self) -> "Attempt":
+        """Returns the attempt that the next start will make."""
+        attempts = self.attempts()
+        return self.attempt(attempts[-1].number + 1 if attempts else 1)
 
     def attempt(self, number: int) -> "Attempt":
         """One attempt, whether it exists or not."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.system.errors import UserError
 
 Metrics = dict[int, dict[str, float]]
@@ -67,7 +67,7 @@ RECENT = 10
 _VALIDATION_KEY = re.compile(r"val-(?:core|aux)/(?P<dataset>.+)/(?P<name>\w+)/mean@(?P<num_samples>\d+)")
 
 
-def read_metrics(run: RunDirectory) -> Metrics:
+def read_metrics(run: RunFolder) -> Metrics:
     """All attempts in one. Raises UserError for a line, but the last, that is not verl's.
 
     What an earlier attempt logged beyond the step that a later one resumed from is no part of the run any more.
@@ -157,7 +157,7 @@ def corrected(values: dict[str, Any], max_response_length: int) -> dict[str, Any
 class LiveMetrics:
     """Follows `metrics.jsonl` of an attempt; knows how long steps took, in earlier attempts too."""
 
-    def __init__(self, run: RunDirectory, attempt: Attempt) -> None:
+    def __init__(self, run: RunFolder, attempt: Attempt) -> None:
         self._limit = int(run.read_manifest()["recipe"]["max_response_length"])
         self._path = attempt.metrics_path
         self._offset = int(attempt.read_record().get("step_offset", 0))

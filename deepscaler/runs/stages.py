@@ -2,7 +2,7 @@
 
 chain.json  {"stages": [{"name": "8k", "directory": "1-8k"}, ...], "base": {"directory": "0-base"}}
 0-base/evaluation/report.json         the model that the chain starts from, evaluated
-1-8k/                                 a run directory
+1-8k/                                 a run folder
 1-8k/evaluation/report.json           the model after that stage
 """
 
@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.output.terminal import printable
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.metrics import Metrics, Series, read_metrics
+from deepscaler.runs.outputs import CHAIN, find_kind, is_training
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json
-
-CHAIN = "chain.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +23,7 @@ class Stage:
     """One run, and where it begins on the common axis."""
 
     name: str
-    run: RunDirectory
+    run: RunFolder
     manifest: dict[str, Any]
     start: int
     """Steps of the stages before it."""
@@ -57,33 +56,28 @@ class Stage:
         return [(self.start + step, value) for step, value in points]
 
 
-def is_chain(directory: Path) -> bool:
-    """Whether a folder is that of a chain."""
-    return (directory / CHAIN).is_file()
-
-
-def run_directories(directory: Path) -> list[tuple[str, RunDirectory]]:
-    """Name and folder of every stage, begun or not. Raises UserError if this is neither a run nor a chain."""
-    if not is_chain(directory) and not RunDirectory(directory).is_run:
+def run_folders(directory: Path) -> list[tuple[str, RunFolder]]:
+    """Returns name and folder of every stage, begun or not. Raises UserError if this is neither a run nor a chain."""
+    if not is_training(directory):
         raise UserError(
             f"{directory} holds neither {CHAIN} nor run.json; give the --output-dir of `deepscaler train` or `run`"
         )
-    if not is_chain(directory):
-        run = RunDirectory(directory)
+    if find_kind(directory) == "run":
+        run = RunFolder(directory)
         return [(printable(read_manifest(run)["recipe"]["name"]), run)]
     chain = read_json(directory / CHAIN)
     try:
         stages = [(str(stage["name"]), str(stage["directory"])) for stage in chain["stages"]]
     except (KeyError, TypeError) as error:
         raise UserError(f"{directory / CHAIN} is no chain of `deepscaler run`: its stages cannot be read") from error
-    return [(printable(name), RunDirectory(directory / folder)) for name, folder in stages]
+    return [(printable(name), RunFolder(directory / folder)) for name, folder in stages]
 
 
 def read_stages(directory: Path) -> list[Stage]:
     """The stages that have begun, the first first. Raises UserError where none has logged anything."""
     stages: list[Stage] = []
     start = 0
-    for name, run in run_directories(directory):
+    for name, run in run_folders(directory):
         if run.is_run:
             stage = Stage(name=name, run=run, manifest=read_manifest(run), start=start, metrics=read_metrics(run))
             stages.append(stage)
@@ -95,11 +89,11 @@ def read_stages(directory: Path) -> list[Stage]:
 
 def not_begun(directory: Path) -> list[str]:
     """What is still to come of a chain, in words."""
-    names = [name for name, run in run_directories(directory) if not run.is_run]
+    names = [name for name, run in run_folders(directory) if not run.is_run]
     return [f"Not begun: {', '.join(names)}."] if names else []
 
 
-def read_manifest(run: RunDirectory) -> dict[str, Any]:
+def read_manifest(run: RunFolder) -> dict[str, Any]:
     """What the run is. Raises UserError where its recipe lacks what is always asked of it."""
     manifest = run.read_manifest()
     for name, kind in (("name", str), ("profile", str), ("num_steps", int)):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.runs.checkpoints import SEAL, sealed
-from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.metrics import QUANTITIES, Metrics, mean, quantity, read_metrics, validation
-from deepscaler.runs.stages import CHAIN, is_chain, read_manifest, run_directories
+from deepscaler.runs.outputs import CHAIN, find_kind
+from deepscaler.runs.stages import read_manifest, run_folders
 from deepscaler.system.files import read_json
 
 STALE = 30.0
@@ -56,8 +57,8 @@ class Status:
 
 def read_statuses(directory: Path) -> list[Status]:
     """Of a run, or of every stage of a chain; what a chain does with a finished stage stands in its own file."""
-    statuses = [read_status(name, run) for name, run in run_directories(directory)]
-    if not is_chain(directory):
+    statuses = [read_status(name, run) for name, run in run_folders(directory)]
+    if find_kind(directory) != "chain":
         return statuses
     after = [str(stage.get("state", "")) for stage in read_json(directory / CHAIN)["stages"]]
     return [
@@ -66,7 +67,7 @@ def read_statuses(directory: Path) -> list[Status]:
     ]
 
 
-def read_status(name: str, run: RunDirectory) -> Status:
+def read_status(name: str, run: RunFolder) -> Status:
     """The status of one run, or of a chain's stage that may not have begun."""
     if not run.is_run:
         return Status(name=name, profile="", state="not begun")

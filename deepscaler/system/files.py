@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import secrets
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,6 +63,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def file_size(path: Path) -> int:
+    """Returns the bytes of a file; 0 where another process has just removed it."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def sync_directory(directory: Path) -> None:
     """Make a rename in `directory` survive a power cut."""
     _sync(directory)
@@ -91,3 +100,13 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path} holds no JSON object")
     return value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Returns the table of a TOML file. Raises UserError for a file that cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error

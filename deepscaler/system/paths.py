@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from deepscaler.system.errors import UserError
+
 
 def cache_dir() -> Path:
     """`$DEEPSCALER_CACHE`, else `$XDG_CACHE_HOME/deepscaler`, else `~/.cache/deepscaler`."""
@@ -15,6 +17,15 @@ def cache_dir() -> Path:
 def data_dir() -> Path:
     """Where prepared data lies unless told otherwise."""
     return cache_dir() / "data"
+
+
+def existing_folder(path: Path, advice: str = "give the --output-dir of what was started") -> Path:
+    """Returns the path of a folder that is to be read. Raises UserError where it does not exist."""
+    if path.is_dir():
+        return path
+    raise UserError(
+        f"{path} is a file, not a folder: {advice}" if path.exists() else f"folder {path} does not exist: {advice}"
+    )
 
 
 def compiled_caches(folder: str) -> dict[str, str]:

@@ -1,9 +1,12 @@
-"""A command that leaves nothing behind: `python -m deepscaler.system.processes PARENT COMMAND ...`.
+"""Child processes: how they start, and the guardian that leaves nothing of them behind.
 
-This process stands between a supervisor and its command. It passes signals on; and when the command ends, or the
-supervisor dies in whatever way, it kills every process that came of the command, which itself dies with this process.
-Ray's agents outlive their raylet where that was killed, and a trainer without its supervisor would train on without a
-heartbeat.
+A guardian kills all that came of a process, once that process is gone. There are two ways to have one:
+
+start(COMMAND)  puts it between this process and a command. It passes signals on, and kills when the command ends or
+                this process dies in whatever way. Ray's agents outlive a raylet that was killed, and a trainer would
+                train on without its supervisor.
+guard()         puts it beside this process, for what a library starts. vLLM's engine does not notice that its parent is
+                gone, and would keep the GPU's memory.
 """
 
 import ctypes
@@ -12,43 +15,73 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
+
+from deepscaler.system.exit_codes import KILLED, exit_code
 
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 KILL_ALL = signal.SIGHUP
-"""Sent by the kernel when the supervisor dies, or by the supervisor."""
+"""Sent to a guardian by the kernel when the supervisor dies, or by the supervisor."""
 
-MOST_ROUNDS = 100
-"""Of killing, a tenth of a second apart."""
+MAX_ROUNDS = 100
+"""Rounds of killing, a tenth of a second apart."""
+
+BETWEEN, BESIDE = "between", "beside"
+"""Where a guardian is: `python -m deepscaler.system.processes between PARENT:SIGNAL COMMAND ...`, `beside PID 1.0`."""
+
+
+def python_command(*arguments: str) -> list[str]:
+    """Returns the command of a Python child: `python_command("-m", "slurm.node.census", ...)`.
+
+    `-m` and `-c` put the working directory first on the path, and every clone of the original DeepScaleR holds a
+    package `deepscaler`; -P keeps it off.
+    """
+    return [sys.executable, "-P", *arguments]
+
+
+def deepscaler_command(arguments: Sequence[str]) -> list[str]:
+    """Returns the command that runs `deepscaler` with these arguments under this interpreter."""
+    return python_command("-m", "deepscaler", *arguments)
 
 
 def start(
-    command: Sequence[str], *, log: Path | None, environment: Mapping[str, str], deaf_to: Collection[int] = ()
+    command: Sequence[str],
+    *,
+    log: Path | None,
+    environment: Mapping[str, str],
+    ignored_signals: Collection[int] = (),
+    folder: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own, its output appended to a file (or shared with this process).
+    """Starts a command under a guardian, in a session of its own; its output is appended to a file, if one is given.
 
-    It never gets the signals that it is deaf to, whoever sends them: SLURM and Ray signal every process of a job, and
-    the supervisor knows what is to be ended, and when.
+    The command ignores the signals in `ignored_signals`, regardless of sender: SLURM and Ray signal every process of a
+    job, and the supervisor knows which ones should end, and when. `folder` is its working directory.
     """
-    who = ":".join(map(str, map(int, [os.getpid(), *deaf_to])))
-    wrapped = [sys.executable, "-m", "deepscaler.system.processes", who, *command]
-    if log is None:
-        return subprocess.Popen(wrapped, env=dict(environment), start_new_session=True)
-    with log.open("ab") as output:
+    parent = ":".join(map(str, map(int, [os.getpid(), *ignored_signals])))
+    output = log.open("ab") if log else None
+    try:
         return subprocess.Popen(
-            wrapped, env=dict(environment), start_new_session=True, stdout=output, stderr=subprocess.STDOUT
+            _guardian(BETWEEN, parent, *command),
+            env=_safe(environment, folder),
+            cwd=folder,
+            start_new_session=True,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
         )
+    finally:
+        if output:
+            output.close()
 
 
 def end(process: subprocess.Popen[bytes], patience: float) -> None:
-    """Ask a command to end, and kill whatever is left of it after so many seconds."""
+    """Asks a command to end, and kills what is left of it after so many seconds."""
     for sent in (signal.SIGTERM, KILL_ALL):
         if process.poll() is None:
             process.send_signal(sent)
@@ -60,23 +93,44 @@ def end(process: subprocess.Popen[bytes], patience: float) -> None:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a command and all that came of it, at once."""
+    """Kills a command and everything it started, at once."""
     if process.poll() is None:
         process.send_signal(KILL_ALL)
     end(process, 5.0)
 
 
+def guard(look_every: float = 1.0) -> None:
+    """Makes sure that nothing this process starts from now on outlives it, however it ends.
+
+    What it started less than `look_every` seconds before its end may be missed: a look reads all of /proc.
+    """
+    command = _guardian(BESIDE, str(os.getpid()), str(look_every))
+    nowhere = subprocess.DEVNULL
+    subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
+
+
 def main() -> None:
-    """Run the command to its end, and exit as it did."""
-    who, *command = sys.argv[1:]
-    parent, *deaf_to = map(int, who.split(":"))
+    """Runs a guardian to the end of what it guards."""
+    place, who, *rest = sys.argv[1:]
+    if place == BESIDE:
+        return _outlive(int(who), float(rest[0]))
+    parent, *ignored = map(int, who.split(":"))
+    sys.exit(_run_guarded(rest, parent, ignored))
+
+
+def _guardian(*arguments: str) -> list[str]:
+    return python_command("-m", "deepscaler.system.processes", *arguments)
+
+
+def _run_guarded(command: list[str], parent: int, ignored: list[int]) -> int:
+    """Runs a command to its end; returns its code."""
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans of the command become children of this process
-    signal.pthread_sigmask(signal.SIG_BLOCK, deaf_to)  # the command inherits it
+    signal.pthread_sigmask(signal.SIG_BLOCK, ignored)  # the command inherits it
     die = partial(_die_with, os.getpid(), signal.SIGKILL)  # Ray kills the children of a worker whose driver is gone
     process = subprocess.Popen(command, preexec_fn=die)  # noqa: PLW1509  no threads here
     for number in PASSED_ON:
         signal.signal(number, lambda got, _: process.send_signal(got))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, deaf_to)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ignored)
     killed = []
 
     def kill_all(number: int, _: FrameType | None) -> None:
@@ -85,35 +139,60 @@ def main() -> None:
 
     signal.signal(KILL_ALL, kill_all)
     _die_with(parent, KILL_ALL)
-    code = process.wait()
+    process.wait()
     _kill_descendants()
-    sys.exit(128 + signal.SIGKILL if killed else code if code >= 0 else 128 - code)
+    return KILLED if killed else exit_code(process.returncode)
+
+
+def _outlive(parent: int, look_every: float) -> None:
+    """Waits until the parent is gone, then kills what it had started and is still the same process."""
+    for number in (*PASSED_ON, KILL_ALL):
+        signal.signal(number, signal.SIG_IGN)  # SLURM sends them to every process of a job
+    started: dict[int, str | None] = {}
+    while os.getppid() == parent:
+        found = {pid: process_start(pid) for pid in descendants(parent) if pid != os.getpid()}
+        if os.getppid() == parent:  # else init has adopted its children, and nothing was found
+            started = found
+        time.sleep(look_every)
+    _kill(pid for pid, when in started.items() if when and process_start(pid) == when)
+
+
+def _safe(environment: Mapping[str, str], folder: Path | None) -> dict[str, str]:
+    """Returns an environment whose Pythons do not search their working directory: engines and Ray start some, too."""
+    safe = {**environment, "PYTHONSAFEPATH": "1"}
+    if folder and (path := environment.get("PYTHONPATH")):
+        safe["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
+    return safe
 
 
 def _die_with(parent: int, number: int) -> None:
-    """Have the kernel send this process a signal when its parent dies; at once, if that has happened."""
+    """Has the kernel send this process a signal when its parent dies; at once, if that has happened."""
     LIBC.prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
 
 
 def _kill_descendants() -> None:
-    """Kill and reap until there are none: what is killed may have started something meanwhile."""
-    for _ in range(MOST_ROUNDS):
+    """Kills and reaps until there are none: what is killed may have started something meanwhile."""
+    for _ in range(MAX_ROUNDS):
         found = descendants(os.getpid())
         if not found:
             return
-        for pid in found:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _kill(found)
         time.sleep(0.1)
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
 
 
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def descendants(root: int) -> list[int]:
-    """Every living process below one, by /proc."""
+    """Returns every living process below one, by /proc."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -129,7 +208,10 @@ def descendants(root: int) -> list[int]:
 
 
 def process_start(pid: int) -> str | None:
-    """Clock ticks from boot to a process's start: they tell it from a later one with its number. None if it is gone."""
+    """Returns the clock ticks from boot to a process's start, which tell it from a later one with its number.
+
+    None if it is gone.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")  # of a name in any bytes
         return stat.rpartition(")")[2].split()[19]

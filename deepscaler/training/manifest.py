@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.data.prepare import load_problems, parquet_path
-from deepscaler.models.model import open_model
+from deepscaler.models.model import find_model, open_model
 from deepscaler.models.provenance import git_revision, installed_versions
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import sha256
 from deepscaler.system.paths import data_dir as default_data_dir
@@ -20,12 +20,16 @@ FREE = (
     *("name", "model", "num_steps", "save_every", "validate_every", "num_nodes", "gpus_per_node", "max_tokens_per_gpu"),
     *("tensor_parallel_size", "sequence_parallel_size", "gpu_memory_utilization", "offload_actor"),
 )
-"""May change between attempts: the place, the pace, the end. Of the model, the weights' hash counts, not the name."""
+"""Fields that may change between attempts: the place, the pace, the end. A model is its weights, not its name."""
+
+
+REVISION = "main"
+"""The revision of a hub model that training starts from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """Of one run."""
+    """The options of one run that its recipe does not have."""
 
     run_dir: Path
     device: str = "cuda"
@@ -41,28 +45,42 @@ class TrainOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What a run reads, found and checked."""
+    """Where a run reads from."""
 
     model: str
     """A folder."""
     train_file: Path
     validation_file: Path
-    manifest: dict[str, Any]
-    """What run.json is to hold, once this process owns the run."""
 
 
-def check_inputs(run: RunDirectory, recipe: Recipe, options: TrainOptions) -> Inputs:
-    """Find what a run reads. Raises UserError if its folder is tied to another run, with the differences."""
+def check_recipe(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None:
+    """Raises UserError if the run's folder is tied to another recipe, with the differences; reads run.json alone."""
     if run.is_run:
-        _check_recipe(run, recipe, options)
+        _check_stored(run, recipe, options)
     if options.device == "cpu" and recipe.entropy_coefficient:
         raise UserError("--device cpu has no gradient of the entropy: --set entropy_coefficient=0")
-    data_dir = options.data_dir or default_data_dir()
-    files = {}
-    for name in (recipe.train_dataset, recipe.validation_dataset):
-        load_problems(name, data_dir)
-        files[name] = parquet_path(name, data_dir).resolve()
-    model = open_model(recipe.model, "main")
+
+
+def find_inputs(recipe: Recipe, options: TrainOptions) -> tuple[Inputs, str]:
+    """Returns where a run reads from, and a note on what is not there yet; nothing is fetched or written.
+
+    A hub model that is not on this machine goes by its hub id: the name of its folder comes with it.
+    """
+    model = find_model(recipe.model, REVISION)
+    note = "" if model else f"{recipe.model} is not on this machine: `train` fetches it, and gives verl its folder"
+    return _inputs(recipe, options, model or recipe.model), note
+
+
+def check_inputs(run: RunFolder, recipe: Recipe, options: TrainOptions) -> tuple[Inputs, dict[str, Any]]:
+    """Prepares and checks what a run reads; returns it, and what run.json will hold once this process owns the run.
+
+    Raises UserError if its folder is tied to another run, with the differences.
+    """
+    check_recipe(run, recipe, options)
+    datasets = (recipe.train_dataset, recipe.validation_dataset)
+    for name in datasets:
+        load_problems(name, options.data_dir or default_data_dir())
+    model = open_model(recipe.model, REVISION)
     if model.context < recipe.max_length:
         raise UserError(
             f"the context of {recipe.model} is {model.context} tokens, the recipe's prompt and response have"
@@ -70,21 +88,29 @@ def check_inputs(run: RunDirectory, recipe: Recipe, options: TrainOptions) -> In
         )
     bound = {
         "model": {"name": recipe.model, "identity": model.identity},
-        "data": {name: sha256(path) for name, path in files.items()},
+        "data": {name: sha256(_parquet(name, options)) for name in datasets},
         "device": options.device,
     }
     if run.is_run:
         _check_bound(run, bound)
     versions, revision = installed_versions(), git_revision()
+    manifest = {"recipe": asdict(recipe), **bound, "versions": versions, "git_revision": revision}
+    return _inputs(recipe, options, model.path), manifest
+
+
+def _inputs(recipe: Recipe, options: TrainOptions, model: str) -> Inputs:
     return Inputs(
-        model=str(Path(model.path).resolve()),
-        train_file=files[recipe.train_dataset],
-        validation_file=files[recipe.validation_dataset],
-        manifest={"recipe": asdict(recipe), **bound, "versions": versions, "git_revision": revision},
+        model=str(Path(model).resolve()) if Path(model).is_dir() else model,
+        train_file=_parquet(recipe.train_dataset, options),
+        validation_file=_parquet(recipe.validation_dataset, options),
     )
 
 
-def _check_recipe(run: RunDirectory, recipe: Recipe, options: TrainOptions) -> None:
+def _parquet(dataset: str, options: TrainOptions) -> Path:
+    return parquet_path(dataset, options.data_dir or default_data_dir()).resolve()
+
+
+def _check_stored(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None:
     manifest = run.read_manifest()
     stored: dict[str, Any] = manifest["recipe"]
     differences = [
@@ -97,14 +123,14 @@ def _check_recipe(run: RunDirectory, recipe: Recipe, options: TrainOptions) -> N
     _refuse(run, differences)
 
 
-def _check_bound(run: RunDirectory, bound: dict[str, Any]) -> None:
+def _check_bound(run: RunFolder, bound: dict[str, Any]) -> None:
     manifest = run.read_manifest()
     stored = {"the weights it starts from": manifest["model"]["identity"], **manifest["data"]}
     given = {"the weights it starts from": bound["model"]["identity"], **bound["data"]}
     _refuse(run, [f"{name} changed" for name, value in given.items() if stored.get(name) != value])
 
 
-def _refuse(run: RunDirectory, differences: list[str]) -> None:
+def _refuse(run: RunFolder, differences: list[str]) -> None:
     if differences:
         raise UserError(
             f"{run.root} holds another run ({'; '.join(differences)}); give its options, or another --output-dir"

@@ -7,7 +7,6 @@ merged.json  {"step": 40, "weights": "sha256:...", "largest_difference": 0.0078}
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -18,9 +17,10 @@ from typing import Any
 from rich.console import Console
 
 from deepscaler.runs.checkpoints import MERGED, Checkpoint, merged_step, newest, sealed
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import sync_directory, sync_tree, write_json
+from deepscaler.system.processes import python_command
 
 PREFIX = ".merge-"
 MAX_DIFFERENCE = 1.01 * 2**-8
@@ -30,7 +30,7 @@ DEADLINE = 3600
 """Seconds for the merger."""
 
 
-def merge(run: RunDirectory, console: Console) -> Path:
+def merge(run: RunFolder, console: Console) -> Path:
     """The folder of the merged model, made unless it is up to date. Raises UserError where no checkpoint is whole."""
     run.read_manifest()
     checkpoint = newest(run, partial(console.print, soft_wrap=True))
@@ -60,7 +60,7 @@ def merge(run: RunDirectory, console: Console) -> Path:
     return run.model
 
 
-def describe_merge(run: RunDirectory, console: Console) -> None:
+def describe_merge(run: RunFolder, console: Console) -> None:
     """What `merge` would do (`--dry-run`); nothing is verified."""
     run.read_manifest()
     checkpoints = sealed(run)
@@ -71,7 +71,7 @@ def describe_merge(run: RunDirectory, console: Console) -> None:
 
 
 def _run_merger(checkpoint: Checkpoint, target: Path, log: Path) -> None:
-    command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
+    command = python_command("-m", "verl.model_merger", "merge", "--backend", "fsdp")
     command += ["--local_dir", str(checkpoint.path / "actor"), "--target_dir", str(target)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
     with log.open("wb") as output:

@@ -1,53 +1,61 @@
-"""What a training would do and need, before anything is started: `deepscaler train RECIPE --dry-run`."""
+"""Tells what a training would do and need, before anything starts: `deepscaler train RECIPE --dry-run`."""
 
 import shlex
-from pathlib import Path
 
 from rich.console import Console
 
-from deepscaler.data.prepare import parquet_path
 from deepscaler.output.terminal import add_row, new_table, print_table
 from deepscaler.recipes.memory import GIB, GPUS, estimate
 from deepscaler.recipes.model_shape import shape_of
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.runs.checkpoints import PREFIX, sealed
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.checkpoints import sealed
+from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
-from deepscaler.system.paths import data_dir
-from deepscaler.training.manifest import TrainOptions
-from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
+from deepscaler.training.manifest import TrainOptions, check_recipe, find_inputs
+from deepscaler.training.start import Start
+
+NUM_WORDS = 4
+"""Words of the command before its overrides: python -P -m verl.trainer.main_ppo."""
 
 
 def print_plan(recipe: Recipe, options: TrainOptions, console: Console) -> None:
-    """Where the run stands, what it needs, and the command for verl (for a shell); reads only the run's folder."""
-    run = RunDirectory(options.run_dir.resolve())
-    checkpoints = sealed(run)
-    start = f"go on from step {checkpoints[0].step}" if checkpoints else "start"
+    """Prints where the run stands, what it needs, and the command that the next attempt starts; writes nothing.
+
+    Raises UserError if the run's folder is tied to another recipe. That the newest checkpoint is whole is checked at
+    the start.
+    """
+    start, note = plan_start(recipe, options)
+    begin = f"resume from step {start.checkpoint.step}" if start.checkpoint else "start"
     console.print(
-        f"{run.root}: would {start}; {recipe.name} ({recipe.profile}) has {recipe.num_steps} steps on"
+        f"{start.run.root}: would {begin}; {recipe.name} ({recipe.profile}) has {recipe.num_steps} steps on"
         f" {recipe.num_nodes} x {recipe.gpus_per_node} {'GPUs' if options.device == 'cuda' else 'CPU ranks'}.",
         soft_wrap=True,
     )
     if options.device == "cuda":
         print_estimates(recipe, console)
-    data = options.data_dir or data_dir()
-    same_ranks = checkpoints and checkpoints[0].world_size == recipe.world_size
-    paths = RunPaths(
-        model=recipe.model,
-        train_file=parquet_path(recipe.train_dataset, data),
-        validation_file=parquet_path(recipe.validation_dataset, data),
-        run_dir=run.root,
-        checkpoint_dir=run.attempt(len(run.attempts()) + 1).checkpoints,
-        resume_from=Path(run.checkpoints, f"{PREFIX}{checkpoints[0].verl_step}") if same_ranks else None,
-        wandb=options.wandb != "off",
-    )
-    arguments = to_arguments(to_overrides(recipe, paths, options.device))
-    console.print()
-    console.print(" \\\n    ".join(["python -m verl.trainer.main_ppo", *map(shlex.quote, arguments)]), soft_wrap=True)
+    if note:
+        console.print(f"Note: {note}.", style="yellow", soft_wrap=True)
+    ray = "with a Ray of its own" if start.has_own_ray else "in the Ray cluster at RAY_ADDRESS"
+    console.print(f"\nRuns in {start.attempt.root}, {ray}:\n", soft_wrap=True)
+    settings = [f"{name}={value}" for name, value in start.environment.items()]
+    interpreter, arguments = start.command[:NUM_WORDS], start.command[NUM_WORDS:]
+    lines = [shlex.join(["env", *settings[:1]]), *map(shlex.quote, settings[1:]), shlex.join(interpreter)]
+    console.print(" \\\n    ".join([*lines, *map(shlex.quote, arguments)]), soft_wrap=True)
+
+
+def plan_start(recipe: Recipe, options: TrainOptions) -> tuple[Start, str]:
+    """Returns the next start of a run, and a note on what is not there yet; nothing is written."""
+    run = RunFolder(options.run_dir.resolve())
+    check_recipe(run, recipe, options)
+    inputs, note = find_inputs(recipe, options)
+    checkpoint = next(iter(sealed(run)), None)
+    attempt = run.next_attempt()
+    start = Start(run=run, attempt=attempt, recipe=recipe, options=options, inputs=inputs, checkpoint=checkpoint)
+    return start, note
 
 
 def print_estimates(recipe: Recipe, console: Console) -> None:
-    """What each kind of GPU would have to hold, and warnings for what cannot fit."""
+    """Prints what each kind of GPU would have to hold, and warns of what cannot fit."""
     try:
         shape = shape_of(recipe.model)
     except UserError as reason:
@@ -73,4 +81,4 @@ def print_estimates(recipe: Recipe, console: Console) -> None:
     print_table(console, "Memory and batches", table)
     for one in estimates:
         for warning in one.warnings:
-            console.print(f"Note: {warning}", style="yellow", soft_wrap=True)
+            console.print(f"Note: {warning}", style="yellow")

@@ -13,18 +13,17 @@ from deepscaler.runs.chain import (
     StagePlan,
     Step,
     check_state,
-    deepscaler_command,
     is_done,
     read_states,
     write_state,
 )
 from deepscaler.system import processes
 from deepscaler.system.errors import unknown
+from deepscaler.system.exit_codes import GATE, exit_code
 from deepscaler.system.signals import stop_signals
 from deepscaler.training.report.write import write_training_report
 from evaluation.results import passes
 
-EXIT_GATE = 3
 POLL = 0.2
 STATES = {"train": "training", "merge": "merging", "evaluate": "evaluating"}
 
@@ -58,7 +57,7 @@ def run_chain(chain: Chain, console: Console, only: Sequence[str] = ()) -> int:
         if step.kind == "evaluate" and chain.options.gate and not _passes_gate(chain, step.stage, console):
             states[step.stage.name] = "stopped by the gate"
             write_state(chain, states)
-            return EXIT_GATE
+            return GATE
         if step == chain.steps_of(step.stage)[-1]:
             states[step.stage.name] = "done"
             write_state(chain, states)
@@ -80,14 +79,14 @@ def _passes_gate(chain: Chain, stage: StagePlan, console: Console) -> bool:
 def _run(step: Step) -> int:
     """One command to its end; a wish to stop is passed on to it."""
     with stop_signals() as wishes:
-        process = processes.start(deepscaler_command(step.command), log=None, environment=dict(os.environ))
+        process = processes.start(processes.deepscaler_command(step.command), log=None, environment=dict(os.environ))
         passed_on = 0
         while process.poll() is None:
             while passed_on < len(wishes):
                 process.send_signal(signal.Signals[wishes[passed_on]])
                 passed_on += 1
             time.sleep(POLL)
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+    return exit_code(process.returncode)
 
 
 def describe_chain(chain: Chain, console: Console, only: Sequence[str] = ()) -> None:

@@ -1,9 +1,10 @@
-"""One training run from wherever its folder stands: `python -m verl.trainer.main_ppo` started, watched and stopped."""
+"""One training run, resumed from whatever its folder holds: verl's trainer started, watched and stopped."""
 
 import signal
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from subprocess import Popen
 
@@ -13,19 +14,19 @@ from deepscaler.models.provenance import command_line
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import adopt_leftovers, newest, sealed
 from deepscaler.runs.fence import FencedError, acquire, alive, check_ownership, identity
-from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.metrics import LiveMetrics
 from deepscaler.system import processes
 from deepscaler.system.errors import UserError
+from deepscaler.system.exit_codes import FAILED, STOPPED
 from deepscaler.system.files import write_json
 from deepscaler.system.signals import stop_signals
 from deepscaler.training.deadline import must_stop
 from deepscaler.training.launch import Launch, prepare_launch
 from deepscaler.training.manifest import TrainOptions, check_inputs
 from deepscaler.training.progress import show_steps
+from deepscaler.training.start import Start
 
-EXIT_FAILED = 1
-EXIT_STOPPED = 143
 POLL = 0.5
 """Seconds between two looks at the trainer."""
 
@@ -33,92 +34,82 @@ FENCE_INTERVAL = 2.0
 """Seconds between two looks for a newer attempt."""
 
 PATIENCE = 30.0
-"""Seconds for Ray to end after the trainer did, or was told to."""
+"""Seconds for Ray to end after the trainer has, or was asked to."""
 
-JOINED_DEAF_TO = (signal.SIGTERM, signal.SIGUSR2)
-"""Verl's process in a job of SLURM or Ray, which signal all processes: it is to finish its step."""
+IGNORED_IN_A_JOB = (signal.SIGTERM, signal.SIGUSR2)
+"""What verl ignores in a job of SLURM or Ray, which signal every process: it has to finish its step."""
 
 SHOWN_LINES = 25
-"""Of the log, where the trainer failed."""
+"""The last lines of the log that are shown if the trainer fails."""
 
 
 def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
-    """Train until the recipe's last step. Returns 0 at the end, 143 if stopped before, 1 if the trainer failed."""
-    run = RunDirectory(options.run_dir.resolve())
+    """Trains until the recipe's last step. Returns 0 at the end, 143 if stopped before, 1 if the trainer failed."""
+    run = RunFolder(options.run_dir.resolve())
     say = partial(console.print, soft_wrap=True)
-    with stop_signals() as stop_wishes:
-        inputs = check_inputs(run, recipe, options)
+    with stop_signals() as stop_requests:
+        inputs, manifest = check_inputs(run, recipe, options)
         if _reached(run) >= recipe.num_steps:
             console.print(f"Finished before: step {_reached(run)} of {recipe.num_steps}.")
             return 0
         attempt = acquire(run, say)
-        write_json(run.manifest_path, inputs.manifest)
+        write_json(run.manifest_path, manifest)
         attempt.update_record(**identity(), started=now(), command=command_line())
+        start = Start(run=run, attempt=attempt, recipe=recipe, options=options, inputs=inputs)
         outcome = "failed"
         try:
             with alive(attempt):
                 adopt_leftovers(run, say)
-                checkpoint = newest(run, say)
-                launch = prepare_launch(run, attempt, recipe, inputs, options, checkpoint, console)
-                outcome = _supervise(run, attempt, recipe, launch, options, stop_wishes, console)
+                start = replace(start, checkpoint=newest(run, say))
+                outcome = _supervise(start, prepare_launch(start, console), stop_requests, console)
         except FencedError as error:
             outcome = "fenced"
             raise UserError(f"{error}; this attempt has written nothing since") from error
         finally:
             attempt.update_record(ended=now(), outcome=outcome, step=_reached(run))
-        return _say_end(run, attempt, recipe, outcome, console)
+        return _say_end(start, outcome, console)
 
 
-def _supervise(
-    run: RunDirectory,
-    attempt: Attempt,
-    recipe: Recipe,
-    launch: Launch,
-    options: TrainOptions,
-    stop_wishes: "deque[str]",
-    console: Console,
-) -> str:
-    """Start the trainer and see it to its end. Returns which that is. Raises FencedError."""
-    deaf_to = () if launch.ray_dir else JOINED_DEAF_TO
-    process = processes.start(launch.command, log=attempt.log_path, environment=launch.environment, deaf_to=deaf_to)
+def _supervise(start: Start, launch: Launch, stop_requests: "deque[str]", console: Console) -> str:
+    """Starts the trainer and watches it to its end; returns how it ended. Raises FencedError."""
+    attempt = start.attempt
+    process = processes.start(
+        launch.command,
+        log=attempt.log_path,
+        environment=launch.environment,
+        ignored_signals=() if start.has_own_ray else IGNORED_IN_A_JOB,
+        folder=launch.folder,
+    )
     console.print(f"Attempt {attempt.number}: verl is starting; its output goes to {attempt.log_path}", soft_wrap=True)
     try:
-        _watch(run, attempt, recipe, options, stop_wishes, process, console)
+        _watch(start, process, stop_requests, console)
     finally:
         processes.end(process, PATIENCE)
         launch.clean_up()
-    if _reached(run) >= recipe.num_steps:
+    if _reached(start.run) >= start.recipe.num_steps:
         return "finished"
     return "stopped" if attempt.stop_path.exists() else "failed"
 
 
-def _watch(
-    run: RunDirectory,
-    attempt: Attempt,
-    recipe: Recipe,
-    options: TrainOptions,
-    stop_wishes: "deque[str]",
-    process: "Popen[bytes]",
-    console: Console,
-) -> None:
-    """Until the trainer ends: show steps, pass on wishes to stop, mind the deadline and the fence."""
-    metrics = LiveMetrics(run, attempt)
+def _watch(start: Start, process: "Popen[bytes]", stop_requests: "deque[str]", console: Console) -> None:
+    """Shows steps, passes on requests to stop, and minds the deadline and the fence, until the trainer ends."""
+    attempt, metrics = start.attempt, LiveMetrics(start.run, start.attempt)
     looked_at_fence = 0.0
     told = False
-    with show_steps(console, recipe.num_steps) as show:
+    with show_steps(console, start.recipe.num_steps) as show:
         while process.poll() is None:
             for step, values in metrics.read_new():
                 show(step, values)
             if time.monotonic() - looked_at_fence > FENCE_INTERVAL:
-                check_ownership(run, attempt)
+                check_ownership(start.run, attempt)
                 looked_at_fence = time.monotonic()
-            wish = stop_wishes[0] if stop_wishes else _asked(attempt) or _deadline_wish(options, metrics)
-            if wish and not told:
+            reason = stop_requests[0] if stop_requests else _asked(attempt) or _near_deadline(start.options, metrics)
+            if reason and not told:
                 told = True
                 if not attempt.stop_path.exists():
-                    attempt.stop_path.write_text(wish, encoding="utf-8")
-                console.print(_stopping(wish, metrics), soft_wrap=True)
-            if (wish and not metrics.has_begun) or len(stop_wishes) > 1:
+                    attempt.stop_path.write_text(reason, encoding="utf-8")
+                console.print(_stopping(reason, metrics), soft_wrap=True)
+            if (reason and not metrics.has_begun) or len(stop_requests) > 1:
                 processes.end(process, PATIENCE)
             time.sleep(POLL)
         for step, values in metrics.read_new():
@@ -126,13 +117,14 @@ def _watch(
 
 
 def _asked(attempt: Attempt) -> str:
-    """Why another process asks this attempt to stop."""
+    """Returns why another process asks this attempt to stop; empty where none does."""
     with suppress(OSError):
         return " ".join(attempt.stop_path.read_text(encoding="utf-8").split()) or "asked to"
     return ""
 
 
-def _deadline_wish(options: TrainOptions, metrics: LiveMetrics) -> str:
+def _near_deadline(options: TrainOptions, metrics: LiveMetrics) -> str:
+    """Returns how little time is left, where the step in flight must be the last; else nothing."""
     if options.deadline is None:
         return ""
     left = options.deadline - time.time()
@@ -141,31 +133,32 @@ def _deadline_wish(options: TrainOptions, metrics: LiveMetrics) -> str:
     return ""
 
 
-def _stopping(wish: str, metrics: LiveMetrics) -> str:
+def _stopping(reason: str, metrics: LiveMetrics) -> str:
     if not metrics.has_begun:
-        return f"Stopping ({wish}): no step is in flight."
-    return f"Stopping ({wish}): after the step in flight a checkpoint is saved. A second signal stops at once."
+        return f"Stopping ({reason}): no step is in flight."
+    return f"Stopping ({reason}): after the step in flight a checkpoint is saved. A second signal stops at once."
 
 
-def _say_end(run: RunDirectory, attempt: Attempt, recipe: Recipe, outcome: str, console: Console) -> int:
-    where = f"step {_reached(run)} of {recipe.num_steps}"
+def _say_end(start: Start, outcome: str, console: Console) -> int:
+    run, log = start.run, start.attempt.log_path
+    where = f"step {_reached(run)} of {start.recipe.num_steps}"
     if outcome == "finished":
         console.print(f"Finished: {where}. Next: deepscaler merge {run.root}", soft_wrap=True)
         return 0
     if outcome == "stopped":
-        console.print(f"Stopped: {where} is saved; the same command goes on.")
-        return EXIT_STOPPED
-    console.print(f"The trainer failed; {where} is saved. The end of {attempt.log_path}:", soft_wrap=True)
-    lines = attempt.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+        console.print(f"Stopped: {where} is saved; rerun the same command to resume.")
+        return STOPPED
+    console.print(f"The trainer failed; {where} is saved. The end of {log}:", soft_wrap=True)
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     console.print("\n".join(f"  {line}" for line in lines[-SHOWN_LINES:]), soft_wrap=True)
-    return EXIT_FAILED
+    return FAILED
 
 
-def _reached(run: RunDirectory) -> int:
-    """The step of the newest checkpoint."""
+def _reached(run: RunFolder) -> int:
+    """Returns the step of the newest checkpoint; 0 where there is none."""
     return max((checkpoint.step for checkpoint in sealed(run)), default=0)
 
 
 def now() -> str:
-    """This moment, for a record."""
+    """Returns this moment, for a record."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -13,12 +13,11 @@ from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 
 from deepscaler.runs.checkpoints import prune, publish
 from deepscaler.runs.fence import FencedError, check_ownership
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
+from deepscaler.system.exit_codes import FENCED
 
 POLL = 1.0
-"""Seconds between two looks at the run directory."""
-
-EXIT_FENCED = 76
+"""Seconds between two looks at the run folder."""
 
 
 class RunCallback(CheckpointCallback):  # type: ignore[misc]
@@ -29,10 +28,12 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
-        self._run = RunDirectory(Path(os.environ["DEEPSCALER_RUN_DIR"]))
+        self._run = RunFolder(Path(os.environ["DEEPSCALER_RUN_DIR"]))
         self._attempt = self._run.attempt(int(os.environ["DEEPSCALER_ATTEMPT"]))
         self._offset = int(self._attempt.read_record()["step_offset"])
         self._keep = int(os.environ["DEEPSCALER_KEEP_CHECKPOINTS"])
+        root = self._run.root  # by its inode too: a folder of the same name may be another run
+        os.environ["WANDB_RUN_ID"] = f"{root.name}-{root.stat().st_ino:x}-{self._offset}"  # verl's logger starts later
         threading.Thread(target=self._watch, name="run-callback", daemon=True).start()
 
     def on_save(self, trainer: Any, global_step: int, checkpoint_dir: str, async_save: bool = False, **_: Any) -> None:
@@ -52,6 +53,6 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
                 check_ownership(self._run, self._attempt)
             except FencedError as error:
                 print(error, flush=True)
-                os._exit(EXIT_FENCED)
+                os._exit(FENCED)
             if self._attempt.stop_path.exists():
                 self.config.trainer.save_freq = 1  # read by the trainer at the end of every step

@@ -30,8 +30,8 @@ class RunPaths:
     """A `global_step_N` of the same world size."""
     step_offset: int = 0
     """Steps of the run before verl's count."""
-    ray_dir: Path | None = None
-    """Sockets and logs of the Ray that verl starts; None to join the one at RAY_ADDRESS."""
+    own_ray: bool = False
+    """Whether verl starts a Ray, whose files go to RAY_TMPDIR, instead of joining the one at RAY_ADDRESS."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables that every process needs, on every machine; verl logs them: no secrets."""
     wandb: bool = False
@@ -188,11 +188,10 @@ def _ray(recipe: Recipe, paths: RunPaths, device: str) -> dict[str, Any]:
     }
     # a part of the queue on every node else, also on a head that offers no processor, where it can never start
     environment["+transfer_queue.backend.SimpleStorage.required_node_resource"] = "GPU"
-    if paths.ray_dir is None:
+    if not paths.own_ray:
         return environment
     local = {
         "+ray_kwargs.ray_init.address": "local",
-        "+ray_kwargs.ray_init._temp_dir": str(paths.ray_dir),
         "+ray_kwargs.ray_init._node_ip_address": "127.0.0.1",
         "+ray_kwargs.ray_init.include_dashboard": False,
         "ray_kwargs.ray_init.num_cpus": ray_cpus(recipe.gpus_per_node),

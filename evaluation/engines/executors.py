@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,14 +21,13 @@ from rich.console import Console
 
 from deepscaler.system import processes
 from deepscaler.system.errors import UserError
+from deepscaler.system.exit_codes import KILLED
 from evaluation.config import EvaluationConfig
 
 PATIENCE = 10.0
 """Seconds for an engine to end by itself."""
 JOIN_DEADLINE = 300.0
 """Seconds for the machines of a cluster to join it."""
-LOST = 128 + signal.SIGKILL
-"""The exit code of an engine whose machine or Ray worker is gone."""
 
 
 class Process(Protocol):
@@ -88,7 +87,8 @@ class _ThisMachine:
 
     def start(self, index: int, arguments: list[str], log: Path) -> Process:
         """Start it now."""
-        return _Child(processes.start(_command(arguments), log=log, environment=self.environment(index)))
+        command = processes.deepscaler_command(arguments)
+        return _Child(processes.start(command, log=log, environment=self.environment(index)))
 
     def environment(self, index: int) -> dict[str, str]:
         """What sets an engine apart from its neighbours."""
@@ -161,7 +161,7 @@ class _Task:
         except self.ray.exceptions.RayError as error:
             lines = str(error).strip().splitlines() or [""]
             self.reason = f"was lost ({type(error).__name__}: {lines[-1].strip()[:200]})"
-            return LOST
+            return KILLED  # its machine or Ray worker is gone
 
     def stop(self) -> None:
         self.ray.cancel(self.reference)
@@ -177,7 +177,7 @@ def draw_shard(arguments: list[str], log: str, threads: str | None, per_node: in
     """
     share = max(1, len(os.sched_getaffinity(0)) // per_node) if per_node else None
     environment = _environment(threads, share, "" if per_node else _gpus_of_task())
-    process = processes.start(_command(arguments), log=Path(log), environment=environment)
+    process = processes.start(processes.deepscaler_command(arguments), log=Path(log), environment=environment)
     try:
         while (code := process.poll()) is None:
             time.sleep(0.2)  # a cancellation interrupts this, but no wait for a process
@@ -191,10 +191,6 @@ def _gpus_of_task() -> str:
     import ray  # noqa: PLC0415
 
     return ",".join(ray.get_runtime_context().get_accelerator_ids()["GPU"])
-
-
-def _command(arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "deepscaler", *arguments]
 
 
 def _environment(threads: str | None, share: int | None, gpus: str) -> dict[str, str]:
@@ -232,7 +228,8 @@ def _join(address: str) -> Any:
     guard.daemon = True
     guard.start()
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with chdir("/"):  # Ray puts the driver's working directory first on the path of its workers
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises anything; its text may be long, and holds no token
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise UserError(f"cannot join the Ray cluster at RAY_ADDRESS {address}: {reason}") from error

@@ -56,6 +56,7 @@ def shard_config(config: EvaluationConfig, index: int, count: int) -> Evaluation
     return replace(
         config,
         engines=0,
+        device="cuda",  # counts with engines only: whoever starts the shard gives it its GPUs or cores
         shard=f"{index}/{count}",
         output_dir=folder,
         model=str(Path(config.model).absolute()) if Path(config.model).is_dir() else config.model,

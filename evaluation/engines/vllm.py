@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.system.errors import UserError
-from deepscaler.system.orphans import watch
+from deepscaler.system.processes import guard
 from evaluation.config import EvaluationConfig
 from evaluation.requests import Request
 from evaluation.samples import Sample
@@ -90,7 +90,7 @@ class VllmEngine:
         else:
             self._arguments["max_num_batched_tokens"] = max(context, _CPU_ARGUMENTS["max_num_batched_tokens"])
         revision = None if Path(model).is_dir() else config.revision
-        watch()
+        guard()
         self._engine = LLM(model=model, revision=revision, disable_log_stats=True, **self._arguments).llm_engine
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Sample]:

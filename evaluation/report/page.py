@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from deepscaler.output.cells import short_name, title
+from deepscaler.data.sources import title
+from deepscaler.output.cells import short_name
 from deepscaler.output.html import definitions, escape, fill, table
 from evaluation.report.plots import accuracy_plot, length_plot, pass_at_k_plot, problem_plot
 from evaluation.report.tables import comparison_table, detail_table

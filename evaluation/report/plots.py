@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from deepscaler.output.cells import title
+from deepscaler.data.sources import title
 from deepscaler.output.plotting import BLUE, GREY, ORANGE, STYLE, to_svg
 from evaluation.report.published import results_for
 from evaluation.score import BenchmarkScores

@@ -6,8 +6,6 @@ measurements of the last one and its base, which show how far the same weights d
 
 from dataclasses import dataclass
 
-from deepscaler.data.sources import PUBLISHED_BENCHMARKS
-
 _README = "DeepScaleR README"
 _SOBER = "Sober Look, T 0.8, p 0.9"
 
@@ -24,23 +22,31 @@ class PublishedResult:
     """Standard deviation over seeds, in percentage points, where reported."""
 
 
-def _row(model: str, source: str, *scores: float | None, deviations: tuple[float, ...] = ()) -> PublishedResult:
-    named = {name: score for name, score in zip(PUBLISHED_BENCHMARKS, scores, strict=True) if score is not None}
-    return PublishedResult(model, source, named, dict(zip(named, deviations, strict=False)))
+def _row(model: str, source: str, deviations: dict[str, float] | None = None, **scores: float) -> PublishedResult:
+    return PublishedResult(model, source, scores, deviations or {})
 
 
 PUBLISHED: tuple[PublishedResult, ...] = (
-    # in the order AIME 2024, MATH-500, AMC, Minerva, OlympiadBench
-    _row("Qwen2.5-Math-7B-Instruct", _README, 13.3, 79.8, 50.6, 34.6, 40.7),
-    _row("rStar-Math-7B", _README, 26.7, 78.4, 47.5, None, 47.1),
-    _row("Eurus-2-7B-PRIME", _README, 26.7, 79.2, 57.8, 38.6, 42.1),
-    _row("Qwen2.5-7B-SimpleRL", _README, 26.7, 82.4, 62.5, 39.7, 43.3),
-    _row("DeepSeek-R1-Distill-Qwen-1.5B", _README, 28.8, 82.8, 62.9, 26.5, 43.3),
-    _row("Still-1.5B", _README, 32.5, 84.4, 66.7, 29.0, 45.4),
-    _row("DeepScaleR-1.5B-Preview", _README, 43.1, 87.8, 73.6, 30.2, 50.0),
-    _row("O1-Preview", _README, 40.0, 81.4, None, None, None),
-    _row("DeepSeek-R1-Distill-Qwen-1.5B", _SOBER, 28.7, 84.9, 71.5, 30.5, 52.4, deviations=(4.8, 0.3, 3.9, 1.0, 0.4)),
-    _row("DeepScaleR-1.5B-Preview", _SOBER, 37.0, 87.8, 76.2, 31.0, 55.5, deviations=(6.6, 1.0, 4.6, 1.5, 1.1)),
+    _row("Qwen2.5-Math-7B-Instruct", _README, aime=13.3, math=79.8, amc=50.6, minerva=34.6, olympiad_bench=40.7),
+    _row("rStar-Math-7B", _README, aime=26.7, math=78.4, amc=47.5, olympiad_bench=47.1),
+    _row("Eurus-2-7B-PRIME", _README, aime=26.7, math=79.2, amc=57.8, minerva=38.6, olympiad_bench=42.1),
+    _row("Qwen2.5-7B-SimpleRL", _README, aime=26.7, math=82.4, amc=62.5, minerva=39.7, olympiad_bench=43.3),
+    _row("DeepSeek-R1-Distill-Qwen-1.5B", _README, aime=28.8, math=82.8, amc=62.9, minerva=26.5, olympiad_bench=43.3),
+    _row("Still-1.5B", _README, aime=32.5, math=84.4, amc=66.7, minerva=29.0, olympiad_bench=45.4),
+    _row("DeepScaleR-1.5B-Preview", _README, aime=43.1, math=87.8, amc=73.6, minerva=30.2, olympiad_bench=50.0),
+    _row("O1-Preview", _README, aime=40.0, math=81.4),
+    _row(
+        "DeepSeek-R1-Distill-Qwen-1.5B",
+        _SOBER,
+        **{"aime": 28.7, "math": 84.9, "amc": 71.5, "minerva": 30.5, "olympiad_bench": 52.4},
+        deviations={"aime": 4.8, "math": 0.3, "amc": 3.9, "minerva": 1.0, "olympiad_bench": 0.4},
+    ),
+    _row(
+        "DeepScaleR-1.5B-Preview",
+        _SOBER,
+        **{"aime": 37.0, "math": 87.8, "amc": 76.2, "minerva": 31.0, "olympiad_bench": 55.5},
+        deviations={"aime": 6.6, "math": 1.0, "amc": 4.6, "minerva": 1.5, "olympiad_bench": 1.1},
+    ),
 )
 
 

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deepscaler.data.sources import PUBLISHED_BENCHMARKS
-from deepscaler.output.cells import Rows, percent, short_name, show_interval, title
+from deepscaler.data.sources import PUBLISHED_BENCHMARKS, title
+from deepscaler.output.cells import Rows, percent, short_name, show_interval
 from evaluation.config import EvaluationConfig
 from evaluation.folder import DIFFERING
 from evaluation.report.published import results_for
@@ -33,7 +33,11 @@ def comparison_table(benchmarks: list[BenchmarkScores], model: str) -> Rows:
         cells = [_published_cell(result.scores.get(name), result.deviations.get(name)) for name in names]
         if with_average:
             complete = all(name in result.scores for name in PUBLISHED_BENCHMARKS)
-            cells.append(f"{sum(result.scores.values()) / len(PUBLISHED_BENCHMARKS):.1f}" if complete else "-")
+            cells.append(
+                f"{sum(result.scores[name] for name in PUBLISHED_BENCHMARKS) / len(PUBLISHED_BENCHMARKS):.1f}"
+                if complete
+                else "-"
+            )
         rows.append([result.model, *cells, result.source])
     return rows
 

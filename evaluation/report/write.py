@@ -13,18 +13,16 @@ from deepscaler.output.cells import markdown_table
 from deepscaler.output.terminal import add_row, new_table, print_table
 from deepscaler.rewards.grade import Mode
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import write_json, write_text
+from deepscaler.system.files import write_text
 from evaluation.folder import EvaluationFolder
 from evaluation.report.page import html_page
 from evaluation.report.tables import average, comparison_table, detail_table, warnings
+from evaluation.results import BenchmarkResults, Lengths, Results, write_results
 from evaluation.score import BenchmarkScores, score_benchmark
 
-SCHEMA = 1
-"""Of report.json; raised when a field changes its meaning."""
 
-
-def write_report(output_dir: Path, console: Console, mode: Mode = "kit") -> dict[str, Any]:
-    """Score all samples of a folder, write its reports, print the table, and return what report.json holds."""
+def write_report(output_dir: Path, console: Console, mode: Mode = "kit") -> Results:
+    """Scores all samples of a folder, writes its reports, prints the tables, and returns what report.json holds."""
     folder = EvaluationFolder(output_dir)
     config = folder.read_config()
     benchmarks = _score(folder, config, mode, console)
@@ -32,14 +30,21 @@ def write_report(output_dir: Path, console: Console, mode: Mode = "kit") -> dict
         raise UserError(f"{output_dir} holds no samples yet; run `deepscaler evaluate` into it first")
     provenance = folder.read_provenance()
     notes = warnings(benchmarks, config, provenance)
-    report = _as_json(benchmarks, config, provenance, mode, notes)
+    results = Results(
+        grader=mode,
+        config=config,
+        benchmarks={one.dataset: _results(one) for one in benchmarks},
+        average=average(benchmarks),
+        warnings=notes,
+        provenance=provenance,
+    )
     page = folder.report_path("html", mode)
-    write_json(folder.report_path("json", mode), report)
+    write_results(folder.report_path("json", mode), results)
     write_text(folder.report_path("md", mode), _as_markdown(benchmarks, config, mode, notes))
     write_text(page, html_page(benchmarks, config, provenance, mode, _questions(folder, benchmarks), notes))
     _print(benchmarks, config, mode, notes, console)
     console.print(f"Report: {page}", soft_wrap=True)
-    return report
+    return results
 
 
 def _score(folder: EvaluationFolder, config: dict[str, Any], mode: Mode, console: Console) -> list[BenchmarkScores]:
@@ -52,49 +57,22 @@ def _score(folder: EvaluationFolder, config: dict[str, Any], mode: Mode, console
     return [one for one in scores if one is not None]
 
 
-def _as_json(
-    benchmarks: list[BenchmarkScores], config: dict[str, Any], provenance: dict[str, Any], mode: Mode, notes: list[str]
-) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "grader": mode,
-        "config": config,
-        "benchmarks": {one.dataset: _benchmark_as_json(one) for one in benchmarks},
-        "average": average(benchmarks),
-        "warnings": notes,
-        "provenance": provenance,
-    }
-
-
-def _benchmark_as_json(one: BenchmarkScores) -> dict[str, Any]:
-    num_scored = len(one.scored)
-    return {
-        "problems": one.num_problems,
-        "samples": num_scored,
-        "samples_expected": one.num_expected,
-        "pass@1": {"value": one.pass_at_1.value, "low": one.pass_at_1.low, "high": one.pass_at_1.high},
-        "pass@k": {str(k): value for k, value in one.pass_at_k.items()},
-        "maj@n": one.majority,
-        "truncated": one.num_truncated / num_scored,
-        "reasons": one.reasons,
-        "response_tokens": {
-            name: _length_summary(one.lengths(correct))
+def _results(one: BenchmarkScores) -> BenchmarkResults:
+    return BenchmarkResults(
+        num_problems=one.num_problems,
+        num_samples=len(one.scored),
+        num_expected=one.num_expected,
+        pass_at_1=one.pass_at_1,
+        pass_at_k=one.pass_at_k,
+        majority=one.majority,
+        truncated=one.num_truncated / len(one.scored),
+        reasons=one.reasons,
+        response_tokens={
+            name: Lengths.of(one.lengths(correct))
             for name, correct in (("all", None), ("correct", True), ("wrong", False))
         },
-        "problem_pass_rates": one.problem_means,
-    }
-
-
-def _length_summary(lengths: list[int]) -> dict[str, float] | None:
-    if not lengths:
-        return None
-    ordered = sorted(lengths)
-    return {
-        "mean": sum(ordered) / len(ordered),
-        "median": ordered[len(ordered) // 2],
-        "p95": ordered[min(len(ordered) - 1, len(ordered) * 95 // 100)],
-        "max": ordered[-1],
-    }
+        problem_pass_rates=one.problem_means,
+    )
 
 
 def _as_markdown(benchmarks: list[BenchmarkScores], config: dict[str, Any], mode: Mode, notes: list[str]) -> str:

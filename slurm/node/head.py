@@ -3,7 +3,6 @@
 import os
 import secrets
 import signal
-import sys
 import time
 from collections import deque
 from contextlib import suppress
@@ -11,16 +10,16 @@ from pathlib import Path
 from subprocess import Popen
 
 from deepscaler.system import processes
+from deepscaler.system.exit_codes import AGAIN, FAILED, INTERRUPTED, exit_code
 from deepscaler.system.files import write_json, write_text
 from deepscaler.system.signals import stop_signals
 from slurm.cluster import is_ending
 from slurm.job_folder import read_joined, write_token
 from slurm.node.network import answers
-from slurm.node.node import AGAIN, CANCELLED, FINAL, Node
+from slurm.node.node import FINAL, Node
 from slurm.node.ray import RayNode, ray_node
 
 POLL = 0.2
-GIVE_UP = 1
 RESERVE = 20.0
 """Seconds before the time limit at which whatever still runs is killed, so that the job can ask for another start."""
 
@@ -41,8 +40,8 @@ def run_head(node: Node) -> int:
     if lost >= node.task.max_attempts_without_progress:
         reason = f"{lost} starts have brought no step more; see their logs in {node.folder.root}"
         node.say(f"giving up: {reason}; submitting again tries again")
-        node.folder.end(attempt, GIVE_UP, reason, again=False)
-        return GIVE_UP
+        node.folder.end(attempt, FAILED, reason, again=False)
+        return FAILED
     with stop_signals() as wishes:
         code, reason = _run(node, wishes)
     again = code not in FINAL and node.task.again
@@ -119,7 +118,8 @@ def _few(names: list[str]) -> str:
 
 def _start_census(node: Node, environment: dict[str, str]) -> "Popen[bytes]":
     """Let Ray be asked who has joined; it fails where the head's own raylet is not up yet."""
-    command = [sys.executable, "-m", "slurm.node.census", str(node.attempt.joined_path), str(len(node.names))]
+    who = (str(node.attempt.joined_path), str(len(node.names)))
+    command = processes.python_command("-m", "slurm.node.census", *who)
     return processes.start(command, log=node.attempt.log_path("census"), environment=environment)
 
 
@@ -131,7 +131,8 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
         command += ["--deadline", str(int(end - RESERVE))]
     log = node.attempt.log_path("driver")
     node.say(f"starting {' '.join(node.task.command[:3])} ...; its output goes to {log}")
-    process = processes.start(command, log=log, environment=environment, deaf_to=[signal.SIGUSR2])  # it gets SIGTERM
+    ignored = [signal.SIGUSR2]  # it gets SIGTERM
+    process = processes.start(command, log=log, environment=environment, ignored_signals=ignored)
     wished = 0
     try:
         while process.poll() is None:
@@ -143,7 +144,7 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
                 wished = 1
                 if is_ending(node.raw_job_id):
                     processes.kill(process)
-                    return CANCELLED, f"{wishes[0]}: SLURM is ending the job"
+                    return INTERRUPTED, f"{wishes[0]}: SLURM is ending the job"
                 node.say(f"{wishes[0]}: the command is asked to stop")
                 process.send_signal(signal.SIGTERM)
             if time.time() > end - RESERVE:
@@ -151,7 +152,7 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
             time.sleep(POLL)
     finally:
         processes.end(process, PATIENCE if not wished else 0.0)
-    code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+    code = exit_code(process.returncode)
     if code in FINAL or not wishes:
         return code, f"the command ended with code {code}{_last_words(log) if code else ''}"
     return AGAIN, f"the command stopped after {wishes[0]}"

@@ -1,18 +1,16 @@
 """A node in an allocation: what it is to do, who it is, where it writes."""
 
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from slurm.job_folder import JobAttempt, JobFolder, progress
+from deepscaler.runs.outputs import progress
+from deepscaler.system.exit_codes import BAD_INPUT, DONE, GATE, INTERRUPTED
+from deepscaler.system.processes import deepscaler_command
+from slurm.job_folder import JobAttempt, JobFolder
 
-AGAIN = 75
-"""Exit code of what may go better next time (EX_TEMPFAIL)."""
-
-CANCELLED = 130
-FINAL = (0, 2, 3, CANCELLED)
+FINAL = (DONE, BAD_INPUT, GATE, INTERRUPTED)
 """Codes that another start cannot change: done, bad input, stopped by the gate, ended by SLURM for good."""
 
 
@@ -95,4 +93,4 @@ class Node:
     def resolved_command(self) -> list[str]:
         """The command with `deepscaler` resolved to this interpreter."""
         program, *arguments = self.task.command
-        return [sys.executable, "-m", "deepscaler", *arguments] if program == "deepscaler" else [program, *arguments]
+        return deepscaler_command(arguments) if program == "deepscaler" else [program, *arguments]

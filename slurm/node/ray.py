@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -57,7 +57,11 @@ class RayNode:
         """End it and whatever it started, and remove its folder."""
         if self.process:
             processes.kill(self.process)  # there is nothing to save in it, and SLURM may kill this task in seconds
-        shutil.rmtree(self.temp_dir, ignore_errors=True)
+        for _ in range(10):  # a process that is only now dying may have put another file there
+            shutil.rmtree(self.temp_dir, ignore_errors=True)
+            if not self.temp_dir.exists():
+                break
+            time.sleep(0.1)
 
     def environment(self) -> dict[str, str]:
         """Without what a login shell may have said about another Ray, and AMD's variables, which SLURM always sets."""
@@ -89,9 +93,9 @@ class RayNode:
         options += [f"--num-gpus={self.num_gpus}", f"--num-cpus={ray_cpus(self.num_gpus)}"]
         if self.object_store_gb:
             options.append(f"--object-store-memory={int(self.object_store_gb * 1e9)}")
-        command = [sys.executable, "-m", "slurm.node.ray_start", "--block", *role, *options]
+        command = processes.python_command("-m", "slurm.node.ray_start", "--block", *role, *options)
         environment = self.environment()
-        self.process = processes.start(command, log=self.log, environment=environment, deaf_to=IGNORED)
+        self.process = processes.start(command, log=self.log, environment=environment, ignored_signals=IGNORED)
 
 
 def ray_node(node: "Node") -> RayNode:

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from deepscaler.system import processes
 from deepscaler.system.errors import UserError
+from deepscaler.system.exit_codes import BAD_INPUT, exit_code
 from deepscaler.system.files import write_text
 from slurm.node.head import run_head
 from slurm.node.node import Node, TaskOptions
@@ -28,7 +29,7 @@ class NodeTask(TaskOptions):
             code = (run_everywhere if self.everywhere else run_worker if node.rank else run_head)(node)
         except (UserError, OSError) as error:  # bad input, a full disk: another start would find the same
             node.say(f"ending for good: {error}")
-            code = 2
+            code = BAD_INPUT
             if node.rank == 0:
                 node.folder.again_path.unlink(missing_ok=True)
                 with suppress(OSError):
@@ -42,7 +43,8 @@ def run_everywhere(node: Node) -> int:
     node.attempt.root.mkdir(parents=True, exist_ok=True)
     log = node.attempt.log_path(node.name)
     process = processes.start(node.resolved_command(), log=log, environment=dict(os.environ))
-    code = process.wait()
+    process.wait()
+    code = exit_code(process.returncode)
     if code:
         write_text(node.attempt.failed_path(node.name), f"{node.name}: code {code}")
-    return code if code >= 0 else 128 - code
+    return code

@@ -3,9 +3,10 @@
 import signal
 import time
 
+from deepscaler.system.exit_codes import AGAIN
 from deepscaler.system.files import write_text
 from slurm.job_folder import read_joined
-from slurm.node.node import AGAIN, Node
+from slurm.node.node import Node
 from slurm.node.ray import IGNORED, ray_node
 
 POLL = 0.2

@@ -13,7 +13,7 @@ from pathlib import Path
 from deepscaler.job import Job, train_job
 from deepscaler.runs.chain import Chain, StagePlan, Step, check_state, is_done
 from deepscaler.system.errors import UserError
-from evaluation.results import read_report
+from evaluation.results import read_results
 from slurm.submit.launch import PlannedJob
 
 
@@ -62,4 +62,4 @@ def _is_evaluated(chain: Chain, step: Step) -> bool:
     report = step.stage.evaluation / "report.json"
     if step.kind != "evaluate" or not report.is_file():
         return False
-    return set(read_report(report)[0]) >= set(chain.options.datasets)
+    return set(read_results(report).benchmarks) >= set(chain.options.datasets)

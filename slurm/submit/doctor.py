@@ -9,10 +9,11 @@ from rich.console import Console
 from deepscaler.job import Job
 from deepscaler.output.terminal import printable
 from deepscaler.system.errors import UserError
-from slurm.cluster import cancel, live_jobs, test_submission
+from slurm.cluster import cancel, live_jobs
 from slurm.job_folder import JobAttempt, JobFolder, new_folder
 from slurm.jobs import record, submitting
 from slurm.site import Site
+from slurm.submit.launch import PlannedJob, ask_slurm, describe
 from slurm.submit.preflight import check_before
 from slurm.submit.script import Submission, node_task
 
@@ -22,24 +23,35 @@ NUM_MINUTES = "00:15:00"
 """Time limit of the job; imports from a cold shared file system take minutes."""
 
 
-def examine_nodes(job: Job, site: Site, run_folder: Path, console: Console, *, minutes: float, dry_run: bool) -> int:
-    """Submit, wait, print. Returns 1 where a node has a finding, or said nothing. Raises UserError after `minutes`."""
-    site = replace(site, time_limit=NUM_MINUTES, warning_seconds=60, requeue="never")
-    folder = new_folder(run_folder, job.name)
-    task = replace(node_task(job, site, folder, run_folder), everywhere=True)
-    submission = Submission(job=job, tasks=(task,), site=site, run_folder=run_folder, folder=folder)
-    if dry_run:
-        console.print(submission.script(), soft_wrap=True)
-        return 0
+def examine_nodes(job: Job, site: Site, run_folder: Path, console: Console, *, minutes: float) -> int:
+    """Submits, waits, prints. Returns 1 where a node has a finding or is silent. Raises UserError after `minutes`."""
+    site = _short(site)
     check_before([job], site, run_folder)
+    submission = _submission(job, site, run_folder)
     with submitting(run_folder) as jobs:
-        if note := test_submission(submission.script(), site.partition):
-            console.print(f"Note: {note}", style="yellow", soft_wrap=True)
+        ask_slurm([submission], console)
         job_id = submission.submit()
-        record(run_folder, jobs, job_id, folder)
+        record(run_folder, jobs, job_id, submission.folder)
     console.print(f"Job {job_id} asks {job.num_nodes} nodes what is missing there.")
     _wait(job_id, console, minutes)
-    return _print_findings(JobFolder(folder).attempt(0), job, console)
+    return _print_findings(JobFolder(submission.folder).attempt(0), job, console)
+
+
+def describe_examination(job: Job, site: Site, run_folder: Path, console: Console, *, scripts: bool) -> int:
+    """Prints the job, or its whole batch script, and checks what a submission would."""
+    return describe(
+        [PlannedJob(jobs=(job,), outputs=(run_folder,))], _short(site), run_folder, console, scripts=scripts
+    )
+
+
+def _short(site: Site) -> Site:
+    return replace(site, time_limit=NUM_MINUTES, warning_seconds=60, requeue="never")
+
+
+def _submission(job: Job, site: Site, run_folder: Path) -> Submission:
+    folder = new_folder(run_folder, job.name)
+    task = replace(node_task(job, site, folder, run_folder), everywhere=True)
+    return Submission(job=job, tasks=(task,), site=site, run_folder=run_folder, folder=folder)
 
 
 def _wait(job_id: str, console: Console, minutes: float) -> None:

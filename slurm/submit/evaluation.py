@@ -13,14 +13,17 @@ from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig
 from evaluation.engines.gather import count_missing, done_keys, lacking
 from evaluation.folder import EvaluationFolder
-from evaluation.inputs import all_problems
+from evaluation.inputs import all_problems, planned_ids
 from slurm.submit.launch import PlannedJob
 
 
 def plan_evaluation(
-    config: EvaluationConfig, problems_per_job: int, num_nodes: int, gpus_per_node: int
+    config: EvaluationConfig, problems_per_job: int, num_nodes: int, gpus_per_node: int, *, dry_run: bool = False
 ) -> list[PlannedJob]:
-    """With `--engines` one job with Ray on some nodes, else an array and what gathers it."""
+    """Returns one job with Ray on some nodes for `--engines`, else an array and what gathers it.
+
+    The data is prepared for the nodes, unless it is a dry run.
+    """
     config = _absolute(config)
     if config.engines or config.gather or config.shard:
         gpus = 0 if config.gather or config.device == "cpu" else gpus_per_node
@@ -29,7 +32,7 @@ def plan_evaluation(
     folder = EvaluationFolder(config.output_dir)
     folder.check(config.result_fields())
     folder.check_shards(config.result_fields())
-    ids = {name: [problem.id for problem in all_problems(name, config)] for name in config.datasets}
+    ids = {name: _ids(name, config, dry_run) for name in config.datasets}
     elements = _elements(config, ids, problems_per_job)
     gather = replace(evaluate_job(replace(config, gather=True)), name="gather", whole_nodes=False)
     last = PlannedJob(jobs=(gather,), outputs=(config.output_dir,), after=0 if elements else None)
@@ -42,6 +45,12 @@ def plan_evaluation(
     jobs = tuple(_element_job(element) for element in elements)
     array = PlannedJob(jobs=jobs, outputs=tuple(element.output_dir for element in elements), name="evaluate")
     return [array, last]
+
+
+def _ids(name: str, config: EvaluationConfig, dry_run: bool) -> list[str]:
+    if dry_run:
+        return planned_ids(name, config)[0]
+    return [problem.id for problem in all_problems(name, config)]
 
 
 def _elements(config: EvaluationConfig, ids: dict[str, list[str]], problems_per_job: int) -> list[EvaluationConfig]:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from deepscaler.job import Job
 from deepscaler.system.errors import UserError
-from slurm.cluster import cancel, test_submission
+from slurm.cluster import UnreachableError, cancel, test_submission
 from slurm.job_folder import new_folder
 from slurm.jobs import record, submitting
 from slurm.site import Site
@@ -29,21 +29,11 @@ class PlannedJob:
     name: str = ""
 
 
-def launch(plan: Sequence[PlannedJob], site: Site, run_folder: Path, console: Console, *, dry_run: bool) -> int:
-    """Submit a plan in order. Raises UserError before anything is submitted if SLURM would refuse a part of it."""
-    if dry_run:
-        for planned in plan:
-            submission = _submission(planned, site, run_folder, ("JOB_ID",) if planned.after is not None else ())
-            console.print(f"# {_name(planned)}: sbatch reads this; its task runs", style="bold")
-            for job in planned.jobs:
-                console.print(f"#   {job.command_line}", soft_wrap=True)
-            console.print(submission.script(), soft_wrap=True)
-        return 0
+def launch(plan: Sequence[PlannedJob], site: Site, run_folder: Path, console: Console) -> int:
+    """Submits a plan in order. Raises UserError before anything is submitted if SLURM would refuse a part of it."""
     check_before([job for planned in plan for job in planned.jobs], site, run_folder)
     with submitting(run_folder) as jobs:
-        notes = [test_submission(_submission(one, site, run_folder, ()).script(), site.partition) for one in plan]
-        for note in sorted({note for note in notes if note}):
-            console.print(f"Note: {note}", style="yellow", soft_wrap=True)
+        ask_slurm([_submission(one, site, run_folder, ()) for one in plan], console)
         ids: list[str] = []
         for planned in plan:
             after = (ids[planned.after],) if planned.after is not None else ()
@@ -59,6 +49,35 @@ def launch(plan: Sequence[PlannedJob], site: Site, run_folder: Path, console: Co
             console.print(f"Submitted {_name(planned)} as job {job_id}: {_size(planned)}{waits}.", soft_wrap=True)
     console.print(f"Watch: deepscaler status {run_folder}; deepscaler logs {run_folder} --follow", soft_wrap=True)
     return 0
+
+
+def describe(plan: Sequence[PlannedJob], site: Site, run_folder: Path, console: Console, *, scripts: bool) -> int:
+    """Prints a line a job, with `scripts` its batch script; then runs the preflight. Raises UserError."""
+    for planned in plan:
+        waits = f"after {_name(plan[planned.after])}" if planned.after is not None else "at once"
+        size = f"{_size(planned)}, {site.time_limit}, {waits}"
+        more = f"  # and {len(planned.jobs) - 1} more" if len(planned.jobs) > 1 else ""
+        console.print(f"{_name(planned)}: {size}: {planned.jobs[0].command_line}{more}", soft_wrap=True)
+        if scripts:
+            for job in planned.jobs[1:]:
+                console.print(f"  {job.command_line}", soft_wrap=True)
+            submission = _submission(planned, site, run_folder, ("JOB_ID",) if planned.after is not None else ())
+            console.print(submission.script(), soft_wrap=True)
+    check_before([job for planned in plan for job in planned.jobs], site, run_folder, dry_run=True)
+    try:
+        ask_slurm([_submission(one, site, run_folder, ()) for one in plan], console)
+        answer = "and SLURM would take the jobs"
+    except UnreachableError as reason:
+        answer = f"but SLURM was not asked: {reason}"
+    console.print(f"The preflight found nothing wrong, {answer}. Nothing was submitted.", soft_wrap=True)
+    return 0
+
+
+def ask_slurm(submissions: Sequence[Submission], console: Console) -> None:
+    """Prints what SLURM says of jobs that it would take. Raises UserError for one that it would refuse."""
+    notes = [test_submission(submission.script(), submission.site.partition) for submission in submissions]
+    for note in sorted({note for note in notes if note}):
+        console.print(f"Note: {note}", style="yellow", soft_wrap=True)
 
 
 def _submission(planned: PlannedJob, site: Site, run_folder: Path, after: tuple[str, ...]) -> Submission:

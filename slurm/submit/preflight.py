@@ -16,20 +16,14 @@ MIN_FREE = 1 << 30
 """Bytes where a run is to write; a checkpoint of the 1.5B model has 18 GB, and the trainer tells of that."""
 
 
-def check_before(jobs: Sequence[Job], site: Site, run_folder: Path) -> None:
-    """Raise UserError for a folder that cannot be written, a missing interpreter or image, missing inputs."""
+def check_before(jobs: Sequence[Job], site: Site, run_folder: Path, *, dry_run: bool = False) -> None:
+    """Raises UserError for a folder that cannot be written, a missing interpreter or image, missing inputs.
+
+    A dry run asks for the permission to write, instead of trying it.
+    """
     for folder, advice in ((run_folder, "choose another --output-dir"), (_cache(site), "set cache in the site file")):
-        _check_writable(folder, advice)
-    if site.runtime == "bare" and site.python and shutil.which(site.python) is None:
-        raise UserError(f"python = {site.python!r} in the site file is no program here; nodes need the same path")
-    if site.runtime != "bare" and site.image.startswith(("/", "$")):
-        for target in sorted({job.image for job in jobs}):
-            image = Path(os.path.expandvars(site.image.replace("{target}", target)))
-            if not image.exists():
-                raise UserError(f"image {image} is not there (target {target}); build or pull it, or change `image`")
-    for model in sorted({job.model for job in jobs}):
-        if site.runtime == "bare" and model.startswith(("/", ".", "~")) and not Path(model).is_dir():
-            raise UserError(f"model {model} is no folder here; nodes need the same path")
+        _check_writable(folder, advice, dry_run=dry_run)
+    site.runs_in.check(sorted({job.image for job in jobs}), sorted({job.model for job in jobs}))
     if not site.internet:
         _check_offline(jobs, site)
 
@@ -38,10 +32,20 @@ def _cache(site: Site) -> Path:
     return Path(site.kit_cache) if site.kit_cache else cache_dir()
 
 
-def _check_writable(folder: Path, advice: str) -> None:
+def _check_writable(folder: Path, advice: str, *, dry_run: bool) -> None:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir():
         raise UserError(f"{folder} cannot be made, {existing} is no folder: {advice}")
+    if not dry_run:
+        _try_to_write(existing, folder, advice)
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"{folder} cannot be written (no permission): {advice}")
+    free = shutil.disk_usage(existing).free
+    if free < MIN_FREE:
+        raise UserError(f"{folder} has {free / 1e9:.2f} GB free, at least {MIN_FREE / 1e9:.0f} are wanted: {advice}")
+
+
+def _try_to_write(existing: Path, folder: Path, advice: str) -> None:
     probe = existing / f".deepscaler-{os.getpid()}"
     try:
         probe.write_bytes(b"\0" * 4096)
@@ -49,9 +53,6 @@ def _check_writable(folder: Path, advice: str) -> None:
         raise UserError(f"{folder} cannot be written ({error.strerror}): {advice}") from error
     finally:
         probe.unlink(missing_ok=True)
-    free = shutil.disk_usage(existing).free
-    if free < MIN_FREE:
-        raise UserError(f"{folder} has {free / 1e9:.2f} GB free, at least {MIN_FREE / 1e9:.0f} are wanted: {advice}")
 
 
 def _check_offline(jobs: Sequence[Job], site: Site) -> None:

@@ -11,8 +11,8 @@ from deepscaler.job import Job
 from deepscaler.system.errors import UserError
 from deepscaler.system.paths import compiled_caches
 from slurm.node.task import NodeTask
+from slurm.runtimes import Task
 from slurm.site import Site, minutes
-from slurm.submit.runtime import start
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
@@ -63,15 +63,19 @@ class Submission:
             def affinity(cls) -> int:
                 return 2
 
-        names = environment(self.site)
-        begin = start(self.site, self.job, self._folders(), [*names, "DEEPSCALER_JOB_END"])
-        executor = Executor(self.folder, python=begin.python)
-        executor.update_parameters(**_parameters(self, begin.srun_arguments))
+        start = self.site.runs_in.start(self._task())
+        executor = Executor(self.folder, python=start.python)
+        executor.update_parameters(**_parameters(self, start.srun_arguments))
         return executor
 
-    def _folders(self) -> list[str]:
-        """What a container must see."""
-        return [str(self.run_folder), self.site.scratch, self.site.cache_dir]
+    def _task(self) -> Task:
+        """Returns what the runtime must know: what a container has to see, and variables that win over an image's."""
+        return Task(
+            target=self.job.image,
+            folders=(str(self.run_folder), self.site.scratch, self.site.cache_dir),
+            variables=(*environment(self.site), "DEEPSCALER_JOB_END"),
+            gpus=bool(self.job.gpus_per_node) and self.site.gpus != "none",
+        )
 
 
 def environment(site: Site) -> dict[str, str]:
@@ -87,15 +91,14 @@ def environment(site: Site) -> dict[str, str]:
     }
     interface = site.network_interface
     variables = {
+        "PYTHONSAFEPATH": "1",  # the folder to submit from may hold a package `deepscaler`: submitit says `python -m`
         **(caches if cache else {}),
         **(compiled_caches(local) if local else {}),
         **({} if site.internet else {"HF_HUB_OFFLINE": "1"}),
         **({"NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface} if interface else {}),
         **site.environment,
     }
-    if site.runtime == "apptainer":  # there an image's variables win over those of the same name around it
-        variables |= {f"APPTAINERENV_{name}": value for name, value in variables.items()}
-    return variables
+    return site.runs_in.environment(variables)
 
 
 def _parameters(submission: Submission, srun_arguments: Sequence[str]) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from deepscaler.cli import build_parser
-from deepscaler.commands.evaluate import given_options
+from deepscaler.commands.parser import parse
 from deepscaler.job import evaluate_job
 from deepscaler.system.errors import UserError
+from deepscaler.system.options import given_options
 from evaluation.config import EvaluationConfig, load_config
 
 
@@ -27,8 +27,8 @@ def config(**options: object) -> EvaluationConfig:
 )
 def test_the_command_gives_the_same_evaluation(options: dict[str, object]) -> None:
     wanted = config(**options)
-    parsed = build_parser().parse_args(evaluate_job(wanted, gpus_per_node=1).arguments)
-    assert load_config(None, given_options(parsed)) == wanted
+    parsed = parse(evaluate_job(wanted, gpus_per_node=1).arguments)
+    assert load_config(None, given_options(parsed, EvaluationConfig)) == wanted
 
 
 def test_engines_need_a_cluster_and_one_engine_does_not() -> None:

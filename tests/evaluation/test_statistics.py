@@ -82,3 +82,12 @@ def test_majority_needs_the_most_frequent_answer_to_be_right() -> None:
     assert majority_at_n([["a", "b", "b"]], [[True, False, False]]) == 0
     assert majority_at_n([["a", "b", None, None]], [[True, False, False, False]]) == 0.5
     assert majority_at_n([[None, None]], [[False, False]]) == 0
+
+
+def test_few_problems_get_students_quantile() -> None:
+    """Of two problems, one always and one never solved: Wilson's interval with t = 12.7062 (one degree of freedom)."""
+    interval = pass_at_1([[True] * 4, [False] * 4])
+    t, draws = 12.7062, 2.0
+    half = t / (1 + t * t / draws) * (0.25 / draws + t * t / (4 * draws * draws)) ** 0.5
+    assert interval.low == pytest.approx(0.5 - half, abs=1e-6)
+    assert interval.high == pytest.approx(0.5 + half, abs=1e-6)

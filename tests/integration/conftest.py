@@ -1,16 +1,97 @@
-"""The real small model, made once for all slow tests."""
+"""The small models, made once for all slow tests, and a line for each test that begins or ends.
 
+`make slow` runs groups of tests side by side, each in order in one process. What two groups use is made by the first
+that needs it, under a lock, in a folder of the whole session.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import sys
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from deepscaler.models.smollm import small_model
+from tests.integration.processes import SHARING, locked
+from tests.places import SHARED
+
+STARTED = time.monotonic()
+GROUPS = {"train": "verl", "rayjob": "verl", "containers": "docker", "commands": "slurm", "faults": "slurm"}
+"""The group of the tests in a file; all others are of the group `engines`."""
+
+NUM_TRAININGS = 2
+"""Trainings of the tiny model by verl at once: each takes 6 GiB, that of the real one 11, and CI has 24."""
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    """Says what begins: a log that is cut off ends with what was running."""
+    _say("begins", nodeid)
+
+
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    _say("ended", nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Gives each group to a process of its own. (The mark xdist_group has no effect in pytest 9.2 with xdist 3.8.)"""
+    return ByGroup(config, log)
+
+
+class ByGroup(LoadScopeScheduling):
+    """Tells groups by the name of the file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return GROUPS.get(Path(nodeid.partition("::")[0]).stem.removeprefix("test_"), "engines")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the large training first, and what may have to wait for another group's training last in its group."""
+    order = {"large_training": 0, "training": 2}
+
+    def place(item: pytest.Item) -> int:
+        names = getattr(item, "fixturenames", ())
+        return next((order[name] for name in order if name in names), 1)
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fails in CI what is skipped although its tools are beside the checkout."""
+    report = yield
+    if report.skipped and SHARED.is_dir() and "CI" in os.environ:
+        report.outcome, report.longrepr = "failed", f"skipped in CI: {report.longrepr}"
+    return report
+
+
+def _say(what: str, nodeid: str) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the controller hears of it and speaks for all
+        return
+    free = re.search(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())
+    memory = f", {int(free[1]) / 1e6:.1f} GB free" if free else ""
+    print(f"\n[{time.monotonic() - STARTED:.0f} s{memory}] {what}: {nodeid}", file=sys.__stderr__, flush=True)
 
 
 @pytest.fixture(scope="session")
-def kept_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all groups of this session share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def kept_cache(session_folder: Path) -> Path:
     """One cache for the session, so that the model is converted once."""
-    return tmp_path_factory.mktemp("kept_cache")
+    cache = session_folder / "kept_cache"
+    cache.mkdir(exist_ok=True)
+    return cache
 
 
 @pytest.fixture(scope="session")
@@ -22,18 +103,61 @@ def model(kept_cache: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def own_cache(kept_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kept cache instead of an empty one a test."""
+    """The kept cache instead of an empty one a test, and the manners of a guest on a shared machine."""
     monkeypatch.setenv("DEEPSCALER_CACHE", str(kept_cache))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name, value in SHARING.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def training(session_folder: Path) -> Iterator[None]:
+    """Waits until fewer than NUM_TRAININGS other tests train."""
+    while not (held := next(filter(None, map(_take, _places(session_folder))), None)):
+        time.sleep(0.5)
+    with held:
+        yield
+
+
+@pytest.fixture
+def large_training(session_folder: Path) -> Iterator[None]:
+    """Waits until no other test trains."""
+    with contextlib.ExitStack() as stack:
+        for place in _places(session_folder):
+            stack.enter_context(locked(place))
+        yield
+
+
+def _places(folder: Path) -> list[Path]:
+    return [folder / f"training-{number}.lock" for number in range(NUM_TRAININGS)]
+
+
+def _take(place: Path) -> IO[str] | None:
+    """Returns the file that is locked as long as it is open; None where another process has it."""
+    file = place.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
 
 
 @pytest.fixture(scope="session")
-def tiny_model(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model(model: Path, session_folder: Path) -> Path:
     """Three million random parameters with the small model's tokenizer: it learns nothing, quickly."""
+    folder = session_folder / "tiny"
+    with locked(session_folder / "tiny.lock"):
+        if not folder.is_dir():
+            _make_tiny(model, session_folder / "tiny.part")
+            (session_folder / "tiny.part").rename(folder)
+    return folder
+
+
+def _make_tiny(model: Path, folder: Path) -> None:
     import torch  # noqa: PLC0415
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
 
-    folder = tmp_path_factory.mktemp("models") / "tiny"
     tokenizer = AutoTokenizer.from_pretrained(model)
     sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "max_position_embeddings": 2048}
     config = LlamaConfig(
@@ -50,4 +174,3 @@ def tiny_model(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
         file.chmod(0o644)  # a container's user reads it, too
-    return folder

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.containers import build, copy_of_the_project, docker
+from tests.integration.containers import BUILD_DEADLINE, build, copy_of_the_project, docker
+from tests.integration.processes import SHARING
 from tests.places import ROOT
 
 pytestmark = pytest.mark.slow
@@ -22,6 +23,7 @@ CONTAINED = (
     "--security-opt=no-new-privileges",
     "--network=none",
     "--tmpfs=/tmp",
+    *(f"--env={name}={value}" for name, value in SHARING.items()),
 )
 SECRET = "hf_0123456789abcdef0123456789abcdef"
 KIT_LAYERS = 2
@@ -35,9 +37,13 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def image(context: Path) -> str:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_TOKEN", SECRET)
-        build(context, "deepscaler:test-cpu", "cpu")
+    """The image, which `.ci/run` builds in the background: the same script waits for that and finds it made."""
+    docker("version")
+    script = ROOT / ".ci/image"
+    assert SECRET in script.read_text()
+    command = [script, "deepscaler:test-cpu", context]
+    built = subprocess.run(command, capture_output=True, text=True, timeout=2 * BUILD_DEADLINE, check=False)
+    assert built.returncode == 0, built.stdout[-6000:] + built.stderr[-6000:]
     return "deepscaler:test-cpu"
 
 
@@ -110,6 +116,7 @@ def test_no_secret_is_in_the_image(image: str) -> None:
     assert json.loads(configuration)["User"] == "1000:0"
 
 
+@pytest.mark.usefixtures("training")
 def test_two_containers_train_as_a_cluster(image: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPSCALER_CPU_IMAGE", image)
     project = f"deepscaler-test-{uuid.uuid4().hex[:8]}"

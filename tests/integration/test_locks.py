@@ -12,9 +12,8 @@ from tools.lock import REQUIREMENTS, ROOT, UV
 SOURCE_ONLY = ("antlr4-python3-runtime", "cellpylib", "pycosat", "zss")
 """Small packages without wheels; the builder stage has a C compiler for them."""
 
-pytestmark = pytest.mark.slow
 
-
+@pytest.mark.long  # the seal on each lock says the same: tests/test_images.py
 def test_locking_again_changes_nothing(tmp_path: Path) -> None:
     for name in ("tools", "docker/requirements"):
         shutil.copytree(ROOT / name, tmp_path / name)
@@ -27,9 +26,10 @@ def test_locking_again_changes_nothing(tmp_path: Path) -> None:
         assert again.read_text() == lock.read_text(), f"{lock.name} is out of date: make lock"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eval", "train"])
 def test_the_images_packages_install_on_x86_64(name: str, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", tmp_path, UV], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", tmp_path, *UV], check=True)
     for version in ("3.11", "3.12"):
         command = [tmp_path / "bin/uv", "pip", "install", "--dry-run", "--require-hashes", "--no-deps"]
         command += ["--only-binary=:all:", *(f"--no-binary={package}" for package in SOURCE_ONLY)]

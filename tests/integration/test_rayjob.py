@@ -20,11 +20,11 @@ import pytest
 import yaml
 
 from deepscaler.runs.checkpoints import sealed
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from tests.integration.processes import DEADLINE, free_port, wait_until_gone
 from tests.places import ROOT
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("training")]
 
 SMALL = ("train_batch_size=2", "mini_batch_size=2", "group_size=4", "max_response_length=8", "validate_every=100")
 
@@ -103,7 +103,7 @@ def _wait_until_healthy(port: int, process: "subprocess.Popen[bytes]", log: Path
 
 
 def test_a_rayjob_that_is_deleted_saves_and_a_retry_goes_on(tiny_model: Path, tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path / "it's a run")
+    run = RunFolder(tmp_path / "it's a run")
 
     def entrypoint(num_steps: int) -> str:
         settings = (*SMALL, f"model={tiny_model}", f"num_steps={num_steps}", "save_every=1000")

@@ -1,4 +1,4 @@
-"""The real small model drawn in parts: lost shards, killed engines, and the same samples as in one piece."""
+"""A model drawn in parts: lost shards, killed engines, and the same samples as in one piece."""
 
 import json
 import os
@@ -15,6 +15,9 @@ from tests.integration.processes import deepscaler, ray_cluster, run, started, w
 pytestmark = pytest.mark.slow
 
 NUM_PROBLEMS, NUM_SAMPLES = 8, 2
+MAX_TOKENS = 128
+"""So that the tiny model takes some tenths of a second for a sample, and a test can kill it between two."""
+
 CLEAN_AFTER = 30
 """Seconds in which every process of a killed command must be gone."""
 
@@ -31,13 +34,22 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def evaluate(model: Path, output_dir: Path, *more: object) -> list[str]:
     """One sequence at a time: a batch's sums are rounded by what else is in it."""
-    options = ["--datasets", "arithmetic", "--limit", NUM_PROBLEMS, "--num-samples", NUM_SAMPLES, "--max-tokens", 16]
+    options = [
+        "--datasets",
+        "arithmetic",
+        "--limit",
+        NUM_PROBLEMS,
+        "--num-samples",
+        NUM_SAMPLES,
+        "--max-tokens",
+        MAX_TOKENS,
+    ]
     options += ["--engine", "transformers", "--max-num-seqs", 1, "--output-dir", output_dir]
     return deepscaler("evaluate", "--model", model, *options, *more)
 
 
 def drawn(output_dir: Path) -> Drawn:
-    lines = (output_dir / "samples/arithmetic.jsonl").read_text().splitlines()
+    lines = (output_dir / "samples/arithmetic.jsonl").read_text().split("\n")[:-1]
     samples = [json.loads(line) for line in lines]
     found = {(s["problem_id"], s["sample"]): (s["text"], s["seed"]) for s in samples}
     assert len(found) == len(lines), "a sample is there twice"
@@ -45,14 +57,14 @@ def drawn(output_dir: Path) -> Drawn:
 
 
 @pytest.fixture(scope="module")
-def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     """The evaluation in one piece, with one engine."""
     out = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEEPSCALER_CACHE", str(out / "cache"))
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("OMP_NUM_THREADS", "1")
-        done = run(evaluate(model, out))
+        done = run(evaluate(tiny_model, out))
     assert done.returncode == 0, done.stdout + done.stderr
     samples = drawn(out)
     assert len(samples) == NUM_PROBLEMS * NUM_SAMPLES
@@ -98,9 +110,11 @@ def engines_of(shard: Path) -> list[int]:
     return [pid for pid, command in processes_with(shard).items() if "deepscaler.system.processes" not in command]
 
 
-def test_an_array_of_shards_one_of_them_lost_is_the_same_evaluation(model: Path, whole: Drawn, tmp_path: Path) -> None:
+def test_an_array_of_shards_one_of_them_lost_is_the_same_evaluation(
+    tiny_model: Path, whole: Drawn, tmp_path: Path
+) -> None:
     shards = [tmp_path / f"shards/arithmetic-{index}-of-2" for index in range(2)]
-    commands = [evaluate(model, shard, "--shard", f"{index}/2") for index, shard in enumerate(shards)]
+    commands = [evaluate(tiny_model, shard, "--shard", f"{index}/2") for index, shard in enumerate(shards)]
     with started(commands[1]) as lost:
         wait_until(lambda: num_lines(shards[1]), lost, "the first sample of a shard")
         os.killpg(lost.pid, signal.SIGKILL)
@@ -110,7 +124,7 @@ def test_an_array_of_shards_one_of_them_lost_is_the_same_evaluation(model: Path,
     assert "Shard 0/2 is complete; it is a part" in whole_shard.stdout
     assert not (shards[0] / "report.json").exists()
 
-    early = run(evaluate(model, tmp_path, "--gather"))
+    early = run(evaluate(tiny_model, tmp_path, "--gather"))
     missing = len(whole) - num_lines(tmp_path)
     assert 0 < missing < len(whole) / 2
     assert early.returncode == 2, early.stdout + early.stderr
@@ -118,36 +132,36 @@ def test_an_array_of_shards_one_of_them_lost_is_the_same_evaluation(model: Path,
 
     again = run(commands[1])
     assert again.returncode == 0, again.stdout + again.stderr
-    gathered = run(evaluate(model, tmp_path, "--gather"))
+    gathered = run(evaluate(tiny_model, tmp_path, "--gather"))
     assert gathered.returncode == 0, gathered.stdout + gathered.stderr
     assert "Loading" not in gathered.stdout
     assert drawn(tmp_path) == whole
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["warnings"] == []
     assert [attempt["shard"][-6] for attempt in report["provenance"]["attempts"]] == ["0", "1", "1"]
-    assert run(evaluate(model, tmp_path, "--gather")).returncode == 0
+    assert run(evaluate(tiny_model, tmp_path, "--gather")).returncode == 0
     assert drawn(tmp_path) == whole
 
 
 def test_engines_on_two_nodes_finish_though_one_is_killed(
-    model: Path, whole: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, whole: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     with ray_cluster(tmp_path, num_nodes=2) as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         victim = out / "shards/1-of-2"
-        with started(evaluate(model, out, "--engines", 2)) as process:
+        with started(evaluate(tiny_model, out, "--engines", 2)) as process:
             wait_until(lambda: processes_with(victim), process, "an engine")
             kill(process)
             wait_until_gone(f"{out}/shards")
-        with started(evaluate(model, out, "--engines", 2)) as process:
+        with started(evaluate(tiny_model, out, "--engines", 2)) as process:
             wait_until(lambda: processes_with(victim), process, "an engine")
             process.send_signal(signal.SIGTERM)
             output, _ = process.communicate(timeout=120)
             assert process.returncode == 143, output
             wait_until_gone(f"{out}/shards")
-        with started(evaluate(model, out, "--engines", 2)) as process:
+        with started(evaluate(tiny_model, out, "--engines", 2)) as process:
             wait_until(lambda: num_lines(victim) and engines_of(victim), process, "an engine with a sample")
             (engine,) = engines_of(victim)
             os.kill(engine, signal.SIGKILL)
@@ -167,9 +181,9 @@ def test_engines_on_two_nodes_finish_though_one_is_killed(
     assert len(report["provenance"]["attempts"]) >= 3
 
 
-def test_engines_stopped_and_killed_go_on_in_another_number(model: Path, whole: Drawn, tmp_path: Path) -> None:
+def test_engines_stopped_and_killed_go_on_in_another_number(tiny_model: Path, whole: Drawn, tmp_path: Path) -> None:
     def draw(num_engines: int) -> list[str]:
-        return evaluate(model, tmp_path, "--engines", num_engines, "--device", "cpu")
+        return evaluate(tiny_model, tmp_path, "--engines", num_engines, "--device", "cpu")
 
     with started(draw(3)) as process:
         wait_until(lambda: num_saved(tmp_path), process, "the first sample")

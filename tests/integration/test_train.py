@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deepscaler.runs.checkpoints import PREFIX, sealed
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.metrics import read_metrics
 from tests.integration.processes import deepscaler, ray_cluster, run, started, wait_until, wait_until_gone
 
@@ -31,8 +31,8 @@ def train(root: Path, model: Path, *more: str) -> list[str]:
     return deepscaler("train", "quickstart", "--device", "cpu", "--output-dir", root, "--keep", 9, *common)
 
 
-def steps(run_directory: RunDirectory) -> list[int]:
-    return [checkpoint.step for checkpoint in reversed(sealed(run_directory))]
+def steps(run_folder: RunFolder) -> list[int]:
+    return [checkpoint.step for checkpoint in reversed(sealed(run_folder))]
 
 
 def kill(process: subprocess.Popen[str]) -> str:
@@ -41,10 +41,11 @@ def kill(process: subprocess.Popen[str]) -> str:
     return process.communicate()[0]
 
 
+@pytest.mark.usefixtures("training")
 def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = RunDirectory(tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
     with started(train(folder.root, tiny_model)) as first:
         wait_until(lambda: steps(folder), first, "the first checkpoint")
         second = run(train(folder.root, tiny_model))
@@ -64,7 +65,7 @@ def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
         output = resumed.communicate()[0]
     assert resumed.returncode == 143, output
     assert "is dead: taking over" in output
-    assert "Going on from the checkpoint of step" in output
+    assert "Resuming from the checkpoint of step" in output
     reached = steps(folder)[-1]
     assert f"Stopped: step {reached} of 200 is saved" in output
     wait_until_gone(folder.root, CLEAN_AFTER)
@@ -80,7 +81,7 @@ def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
     monkeypatch.delenv("RAY_ADDRESS")
     assert more.returncode == 0, more.stdout + more.stderr
     assert f"the checkpoint of step {reached} is damaged" in more.stdout
-    assert "written by 1 ranks, now there are 2: going on from its merged model" in more.stdout
+    assert "written by 1 ranks, now there are 2: resuming from its merged model" in more.stdout
     assert steps(folder)[-1] == reached + 1
     assert sealed(folder)[0].world_size == 2
     metrics = read_metrics(folder)
@@ -100,11 +101,12 @@ def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("training")
 def test_a_chain_killed_in_its_second_stage_goes_on_there(tiny_model: Path, tmp_path: Path) -> None:
     root = tmp_path / "chain"
     command = deepscaler("run", "quickstart", "learn", "--device", "cpu", "--output-dir", root)
     command += settings(f"model={tiny_model}", "num_steps=8", "save_every=1")
-    second = RunDirectory(root / "2-learn")
+    second = RunFolder(root / "2-learn")
     with started(command) as first:
         wait_until(lambda: steps(second), first, "a checkpoint of the second stage")
         kill(first)
@@ -121,6 +123,7 @@ def test_a_chain_killed_in_its_second_stage_goes_on_there(tiny_model: Path, tmp_
     assert (root / "report.png").stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("large_training")
 def test_the_quickstart_evaluates_trains_merges_and_evaluates_again(model: Path, tmp_path: Path) -> None:
     done = run(deepscaler("quickstart", "--output-dir", tmp_path / "out"), seconds=2000)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 Fake = Callable[..., None]
+NoSlurm = Callable[[], None]
 
 
 @pytest.fixture
@@ -22,3 +23,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
             program.chmod(0o755)
 
     return make
+
+
+@pytest.fixture
+def no_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NoSlurm:
+    """From the call on no command of SLURM's is found, as on a laptop."""
+    return lambda: monkeypatch.setenv("PATH", str(tmp_path / "nothing"))

@@ -1,7 +1,7 @@
 import stat
 from pathlib import Path
 
-from slurm.job_folder import JobFolder, new_folder, progress, write_token
+from slurm.job_folder import JobFolder, new_folder, write_token
 
 
 def test_starts_without_progress_are_counted_back_to_the_last_that_made_some(tmp_path: Path) -> None:
@@ -29,14 +29,6 @@ def test_a_new_job_gets_the_next_number(tmp_path: Path) -> None:
     assert first == tmp_path / "slurm/0001-train-8k"
     first.mkdir(parents=True)
     assert new_folder(tmp_path, "after-8k").name == "0002-after-8k"
-
-
-def test_samples_on_disk_are_progress_wherever_they_lie(tmp_path: Path) -> None:
-    assert progress(tmp_path) == 0
-    for part in ("samples", "shards/0-of-2/samples", "1-8k/evaluation/samples"):
-        (tmp_path / part).mkdir(parents=True)
-        (tmp_path / part / "aime.jsonl").write_text("x" * 7)
-    assert progress(tmp_path) == 21
 
 
 def test_the_token_is_the_users_alone(tmp_path: Path) -> None:

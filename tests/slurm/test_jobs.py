@@ -2,14 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deepscaler.cli import main
 from deepscaler.system.errors import UserError
 from slurm.job_folder import JobFolder
-from slurm.jobs import record, states, submitting
-from tests.slurm.conftest import Fake
+from slurm.jobs import known_states, record, states, submitting
+from tests.slurm.conftest import Fake, NoSlurm
 
 
 def written(root: Path, num_elements: int = 1) -> None:
@@ -68,3 +69,45 @@ def test_what_is_written_can_be_read_by_anyone(tmp_path: Path, fake: Fake) -> No
     written(tmp_path)
     (entry,) = json.loads((tmp_path / "slurm/jobs.json").read_text())
     assert (entry["job_id"], entry["name"], entry["folder"]) == ("7", "evaluate", "0001-evaluate")
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        ({}, "STARTED"),
+        ({"code": 0, "reason": "the command ended with code 0", "again": False}, "COMPLETED"),
+        ({"code": 75, "reason": "preempted", "again": True}, "REQUEUED"),
+        ({"code": 2, "reason": "unknown recipe", "again": False}, "FAILED"),
+    ],
+)
+def test_where_there_is_no_slurm_the_files_tell_how_a_job_is(
+    end: dict[str, Any], state: str, tmp_path: Path, fake: Fake, no_slurm: NoSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake(squeue="")
+    written(tmp_path)
+    no_slurm()
+    assert known_states(tmp_path)[0][0][1].state == "NOT STARTED"
+    folder = JobFolder(tmp_path / "slurm/0001-evaluate")
+    attempt = folder.begin(0, 0)
+    if end:
+        folder.end(attempt, **end)
+    assert main(["status", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert state in shown
+    assert "SLURM was not asked (no squeue on this machine" in shown
+    assert main(["status", str(tmp_path), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["jobs"][0]["state"], answer["jobs"][0]["reason"]) == (state, end.get("reason", ""))
+    assert answer["slurm_not_asked"].startswith("no squeue on this machine")
+
+
+def test_an_array_is_told_by_its_files_too(tmp_path: Path, fake: Fake, no_slurm: NoSlurm) -> None:
+    fake(squeue="")
+    written(tmp_path, num_elements=2)
+    no_slurm()
+    for number, wanted in enumerate(["STARTED", "COMPLETED"]):
+        element = JobFolder(tmp_path / f"slurm/0001-evaluate/{number}")
+        element.end(element.begin(0, 0), 0, "", again=False)
+        ((_, state),), reason = known_states(tmp_path)
+        assert (state.state, state.reason) == (wanted, f"{number + 1} of 2 done")
+        assert reason

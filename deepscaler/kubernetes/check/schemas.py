@@ -28,15 +28,18 @@ CORE_GROUPS = tuple(
 ANY = "x-kubernetes-preserve-unknown-fields"
 
 
+@cache
 def known_kinds() -> dict[str, Any]:
-    """`{"ray.io/v1/RayJob": {"scope": "Namespaced", "schema": {...}}, ...}`."""
-    return _custom()
+    """Returns the CRDs' schemas: `{"ray.io/v1/RayJob": {"scope": "Namespaced", "schema": {...}}, ...}`."""
+    packed = resources.files("deepscaler.kubernetes.check").joinpath("crds.json.gz").read_bytes()
+    kinds: dict[str, Any] = json.loads(gzip.decompress(packed))
+    return kinds
 
 
 def problems_of(tree: dict[str, Any]) -> list[Problem] | None:
     """What is wrong with one object; None where no schema of its kind is here."""
     name = f"{tree.get('apiVersion')}/{tree.get('kind')}"
-    if name in _custom():
+    if name in known_kinds():
         errors = _validator(name).iter_errors(tree)
         return [_problem(error) for error in sorted(errors, key=lambda error: list(map(str, error.absolute_path)))]
     group = str(tree.get("apiVersion")).rpartition("/")[0]
@@ -79,15 +82,8 @@ def _path(parts: Any) -> str:
 
 
 @cache
-def _custom() -> dict[str, Any]:
-    packed = resources.files("deepscaler.kubernetes.check").joinpath("crds.json.gz").read_bytes()
-    kinds: dict[str, Any] = json.loads(gzip.decompress(packed))
-    return kinds
-
-
-@cache
 def _validator(name: str) -> Any:
-    schema = strict(_custom()[name]["schema"])
+    schema = strict(known_kinds()[name]["schema"])
     texts = {"type": "object", "additionalProperties": {"type": "string"}}
     metadata = {"type": "object", "required": ["name"], "properties": {"labels": texts, "annotations": texts}}
     schema["properties"]["metadata"] = metadata

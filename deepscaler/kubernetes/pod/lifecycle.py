@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from deepscaler.runs.fence import STALE
-from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.fence import STALE, Pulse
+from deepscaler.runs.folder import Attempt
+from deepscaler.runs.outputs import unfinished_attempts
 
 POLL = 1.0
 """Seconds between two looks at a heartbeat."""
@@ -27,52 +28,39 @@ REPEAT = 60.0
 
 
 def wait_for_others(root: Path, say: Callable[[str], None]) -> None:
-    """Return when nothing is at work in a run or a chain: every attempt has ended, or its heartbeat stands still."""
-    for attempt in unfinished(root):
+    """Returns when nothing is at work in a run or a chain: every attempt has ended, or its heartbeat stands still."""
+    for attempt in unfinished_attempts(root):
         _outlast(attempt, say)
 
 
-def stop_training(root: Path, cluster: str, say: Callable[[str], None]) -> None:
-    """Ask the living attempt of a Ray cluster to save, and return when it has ended.
+def stop_training(root: Path, cluster: str, say: Callable[[str], None], *, dry_run: bool = False) -> None:
+    """Asks the living attempt of a Ray cluster to save, and returns when it has ended.
 
     Attempts of other Ray clusters are left alone: a pod that lingers must not stop the one that replaced it.
     """
-    for attempt in unfinished(root):
+    for attempt in unfinished_attempts(root):
         if not str(attempt.read_record().get("host", "")).startswith(f"{cluster[:POD_PREFIX]}-head"):
+            continue
+        if dry_run:
+            say(f"{_told(attempt)} would be asked to save and end.")
             continue
         if not attempt.stop_path.exists():
             attempt.stop_path.write_text(f"pod {os.environ.get('HOSTNAME', '')} is taken away", encoding="utf-8")
         _outlast(attempt, say)
 
 
-def unfinished(root: Path) -> list[Attempt]:
-    """The newest attempt of a run, or of every stage of a chain, where it has not ended."""
-    runs = [RunDirectory(folder.parent) for folder in (root / "attempts", *sorted(root.glob("*/attempts")))]
-    newest = [attempts[-1] for run in runs if (attempts := run.attempts())]
-    return [attempt for attempt in newest if "ended" not in attempt.read_record()]
-
-
 def _outlast(attempt: Attempt, say: Callable[[str], None]) -> None:
-    """Wait until an attempt has ended, or has shown no sign of life for a while."""
-    seen, changed, said = _beat(attempt), time.monotonic(), -REPEAT
+    """Waits until an attempt has ended, or has shown no sign of life for a while."""
+    pulse, said = Pulse(attempt), -REPEAT
     while "ended" not in attempt.read_record():
-        if time.monotonic() - changed > STALE:
+        if pulse.seconds_of_silence() > STALE:
             say(f"{_told(attempt)} is dead.")
             return
-        if (beat := _beat(attempt)) != seen:
-            seen, changed = beat, time.monotonic()
         if time.monotonic() - said >= REPEAT:
             say(f"{_told(attempt)} has not ended: waiting for its end, or {STALE:.0f} s without a heartbeat.")
             said = time.monotonic()
         time.sleep(POLL)
     say(f"{_told(attempt)} has ended.")
-
-
-def _beat(attempt: Attempt) -> str:
-    try:
-        return attempt.heartbeat_path.read_text(encoding="ascii")
-    except OSError:
-        return ""
 
 
 def _told(attempt: Attempt) -> str:

@@ -1,17 +1,20 @@
-"""The state of all runs below a folder in Prometheus' text format, read from their files when it is asked for.
+"""The state of all runs below a folder for Prometheus, read from their files each time that it asks.
 
-deepscaler_step{run="8k",stage="8k"} 412
+deepscaler_step{run="8k",stage="8k"} 412.0
 deepscaler_reward{run="8k",stage="8k"} 0.48
 """
 
 import time
 from collections.abc import Iterator
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
 
-from deepscaler.runs.folder import RunDirectory
-from deepscaler.runs.stages import is_chain
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from deepscaler.runs.outputs import is_training
 from deepscaler.runs.status import Status, read_statuses
 from deepscaler.system.errors import UserError
 
@@ -35,61 +38,63 @@ GAUGES = {
 """Fields of Status, and what they mean."""
 
 
-def exposition(folder: Path) -> str:
-    """Everything that is known of the runs and chains in a folder."""
-    found = list(_statuses(folder))
-    lines = []
-    for name, about in GAUGES.items():
-        lines.append(f"# HELP {PREFIX}_{name} {about}")
-        lines.append(f"# TYPE {PREFIX}_{name} gauge")
+class RunsCollector(Collector):
+    """Collects everything that is known of the runs and chains in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yields a family for each metric; a run that has no value for one is left out of it."""
+        found = list(_statuses(self._folder))
+        for name, about in GAUGES.items():
+            family = GaugeMetricFamily(f"{PREFIX}_{name}", about, labels=("run", "stage"))
+            for run, status in found:
+                if (value := getattr(status, name)) is not None:
+                    family.add_metric((run, status.name), value)
+            yield family
+        states = GaugeMetricFamily(f"{PREFIX}_state", "1 for the state the run is in", labels=("run", "stage", "state"))
         for run, status in found:
-            if (value := getattr(status, name)) is not None:
-                lines.append(f"{PREFIX}_{name}{_labels(run=run, stage=status.name)} {float(value)!r}")
-    lines += [f"# HELP {PREFIX}_state 1 for the state the run is in", f"# TYPE {PREFIX}_state gauge"]
-    lines += [f"{PREFIX}_state{_labels(run=run, stage=s.name, state=s.state)} 1" for run, s in found]
-    lines += [f"# HELP {PREFIX}_accuracy of the last validation, share of one", f"# TYPE {PREFIX}_accuracy gauge"]
-    for run, status in found:
-        for dataset, values in (status.validation or {}).items():
-            labels = _labels(run=run, stage=status.name, dataset=dataset)
-            lines.append(f"{PREFIX}_accuracy{labels} {values['last']!r}")
-    return "\n".join(lines) + "\n"
+            states.add_metric((run, status.name, status.state), 1)
+        yield states
+        accuracy = GaugeMetricFamily(
+            f"{PREFIX}_accuracy", "of the last validation, share of one", labels=("run", "stage", "dataset")
+        )
+        for run, status in found:
+            for dataset, values in (status.validation or {}).items():
+                accuracy.add_metric((run, status.name, dataset), values["last"])
+        yield accuracy
+
+
+def registry_of(folder: Path) -> CollectorRegistry:
+    """Returns a registry that holds the runs of a folder, and nothing of this process itself."""
+    registry = CollectorRegistry(auto_describe=False)  # describing would read every run once before it is asked
+    registry.register(RunsCollector(folder))
+    return registry
+
+
+def start(folder: Path, port: int, address: str = "0.0.0.0") -> tuple[WSGIServer, Thread]:  # noqa: S104  pods are asked
+    """Starts to answer /metrics; returns the server and its thread. Raises UserError."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}: give the one that holds the runs")
+    try:
+        return start_http_server(port, address, registry_of(folder))
+    except OSError as error:
+        raise UserError(f"cannot serve on port {port} ({error.strerror}): give another one with --port") from error
 
 
 def serve(folder: Path, port: int) -> None:
-    """Answer /metrics until the process is ended."""
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}: give the one that holds the runs")
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            """Answer with the metrics, whatever the path."""
-            text = exposition(folder).encode()
-            self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *_: object) -> None:
-            """Prometheus asks every few seconds: not a line each time."""
-
+    """Answers /metrics until the process is ended."""
+    _, thread = start(folder, port)
     print(f"Serving the runs in {folder} on port {port}.", flush=True)
-    with ThreadingHTTPServer(("", port), Handler) as server:
-        server.serve_forever()
+    thread.join()
 
 
 def _statuses(folder: Path) -> Iterator[tuple[str, Status]]:
     """By the name of the run's folder; a run whose files cannot be read is left out until they can."""
     for directory in sorted(folder.iterdir()):
-        if directory.is_dir() and (is_chain(directory) or RunDirectory(directory).is_run):
+        if is_training(directory):
             try:
                 yield from ((directory.name, status) for status in read_statuses(directory))
             except (UserError, OSError) as error:
                 print(f"{time.strftime('%H:%M:%S')} {directory.name}: {error}", flush=True)
-
-
-def _labels(**values: str) -> str:
-    escaped = {
-        name: value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for name, value in values.items()
-    }
-    return "{" + ",".join(f'{name}="{value}"' for name, value in escaped.items()) + "}"

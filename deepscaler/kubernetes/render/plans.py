@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deepscaler.job import Job, evaluate_job, train_job
 from deepscaler.kubernetes.render.pods import RUNS
-from deepscaler.recipes.published import recipe_named
+from deepscaler.recipes.load import recipe_named
 from deepscaler.recipes.recipe import Recipe, with_settings
 from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig

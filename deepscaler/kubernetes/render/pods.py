@@ -21,6 +21,9 @@ RUNS, CACHE = "/runs", "/cache"
 MOUNTS = {"runs": RUNS, "cache": CACHE, "shm": "/dev/shm", "tmp": "/tmp"}  # noqa: S108  in the pod
 CLAIMS = {"runs": "deepscaler-runs", "cache": "deepscaler-cache"}
 
+SAFE_PATH = {"name": "PYTHONSAFEPATH", "value": "1"}
+"""The working directory is not searched for modules: a volume may hold a clone of the original DeepScaleR."""
+
 LEAN_MEMORY = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_MAX_": "65536",
@@ -159,7 +162,7 @@ def _ray_container(name: str, job: Job, image: str, resources: dict[str, Any], r
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "resources": resources,
-        "env": [*secrets, *({"name": name, "value": value} for name, value in settings.items())],
+        "env": [*secrets, SAFE_PATH, *({"name": name, "value": value} for name, value in settings.items())],
         "securityContext": _confined(),
         "volumeMounts": _mounts(),
     }

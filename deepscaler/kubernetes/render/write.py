@@ -26,16 +26,17 @@ def committed_files() -> Iterator[tuple[str, str]]:
         yield f"{plan.job.name}/kustomization.yaml", _kustomization(plan)
 
 
-def write_committed(folder: Path) -> list[Path]:
-    """Write what differs. Raises UserError where there is no such folder."""
+def write_committed(folder: Path, *, dry_run: bool = False) -> list[Path]:
+    """Writes the files that differ, and returns them. Raises UserError where there is no such folder."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: run this in a checkout, or give --output FOLDER")
     written = []
     for name, text in committed_files():
         path = folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
-            path.chmod(0o644)
+            if not dry_run:
+                write_text(path, text)
+                path.chmod(0o644)
             written.append(path)
     return written
 

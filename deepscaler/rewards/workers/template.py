@@ -6,10 +6,11 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
+
+from deepscaler.system.processes import python_command
 
 END_DEADLINE = 5.0
 """Seconds for the template to end by itself."""
@@ -105,7 +106,7 @@ class Template:
         with self._lock:
             if self._process is None or self._connection is None:
                 self._connection, theirs = socket.socketpair()
-                command = [sys.executable, "-m", "deepscaler.rewards.workers.worker"]
+                command = python_command("-m", "deepscaler.rewards.workers.worker")
                 with theirs:
                     self._process = subprocess.Popen(command, stdin=theirs.fileno())
             ours, theirs = socket.socketpair()

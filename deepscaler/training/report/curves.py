@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from deepscaler.output.cells import title
+from deepscaler.data.sources import title
 from deepscaler.output.plotting import BLUE, COLOURS, GREY, NAMES_AS_THEY_ARE, PAPER_STYLE, STYLE, to_svg
 from deepscaler.output.terminal import shorten
 from deepscaler.runs.metrics import Series, quantity, validation

@@ -11,12 +11,14 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from deepscaler.output.cells import Interval, Rows, show_interval, title
+from deepscaler.data.sources import title
+from deepscaler.output.cells import Interval, Rows, show_interval
 from deepscaler.output.plotting import COLOURS, GREY, NAMES_AS_THEY_ARE, STYLE, to_svg
-from deepscaler.runs.stages import CHAIN, Stage, is_chain
+from deepscaler.runs.outputs import CHAIN, EVALUATION, find_kind
+from deepscaler.runs.stages import Stage
 from deepscaler.system.files import read_json
 from evaluation.report.tables import PROTOCOL
-from evaluation.results import read_report
+from evaluation.results import read_results
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,10 @@ class Evaluation:
 def read_evaluations(directory: Path, stages: list[Stage]) -> list[Evaluation]:
     """Of the model that a chain starts from and of each stage's, as far as there are any."""
     places = [(f"after {stage.name}", stage.run.root) for stage in stages]
-    if is_chain(directory):
+    if find_kind(directory) == "chain":
         base = read_json(directory / CHAIN).get("base")
         places[:0] = [("start", directory / str(base["directory"]))] if isinstance(base, dict) else []
-    found = [(name, root / "evaluation" / "report.json") for name, root in places]
+    found = [(name, root / EVALUATION / "report.json") for name, root in places]
     return [_read(name, path) for name, path in found if path.is_file()]
 
 
@@ -93,5 +95,6 @@ def _benchmarks(evaluations: list[Evaluation]) -> list[str]:
 
 
 def _read(name: str, path: Path) -> Evaluation:
-    benchmarks, options = read_report(path)
-    return Evaluation(name, benchmarks, {option: options.get(option) for option in ("grader", *PROTOCOL)})
+    results = read_results(path)
+    protocol = {"grader": results.grader, **{option: results.config.get(option) for option in PROTOCOL}}
+    return Evaluation(name, results.pass_at_1, protocol)

@@ -7,11 +7,13 @@ mean reward              0.31    0.47
 import json
 from typing import Any
 
-from deepscaler.output.cells import Rows, short_name, title
+from deepscaler.data.sources import title
+from deepscaler.output.cells import Rows, short_name
 from deepscaler.output.terminal import printable
-from deepscaler.recipes.recipe import parameters
+from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.metrics import QUANTITIES, VALIDATION, Series, mean, quantity, validation
 from deepscaler.runs.stages import Stage
+from deepscaler.system.options import options_of
 
 NUM_AVERAGED = 10
 """Steps at the start and at the end whose mean is shown: one step's batch tells little."""
@@ -69,13 +71,13 @@ def progress_table(stages: list[Stage]) -> Rows:
 
 def recipe_tables(stages: list[Stage]) -> tuple[Rows, Rows]:
     """Every field of the recipes: those that differ from the defaults in any stage, and the others."""
-    fields = parameters()
+    options = options_of(Recipe)
     header = ["field", *(stage.name for stage in stages), "default", "meaning"]
     differing, same = [header], [header]
     for name in dict.fromkeys(name for stage in stages for name in stage.recipe):
-        default = fields[name].default if name in fields else None
+        default = options[name].default if name in options else None
         values = [stage.recipe.get(name) for stage in stages]
-        about = str(fields[name].metadata["about"]) if name in fields else "unknown to this version"
+        about = options[name].help if name in options else "unknown to this version"
         row = [name, *map(_shown, values), _shown(default), about]
         (same if all(value == default for value in values) else differing).append(row)
     return differing, same

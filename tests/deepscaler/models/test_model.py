@@ -1,26 +1,11 @@
 """A model is known before it is loaded, and a wrong one is refused in plain words."""
 
-import json
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast
 
 from deepscaler.models.model import open_model
 from deepscaler.system.errors import UserError
-
-
-@pytest.fixture
-def model_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "model"
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0, "[UNK]": 1}, "[UNK]")))
-    tokenizer.chat_template = "{{ messages[0].content }}"
-    tokenizer.save_pretrained(folder)
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 2048}))
-    (folder / "model.safetensors").write_bytes(b"weights")
-    return folder
 
 
 def test_a_local_model_is_identified_by_its_weights(model_folder: Path) -> None:

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from deepscaler.cli import main
+from deepscaler.recipes.load import in_profile
 from deepscaler.recipes.memory import GPUS, estimate
 from deepscaler.recipes.model_shape import shape_of
-from deepscaler.recipes.published import RECIPES, in_profile
+from deepscaler.recipes.published import RECIPES
 from deepscaler.system.errors import UserError
 
 

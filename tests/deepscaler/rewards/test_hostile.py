@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ from deepscaler.rewards.grade import Mode
 from deepscaler.rewards.workers.pool import WorkerPool, shared_pool
 
 LIMIT = 0.5
+SHORT = 0.1
+"""Where most reach their limit, and the claim is that they end at it."""
+
 MODES: tuple[Mode, ...] = ("kit", "deepscaler")
 
 
@@ -148,8 +152,8 @@ def test_every_answer_returns_within_its_limit(mode: Mode) -> None:
     for nasty in NASTY:
         for answer, gold in ((nasty, "42"), (nasty, r"\frac{x+1}{3}"), ("42", nasty), (nasty + "+1", nasty)):
             started = time.monotonic()
-            is_equivalent(answer, gold, mode=mode, timeout=LIMIT)
-            assert time.monotonic() - started < LIMIT + 2, (answer[:60], gold[:60])
+            is_equivalent(answer, gold, mode=mode, timeout=SHORT)
+            assert time.monotonic() - started < SHORT + 2, (answer[:60], gold[:60])
 
 
 def test_long_responses_are_graded_in_no_time() -> None:
@@ -202,28 +206,28 @@ def pool() -> Iterator[WorkerPool]:
 
 def test_a_killed_worker_costs_nobody_a_score(pool: WorkerPool) -> None:
     stop = threading.Event()
-
+    outcomes: list[str] = []
     num_killed = 0
 
     def kill_workers() -> None:
+        """Kills one every five comparisons: by the clock, a busy machine would never finish one."""
         nonlocal num_killed
-        while not stop.wait(0.3):
-            for pid in pool.pids()[:1]:
-                try:
-                    os.kill(pid, signal.SIGKILL)
+        while not stop.wait(0.01):
+            if len(outcomes) >= 5 * num_killed and (pids := pool.pids()):
+                with suppress(ProcessLookupError):
+                    os.kill(pids[0], signal.SIGKILL)
                     num_killed += 1
-                except ProcessLookupError:
-                    continue
 
     assert pool.compare("kit", r"\sqrt{12}", r"2\sqrt{3}", 3.0) == "equal"
     os.kill(pool.pids()[0], signal.SIGKILL)
     assert [pool.compare("kit", rf"\sqrt{{{4 * n}}}", rf"2\sqrt{{{n}}}", 3.0) for n in (3, 5, 7)] == ["equal"] * 3
     killer = threading.Thread(target=kill_workers)
     killer.start()
-    outcomes = [pool.compare("kit", rf"x^{n}+\sqrt{{{4 * n}}}", rf"2\sqrt{{{n}}}+x^{n}", 3.0) for n in range(2, 500)]
+    for n in range(2, 150):
+        outcomes.append(pool.compare("kit", rf"x^{n}+\sqrt{{{4 * n}}}", rf"2\sqrt{{{n}}}+x^{n}", 30.0))
     stop.set()
     killer.join()
-    assert num_killed > 2
+    assert num_killed > 20
     assert outcomes == ["equal"] * len(outcomes)
 
 

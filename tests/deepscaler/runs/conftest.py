@@ -1,4 +1,4 @@
-"""A run directory with checkpoints as verl writes them, small."""
+"""A run folder with checkpoints as verl writes them, small."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from deepscaler.runs.checkpoints import PARTS, PREFIX
-from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.folder import Attempt, RunFolder
 
 WriteCheckpoint = Callable[..., Path]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    return RunDirectory(tmp_path / "run")
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
 
 
 @pytest.fixture

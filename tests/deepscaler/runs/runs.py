@@ -8,9 +8,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from deepscaler.output.cells import Interval
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.system.files import write_json
+from evaluation.results import BenchmarkResults, Results, write_results
 
 RECORD = {
     "host": "node17",
@@ -20,7 +22,7 @@ RECORD = {
 }
 
 
-def make_run(root: Path, **changes: Any) -> RunDirectory:
+def make_run(root: Path, **changes: Any) -> RunFolder:
     """A run that no attempt was made at."""
     recipe = replace(Recipe(num_steps=8, validate_every=4), **changes)
     write_json(
@@ -34,10 +36,10 @@ def make_run(root: Path, **changes: Any) -> RunDirectory:
             "git_revision": "abc1234",
         },
     )
-    return RunDirectory(root)
+    return RunFolder(root)
 
 
-def add_attempt(run: RunDirectory, lines: list[tuple[int, dict[str, Any]]], **record: Any) -> Path:
+def add_attempt(run: RunFolder, lines: list[tuple[int, dict[str, Any]]], **record: Any) -> Path:
     """An attempt with what verl logged. Returns the path of its metrics."""
     attempt = run.attempt(len(run.attempts()) + 1)
     attempt.root.mkdir(parents=True)
@@ -80,14 +82,30 @@ def make_chain(root: Path) -> Path:
     add_attempt(make_run(root / "1-8k"), learning(8), ended="2026-11-24T08:00:00+0000", outcome="finished", step=8)
     add_attempt(make_run(root / "2-16k", name="16k", max_response_length=16_384), learning(4, level=0.5))
     for folder, score in (("0-base", 0.3), ("1-8k", 0.4)):
-        evaluation = {"grader": "kit", "config": {"num_samples": 16}, "benchmarks": {"aime": interval(score)}}
-        write_json(root / folder / "evaluation" / "report.json", evaluation)
+        write_evaluation(root / folder / "evaluation", aime=Interval(score, score - 0.1, score + 0.08))
     return root
 
 
-def interval(value: float) -> dict[str, Any]:
-    """A benchmark in an evaluation's report.json."""
-    return {"pass@1": {"value": value, "low": value - 0.1, "high": value + 0.08}}
+def write_evaluation(folder: Path, num_samples: int = 16, **scores: Interval) -> None:
+    """An evaluation's report.json with Pass@1 of some benchmarks."""
+    benchmarks = {
+        name: BenchmarkResults(
+            num_problems=30,
+            num_samples=30 * num_samples,
+            num_expected=30 * num_samples,
+            pass_at_1=score,
+            pass_at_k={1: score.value},
+            majority=score.value,
+            truncated=0.0,
+            reasons={},
+            response_tokens={},
+            problem_pass_rates={},
+        )
+        for name, score in scores.items()
+    }
+    config = {"num_samples": num_samples}
+    results = Results(grader="kit", config=config, benchmarks=benchmarks, average=None, warnings=[], provenance={})
+    write_results(folder / "report.json", results)
 
 
 def seal_checkpoint(root: Path, step: int, age: float = 0) -> None:

@@ -5,17 +5,17 @@ import json
 import pytest
 
 from deepscaler.runs.checkpoints import PREFIX, SEAL, adopt_leftovers, newest, prune, publish, sealed
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from tests.deepscaler.runs.conftest import WriteCheckpoint
 
 
-def published(run: RunDirectory, write: WriteCheckpoint, *steps: int, attempt: int = 1) -> None:
+def published(run: RunFolder, write: WriteCheckpoint, *steps: int, attempt: int = 1) -> None:
     for step in steps:
         publish(run, write(run.attempt(attempt), step), step=step, verl_step=step)
 
 
-def test_the_newest_whole_checkpoint_is_used(run: RunDirectory, write_checkpoint: WriteCheckpoint) -> None:
+def test_the_newest_whole_checkpoint_is_used(run: RunFolder, write_checkpoint: WriteCheckpoint) -> None:
     published(run, write_checkpoint, 20, 100, 40)
     said: list[str] = []
     found = newest(run, said.append)
@@ -27,7 +27,7 @@ def test_the_newest_whole_checkpoint_is_used(run: RunDirectory, write_checkpoint
 
 
 @pytest.mark.parametrize("harm", ["flipped", "shortened", "removed", "emptied"])
-def test_a_damaged_shard_is_set_aside_and_said(run: RunDirectory, write_checkpoint: WriteCheckpoint, harm: str) -> None:
+def test_a_damaged_shard_is_set_aside_and_said(run: RunFolder, write_checkpoint: WriteCheckpoint, harm: str) -> None:
     published(run, write_checkpoint, 20, 40)
     shard = run.checkpoints / f"{PREFIX}40/actor/optim_world_size_2_rank_1.pt"
     content = bytearray(shard.read_bytes())
@@ -50,7 +50,7 @@ def test_a_damaged_shard_is_set_aside_and_said(run: RunDirectory, write_checkpoi
     assert list(run.checkpoints.glob("damaged-*"))
 
 
-def test_training_never_starts_over_silently(run: RunDirectory, write_checkpoint: WriteCheckpoint) -> None:
+def test_training_never_starts_over_silently(run: RunFolder, write_checkpoint: WriteCheckpoint) -> None:
     assert newest(run, print) is None
     published(run, write_checkpoint, 20)
     (run.checkpoints / f"{PREFIX}20/data.pt").unlink()
@@ -59,7 +59,7 @@ def test_training_never_starts_over_silently(run: RunDirectory, write_checkpoint
             newest(run, print)
 
 
-def test_what_a_killed_attempt_had_finished_is_kept(run: RunDirectory, write_checkpoint: WriteCheckpoint) -> None:
+def test_what_a_killed_attempt_had_finished_is_kept(run: RunFolder, write_checkpoint: WriteCheckpoint) -> None:
     write_checkpoint(run.attempt(1), 20)
     said: list[str] = []
     adopt_leftovers(run, said.append)
@@ -68,7 +68,7 @@ def test_what_a_killed_attempt_had_finished_is_kept(run: RunDirectory, write_che
 
 
 @pytest.mark.parametrize("lacking", ["tracker", "config", "shard"])
-def test_what_it_had_not_finished_is_not(run: RunDirectory, write_checkpoint: WriteCheckpoint, lacking: str) -> None:
+def test_what_it_had_not_finished_is_not(run: RunFolder, write_checkpoint: WriteCheckpoint, lacking: str) -> None:
     path = write_checkpoint(run.attempt(1), 20, tracked=lacking != "tracker")
     if lacking == "config":
         (path / "actor/fsdp_config.json").unlink()
@@ -81,7 +81,7 @@ def test_what_it_had_not_finished_is_not(run: RunDirectory, write_checkpoint: Wr
     assert "half-written checkpoint of step 20" in said[0]
 
 
-def test_steps_count_on_after_a_change_of_world_size(run: RunDirectory, write_checkpoint: WriteCheckpoint) -> None:
+def test_steps_count_on_after_a_change_of_world_size(run: RunFolder, write_checkpoint: WriteCheckpoint) -> None:
     run.attempt(1).root.mkdir(parents=True)
     run.attempt(1).update_record(step_offset=40)
     write_checkpoint(run.attempt(1), 10, world_size=1)
@@ -91,7 +91,7 @@ def test_steps_count_on_after_a_change_of_world_size(run: RunDirectory, write_ch
     assert (found.step, found.verl_step, found.world_size) == (50, 10, 1)
 
 
-def test_old_checkpoints_are_pruned_across_attempts(run: RunDirectory, write_checkpoint: WriteCheckpoint) -> None:
+def test_old_checkpoints_are_pruned_across_attempts(run: RunFolder, write_checkpoint: WriteCheckpoint) -> None:
     published(run, write_checkpoint, 10, 20, attempt=1)
     write_checkpoint(run.attempt(1), 30, tracked=False)
     published(run, write_checkpoint, 40, attempt=2)

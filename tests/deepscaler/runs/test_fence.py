@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from deepscaler.runs import fence
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 
 OWNER = """
 import sys, time
 from pathlib import Path
 from deepscaler.runs.fence import acquire, alive, identity
-from deepscaler.runs.folder import RunDirectory
-attempt = acquire(RunDirectory(Path(sys.argv[1])), print)
+from deepscaler.runs.folder import RunFolder
+attempt = acquire(RunFolder(Path(sys.argv[1])), print)
 attempt.update_record(**{**identity(), **({"host": "elsewhere"} if len(sys.argv) > 2 else {})})
 with alive(attempt):
     print("owner", attempt.number, flush=True)
@@ -43,7 +43,7 @@ def owner(root: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def test_a_living_attempt_on_this_machine_is_refused_at_once(run: RunDirectory) -> None:
+def test_a_living_attempt_on_this_machine_is_refused_at_once(run: RunFolder) -> None:
     with owner(run.root):
         started = time.monotonic()
         with pytest.raises(UserError, match=r"attempt 1 .* is at work"):
@@ -51,12 +51,12 @@ def test_a_living_attempt_on_this_machine_is_refused_at_once(run: RunDirectory) 
         assert time.monotonic() - started < fence.BEAT
 
 
-def test_a_living_attempt_on_another_machine_is_told_by_its_heartbeat(run: RunDirectory) -> None:
+def test_a_living_attempt_on_another_machine_is_told_by_its_heartbeat(run: RunFolder) -> None:
     with owner(run.root, "elsewhere"), pytest.raises(UserError, match=r"host elsewhere.* is at work"):
         fence.acquire(run, print)
 
 
-def test_a_killed_attempt_on_this_machine_is_taken_over_at_once(run: RunDirectory) -> None:
+def test_a_killed_attempt_on_this_machine_is_taken_over_at_once(run: RunFolder) -> None:
     with owner(run.root) as process:
         process.kill()
         process.wait()
@@ -66,7 +66,7 @@ def test_a_killed_attempt_on_this_machine_is_taken_over_at_once(run: RunDirector
 
 
 def test_a_silent_attempt_elsewhere_is_taken_over_and_then_fenced(
-    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fence, "STALE", 3.0)
     with owner(run.root, "elsewhere") as process:
@@ -81,7 +81,7 @@ def test_a_silent_attempt_elsewhere_is_taken_over_and_then_fenced(
             fence.check_ownership(run, first)
 
 
-def test_of_many_that_start_at_once_one_wins(run: RunDirectory) -> None:
+def test_of_many_that_start_at_once_one_wins(run: RunFolder) -> None:
     code = OWNER.replace("time.sleep(60)", "time.sleep(4)")
     racers = [
         subprocess.Popen([sys.executable, "-c", code, str(run.root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -92,6 +92,6 @@ def test_of_many_that_start_at_once_one_wins(run: RunDirectory) -> None:
     assert sum(b"UserError" in err for _, err in outputs) == 4
 
 
-def test_an_attempt_that_has_ended_is_no_obstacle(run: RunDirectory) -> None:
+def test_an_attempt_that_has_ended_is_no_obstacle(run: RunFolder) -> None:
     fence.acquire(run, print).update_record(**fence.identity(), ended="now")
     assert fence.acquire(run, print).number == 2

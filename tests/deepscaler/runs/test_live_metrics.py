@@ -2,7 +2,7 @@
 
 import json
 
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.metrics import LiveMetrics, corrected
 from deepscaler.system.files import write_json
 from deepscaler.training.progress import describe
@@ -12,7 +12,7 @@ def line(step: int, **values: float) -> str:
     return json.dumps({"step": step, "data": {key.replace("__", "/"): value for key, value in values.items()}}) + "\n"
 
 
-def test_lines_are_taken_when_they_are_whole(run: RunDirectory) -> None:
+def test_lines_are_taken_when_they_are_whole(run: RunFolder) -> None:
     write_json(run.manifest_path, {"recipe": {"max_response_length": 8}})
     first, second = run.attempt(1), run.attempt(2)
     first.update_record(step_offset=0)

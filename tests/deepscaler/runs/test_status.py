@@ -10,14 +10,14 @@ import pytest
 
 from deepscaler.cli import main
 from deepscaler.commands.status import duration
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.status import STALE, read_status
 from tests.deepscaler.runs.runs import add_attempt, learning, make_chain, make_run, seal_checkpoint
 
 ENDED = {"ended": "2026-11-24T08:00:00+0000", "outcome": "stopped", "step": 4}
 
 
-def set_heartbeat(run: RunDirectory, age: float) -> None:
+def set_heartbeat(run: RunFolder, age: float) -> None:
     attempt = run.attempts()[-1]
     attempt.heartbeat_path.write_text("7\n")
     for path in (attempt.heartbeat_path, attempt.record_path, attempt.root):

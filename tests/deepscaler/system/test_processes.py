@@ -87,11 +87,11 @@ def test_what_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     wait_until_gone(pids)
 
 
-def test_a_deaf_command_does_not_get_sigterm(tmp_path: Path) -> None:
+def test_a_command_does_not_get_the_signals_it_ignores(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     code = f"import os, time; open({str(mark)!r}, 'w').write(f'{{os.getpid()}} {{os.getpid()}} up'); time.sleep(300)"
     process = processes.start(
-        [sys.executable, "-c", code], log=tmp_path / "log", environment=os.environ, deaf_to=[signal.SIGTERM]
+        [sys.executable, "-c", code], log=tmp_path / "log", environment=os.environ, ignored_signals=[signal.SIGTERM]
     )
     pid = written(mark)[0]
     for told in (pid, process.pid):  # as `ray job stop` does: to every process below its own
@@ -101,3 +101,24 @@ def test_a_deaf_command_does_not_get_sigterm(tmp_path: Path) -> None:
     assert process.poll() is None
     processes.end(process, patience=0.5)
     wait_until_gone([pid])
+
+
+GUARDED = """
+import subprocess, sys, time
+from deepscaler.system.processes import guard
+
+guard(look_every=0.05)
+engine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+print(engine.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_an_engine_ends_with_a_killed_evaluation() -> None:
+    with subprocess.Popen([sys.executable, "-c", GUARDED], stdout=subprocess.PIPE, text=True) as evaluation:
+        assert evaluation.stdout
+        engine = int(evaluation.stdout.readline())
+        time.sleep(1)  # the guardian's own start, and a look
+        assert is_running(engine)
+        evaluation.kill()
+    wait_until_gone([engine])

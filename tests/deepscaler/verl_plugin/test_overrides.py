@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from deepscaler.recipes.published import RECIPES, in_profile
+from deepscaler.recipes.load import in_profile
+from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
 from tests.places import ROOT
@@ -20,7 +21,7 @@ PATHS = RunPaths(
     run_dir=Path("/runs/one"),
     checkpoint_dir=Path("/runs/one/attempts/0002/checkpoints"),
     resume_from=Path("/runs/one/attempts/0002/resume/global_step_20"),
-    ray_dir=Path("/tmp/dsr-x"),
+    own_ray=True,
     environment={"WANDB_DIR": "/runs/a b, {c}"},
     wandb=True,
 )

@@ -128,12 +128,12 @@ def test_where_every_shard_was_drawn_is_kept_and_differences_are_reported(whole:
     assert provenance["datasets"]["aime"]["prepared_sha256"] == "11"
     assert provenance["datasets"]["aime"]["problems_sha256"] != "of the shard"
     report = write_report(whole.root, Console(file=io.StringIO()))
-    assert "The samples were drawn in 2 attempts that differ in hardware." in report["warnings"]
+    assert "The samples were drawn in 2 attempts that differ in hardware." in report.warnings
 
 
 def test_a_report_of_a_shard_says_that_it_is_a_part(whole: EvaluationFolder) -> None:
     report = write_report(whole.root / "shards/aime-0-of-2", Console(file=io.StringIO()))
-    assert "Shard 0/2: only a part of each benchmark's problems." in report["warnings"]
+    assert "Shard 0/2: only a part of each benchmark's problems." in report.warnings
 
 
 def test_a_shard_and_a_whole_do_not_share_a_folder(whole: EvaluationFolder) -> None:

@@ -18,12 +18,13 @@ from evaluation.engines.executors import open_place
 from evaluation.engines.rounds import shard_config, split
 from evaluation.engines.shard_run import ShardRun, run_shards
 from evaluation.folder import EvaluationFolder
-from evaluation.inputs import own_problems
+from evaluation.inputs import own_ids
 from evaluation.plan import describe_plan
 from evaluation.progress import show_progress
 from tests.evaluation.conftest import PROBLEMS, PROMPTS
 
 CONSOLE = Console(file=io.StringIO())
+PROBLEM_IDS = [problem.id for problem in PROBLEMS]
 IDS = {"a": ["a/1", "a/2", "a/3"], "b": ["b/1", "b/2"]}
 DONE = st.sets(st.tuples(st.sampled_from([*IDS["a"], *IDS["b"]]), st.integers(0, 2)))
 
@@ -46,14 +47,14 @@ def test_every_problem_that_lacks_a_sample_goes_to_exactly_one_engine(
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_shards_cover_every_problem_exactly_once(count: int, tmp_path: Path) -> None:
     folder = EvaluationFolder(tmp_path)
-    parts = [own_problems(PROBLEMS, f"{index}/{count}", folder, "aime") for index in range(count)]
-    assert sorted(problem.id for part in parts for problem in part) == [problem.id for problem in PROBLEMS]
+    parts = [own_ids(PROBLEM_IDS, f"{index}/{count}", folder, "aime") for index in range(count)]
+    assert sorted(problem_id for part in parts for problem_id in part) == PROBLEM_IDS
 
 
 def test_a_shard_goes_on_with_the_problems_it_began_with(tmp_path: Path) -> None:
     folder = EvaluationFolder(tmp_path)
     folder.write_problems("aime", PROBLEMS[1:], PROMPTS)
-    assert own_problems(PROBLEMS, "0/2", folder, "aime") == PROBLEMS[1:]
+    assert own_ids(PROBLEM_IDS, "0/2", folder, "aime") == PROBLEM_IDS[1:]
 
 
 def test_a_plan_does_not_count_shards_of_other_options_as_done(tmp_path: Path) -> None:

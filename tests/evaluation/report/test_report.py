@@ -83,7 +83,7 @@ def test_a_partial_run_is_marked(finished: EvaluationFolder) -> None:
     path = finished.samples_path("aime")
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:7]))
     report = write_report(finished.root, Console(file=io.StringIO()))
-    assert "AIME 2024 is partial: 7 of 12 samples." in report["warnings"]
+    assert "AIME 2024 is partial: 7 of 12 samples." in report.warnings
     assert "is partial" in (finished.root / "report.html").read_text(encoding="utf-8")
 
 
@@ -97,7 +97,7 @@ def test_the_command_scores_again_with_either_grader(finished: EvaluationFolder)
 
 def test_another_protocol_than_the_published_one_is_said(finished: EvaluationFolder) -> None:
     report = write_report(finished.root, Console(file=io.StringIO()))
-    (warning,) = report["warnings"]
+    (warning,) = report.warnings
     assert warning.startswith("Not the published protocol (num_samples 4, max_tokens 100)")
 
 
@@ -105,14 +105,14 @@ def test_attempts_that_differ_are_said(finished: EvaluationFolder) -> None:
     attempts = [{"versions": {"vllm": "0.24.0"}}, {"versions": {"vllm": "0.28.0"}}]
     finished.provenance_path.write_text(json.dumps({"attempts": attempts}))
     report = write_report(finished.root, Console(file=io.StringIO()))
-    assert "The samples were drawn in 2 attempts that differ in versions." in report["warnings"]
+    assert "The samples were drawn in 2 attempts that differ in versions." in report.warnings
 
 
 def test_a_model_that_never_ends_its_thinking_is_pointed_out(finished: EvaluationFolder) -> None:
     path = finished.samples_path("aime")
     path.write_text(path.read_text().replace("</think>", ""))
     report = write_report(finished.root, Console(file=io.StringIO()))
-    assert any("use --thinking no" in warning for warning in report["warnings"])
+    assert any("use --thinking no" in warning for warning in report.warnings)
 
 
 def test_undecided_answers_are_pointed_out(finished: EvaluationFolder) -> None:
@@ -121,7 +121,7 @@ def test_undecided_answers_are_pointed_out(finished: EvaluationFolder) -> None:
     problems = finished.problems_path("aime")
     problems.write_text(problems.read_text().replace('"golds": ["3"]', '"golds": ["10^{10^{10^{10}}}"]'))
     report = write_report(finished.root, Console(file=io.StringIO()))
-    assert any("of 12 answers could not be graded in time" in warning for warning in report["warnings"])
+    assert any("of 12 answers could not be graded in time" in warning for warning in report.warnings)
 
 
 def test_a_folder_without_samples_is_told_what_to_do(

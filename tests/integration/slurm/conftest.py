@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.processes import locked
 from tests.integration.slurm.sandbox import NUM_GPUS, NUM_NODES, SCRIPT, STATE, ask, on_node, sandbox, wait_until
+from tests.places import ROOT
 
 SMALL_DISK = Path("/var/tmp/deepscaler-small-disk")
+APT_LOCK = ROOT / "outputs/ci/apt.lock"
+"""Of two that call apt-get at once one fails; .ci/image takes this lock, too."""
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +29,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     try:
         plugin = build_pyxis(tmp_path_factory.mktemp("pyxis"))
         options = ["--nodes", str(NUM_NODES), "--gpus", str(NUM_GPUS)]
-        sandbox("up", "--state", str(STATE), *options, *(["--spank", str(plugin)] if plugin else []))
+        with locked(APT_LOCK):
+            sandbox("up", "--state", str(STATE), *options, *(["--spank", str(plugin)] if plugin else []))
         exported = sandbox("env", "--state", str(STATE)).strip().removeprefix("export SLURM_CONF=")
         before = os.environ.get("SLURM_CONF")
         os.environ["SLURM_CONF"] = exported
@@ -58,10 +63,11 @@ def build_pyxis(folder: Path) -> Path | None:
     """A plug-in that takes pyxis's options and runs the task as it is."""
     source = SCRIPT.with_name("pyxis_stub.c")
     if not Path("/usr/include/slurm/spank.h").is_file() or not shutil.which("cc"):
-        apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"]
-        subprocess.run([*apt, "update"], check=False, capture_output=True)
-        packages = ["libslurm-dev", "gcc", "libc6-dev"]
-        subprocess.run([*apt, "install", "-y", "--no-install-recommends", *packages], check=False, capture_output=True)
+        install = ["install", "-y", "--no-install-recommends", "libslurm-dev", "gcc", "libc6-dev"]
+        with locked(APT_LOCK):
+            for arguments in (["update"], install):
+                command = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600", *arguments]
+                subprocess.run(command, check=False, capture_output=True)
     built = folder / "pyxis_stub.so"
     command = ["cc", "-shared", "-fPIC", "-o", str(built), str(source)]
     return built if shutil.which("cc") and subprocess.run(command, check=False).returncode == 0 else None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deepscaler.runs.checkpoints import sealed
-from deepscaler.runs.folder import RunDirectory
+from deepscaler.runs.folder import RunFolder
 from slurm.jobs import read_jobs
 from tests.integration.processes import deepscaler, run
 from tests.integration.slurm.sandbox import NUM_GPUS, SITE, ask, start_driver, state_of, wait_until
@@ -105,6 +105,7 @@ def test_an_array_loses_an_element_and_is_gathered(site: Path, model: Path, tmp_
     assert "no job of this run" in typed("cancel", root).lower()
 
 
+@pytest.mark.usefixtures("training")
 def test_a_chain_with_a_real_training_on_two_nodes_is_requeued_and_ends(
     site: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -115,15 +116,15 @@ def test_a_chain_with_a_real_training_on_two_nodes_is_requeued_and_ends(
     command += [part for setting in (*SMALL, f"model={tiny_model}", "num_nodes=2") for part in ("--set", setting)]
     typed(*command)
     assert [job.name for job in read_jobs(root)] == ["train-quickstart", "after-quickstart"]
-    run_directory = RunDirectory(root / "1-quickstart")
-    wait_until(lambda: sealed(run_directory), lambda: f"a checkpoint: {typed('logs', root)}", 900)
+    run_folder = RunFolder(root / "1-quickstart")
+    wait_until(lambda: sealed(run_folder), lambda: f"a checkpoint: {typed('logs', root)}", 900)
     subprocess.run(["scontrol", "requeue", read_jobs(root)[0].job_id], check=True)
     started = time.monotonic()
     wait_for_jobs(root, 1500)
     print(f"\nfrom the requeue to the chain's end: {time.monotonic() - started:.0f} s")
     chain = json.loads((root / "chain.json").read_text())
     assert [stage["state"] for stage in chain["stages"]] == ["done"], typed("logs", root)
-    newest = sealed(run_directory)[0]
+    newest = sealed(run_folder)[0]
     assert (newest.step, newest.world_size) == (2, 2)
     assert (root / "slurm/0001-train-quickstart/attempt-01").is_dir()
     assert (root / "1-quickstart/model/merged.json").is_file()

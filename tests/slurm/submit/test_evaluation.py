@@ -44,7 +44,8 @@ def test_an_element_is_a_part_of_a_benchmark_and_one_job_gathers(tmp_path: Path,
     assert shards(array) == ["aime-0-of-1", *(f"math-{index}-of-5" for index in range(5))]
     assert {(job.num_gpus, job.whole_nodes, job.ray, job.image) for job in array.jobs} == {(1, False, False, "eval")}
     assert "--shard" in array.jobs[0].arguments
-    assert (gather.after, gather.jobs[0].num_gpus, gather.jobs[0].arguments[-3:-2]) == (0, 0, ("--gather",))
+    assert (gather.after, gather.jobs[0].num_gpus) == (0, 0)
+    assert "--gather" in gather.jobs[0].arguments
 
 
 def test_only_elements_that_lack_samples_are_submitted_again(tmp_path: Path, shared_data: Path) -> None:
@@ -79,12 +80,12 @@ def test_engines_are_one_job_with_ray(tmp_path: Path, shared_data: Path) -> None
 def test_dry_run_prints_the_array_and_writes_nothing(
     tmp_path: Path, shared_data: Path, fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake()
+    fake(sbatch="")
     site = tmp_path / "site.toml"
     site.write_text('partition = "gpu"\n')
     out = tmp_path / "out"
     command = ["evaluate", "--model", "owner/model", "--output-dir", str(out), "--datasets", "aime", "math"]
-    command += ["--source", str(shared_data), "--on", "slurm", "--site", str(site), "--dry-run"]
+    command += ["--source", str(shared_data), "--on", "slurm", "--site", str(site), "--dry-run=full"]
     assert main(command) == 0
     shown = capsys.readouterr().out
     assert "#SBATCH --array=0-10%11" in shown

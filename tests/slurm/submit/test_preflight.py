@@ -46,31 +46,26 @@ def test_what_is_read_and_prepared_here_lies_in_the_sites_cache(
     tmp_path: Path, fake: Fake, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEEPSCALER_CACHE", "/proc/nowhere")
-    fake()
+    fake(sbatch="")
     site = tmp_path / "site.toml"
     site.write_text(f'cache = "{tmp_path}/cache"\n')
     command = ["evaluate", "--model", "owner/model", "--datasets", "arithmetic", "--output-dir", str(tmp_path / "out")]
-    assert main([*command, "--on", "slurm", "--site", str(site), "--dry-run"]) == 0
+    assert main([*command, "--on", "slurm", "--site", str(site), "--dry-run=full"]) == 0
     assert f"export DEEPSCALER_CACHE={tmp_path}/cache/deepscaler" in capsys.readouterr().out
+    fake(sbatch="Submitted batch job 7", squeue="")
+    assert main([*command, "--on", "slurm", "--site", str(site)]) == 0, capsys.readouterr().err
     assert (tmp_path / "cache/deepscaler/data/arithmetic.parquet").is_file()
 
 
 def test_the_short_job_of_doctor_takes_any_sites_warning(
     tmp_path: Path, fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake()
+    fake(sbatch="")
     site = tmp_path / "site.toml"
     site.write_text("warning_seconds = 3600\n")
-    command = ["doctor", "--on", "slurm", "--site", str(site), "--output-dir", str(tmp_path / "out"), "--dry-run"]
+    command = ["doctor", "--on", "slurm", "--site", str(site), "--output-dir", str(tmp_path / "out"), "--dry-run=full"]
     assert main(command) == 0
     assert "#SBATCH --signal=USR2@60" in capsys.readouterr().out
-
-
-def test_options_of_a_cluster_are_not_ignored_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "--model", "owner/model", "--output-dir", "out", "--nodes", "2"]) == 2
-    assert "--nodes 2 is for --engines N" in capsys.readouterr().err
-    assert main(["doctor", "--nodes", "2"]) == 2
-    assert "--nodes 2 is of a cluster: give --on slurm and --site FILE too" in capsys.readouterr().err
 
 
 def test_without_internet_data_and_model_must_be_in_the_cache(tmp_path: Path) -> None:
@@ -103,7 +98,7 @@ def test_a_cluster_without_accounting_is_no_obstacle(
     assert "no step more" in shown
 
 
-def test_slurm_without_a_site_and_a_site_without_slurm_are_told(
+def test_slurm_without_a_site_and_a_machine_without_slurm_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DEEPSCALER_SITE", raising=False)
@@ -111,8 +106,20 @@ def test_slurm_without_a_site_and_a_site_without_slurm_are_told(
     assert "--on slurm needs --site FILE; `deepscaler slurm init FILE`" in capsys.readouterr().err
     site = tmp_path / "site.toml"
     site.touch()
-    assert main(["train", "8k", "--site", str(site)]) == 2
-    assert "give --on slurm too" in capsys.readouterr().err
     monkeypatch.setenv("PATH", "/nonexistent")
     assert main(["train", "8k", "--on", "slurm", "--site", str(site), "--output-dir", str(tmp_path / "run")]) == 2
     assert "login node of a SLURM cluster" in capsys.readouterr().err
+
+
+def test_a_dry_run_asks_whether_a_folder_can_be_written_without_trying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPSCALER_CACHE", str(tmp_path / "cache"))
+    job = Job(name="any", arguments=())
+    before = tmp_path.stat().st_mtime_ns
+    check_before([job], Site(), tmp_path / "run", dry_run=True)
+    assert tmp_path.stat().st_mtime_ns == before
+    check_before([job], Site(), tmp_path / "run")
+    assert tmp_path.stat().st_mtime_ns > before
+    with pytest.raises(UserError, match="choose another --output-dir"):
+        check_before([job], Site(), Path("/proc/run"), dry_run=True)

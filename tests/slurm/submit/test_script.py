@@ -1,6 +1,7 @@
 """What sbatch reads, for every recipe on every kind of site: whole texts, compared with committed ones."""
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tests.slurm.conftest import Fake
 
 GOLDEN = ROOT / "tests/golden/slurm"
 KINDS = ("venv", "pyxis", "apptainer")
+COMMITTED = ("8k", "16k")
+"""One node, and several."""
 
 
 def submission(recipe: str, site: Site, after: tuple[str, ...] = ()) -> Submission:
@@ -25,19 +28,35 @@ def submission(recipe: str, site: Site, after: tuple[str, ...] = ()) -> Submissi
     return Submission(job=job, tasks=tasks, site=site, run_folder=folder, folder=own, after=after)
 
 
+def script_of(fake: Fake, recipe: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    fake()
+    monkeypatch.setenv("LOGNAME", "ada")
+    return submission(recipe, load_site(ROOT / f"slurm/sites/{kind}.toml")).script()
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", COMMITTED)
 def test_the_batch_script_is_the_committed_one(
     fake: Fake, recipe: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake()
-    monkeypatch.setenv("LOGNAME", "ada")
-    script = submission(recipe, load_site(ROOT / f"slurm/sites/{kind}.toml")).script()
+    script = script_of(fake, recipe, kind, monkeypatch)
     file = GOLDEN / f"{recipe}-{kind}.sbatch"
     if os.environ.get("UPDATE_GOLDEN"):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(script)
     assert script == file.read_text(), f"if this is meant: make golden, and look at {file}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(COMMITTED)))
+def test_another_recipe_changes_only_its_name_and_the_numbers_of_nodes_and_gpus(
+    fake: Fake, recipe: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = script_of(fake, recipe, kind, monkeypatch)
+    nodes, gpus = RECIPES[recipe].num_nodes, RECIPES[recipe].gpus_per_node
+    committed = (GOLDEN / f"8k-{kind}.sbatch").read_text()
+    expected = re.sub(r"\b8k\b", recipe, committed).replace("--nodes=1\n", f"--nodes={nodes}\n")
+    assert script == re.sub(r"(--gpus-per-node=|--gres=gpu:(?:a100:)?)8\n", rf"\g<1>{gpus}\n", expected)
 
 
 def test_a_job_that_waits_goes_when_that_can_never_succeed(fake: Fake) -> None:

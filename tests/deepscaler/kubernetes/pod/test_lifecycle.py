@@ -8,7 +8,7 @@ import pytest
 
 from deepscaler.kubernetes.pod import lifecycle
 from deepscaler.runs.fence import alive
-from deepscaler.runs.folder import Attempt, RunDirectory
+from deepscaler.runs.folder import Attempt, RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def attempt(root: Path, number: int = 1, host: str = "train-8k-abcde-head-x1y2z", **record: str) -> Attempt:
-    made = RunDirectory(root).attempt(number)
+    made = RunFolder(root).attempt(number)
     made.root.mkdir(parents=True)
     made.update_record(host=host, **record)
     return made
@@ -50,12 +50,6 @@ def test_a_pod_that_lingers_leaves_the_next_attempt_alone(tmp_path: Path) -> Non
     successor = attempt(tmp_path, 2, host="train-8k-fghij-head-q1w2e")
     lifecycle.stop_training(tmp_path, "train-8k-abcde", print)
     assert not successor.stop_path.exists()
-
-
-def test_the_stages_of_a_chain_are_found(tmp_path: Path) -> None:
-    attempt(tmp_path / "1-8k", ended="before")
-    living = attempt(tmp_path / "2-16k")
-    assert [one.root for one in lifecycle.unfinished(tmp_path)] == [living.root]
 
 
 def test_a_dead_training_is_waited_for_only_a_moment(tmp_path: Path) -> None:

@@ -12,14 +12,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepscaler.cli import build_parser, main
+from deepscaler.cli import main
+from deepscaler.commands.parser import parse
 from deepscaler.kubernetes.check.check import Report, check_text
 from deepscaler.kubernetes.render.emit import to_yaml
 from deepscaler.kubernetes.render.plans import committed_plans
 from deepscaler.kubernetes.render.pods import literal
 from deepscaler.kubernetes.render.rayjob import GATED, RAY_VERSION, to_rayjob
 from deepscaler.kubernetes.render.write import committed_files
-from deepscaler.recipes.published import recipe_named
+from deepscaler.recipes.load import recipe_named
 from tests.places import ROOT
 
 JOBS = ROOT / "k8s/jobs"
@@ -58,23 +59,26 @@ def test_the_yaml_is_the_tree(name: str) -> None:
 
 def understood(command: str) -> dict[str, Any]:
     """What the parser makes of a command, save the folder it writes to."""
-    parsed = vars(build_parser().parse_args(shlex.split(command)[1:]))
-    return {name: value for name, value in parsed.items() if name not in ("output_dir", "on", "site")}
+    parsed = vars(parse(shlex.split(command)[1:]))
+    return {name: value for name, value in parsed.items() if name not in ("output_dir", "on", "site", "given")}
 
 
 @pytest.mark.parametrize("name", ["2k", "4k", "8k", "16k", "24k"])
 def test_a_recipe_starts_the_same_command_with_the_same_gpus_everywhere(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")  # a dry run asks SLURM where there is one
     recipe = recipe_named(name)
     tree = load(f"train-{name}")
     [workers] = tree["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     gpus = int(workers["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"])
 
-    site, folder = str(ROOT / "slurm/sites/apptainer.toml"), str(tmp_path / name)
-    assert main(["train", name, "--on", "slurm", "--site", site, "--output-dir", folder, "--dry-run"]) == 0
+    site, folder = tmp_path / "site.toml", str(tmp_path / name)
+    site.write_text(f'gpus = "gres"\ncache = "{tmp_path}/cache"\n')
+    command = ["train", name, "--on", "slurm", "--site", str(site), "--output-dir", folder, "--dry-run=full"]
+    assert main(command) == 0
     batch = " ".join(capsys.readouterr().out.split("#SBATCH "))
-    on_slurm = re.search(r"runs\n#   (deepscaler train .*)\n", batch)
+    on_slurm = re.search(r"at once: (deepscaler train .*)\n", batch)
     nodes, gpus_of_each = re.search(r"--nodes=(\d+)", batch), re.search(r"--gres=gpu:(\d+)", batch)
     assert on_slurm
     assert nodes
@@ -103,7 +107,7 @@ def test_every_command_in_a_manifest_is_understood(name: str) -> None:
     commands += [stop["preStop"]["exec"]["command"] for stop in stops if stop]
     for command in commands:
         if command[0] == "deepscaler":
-            build_parser().parse_args(command[1:])
+            parse(command[1:])
 
 
 def test_the_operator_is_told_the_ray_version_of_both_images() -> None:
@@ -240,7 +244,7 @@ def test_a_training_on_cpus_has_pretended_gpus(capsys: pytest.CaptureFixture[str
         (["train", "8k", "--on", "slurm"], "is another launcher"),
         (["evaluate", "--model", "m/m", "--output-dir", "here"], "must lie below /runs"),
         (["evaluate", "--model", "m/m", "--engines", "99"], "do not suit 99 engines"),
-        (["--name", "x"], "are for one command"),
+        (["--output", "/nowhere"], "there is no folder"),
         (["--output", "/nowhere/at/all"], "there is no folder"),
     ],
 )

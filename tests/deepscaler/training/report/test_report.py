@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from deepscaler.cli import main
+from deepscaler.output.cells import Interval
 from deepscaler.training.report.curves import smooth, smoothing_window
-from tests.deepscaler.runs.runs import add_attempt, interval, learning, make_chain, make_run
+from tests.deepscaler.runs.runs import add_attempt, learning, make_chain, make_run, write_evaluation
 
 HOSTILE = 'org/<script>alert(1)"&$model$\x1b'
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -120,9 +121,7 @@ def test_a_chain_shows_its_evaluations_with_intervals(tmp_path: Path) -> None:
 
 def test_evaluations_by_different_protocols_are_not_compared_silently(tmp_path: Path) -> None:
     make_chain(tmp_path)
-    other = {"grader": "kit", "config": {"num_samples": 4}, "benchmarks": {"amc": interval(0.6)}}
-    (tmp_path / "2-16k" / "evaluation").mkdir()
-    (tmp_path / "2-16k" / "evaluation" / "report.json").write_text(json.dumps(other))
+    write_evaluation(tmp_path / "2-16k" / "evaluation", num_samples=4, amc=Interval(0.6, 0.5, 0.68))
     page = report(tmp_path)
     assert "The evaluations differ in num_samples: not comparable." in page
     assert page_table(page, "evaluations")["after 16k"] == ["-", "60.0 50.0-68.0"]
@@ -164,13 +163,7 @@ def test_a_broken_evaluation_is_told_in_one_line(tmp_path: Path, capsys: pytest.
     make_chain(tmp_path)
     (tmp_path / "0-base" / "evaluation" / "report.json").write_text('{"benchmarks": {"aime": {}}}')
     assert main(["report", str(tmp_path)]) == 2
-    assert "is no report of `deepscaler evaluate`" in capsys.readouterr().err
-
-
-def test_a_grader_is_no_matter_of_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    add_attempt(make_run(tmp_path), learning(2))
-    assert main(["report", str(tmp_path), "--grader", "deepscaler"]) == 2
-    assert "is for evaluations" in capsys.readouterr().err
+    assert "is not a report of this version of `deepscaler evaluate`" in capsys.readouterr().err
 
 
 def test_a_running_mean_keeps_a_flat_curve_flat_to_its_ends() -> None:

@@ -1,0 +1,43 @@
+"""Every command once: the group that `deepscaler --help` lists it in, one line of help, and the module that does it.
+
+Only the module of the command that was typed is imported, so `deepscaler --help` answers at once.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command of `deepscaler`."""
+
+    group: str
+    help: str
+    module: str
+    """Below `deepscaler.commands`; has `configure(parser)`, `run(arguments)` and two EXAMPLES."""
+    also: str = ""
+    """Another name that works."""
+
+
+DATA, TRAIN, EVALUATE, PLACES, LOOK = "data", "train", "evaluate", "run somewhere", "look"
+
+COMMANDS = {
+    "data": Command(DATA, "List, prepare and check training and evaluation data.", "data"),
+    "quickstart": Command(TRAIN, "Train and evaluate a small real model on this machine, without a GPU.", "quickstart"),
+    "train": Command(TRAIN, "Train a recipe with verl; the same command resumes.", "train"),
+    "chain": Command(TRAIN, "Train recipes one after another, such as 8k 16k 24k; resumes.", "chain", also="run"),
+    "merge": Command(TRAIN, "Turn a run's newest checkpoint into a Hugging Face model.", "merge"),
+    "evaluate": Command(EVALUATE, "Sample a model on benchmarks, grade, and report.", "evaluate"),
+    "report": Command(EVALUATE, "Write the report of an evaluation, a training run or a chain.", "report"),
+    "doctor": Command(PLACES, "Check this machine, an image or a cluster's nodes for what is missing.", "doctor"),
+    "slurm": Command(PLACES, "Write a first site file for a SLURM cluster.", "slurm"),
+    "render": Command(PLACES, "Write a command as a RayJob for Kubernetes.", "render"),
+    "k8s": Command(PLACES, "Check manifests offline; and what the pods of k8s/ call.", "k8s"),
+    "recipes": Command(LOOK, "Show a training recipe, or compare some.", "recipes"),
+    "status": Command(LOOK, "Show how a training run, a chain and its jobs are doing.", "status"),
+    "logs": Command(LOOK, "Show the logs of a run's SLURM jobs, each line with its node.", "logs"),
+    "cancel": Command(LOOK, "Cancel the SLURM jobs of a run; what is saved stays.", "cancel"),
+    "completion": Command(LOOK, "Print the script that completes commands in your shell.", "completion"),
+}
+
+NAMES = {name: name for name in COMMANDS} | {command.also: name for name, command in COMMANDS.items() if command.also}
+"""Every name that can be typed, and the one that the help lists."""

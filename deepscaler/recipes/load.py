@@ -1,0 +1,105 @@
+"""From what a command line says to a recipe: a published name or a TOML file, a profile, and changed fields.
+
+extends = "8k"          # a published name, or another file beside this one
+name = "short-4b"
+model = "Qwen/Qwen3-4B"
+max_response_length = 4096
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from deepscaler.recipes.model_shape import check_heads
+from deepscaler.recipes.published import RECIPES
+from deepscaler.recipes.recipe import Profile, Recipe, with_settings
+from deepscaler.system.errors import UserError, unknown
+from deepscaler.system.files import read_toml
+from deepscaler.system.options import convert_options
+
+SUFFIX = ".toml"
+MOST_FILES = 10
+"""That extend one another; more of them are a circle or a mistake."""
+
+
+def load_recipe(given: str, profile: Profile | None = None, settings: Sequence[str] = ()) -> Recipe:
+    """Returns the recipe that a command line asks for. Raises UserError where it cannot run."""
+    recipe = recipe_named(given)
+    recipe = with_settings(in_profile(recipe, profile or recipe.profile), list(settings))
+    check_heads(recipe)
+    return recipe
+
+
+def recipe_named(given: str) -> Recipe:
+    """Returns a published recipe, or that of a file. Raises UserError that lists the published names."""
+    if is_file(given):
+        return _read(Path(given), ())
+    if given not in RECIPES:
+        raise unknown("recipe", given, RECIPES, or_else=f"or a file that ends in {SUFFIX}")
+    return RECIPES[given]
+
+
+def is_file(given: str) -> bool:
+    """Returns whether a text names a recipe file, not a published recipe."""
+    return given.endswith(SUFFIX)
+
+
+def absolute(given: str) -> str:
+    """Returns a recipe's name, or its file's absolute path: what another process is to be given."""
+    return str(Path(given).absolute()) if is_file(given) else given
+
+
+def in_profile(recipe: Recipe, profile: Profile) -> Recipe:
+    """Returns the recipe with what verl has gained since (`fast`), or as it was published (`faithful`)."""
+    if profile == recipe.profile:
+        return recipe
+    fast = profile == "fast"
+    return replace(recipe, profile=profile, asynchronous_rollout=fast, fused_kernels=fast, filter_groups=fast)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A recipe as a command on another machine gives it: without any file."""
+
+    name: str
+    settings: tuple[str, ...]
+    """`field=value` texts: what differs from the published recipe."""
+
+
+def as_published(recipe: Recipe) -> Published:
+    """Returns a recipe as the published one that it differs least from, and the fields that differ."""
+    differing = {name: _differing(recipe, base) for name, base in RECIPES.items()}
+    name = min(differing, key=lambda name: len(differing[name]))
+    return Published(name, tuple(differing[name]))
+
+
+def _differing(recipe: Recipe, base: Recipe) -> list[str]:
+    texts = []
+    for one in fields(Recipe):
+        value = getattr(recipe, one.name)
+        if value != getattr(base, one.name):
+            texts.append(f"{one.name}={str(value).lower() if isinstance(value, bool) else value}")
+    return texts
+
+
+def _read(file: Path, extended_by: tuple[Path, ...]) -> Recipe:
+    """Returns the recipe of a file, whose base is read first. Raises UserError that names the file."""
+    file = file.absolute()
+    if file in extended_by or len(extended_by) >= MOST_FILES:
+        chain = " -> ".join(one.name for one in (*extended_by, file))
+        raise UserError(f"{chain}: recipe files extend one another in a circle; let one extend a published recipe")
+    values = read_toml(file)
+    base = values.pop("extends", None)
+    if not isinstance(base, str):
+        raise UserError(
+            f'{file}: extends = "8k" is missing; give the name of a published recipe'
+            f" ({', '.join(RECIPES)}) or another file"
+        )
+    recipe = _read(file.parent / base, (*extended_by, file)) if is_file(base) else recipe_named(base)
+    changes = {"name": file.stem} | convert_options(values, Recipe, file)
+    try:
+        if (profile := changes.get("profile")) is not None:
+            recipe = in_profile(recipe, profile)
+        return replace(recipe, **changes)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error

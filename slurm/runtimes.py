@@ -1,0 +1,232 @@
+"""Runtimes: how a task's Python starts on a node, one class each. A site file may name a class of its own.
+
+>>> Apptainer(image="/images/kit-{target}.sif").start(Task(target="train", folders=("/runs/16k",)))
+Start(python="apptainer exec --bind /runs/16k:/runs/16k --writable-tmpfs ... /images/kit-train.sif python3")
+"""
+
+import importlib
+import importlib.util
+import os
+import shlex
+import shutil
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import ClassVar
+
+from deepscaler.system.errors import UserError, unknown
+from slurm.cluster import ask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Describes the task that a runtime starts, the same on every node of a job."""
+
+    target: str
+    """Which image the task needs: train, eval or cpu."""
+    folders: tuple[str, ...]
+    """Folders that the task reads and writes; the first one is the run's own, an empty one counts for nothing."""
+    variables: tuple[str, ...] = ()
+    """Names of the variables that the batch script exports; they must win over an image's own."""
+    gpus: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Says how to start the task: `srun SRUN_ARGUMENTS PYTHON -u -m submitit...`."""
+
+    python: str
+    """Shell command that takes the arguments of a Python interpreter."""
+    srun_arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime(ABC):
+    """Starts Python on a node. Derive from this class, or from Container, to add a runtime; `start` must be written.
+
+    The fields come from the site file. All of this runs where jobs are submitted, so nodes need not have the module.
+    """
+
+    image: str = ""
+    """Image of the container, in which {target} stands for train, eval or cpu."""
+    mounts: tuple[str, ...] = ()
+    """Further folders of the container: SOURCE or SOURCE:TARGET."""
+    python: str = ""
+    """Interpreter on the nodes; empty for this runtime's own choice."""
+
+    is_container: ClassVar[bool] = False
+    """Whether tasks see only the mounted folders; then caches must lie in one of them, and an image must be given."""
+    example_image: ClassVar[str] = ""
+    """Image that `slurm init` writes into a first site file."""
+
+    @abstractmethod
+    def start(self, task: Task) -> Start:
+        """Returns the command that starts a task's Python."""
+
+    def environment(self, variables: dict[str, str]) -> dict[str, str]:
+        """Returns what the batch script exports, given the variables that tasks must see."""
+        return variables
+
+    def check(self, targets: Collection[str], models: Collection[str]) -> None:  # noqa: B027  most need none
+        """Raises UserError, before anything is submitted, for what tasks with these images and models would lack."""
+
+    @classmethod
+    def is_available(cls) -> bool:
+        """Returns whether `slurm init` may choose this runtime on this cluster."""
+        return False
+
+
+class Bare(Runtime):
+    """Starts the interpreter of a shared environment, without a container."""
+
+    def start(self, task: Task) -> Start:
+        """Returns the site's interpreter, or the one that submits."""
+        return Start(python=shlex.quote(self.python or sys.executable))
+
+    def check(self, targets: Collection[str], models: Collection[str]) -> None:
+        """Raises UserError for an interpreter or a model's folder that is not here: nodes see the same paths."""
+        if self.python and shutil.which(self.python) is None:
+            raise UserError(f"python = {self.python!r} in the site file is no program here; nodes need the same path")
+        for model in models:
+            if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
+                raise UserError(f"model {model} is no folder here; nodes need the same path")
+
+    @classmethod
+    def is_available(cls) -> bool:
+        """Returns True: it is what remains where no container runtime is."""
+        return True
+
+
+class Container(Runtime):
+    """Shares what container runtimes have in common: an image for each target, and folders to mount."""
+
+    is_container = True
+
+    def image_of(self, task: Task) -> str:
+        """Returns the image that a task needs."""
+        return self.image.replace("{target}", task.target)
+
+    def interpreter(self) -> str:
+        """Returns the image's interpreter: the environment that submits is not in there."""
+        return self.python or "python3"
+
+    def mounts_of(self, task: Task) -> list[str]:
+        """Returns SOURCE:TARGET for each folder of a task and of the site, without repetition."""
+        return list(dict.fromkeys(_mount(folder) for folder in (*task.folders, *self.mounts) if folder))
+
+    def check(self, targets: Collection[str], models: Collection[str]) -> None:
+        """Raises UserError for an image file that is missing; a registry's image and a model may be there unseen."""
+        if not self.image.startswith(("/", "$")):
+            return
+        for target in targets:
+            image = Path(os.path.expandvars(self.image.replace("{target}", target)))
+            if not image.exists():
+                raise UserError(f"image {image} is not there (target {target}); build or pull it, or change `image`")
+
+
+class Pyxis(Container):
+    """Starts the task by srun's own options, which NVIDIA's plug-in for enroot adds."""
+
+    example_image = "/shared/images/deepscaler-{target}.sqsh"
+
+    def start(self, task: Task) -> Start:
+        """Returns the image's interpreter, and the options that make srun start it in the container."""
+        arguments = (
+            f"--container-image={self.image_of(task)}",
+            f"--container-mounts={','.join(self.mounts_of(task))}",
+            "--container-writable",
+            "--no-container-mount-home",
+            f"--container-workdir={task.folders[0]}",
+            f"--container-env={','.join(task.variables)}",
+        )
+        return Start(python=shlex.quote(self.interpreter()), srun_arguments=arguments)
+
+    @classmethod
+    def is_available(cls) -> bool:
+        """Returns whether srun has the plug-in's options."""
+        return "--container-image" in ask("srun", "--help", check=False)
+
+
+class Apptainer(Container):
+    """Starts the task by `apptainer exec`."""
+
+    example_image = "/shared/images/deepscaler-{target}.sif"
+
+    def start(self, task: Task) -> Start:
+        """Returns the whole command, which acts as an interpreter."""
+        gpu = ["--nv"] if task.gpus else []
+        binds = [part for mount in self.mounts_of(task) for part in ("--bind", mount)]
+        inside = ["--writable-tmpfs", "--pwd", task.folders[0], self.image_of(task), self.interpreter()]
+        return Start(python=shlex.join(["apptainer", "exec", *gpu, *binds, *inside]))
+
+    def environment(self, variables: dict[str, str]) -> dict[str, str]:
+        """Returns each variable twice: an image's variables win over all but those with the prefix."""
+        return variables | {f"APPTAINERENV_{name}": value for name, value in variables.items()}
+
+    @classmethod
+    def is_available(cls) -> bool:
+        """Returns whether apptainer is installed here."""
+        return shutil.which("apptainer") is not None
+
+
+RUNTIMES: dict[str, type[Runtime]] = {"pyxis": Pyxis, "apptainer": Apptainer, "bare": Bare}
+"""Runtimes by the name that a site file gives; `slurm init` takes the first one that is available."""
+
+
+def runtime_class(name: str) -> type[Runtime]:
+    """Returns the class that a site file names: bare, my_runtime:Podman, /sites/my_runtime.py:Podman.
+
+    Raises UserError that says what was given and what is allowed.
+    """
+    if name in RUNTIMES:
+        return RUNTIMES[name]
+    module, colon, attribute = name.rpartition(":")
+    if not (colon and module and attribute):
+        raise unknown("runtime", name, [*RUNTIMES, "MODULE:CLASS"])
+    found = getattr(_module(module), attribute, None)
+    if not (isinstance(found, type) and issubclass(found, Runtime)):
+        raise UserError(f"runtime {name!r}: {module} has no class {attribute} that derives from slurm.runtimes.Runtime")
+    if missing := sorted(found.__abstractmethods__):
+        raise UserError(f"runtime {name!r}: the class lacks {', '.join(missing)}; see slurm.runtimes.Runtime")
+    return found
+
+
+def beside(file: Path, name: str) -> str:
+    """Returns a runtime's name with the path of its module, where that lies beside the site file that gives the name.
+
+    The folder does not get on sys.path: one that holds a `slurm` or `deepscaler` folder would hide the kit.
+    """
+    module, colon, attribute = name.rpartition(":")
+    path = file.absolute().parent / f"{module}.py"
+    return f"{path}:{attribute}" if colon and module.isidentifier() and path.is_file() else name
+
+
+@cache
+def _module(name: str) -> ModuleType:
+    """Imports a module by its path or its name. Raises UserError for whatever goes wrong in it."""
+    try:
+        if not name.endswith(".py"):
+            return importlib.import_module(name)
+        own_name = f"_runtime_{Path(name).stem}"
+        spec = importlib.util.spec_from_file_location(own_name, name)
+        assert spec is not None, "a name that ends in .py has a loader"
+        assert spec.loader is not None, "a name that ends in .py has a loader"
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[own_name] = module  # dataclasses look their module up there
+        spec.loader.exec_module(module)
+    except Exception as error:
+        detail = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(
+            f"runtime module {name!r} cannot be loaded ({detail}); it must lie beside the site file or be installed"
+        ) from error
+    return module
+
+
+def _mount(folder: str) -> str:
+    if "," in folder or folder.count(":") > 1:
+        raise UserError(f"a container cannot be given the folder {folder!r}: no commas or colons in its name, please")
+    return folder if ":" in folder else f"{folder}:{folder}"

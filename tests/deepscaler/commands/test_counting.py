@@ -1,0 +1,117 @@
+"""An option that would be ignored is refused, whatever command it is an option of."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from deepscaler.cli import main
+from deepscaler.commands.parser import parse
+from tests.deepscaler.commands.leaves import LEAVES
+
+EVALUATE = "evaluate --model M --output-dir D"
+REFUSED = {
+    f"{EVALUATE} --gpus 4": "--gpus 4 counts only with --on slurm; add it, or leave --gpus out",
+    f"{EVALUATE} --gpus 8": "--gpus 8 counts only with --on slurm",  # typed, though it is the default
+    f"{EVALUATE} --nodes 2 --engines 8": "--nodes 2 counts only with --on slurm",
+    f"{EVALUATE} --nodes 2 --on slurm": "--nodes 2 counts only with --engines; add it, or leave --nodes out",
+    f"{EVALUATE} --gpus 4 --on slurm": "--gpus 4 counts only with --engines or --shard; add one, or leave --gpus out",
+    f"{EVALUATE} --gpus 4 --on slurm --engines 2 --device cpu": "--gpus 4 counts only with --device cuda",
+    f"{EVALUATE} --problems-per-job 5": "--problems-per-job 5 counts only with --on slurm",
+    f"{EVALUATE} --problems-per-job 5 --on slurm --engines 2": "--problems-per-job 5 counts only without --engines;"
+    " leave --engines out, or leave --problems-per-job out",
+    f"{EVALUATE} --problems-per-job 5 --on slurm --gather": "counts only without --gather",
+    f"{EVALUATE} --device cpu": "--device cpu counts only with --engines or --on slurm; add one, or leave --device out",
+    f"{EVALUATE} --source S --data-dir X": "--data-dir X counts only without --source",
+    f"{EVALUATE} --engine transformers --gpu-memory-utilization 0.5": "counts only with --engine vllm",
+    f"{EVALUATE} --engine transformers --tensor-parallel-size 2": "counts only with --engine vllm",
+    f"{EVALUATE} --site s.toml": "--site s.toml counts only with --on slurm",
+    f"{EVALUATE} --dry-run=full": "--dry-run=full counts only with --on slurm; add it, or leave --dry-run out",
+    "train 8k --site s.toml": "--site s.toml counts only with --on slurm",
+    "train 8k --dry-run=full": "--dry-run=full counts only with --on slurm",
+    "chain 8k --site s.toml": "--site s.toml counts only with --on slurm",
+    "chain 8k --dry-run=full": "--dry-run=full counts only with --on slurm",
+    "chain 8k --gate": "--gate counts only with --eval; add it, or leave --gate out",
+    "chain 8k --eval-options '--seed 3'": "counts only with --eval",
+    "chain 8k --eval aime --eval-options '--device cpu'": "--device cpu counts only with --engines or --on slurm",
+    "chain 8k --only 8k:train --on slurm": "--only 8k:train counts only with --on local",
+    "doctor --nodes 2": "--nodes 2 counts only with --on slurm; add it, or leave --nodes out",
+    "doctor --gpus 2": "--gpus 2 counts only with --on slurm",
+    "doctor --minutes 2": "--minutes 2 counts only with --on slurm",
+    "doctor --output-dir X": "--output-dir X counts only with --on slurm",
+    "doctor --dry-run": "--dry-run counts only with --on slurm",
+    "doctor --site s.toml": "--site s.toml counts only with --on slurm",
+    "doctor --on slurm --lock X": "--lock X counts only with --on local",
+    "doctor --on slurm --image-only": "--image-only counts only with --on local",
+    "render --name x": "--name x counts only with a COMMAND; add one, such as train 8k, or leave --name out",
+    "render --image x": "--image x counts only with a COMMAND",
+    "render train 8k --site s.toml": "--site s.toml counts only with --on slurm",
+    "render evaluate --model m/m --problems-per-job 2": "--problems-per-job 2 counts only with --on slurm",
+    "recipes 8k --all": "--all counts only for several recipes; name another, or leave --all out",
+    "recipes --sources": "--sources counts only for one recipe; name one, or leave --sources out",
+    "data prepare arithmetic --source X": "--source X counts only for published sets",
+}
+
+
+def conditional() -> set[tuple[str, str]]:
+    """Command and flag of every option that says where it counts."""
+    return {
+        (words, action.option_strings[0])
+        for words, parser in LEAVES.items()
+        for action in parser._actions
+        if getattr(action, "conditions", [])
+    }
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_an_option_that_would_be_ignored_is_refused(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(shlex.split(line))
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert REFUSED[line] in error
+    assert error.count("\n") == 1
+
+
+def test_every_option_with_a_condition_is_tried_above() -> None:
+    tried = {
+        (words, flag) for words, flag in conditional() for line in REFUSED if line.startswith(words) and flag in line
+    }
+    elsewhere = {("report", "--grader"), ("data check", "--source")}  # below; and `check` has no names to depend on
+    assert conditional() - tried == elsewhere
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{EVALUATE} --on slurm --engines 8 --nodes 2 --gpus 4",
+        f"{EVALUATE} --on slurm --shard 0/2 --gpus 4",
+        f"{EVALUATE} --on slurm --device cpu --problems-per-job 5",
+        f"{EVALUATE} --engines 2 --device cpu",
+        "chain 8k --only 8k:train",
+        "chain 8k --eval aime --eval-options '--seed 3' --gate --on slurm --dry-run=full",
+        "doctor --on slurm --nodes 2 --gpus 1 --minutes 2 --output-dir X --dry-run",
+        "doctor --lock X --image-only",
+        "data prepare arithmetic aime --source X",
+    ],
+)
+def test_an_option_that_counts_is_taken(line: str) -> None:
+    parse(shlex.split(line))
+
+
+def test_what_a_file_says_counts_too(tmp_path: Path) -> None:
+    file = tmp_path / "e.toml"
+    file.write_text("engines = 2\n")
+    assert parse(["evaluate", "--config", str(file), "--device", "cpu"]).device == "cpu"
+
+
+def test_a_place_that_cannot_be_typed_has_machines() -> None:
+    line = "evaluate --model M --nodes 3 --gpus 4"
+    assert parse(line.split(), on="k8s").nodes == 3
+
+
+def test_another_grader_is_for_evaluations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(SystemExit, match="2"):
+        main(["report", str(tmp_path), "--grader", "deepscaler"])
+    assert "--grader deepscaler counts only for an evaluation; give its folder" in capsys.readouterr().err

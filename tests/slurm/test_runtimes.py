@@ -1,0 +1,117 @@
+"""A runtime is one class, and a site file may name one from outside."""
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deepscaler.system.errors import UserError
+from slurm.discover import discover
+from slurm.runtimes import RUNTIMES, Task
+from slurm.site import Site, load_site
+from slurm.submit.preflight import check_before
+from slurm.submit.script import environment
+from tests.places import ROOT
+from tests.slurm.conftest import Fake
+from tests.slurm.submit.test_script import submission
+
+SITE = 'runtime = "my_runtime:Podman"\nimage = "registry/deepscaler:{target}"\nscratch = "/local"\n'
+SITE += 'cache = "/shared/cache"\nmounts = ["/data"]\n'
+
+
+def readme_example() -> str:
+    """The runtime that slurm/README.md shows, as a newcomer copies it."""
+    block = re.search(r"```python\n(.*?)```", (ROOT / "slurm/README.md").read_text(), re.DOTALL)
+    assert block
+    return block[1]
+
+
+def write_site(folder: Path, module: str, site: str = SITE) -> Path:
+    (folder / "my_runtime.py").write_text(module)
+    file = folder / "site.toml"
+    file.write_text(site)
+    return file
+
+
+def test_the_readmes_runtime_starts_every_task_of_a_batch_script(fake: Fake, tmp_path: Path) -> None:
+    fake()
+    example = readme_example()
+    assert len(example.splitlines()) <= 20
+    site = load_site(write_site(tmp_path, example))
+    plain = submission("8k", replace(site, runtime="bare")).script()
+    names = [*environment(site), "DEEPSCALER_JOB_END"]
+    command = "podman run --rm --network=host --ipc=host --env-host " + " ".join(f"--env={name}" for name in names)
+    command += " --volume=/runs/8k:/runs/8k --volume=/local:/local --volume=/shared/cache:/shared/cache"
+    command += " --volume=/data:/data --device=nvidia.com/gpu=all --workdir=/runs/8k registry/deepscaler:train python3"
+    assert plain.count(f" {sys.executable} -u -m ") == 1
+    assert submission("8k", site).script() == plain.replace(f" {sys.executable} -u ", f" {command} -u ")
+
+
+def test_an_installed_module_serves_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed/site_tools_of_ours.py").write_text(readme_example())
+    monkeypatch.syspath_prepend(str(tmp_path / "installed"))
+    site = load_site(write_site(tmp_path, "", SITE.replace("my_runtime", "site_tools_of_ours")))
+    assert type(site.runs_in).__module__ == "site_tools_of_ours"
+
+
+def test_the_module_beside_a_site_file_belongs_to_that_file(tmp_path: Path) -> None:
+    for name, binary in (("a", "podman"), ("b", "docker")):
+        (tmp_path / name).mkdir()
+        file = write_site(tmp_path / name, readme_example().replace('["podman"', f'["{binary}"'))
+        assert load_site(file).runs_in.start(Task(target="cpu", folders=("/run",))).python.startswith(f"{binary} run")
+    assert str(tmp_path / "a") not in sys.path
+
+
+@pytest.mark.parametrize(
+    ("runtime", "module", "message"),
+    [
+        ("apptanier", "", "unknown runtime 'apptanier' (did you mean 'apptainer'?); valid: MODULE:CLASS, apptainer"),
+        ("my_runtime:Pod", "x = 1", "my_runtime.py has no class Pod that derives from slurm.runtimes.Runtime"),
+        ("my_runtime:Path", "from pathlib import Path", "has no class Path that derives from"),
+        ("my_runtime:X", "from slurm.runtimes import Runtime\nclass X(Runtime): pass", "the class lacks start"),
+        ("my_runtime:X", "1/0", "my_runtime.py' cannot be loaded (ZeroDivisionError: division by zero)"),
+        ("my_runtime:X", "def", "cannot be loaded (SyntaxError: "),
+        ("no_such_module:X", "", "cannot be loaded (ModuleNotFoundError: No module named 'no_such_module'); it must"),
+    ],
+)
+def test_a_runtime_that_cannot_be_used_is_one_line(tmp_path: Path, runtime: str, module: str, message: str) -> None:
+    file = write_site(tmp_path, module, f'runtime = "{runtime}"\nimage = "x"\n')
+    with pytest.raises(UserError, match=r"site\.toml: ") as raised:
+        load_site(file)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_container_of_ones_own_needs_an_image_and_its_checks_come_before_submitting(tmp_path: Path) -> None:
+    file = write_site(tmp_path, readme_example(), 'runtime = "my_runtime:Podman"\n')
+    with pytest.raises(UserError, match="image is missing: runtime"):
+        load_site(file)
+    check = "\n    def check(self, targets, models):\n        raise ValueError(f'{targets} {models}')\n"
+    (tmp_path / "own").mkdir()
+    site = load_site(write_site(tmp_path / "own", readme_example() + check))
+    with pytest.raises(ValueError, match=re.escape("['train'] ['agentica-org/start']")):
+        check_before(
+            [replace(submission("8k", site).job, model="agentica-org/start")],
+            replace(site, cache=str(tmp_path)),
+            tmp_path,
+        )
+
+
+@pytest.mark.parametrize(("name", "programs"), [("pyxis", ("srun", "apptainer")), ("apptainer", ("apptainer",))])
+def test_a_first_site_file_names_the_runtime_that_is_there(
+    fake: Fake, tmp_path: Path, name: str, programs: tuple[str, ...]
+) -> None:
+    srun = "--container-image=[USER@][REGISTRY#]IMAGE" if "srun" in programs else ""
+    fake(sinfo="gpu*|1-00:00:00|4|gpu:8|up", srun=srun, apptainer="")
+    discover(tmp_path / "site.toml")
+    site = load_site(tmp_path / "site.toml")
+    assert (site.runtime, site.image) == (name, RUNTIMES[name].example_image)
+
+
+def test_a_folder_that_cannot_be_mounted_is_refused() -> None:
+    site = Site(runtime="apptainer", image="x", mounts=("/a:b:c",))
+    with pytest.raises(UserError, match="'/a:b:c'"):
+        site.runs_in.start(Task(target="cpu", folders=("/run",)))
