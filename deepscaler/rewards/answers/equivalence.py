@@ -5,6 +5,8 @@ walk runs twice with different leaves: in the caller's process with one that nev
 a None, in a worker process with one that does.
 """
 
+from collections.abc import Iterable
+
 from deepscaler.rewards.answers.chains import Leaf
 from deepscaler.rewards.answers.equations import (
     compare_relations,
@@ -24,6 +26,9 @@ from deepscaler.rewards.answers.structure import read, read_span
 from deepscaler.rewards.answers.tokens import UnreadableError
 from deepscaler.rewards.answers.units import in_base_units, with_spelled_unit
 from deepscaler.rewards.answers.values import MAX_ITEMS
+
+MAX_UNPAIRED = 24
+"""Items of a list without an equal tree in the other list, to be compared each with each."""
 
 Choice = tuple[str, Span | None] | None
 
@@ -202,6 +207,19 @@ def _in_order(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
     return _all([_compare_items(a, g, leaf) for a, g in zip(answer.args, gold.args, strict=True)])
 
 
+def _without_pairs(answer: Iterable[Node], gold: Iterable[Node]) -> tuple[list[Node], list[Node]]:
+    """Returns the items of two lists that have no equal in the other one."""
+    waiting: dict[Node, list[Node]] = {}
+    for item in answer:
+        waiting.setdefault(canonical(item), []).append(item)
+    unpaired = [item for item in gold if not _taken(waiting.get(canonical(item)))]
+    return [item for items in waiting.values() for item in items], unpaired
+
+
+def _taken(items: list[Node] | None) -> bool:
+    return bool(items and items.pop())
+
+
 def _compare_items(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
     """Inside a collection {1} is not 1."""
     if ("set" in (answer.kind, gold.kind) and answer.kind != gold.kind) or (answer.kind == "list") != (
@@ -216,10 +234,12 @@ def _all(verdicts: list[Verdict]) -> Verdict:
 
 
 def _in_any_order(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
-    """Each gold item takes an answer item of its own, certain matches before possible ones."""
-    remaining = list(answer.args)
+    """Each gold item takes an answer item of its own: equal trees first, then certain matches, then possible ones."""
+    remaining, wanted = _without_pairs(answer.args, gold.args)
+    if len(remaining) > MAX_UNPAIRED:  # comparing each with each takes the square of their number
+        return False
     certain = True
-    for gold_item in gold.args:
+    for gold_item in wanted:
         verdicts = [_compare_items(item, gold_item, leaf) for item in remaining]
         chosen = next(
             (i for i, v in enumerate(verdicts) if v), next((i for i, v in enumerate(verdicts) if v is None), None)
