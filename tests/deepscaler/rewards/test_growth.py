@@ -29,8 +29,8 @@ CONSTRUCTS = [
     *("x^2", "x_1", "f(x)", "a(b)", "|x|", "(1,2)", r"\{1\}", "{1}", "[1]", "2!", "3:4", "x'", "1 1/2 ", "1/2"),
     *(r"\pm 2", "+1", "-1", "5 cm ", "5 hours ", "5, ", "x=5, ", r"5\text{ cm}, ", "1,000", "1{,}000", "0.333..."),
     *(r"0.\overline{3}", "0.(3) ", r"\begin{pmatrix}1\end{pmatrix}", r"\cup (1,2)", r"x \in [1,2] "),
-    *(r"\frac{d x}{d t}", r"\dot x", r"\lfloor x\rfloor ", "½", "²", "₂", "(A) ", "E) 24 ", "52_8 ", "3:30 p.m. ", r"n, n\in\mathbb{Z} "),
-    *("8e8 ", "x<2 ", "x for all x ", "**5** ", '"5" ', r"\\", r"\%", r"\$5 "),
+    *(r"\frac{d x}{d t}", r"\dot x", r"\lfloor x\rfloor ", "½", "²", "₂", "(A) ", "E) 24 ", "52_8 ", "3:30 p.m. "),
+    *(r"n, n\in\mathbb{Z} ", "8e8 ", "x<2 ", "x for all x ", "**5** ", '"5" ', r"\\", r"\%", r"\$5 "),
 ]  # fmt: skip
 
 
