@@ -93,7 +93,7 @@ def is_name(node: Node) -> bool:
         return True
     if node.kind == "tuple":
         return all(part.kind == "symbol" for part in node.args)
-    if node.kind in ("ratio", "abs", "norm"):
+    if node.kind in ("ratio", "abs", "norm", "function"):
         return bool(symbols(node)) or any(is_name(part) for part in node.args)
     if node.kind == "mul":
         return all(

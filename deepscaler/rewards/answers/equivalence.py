@@ -18,7 +18,7 @@ from deepscaler.rewards.answers.equations import (
 from deepscaler.rewards.answers.forms import choice
 from deepscaler.rewards.answers.intervals import is_inequality, solution_set
 from deepscaler.rewards.answers.literals import Verdict, canonical, same_tree
-from deepscaler.rewards.answers.nodes import COLLECTIONS, EMPTY_SET, Node
+from deepscaler.rewards.answers.nodes import COLLECTIONS, EMPTY_SET, Node, quantity
 from deepscaler.rewards.answers.numbers import literal
 from deepscaler.rewards.answers.reader import Span, span_of
 from deepscaler.rewards.answers.scanner import tokenize
@@ -184,6 +184,8 @@ def _compare_collection_with_scalar(answer: Node, gold: Node, leaf: Leaf) -> Ver
 def _compare_scalars(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
     if gold.kind == "quantity" or literal(gold):
         answer = with_spelled_unit(answer)
+    if {answer.kind, gold.kind} == {"degree", "quantity"}:  # 90^\circ is not 90'
+        answer, gold = (quantity(node.args[0], "degree") if node.kind == "degree" else node for node in (answer, gold))
     if answer.kind == gold.kind == "quantity":
         if answer.value == gold.value:
             return compare_nodes(answer.args[0], gold.args[0], leaf)
