@@ -115,7 +115,7 @@ def base_number(span: Span) -> Node | None:
         digits, base = texts[:-4], texts[-2]
     elif len(texts) > 2 and texts[-2].lower() == "base" and span.tokens[span.end - 2].kind == "word":
         digits, base = texts[:-2], texts[-1]
-    elif "_" in texts[-10:-1]:
+    elif "_" in texts[-10:-1] and _ends_in_subscript(span):
         cut = len(texts) - 1 - texts[::-1].index("_")
         digits, base = texts[:cut], "".join(texts[cut + 1 :])
     else:
@@ -133,6 +133,11 @@ def base_number(span: Span) -> Node | None:
     if any(int(c, 36) >= number for c in joined):
         raise UnreadableError("no digits of that base")
     return Node("base", (), (sign + joined, number))
+
+
+def _ends_in_subscript(span: Span) -> bool:
+    sign = max((index for index in span.top_level() if span.tokens[index].text == "_"), default=span.end)
+    return span.closes.get(sign + 1, sign + 1) == span.end - 1
 
 
 def clock(span: Span) -> Node | None:

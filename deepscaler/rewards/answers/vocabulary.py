@@ -65,7 +65,7 @@ def unit_of(word: str) -> str | None:
 def counted_noun(word: str) -> str | None:
     """Returns the singular of an unknown plural noun (`zebras`): what is counted. None for words of quantity."""
     lower = word.lower()
-    if len(lower) < _MIN_NOUN or not lower.endswith("s") or lower.endswith(("ss", "ths", "us", "is")):
+    if len(lower) < _MIN_NOUN or not lower.endswith("s") or lower.endswith(("ss", "ths", "us", "is", "folds")):
         return None
     known = lower in _NO_NOUNS or lower in DENIALS or lower.removesuffix("s") in SCALES or lower in FUNCTION_WORDS
     return None if known else lower.removesuffix("s")
