@@ -8,10 +8,14 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Literal
 
-from deepscaler.recipes.recipe import Recipe
+from deepscaler.recipes.recipe import Device, Recipe
 from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig, to_arguments
+
+Image = Literal["train", "eval", "cpu"]
+"""A target of docker/Dockerfile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +28,7 @@ class Job:
     """Of `deepscaler`. The command runs once, on the first machine, with RAY_ADDRESS set where `ray` is."""
     num_nodes: int = 1
     gpus_per_node: int = 0
-    image: str = "cpu"
+    image: Image = "cpu"
     """Target of docker/Dockerfile: `train`, `eval` or `cpu`."""
     whole_nodes: bool = True
     """Whether it fills its machines; an engine on one GPU shares one with others."""
@@ -51,7 +55,7 @@ class Job:
         return shlex.join(self.command)
 
 
-def train_job(recipe: Recipe, arguments: Sequence[str], device: str = "cuda") -> Job:
+def train_job(recipe: Recipe, arguments: Sequence[str], device: Device = "cuda") -> Job:
     """The job of `deepscaler train`: as many machines and GPUs as the recipe says.
 
     On a CPU a rank of the recipe is a pretended GPU: the Ray nodes offer as many, the scheduler gives none.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deepscaler.data.sources import PUBLISHED_BENCHMARKS, SOURCES
+from deepscaler.recipes.recipe import Device
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.options import (
     REQUIRED,
@@ -23,7 +24,6 @@ from deepscaler.system.options import (
 
 EngineName = Literal["vllm", "transformers"]
 Thinking = Literal["auto", "yes", "no"]
-Device = Literal["cuda", "cpu"]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 
 

@@ -59,11 +59,10 @@ def test_the_readme_names_every_data_set() -> None:
     assert [name for name in SOURCES if f"`{name}`" not in text] == []
 
 
-def test_the_tree_in_the_readme_exists() -> None:
-    tree = re.search(r"## Where things are\n\n```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert tree
-    folder = ROOT
-    for line in tree[1].splitlines():
-        name = line.split()[0]
-        folder = folder if line.startswith(" ") else ROOT / name
-        assert (folder / name if line.startswith(" ") else folder).is_dir(), line
+def test_the_layout_in_contributing_exists() -> None:
+    layout = re.search(r"## Layout\n.*?```\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert layout
+    for line in layout[1].splitlines():
+        for name in re.split(r",? +", re.split(r"  +", line)[0]):
+            found = name if name.startswith(("deepscaler/", "slurm/", "evaluation/")) else f"deepscaler/{name}"
+            assert (ROOT / found).exists(), line

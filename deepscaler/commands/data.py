@@ -27,9 +27,14 @@ def configure(parser: Parser) -> None:
     add_action(actions, "list", "list the data sets and where they come from").set_defaults(act=_list)
     prepare_parser = add_action(actions, "prepare", "write parquet files in verl's schema")
     offer(
-        prepare_parser.add_argument("names", nargs="*", metavar="NAME", help="default: all but the generated"), SOURCES
+        prepare_parser.add_argument(
+            "names", nargs="*", metavar="NAME", help="data sets to prepare (default: all but the generated ones)"
+        ),
+        SOURCES,
     )
-    prepare_parser.add_argument("--output-dir", type=Path, metavar="DIR", help="default: <cache>/data")
+    prepare_parser.add_argument(
+        "--output-dir", type=Path, metavar="DIR", help="folder to write to (default: <cache>/data)"
+    )
     prepare_parser.add_argument("--missing", action="store_true", help="leave out what is prepared and up to date")
     prepare_parser.add_argument(
         "--model", metavar="HUB_ID", help="also fetch a model into the cache, so that training and evaluation find it"

@@ -8,7 +8,7 @@ from deepscaler.commands.counting import counts_with
 from deepscaler.commands.launcher import add_dry_run, add_place, site_of
 from deepscaler.commands.parser import Parser
 from deepscaler.doctor.examine import MODULES, examine, guess_purpose
-from deepscaler.job import Job
+from deepscaler.job import Image, Job
 from deepscaler.output.terminal import PlainConsole, printable
 from deepscaler.system.exit_codes import DONE, FAILED
 from slurm.site import Site
@@ -40,7 +40,11 @@ def configure(parser: Parser) -> None:
             "--minutes", type=float, default=30, help="longest wait for answers (default: %(default)s)"
         ),
         section.add_argument(
-            "--output-dir", type=Path, metavar="DIR", default=Path("outputs/doctor"), help="default: %(default)s"
+            "--output-dir",
+            type=Path,
+            metavar="DIR",
+            default=Path("outputs/doctor"),
+            help="folder of the jobs of --on slurm (default: %(default)s)",
         ),
         dry_run,
     ):
@@ -69,12 +73,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _examine_nodes(arguments: argparse.Namespace, site: Site) -> int:
     """Has nodes of the cluster examine themselves."""
     purpose = arguments.purpose or "train"
+    images: dict[str, Image] = {"train": "train", "eval": "eval"}
     job = Job(
         name="doctor",
         arguments=("doctor", "--for", purpose),
         num_nodes=arguments.nodes,
         gpus_per_node=arguments.gpus,
-        image=purpose if purpose in ("train", "eval") else "cpu",
+        image=images.get(purpose, "cpu"),
     )
     folder, console = arguments.output_dir.absolute(), PlainConsole()
     if arguments.dry_run:

@@ -34,7 +34,7 @@ def configure(parser: Parser) -> None:
         subparser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a training or a chain")
     metrics = add_action(actions, "metrics", "serve the state of all runs below a folder to Prometheus")
     metrics.add_argument("folder", type=Path, metavar="FOLDER", help="the folder that holds runs and chains")
-    metrics.add_argument("--port", type=int, default=METRICS_PORT, help="default: %(default)s")
+    metrics.add_argument("--port", type=int, default=METRICS_PORT, help="port to listen on (default: %(default)s)")
     metrics.set_defaults(act=_metrics)
 
 

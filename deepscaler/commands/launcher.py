@@ -25,7 +25,9 @@ Options = argparse._ArgumentGroup
 def add_place(parser: Parser) -> Options:
     """Adds the choice of a place, and returns its section for what else describes the machines."""
     section = parser.add_argument_group("where it runs")
-    section.add_argument("--on", choices=("local", "slurm"), default="local", help="default: %(default)s")
+    section.add_argument(
+        "--on", choices=("local", "slurm"), default="local", help="where to run it (default: %(default)s)"
+    )
     site = section.add_argument(
         "--site",
         type=Path,

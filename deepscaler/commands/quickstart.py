@@ -22,8 +22,13 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--recipe", choices=("quickstart", "learn"), default="quickstart", help="learn takes about an hour"
     )
-    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="default: outputs/RECIPE")
-    parser.add_argument("--engine", default="vllm", choices=("vllm", "transformers"), help="default: %(default)s")
+    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="folder of the chain (default: outputs/RECIPE)")
+    parser.add_argument(
+        "--engine",
+        default="vllm",
+        choices=("vllm", "transformers"),
+        help="engine of the evaluations (default: %(default)s)",
+    )
     parser.add_dry_run("print every command, run nothing")
 
 

@@ -23,9 +23,13 @@ MIN_NOTES = 20
 
 def configure(parser: Parser) -> None:
     """Adds the names and the changes to look at."""
-    names = parser.add_argument("names", nargs="*", metavar="RECIPE", help="default: all the published ones")
+    names = parser.add_argument(
+        "names", nargs="*", metavar="RECIPE", help="recipe or file to show (default: all the published ones)"
+    )
     offer(names, RECIPES)
-    parser.add_argument("--profile", choices=("faithful", "fast"), default="faithful", help="default: %(default)s")
+    parser.add_argument(
+        "--profile", choices=("faithful", "fast"), default="faithful", help="profile to show (default: %(default)s)"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field first; may be repeated"
     )

@@ -28,11 +28,15 @@ JOBS = Path("k8s", "jobs")
 
 def configure(parser: Parser) -> None:
     """Adds the place to write to, what is Kubernetes' own, and the command with its options."""
-    parser.add_argument("--output", metavar="FILE", help=f"default: - (standard output); without COMMAND {JOBS}")
+    parser.add_argument(
+        "--output", metavar="FILE", help=f"file to write; default: standard output, without COMMAND {JOBS}"
+    )
     name = parser.add_argument(
         "--name", metavar="NAME", help="name of the RayJob (default: train-RECIPE, chain, evaluate, quickstart)"
     )
-    image = parser.add_argument("--image", metavar="IMAGE", help="default: deepscaler:train or deepscaler:cpu")
+    image = parser.add_argument(
+        "--image", metavar="IMAGE", help="container image (default: deepscaler:train or deepscaler:cpu)"
+    )
     for action in (name, image):
         counts_if(action, "with a COMMAND", "add one, such as train 8k", _has_command)
     parser.add_dry_run("print the RayJob, or without COMMAND which files differ; write nothing")

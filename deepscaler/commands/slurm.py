@@ -13,9 +13,16 @@ def configure(parser: Parser) -> None:
     """Adds the only action."""
     init = add_action(parser.add_actions(), "init", "ask the cluster what it is, and write a first site file")
     init.add_argument(
-        "file", type=Path, nargs="?", default=Path("site.toml"), metavar="FILE", help="default: site.toml"
+        "file",
+        type=Path,
+        nargs="?",
+        default=Path("site.toml"),
+        metavar="FILE",
+        help="file to write (default: site.toml)",
     )
-    init.add_argument("--partition", default="", metavar="NAME", help="default: the one with GPUs")
+    init.add_argument(
+        "--partition", default="", metavar="NAME", help="partition to submit to (default: the one with GPUs)"
+    )
     init.add_dry_run("print the site file, write nothing")
 
 

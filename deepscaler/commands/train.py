@@ -26,7 +26,12 @@ EXAMPLES = (
 
 def configure(parser: Parser) -> None:
     """Adds the recipe, its changes, and where it runs."""
-    offer(parser.add_argument("recipe", metavar="RECIPE", help="see `deepscaler recipes`"), RECIPES)
+    offer(
+        parser.add_argument(
+            "recipe", metavar="RECIPE", help="published recipe (see `deepscaler recipes`) or a TOML file of your own"
+        ),
+        RECIPES,
+    )
     parser.add_argument("--output-dir", type=Path, metavar="DIR", help="folder of the run (default: outputs/RECIPE)")
     add_dry_run(parser, "print memory needs and the exact command, run nothing")
     add_options(parser)
@@ -35,7 +40,12 @@ def configure(parser: Parser) -> None:
 def add_options(parser: Parser) -> None:
     """Adds what `train` and `chain` have in common."""
     recipe = parser.add_argument_group("the recipe")
-    recipe.add_argument("--profile", choices=("faithful", "fast"), default=None, help="default: the recipe's own")
+    recipe.add_argument(
+        "--profile",
+        choices=("faithful", "fast"),
+        default=None,
+        help="faithful to the paper, or fast: with what verl has gained since (default: the recipe's own)",
+    )
     recipe.add_argument(
         "--set",
         action="append",
@@ -45,7 +55,9 @@ def add_options(parser: Parser) -> None:
     )
     recipe.add_argument("--data-dir", type=Path, metavar="DIR", help="prepared data (default: <cache>/data)")
     training = parser.add_argument_group("the training")
-    training.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: %(default)s")
+    training.add_argument(
+        "--device", choices=("cuda", "cpu"), default="cuda", help="what to train on (default: %(default)s)"
+    )
     training.add_argument(
         "--keep", type=whole(1), default=2, metavar="N", help="checkpoints to keep (default: %(default)s)"
     )
@@ -54,7 +66,12 @@ def add_options(parser: Parser) -> None:
         metavar="TIME",
         help="save and stop before: a time from now (3h50m), or Unix seconds ($SLURM_JOB_END_TIME)",
     )
-    training.add_argument("--wandb", choices=("off", "offline", "online"), default="off", help="default: %(default)s")
+    training.add_argument(
+        "--wandb",
+        choices=("off", "offline", "online"),
+        default="off",
+        help="log to Weights & Biases (default: %(default)s)",
+    )
     add_place(parser)
 
 

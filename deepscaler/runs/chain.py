@@ -12,7 +12,7 @@ that any launcher can do the same: `commands` tells them all.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import merged_step, sealed
@@ -20,6 +20,8 @@ from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.outputs import CHAIN, EVALUATION
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json, write_json
+
+StepKind = Literal["train", "merge", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ class StagePlan:
 class Step:
     """One command of a stage."""
 
-    kind: str
+    kind: StepKind
     """`train`, `merge`, `evaluate`."""
     stage: StagePlan
     command: tuple[str, ...]

@@ -2,13 +2,13 @@
 
 import os
 import secrets
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from deepscaler.system.files import remove_tree
 from deepscaler.training.merge import merge
 from deepscaler.training.start import Start
 
@@ -27,7 +27,7 @@ class Launch:
     def clean_up(self) -> None:
         """Removes what a local Ray leaves."""
         if self.ray_dir:
-            shutil.rmtree(self.ray_dir, ignore_errors=True)
+            remove_tree(self.ray_dir)
 
 
 def prepare_launch(start: Start, console: Console) -> Launch:

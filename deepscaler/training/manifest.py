@@ -5,12 +5,12 @@ run.json  {"recipe": {...}, "device": "cuda", "model": {"name", "identity"}, "da
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from deepscaler.data.prepare import load_problems, parquet_path
 from deepscaler.models.model import find_model, open_model
 from deepscaler.models.provenance import git_revision, installed_versions
-from deepscaler.recipes.recipe import Recipe
+from deepscaler.recipes.recipe import Device, Recipe
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import sha256
@@ -27,19 +27,22 @@ REVISION = "main"
 """The revision of a hub model that training starts from."""
 
 
+WandbMode = Literal["off", "offline", "online"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
     """The options of one run that its recipe does not have."""
 
     run_dir: Path
-    device: str = "cuda"
+    device: Device = "cuda"
     """`cuda`, or `cpu` for machines without one (see deepscaler.verl_plugin.cpu)."""
     data_dir: Path | None = None
     keep_checkpoints: int = 2
     """The newest ones; each holds weights and optimiser, 12 bytes a parameter."""
     deadline: float | None = None
     """Unix seconds at which the machine will be taken away."""
-    wandb: str = "off"
+    wandb: WandbMode = "off"
     """`off`, `offline` or `online`."""
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deepscaler.recipes.recipe import Recipe
+from deepscaler.recipes.recipe import Device, Recipe
 from deepscaler.system.paths import ray_cpus
 
 NO_DUAL_CLIP = 1e9
@@ -37,7 +37,7 @@ class RunPaths:
     wandb: bool = False
 
 
-def to_overrides(recipe: Recipe, paths: RunPaths, device: str = "cuda") -> dict[str, Any]:
+def to_overrides(recipe: Recipe, paths: RunPaths, device: Device = "cuda") -> dict[str, Any]:
     """Every verl key that the recipe or the run decides, with its value.
 
     Explicit about what verl 0.9.1 changed since DeepScaleR's fork: entropy coefficient, dual clip, overlong prompts,
@@ -181,7 +181,7 @@ def _checkpoints(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     }
 
 
-def _ray(recipe: Recipe, paths: RunPaths, device: str) -> dict[str, Any]:
+def _ray(recipe: Recipe, paths: RunPaths, device: Device) -> dict[str, Any]:
     """The environment for all workers; and, where verl starts Ray itself, one that only this machine can reach."""
     environment: dict[str, Any] = {
         f"+ray_kwargs.ray_init.runtime_env.env_vars.{k}": v for k, v in paths.environment.items()

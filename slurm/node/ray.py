@@ -1,9 +1,7 @@
 """Ray on one node of a job: the command, its environment, and its life as a child of the node's task."""
 
 import os
-import shutil
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from subprocess import Popen
 from typing import TYPE_CHECKING
 
 from deepscaler.system import processes
+from deepscaler.system.files import remove_tree
 from deepscaler.system.paths import ray_cpus
 from slurm.node.network import PortBlock, address_of, interface_of
 
@@ -57,11 +56,7 @@ class RayNode:
         """End it and whatever it started, and remove its folder."""
         if self.process:
             processes.kill(self.process)  # there is nothing to save in it, and SLURM may kill this task in seconds
-        for _ in range(10):  # a process that is only now dying may have put another file there
-            shutil.rmtree(self.temp_dir, ignore_errors=True)
-            if not self.temp_dir.exists():
-                break
-            time.sleep(0.1)
+        remove_tree(self.temp_dir)
 
     def environment(self) -> dict[str, str]:
         """Without what a login shell may have said about another Ray, and AMD's variables, which SLURM always sets."""

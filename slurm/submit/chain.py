@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from deepscaler.job import Job, train_job
+from deepscaler.recipes.recipe import Device
 from deepscaler.runs.chain import Chain, StagePlan, Step, check_state, is_done
 from deepscaler.system.errors import UserError
 from evaluation.results import read_results
 from slurm.submit.launch import PlannedJob
 
 
-def plan_chain(chain: Chain, command: Sequence[str], device: str) -> list[PlannedJob]:
+def plan_chain(chain: Chain, command: Sequence[str], device: Device) -> list[PlannedJob]:
     """The jobs that are left. Raises UserError where none is, or the folder holds another chain."""
     check_state(chain)
     jobs: list[tuple[Job, Path]] = []
@@ -41,7 +42,7 @@ def _groups(steps: list[Step]) -> list[list[Step]]:
     return [group for group in (training, rest) if group]
 
 
-def _job(stage: StagePlan, command: Sequence[str], steps: list[Step], chain: Chain, device: str) -> Job:
+def _job(stage: StagePlan, command: Sequence[str], steps: list[Step], chain: Chain, device: Device) -> Job:
     first = chain.stages[1].recipe
     recipe = stage.recipe or first
     assert recipe is not None, "every stage but the start model has a recipe"

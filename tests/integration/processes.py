@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from deepscaler.system.processes import deepscaler_command
+
 DEADLINE = 1500
 """Seconds for whatever a test waits for."""
 
@@ -52,7 +54,7 @@ def run(arguments: list[str], seconds: float = DEADLINE) -> subprocess.Completed
 
 
 def deepscaler(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "deepscaler", *map(str, arguments)]
+    return deepscaler_command([*map(str, arguments)])
 
 
 def wait_until(holds: Callable[[], object], process: subprocess.Popen[str], what: str) -> None:

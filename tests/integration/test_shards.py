@@ -158,7 +158,7 @@ def test_engines_on_two_nodes_finish_though_one_is_killed(
         with started(evaluate(tiny_model, out, "--engines", 2)) as process:
             wait_until(lambda: processes_with(victim), process, "an engine")
             process.send_signal(signal.SIGTERM)
-            output, _ = process.communicate(timeout=120)
+            output, _ = process.communicate(timeout=300)
             assert process.returncode == 143, output
             wait_until_gone(f"{out}/shards")
         with started(evaluate(tiny_model, out, "--engines", 2)) as process:
@@ -188,7 +188,7 @@ def test_engines_stopped_and_killed_go_on_in_another_number(tiny_model: Path, wh
     with started(draw(3)) as process:
         wait_until(lambda: num_saved(tmp_path), process, "the first sample")
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=300)
     assert process.returncode == 143, output
     wait_until_gone(f"{tmp_path}/shards")
     saved = num_saved(tmp_path)

@@ -11,7 +11,7 @@ from pathlib import Path
 from deepscaler.job import Job, evaluate_job, train_job
 from deepscaler.kubernetes.render.pods import RUNS
 from deepscaler.recipes.load import recipe_named
-from deepscaler.recipes.recipe import Recipe, with_settings
+from deepscaler.recipes.recipe import Device, Recipe, with_settings
 from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig
 
@@ -88,7 +88,7 @@ def quickstart_plan() -> Plan:
     return Plan(job=job, shared=False, retries=1, deadline=3 * HOUR, start_deadline=HOUR, keep=HOUR)
 
 
-def train_plan(recipe: Recipe, arguments: Sequence[str], run_dir: str, device: str = "cuda") -> Plan:
+def train_plan(recipe: Recipe, arguments: Sequence[str], run_dir: str, device: Device = "cuda") -> Plan:
     """`deepscaler train`."""
     return Plan(job=train_job(recipe, arguments, device), run_dir=run_dir, retries=6, deadline=14 * DAY)
 
@@ -107,7 +107,7 @@ def run_plan(
     arguments: Sequence[str],
     run_dir: str,
     datasets: Sequence[str],
-    device: str = "cuda",
+    device: Device = "cuda",
     only: Sequence[str] = (),
 ) -> Plan:
     """`deepscaler run`, of all stages or only some. Raises UserError if they want machines of different number."""

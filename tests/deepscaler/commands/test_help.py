@@ -65,7 +65,8 @@ def test_every_command_has_two_examples_that_can_be_typed(name: str, capsys: pyt
 @pytest.mark.parametrize("words", LEAVES)
 def test_every_option_says_what_it_is_with_a_short_placeholder(words: str) -> None:
     for action in LEAVES[words]._actions:
-        assert action.help, action
+        assert action.help
+        assert not action.help.startswith("default"), action
         LEAVES[words].format_help()
         assert len(str(action.metavar or "")) < 14, action
 

@@ -11,6 +11,7 @@ import pytest
 from deepscaler.recipes.load import in_profile
 from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Recipe
+from deepscaler.system.options import options_of
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
 from tests.places import ROOT
 
@@ -89,3 +90,33 @@ def test_a_small_machine_has_tickets_for_all_of_verls_actors(num_gpus: int) -> N
     """The queue's controller and 8 stores, 3 for each GPU's workers, one for an actor to be placed with."""
     overrides = to_overrides(replace(RECIPES["8k"], gpus_per_node=num_gpus), PATHS)
     assert overrides["ray_kwargs.ray_init.num_cpus"] >= 1 + 8 + 3 * num_gpus + 1
+
+
+OTHER: dict[str, Any] = {
+    "profile": None,  # a name for three other fields
+    "train_dataset": None,  # a file that `RunPaths` names
+    "validation_dataset": None,
+    "model": None,
+    "name": "other",
+    "kl_type": "mse",
+    "advantage_estimator": "rloo",
+    "loss_aggregation": "seq-mean-token-sum",
+    "num_nodes": 2,
+    "mini_batch_size": 128,
+    "max_tokens_per_gpu": 40_000,
+    "clip_ratio": 0.3,
+    "dual_clip": 3.0,
+    "gpu_memory_utilization": 0.5,
+    "sequence_parallel_size": 2,
+    "tensor_parallel_size": 2,
+}
+"""Another valid value where twice the value, or not the value, is none."""
+
+
+@pytest.mark.parametrize("name", options_of(Recipe))
+def test_every_field_changes_what_verl_is_told(name: str) -> None:
+    base = replace(in_profile(RECIPES["8k"], "fast"), fused_kernels=False, asynchronous_rollout=False)
+    value = getattr(base, name)
+    other = OTHER.get(name, not value if isinstance(value, bool) else value * 2)
+    if other is not None:
+        assert to_overrides(replace(base, **{name: other}), PATHS) != to_overrides(base, PATHS)

@@ -11,6 +11,7 @@ import pytest
 
 from deepscaler.runs.checkpoints import sealed
 from deepscaler.runs.folder import RunFolder
+from slurm.job_folder import JobFolder
 from slurm.jobs import read_jobs
 from tests.integration.processes import deepscaler, run
 from tests.integration.slurm.sandbox import NUM_GPUS, SITE, ask, start_driver, state_of, wait_until
@@ -81,6 +82,24 @@ def test_a_first_site_file_and_what_is_missing_on_the_nodes(tmp_path: Path) -> N
     assert not read_jobs(tmp_path / "r")
 
 
+def test_jobs_run_from_a_folder_that_holds_packages_of_the_same_names(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every clone of the original DeepScaleR does. The tasks, Ray, its census and the command have to start."""
+    for name in ("deepscaler", "evaluation", "slurm"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"raise ImportError('the other {name} is imported')\n")
+    monkeypatch.chdir(tmp_path)
+    typed("data", "prepare", "arithmetic", "arithmetic_train")
+    settings = [part for setting in (*SMALL, f"model={tmp_path}", "num_nodes=2") for part in ("--set", setting)]
+    typed("train", "quickstart", "--device", "cpu", *settings, "--on", "slurm", "--site", site, "--output-dir", "run")
+    wait_for_jobs(tmp_path / "run", 240)
+    (job,) = read_jobs(tmp_path / "run")
+    record = JobFolder(job.folders(tmp_path / "run")[job.job_id]).last_record()
+    assert record["code"] == 2, record
+    assert record["reason"].startswith(f"the command ended with code 2: --model {tmp_path} holds no weights"), record
+
+
 def test_an_array_loses_an_element_and_is_gathered(site: Path, model: Path, tmp_path: Path) -> None:
     root = tmp_path / "evaluation"
     typed("data", "prepare", "arithmetic")
@@ -94,7 +113,7 @@ def test_an_array_loses_an_element_and_is_gathered(site: Path, model: Path, tmp_
     assert "gather" in status
     assert "Dependency" in status
     element = f"{array.job_id}_1"
-    wait_until(lambda: list(root.glob("slurm/*/1/attempt-00/driver.log")), "element 1 begins", 120)
+    wait_until(lambda: list(root.glob("slurm/*/1/attempt-00/driver.log")), "element 1 begins")
     subprocess.run(["scontrol", "requeue", element], check=True)
     wait_for_jobs(root, 600)
     assert state_of(gather.job_id) == "COMPLETED", typed("logs", root)

@@ -114,7 +114,7 @@ def test_a_job_goes_on_after_whatever_dies_until_it_is_cancelled(tmp_path: Path,
 
 def test_the_time_limit(tmp_path: Path, driver: list[str]) -> None:
     run = start(tmp_path, driver, time_limit="00:02:00")
-    wait_until(lambda: run.record(1), run.logs, 180)
+    wait_until(lambda: run.record(1), run.logs, 300)
     first = run.record(0)
     assert "SIGUSR2" in str(first["reason"]) or "time limit" in str(first["reason"]), first
     run.wait_for_steps(len(run.steps) + 1)
@@ -152,7 +152,7 @@ def is_preempted_and_goes_on(run: Run, signal_name: str) -> None:
     assert signal_name in reason, run.logs()
     before = len(run.steps)
     wait_until(lambda: state_of(job) == "COMPLETED", lambda: f"COMPLETED, but {state_of(job)}")
-    wait_until(lambda: run.record(1), run.logs, 200)
+    wait_until(lambda: run.record(1), run.logs, 300)
     run.wait_for_steps(before + 1)
     assert run.steps == [*range(1, len(run.steps) + 1)]
     ask("scancel", run.job_id)
