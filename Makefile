@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Where this is set, each process compiles verl, vLLM and torch anew: 30 s instead of 12 to import them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart learn test slow long lint format golden lock bench render clean
+.PHONY: help setup quickstart learn test slow long lint format golden lock bench render fuzz clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -54,6 +54,9 @@ bench: setup  ## our grader against math-verify, and training with the kit again
 	@$(BIN)/python bench/grading.py
 	@$(BIN)/python bench/step.py
 	@[ -z "$$SLURM_CONF" ] || $(BIN)/python bench/launch.py
+
+fuzz: setup  ## look for texts that make the grader raise or crawl, for an hour; needs `pip install atheris`
+	@$(BIN)/python tools/fuzz_grader.py -max_total_time=3600
 
 clean:  ## remove the environment and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

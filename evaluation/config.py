@@ -164,7 +164,7 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
 
 
 def with_thinking(config: EvaluationConfig, chat_template: str) -> EvaluationConfig:
-    """Returns the configuration with `auto` settled: a model thinks if its chat template mentions </think>."""
+    """Returns the configuration with `auto` settled: a model thinks if its template ends or begins thinking."""
     if config.thinking != "auto":
         return config
-    return replace(config, thinking="yes" if "</think>" in chat_template else "no")
+    return replace(config, thinking="yes" if re.search("</?think>", chat_template) else "no")

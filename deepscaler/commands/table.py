@@ -27,6 +27,7 @@ COMMANDS = {
     "chain": Command(TRAIN, "Train recipes one after another, such as 8k 16k 24k; resumes.", "chain", also="run"),
     "merge": Command(TRAIN, "Turn a run's newest checkpoint into a Hugging Face model.", "merge"),
     "evaluate": Command(EVALUATE, "Sample a model on benchmarks, grade, and report.", "evaluate"),
+    "grade": Command(EVALUATE, "Grade a file of responses, and print the table that `report` prints.", "grade"),
     "report": Command(EVALUATE, "Write the report of an evaluation, a training run or a chain.", "report"),
     "doctor": Command(PLACES, "Check this machine, an image or a cluster's nodes for what is missing.", "doctor"),
     "slurm": Command(PLACES, "Write a first site file for a SLURM cluster.", "slurm"),

@@ -16,6 +16,7 @@ from typing import Any
 
 from deepscaler.data.problem import Problem, ask
 from deepscaler.data.sources import Row, Source
+from deepscaler.rewards.readable import unreadable
 from deepscaler.system.errors import UserError
 
 
@@ -42,12 +43,16 @@ def clean_rows(rows: Iterable[Row], source: Source) -> tuple[list[Problem], Coun
         if not golds:
             dropped["null answer" if answer is None else "empty answer"] += 1
             continue
+        reasons = [unreadable(gold) for gold in golds]
+        if reasons[0] is not None and None not in reasons:
+            dropped[reasons[0]] += 1
+            continue
         if not _is_unicode(question, key, *golds):
             dropped["text is no valid Unicode"] += 1
             continue
         seen[key] += 1  # a training set may hold a problem twice; both stay, as in the published runs
         identifier = f"{source.name}/{key}" + (f"~{seen[key]}" if seen[key] > 1 else "")
-        golds = tuple(dict.fromkeys(golds))
+        golds = tuple(dict.fromkeys(gold for gold, reason in zip(golds, reasons, strict=True) if reason is None))
         problems.append(Problem(id=identifier, data_source=source.name, prompt=ask(question.strip()), golds=golds))
     return problems, dropped
 

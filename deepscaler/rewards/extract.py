@@ -1,36 +1,97 @@
-r"""The answer inside a response: after the last `</think>`, the last `\boxed{}` with balanced braces.
+r"""The answer inside a response: what is boxed last, outside of all thinking, with balanced braces.
 
 <think>so 2+2 is \boxed{5}? no, 4</think> The answer is \boxed{4}.   ->   "4"
+It is \boxed{2} or \boxed{3}.                                        ->   "2, 3"
 """
 
 import re
+from typing import NamedTuple
 
-THINK_END = "</think>"
-_TOKEN = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|(?P<bare>\\boxed\s+(?=[^\s{]))|\\[\\{}]|(?P<brace>[{}])")
+THINK_START, THINK_END = "<think>", "</think>"
+_MARK = re.compile(r"</?think>")
+_TOKEN = re.compile(
+    r"(?P<box>\\(?:boxed|fbox)\s*\{)|(?P<bare>\\boxed\s+(?=[^\s{]))|\\\\(?!boxed|fbox)|\\[{}]|(?P<brace>[{}])"
+)
+_BETWEEN = re.compile(
+    r"(?:[\s$,;:&.]|\\[\[\]()\\,; ]|\\q?quad|(?:and|or)\b|\\text\{\s*(?:and|or)\s*\}|\b[a-z](?:_\d)?\s*=)*"
+)
+_MAX_BETWEEN = 40
+"""Characters between boxes that belong together."""
+
+
+class Box(NamedTuple):
+    """One box: what is in it, where it begins and ends."""
+
+    content: str
+    start: int
+    end: int
 
 
 def after_thinking(response: str) -> str | None:
-    """What follows the last `</think>`; None where the response was cut off before it."""
-    _, separator, text = response.rpartition(THINK_END)
-    return text if separator else None
+    """Returns what a response says after it has thought; None where it was cut off before.
+
+    A response that thinks again (`<think>` after an answer) takes nothing back; a second `</think>` alone does.
+    """
+    kept: list[str] = []
+    thinking, ended, position = True, False, 0
+    for mark in _MARK.finditer(response):
+        if mark.group() == THINK_END:
+            if not thinking:  # all before it was thought after all
+                kept.clear()
+            thinking, ended = False, True
+        else:
+            if not thinking:
+                kept.append(response[position : mark.start()])
+            thinking = True
+        position = mark.end()
+    if not ended:
+        return None
+    return "".join(kept) + ("" if thinking else response[position:])
 
 
 def last_boxed(text: str) -> str | None:
-    r"""The content of the last `\boxed{...}` whose braces balance (also `\fbox{}` and `\boxed 4`); None without one.
+    r"""Returns the content of the last `\boxed{...}` (also `\fbox{}`, `\boxed 4`); None without one.
+
+    An empty box after a full one says nothing. Boxes with no more than a comma or a conjunction between them are one
+    answer of several parts: whoever boxes two candidates has given two values.
+    """
+    boxes = outermost_boxes(text)
+    full = [box for box in boxes if box.content]
+    if not full:
+        return boxes[-1].content if boxes else None
+    parts = [full[-1]]
+    for box in reversed(full[:-1]):
+        between = text[box.end : parts[0].start]
+        if len(between) > _MAX_BETWEEN or not _BETWEEN.fullmatch(between):
+            break
+        parts.insert(0, box)
+    contents = list(dict.fromkeys(box.content for box in parts))
+    return ", ".join(contents)
+
+
+def outermost_boxes(text: str) -> list[Box]:
+    """Returns the boxes in a text, the inner one where one box holds nothing but another.
 
     One pass over the text, so that thousands of unclosed boxes cost no more than one.
     """
-    answer, answer_start = None, -1
-    open_braces: list[int | None] = []  # where the content of a box starts; None for any other brace
+    boxes: list[Box] = []
+    open_braces: list[tuple[int, int] | None] = []  # where a box and its content start; None for any other brace
     for token in _TOKEN.finditer(text):
         if token["box"]:
-            open_braces.append(token.end())
+            open_braces.append((token.start(), token.end()))
         elif token["bare"]:
-            answer, answer_start = re.split(r"[\s$]", text[token.end() :], maxsplit=1)[0], token.end()
+            content = re.split(r"[\s$]", text[token.end() : token.end() + 100], maxsplit=1)[0]
+            boxes.append(Box(content, token.start(), token.end() + len(content)))
         elif token["brace"] == "{":
             open_braces.append(None)
         elif token["brace"] == "}" and open_braces:
-            start = open_braces.pop()
-            if start is not None and start > answer_start:
-                answer, answer_start = text[start : token.start()].strip(), start
-    return answer
+            opened = open_braces.pop()
+            if opened is not None:
+                start, content_start = opened
+                content = text[content_start : token.start()].strip()
+                while boxes and boxes[-1].start > start:  # a box in a box
+                    inner = boxes.pop()
+                    if text[inner.start : inner.end] == content:
+                        content = inner.content
+                boxes.append(Box(content, start, token.end()))
+    return boxes

@@ -1,15 +1,22 @@
 """The grader's two entry points. See the package for examples."""
 
+import os
+import re
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from deepscaler.rewards.algebra import original
 from deepscaler.rewards.answers.equivalence import compare
 from deepscaler.rewards.answers.literals import decide_cheaply
+from deepscaler.rewards.answers.tokens import MAX_LENGTH
 from deepscaler.rewards.extract import after_thinking, last_boxed
 from deepscaler.rewards.workers.pool import Outcome, shared_pool
+
+Golds = str | float | Iterable[str | float]
+"""One gold, or several of which any will do; a data set may hold them as numbers."""
 
 Reason = Literal["correct", "wrong", "no_box", "no_think_end", "timeout", "worker_died"]
 Mode = Literal["kit", "deepscaler"]
@@ -24,6 +31,12 @@ _REASONS: dict[Outcome, Reason] = {
     "worker_died": "worker_died",
 }
 
+
+_QUOTED = re.compile(r"""(?<=['"])[^'",\[\]]+(?=['"])""")
+_QUOTED_LIST = re.compile(r"""\[\s*(?:'[^'"\[\]]*'|"[^'"\[\]]*")(?:\s*,\s*(?:'[^'"\[\]]*'|"[^'"\[\]]*"))*\s*\]""")
+_reading = threading.Lock()
+"""Held while a text is read, which is work in Python: of thirty threads that all want the interpreter, an event loop
+beside them gets every thirtieth turn."""
 
 _SEVERITY: tuple[Outcome, ...] = ("different", "worker_died", "timeout", "equal")
 
@@ -49,7 +62,7 @@ def is_equivalent(answer: str, gold: str, *, mode: Mode = "kit", timeout: float 
 
 def grade(
     response: str,
-    golds: str | Sequence[str],
+    golds: Golds,
     *,
     thinking: bool = True,
     mode: Mode = "kit",
@@ -66,12 +79,21 @@ def grade(
     if answer is None:
         return Grade(False, None, "no_box")
     outcomes: list[Outcome] = []
-    for gold in [golds] if isinstance(golds, str) else golds:
+    for gold in listed_golds(golds):
         outcomes.append(_decide(answer, gold, mode, timeout))
         if outcomes[-1] == "equal":
             break
     worst: Outcome = max(outcomes, key=_SEVERITY.index, default="different")
     return Grade(worst == "equal", answer, _REASONS[worst])
+
+
+def listed_golds(golds: Golds) -> list[str]:
+    """Returns golds as texts: data sets hold numbers (5.0) and lists that have become a string (`['12', '33']`)."""
+    if isinstance(golds, str):
+        return _QUOTED.findall(golds) if len(golds) <= MAX_LENGTH and _QUOTED_LIST.fullmatch(golds) else [golds]
+    if isinstance(golds, Iterable):
+        return [str(gold) for gold in golds]
+    return [str(golds)]
 
 
 def hard_case_counts() -> Counter[str]:
@@ -81,7 +103,8 @@ def hard_case_counts() -> Counter[str]:
 
 def _decide(answer: str, gold: str, mode: Mode, timeout: float) -> Outcome:
     answer, gold = _printable(answer), _printable(gold)
-    verdict = original.cheap(answer, gold) if mode == "deepscaler" else compare(answer, gold, decide_cheaply)
+    with _reading:
+        verdict = original.cheap(answer, gold) if mode == "deepscaler" else compare(answer, gold, decide_cheaply)
     if verdict is not None:
         return "equal" if verdict else "different"
     return shared_pool().compare(mode, answer, gold, timeout)
@@ -90,3 +113,11 @@ def _decide(answer: str, gold: str, mode: Mode, timeout: float) -> Outcome:
 def _printable(text: str) -> str:
     """Without what no JSON line can carry (lone surrogates) and no answer contains (control characters)."""
     return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text.encode("utf-8", "replace").decode())
+
+
+def _renew_lock() -> None:
+    global _reading  # noqa: PLW0603  a fork may have copied it held
+    _reading = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

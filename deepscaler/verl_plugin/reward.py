@@ -5,16 +5,16 @@ metric: `val-core/aime/acc/mean@8`, `val-aux/aime/no_box/mean@8`, ...
 """
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
 from deepscaler.rewards import grade
+from deepscaler.rewards.grade import Golds
 
 
 async def compute_score(
     data_source: str,
     solution_str: str,
-    ground_truth: str | Iterable[str],
+    ground_truth: Golds,
     extra_info: dict[str, Any] | None = None,
     *,
     thinking: bool = True,
@@ -24,8 +24,7 @@ async def compute_score(
 
     `undecided` counts what could not be compared in time; it scores 0, and should stay at 0.
     """
-    golds = [ground_truth] if isinstance(ground_truth, str) else [str(gold) for gold in ground_truth]
-    verdict = await asyncio.to_thread(grade, solution_str, golds, thinking=thinking)
+    verdict = await asyncio.to_thread(grade, solution_str, ground_truth, thinking=thinking)
     return {
         "score": float(verdict.correct),
         "acc": float(verdict.correct),

@@ -89,6 +89,7 @@ def test_what_must_be_given_is_listed() -> None:
 def test_a_model_thinks_if_its_template_says_so() -> None:
     config = EvaluationConfig(**REQUIRED)
     assert with_thinking(config, "{% if '</think>' in content %}").thinking == "yes"
+    assert with_thinking(config, "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}").thinking == "yes"
     assert with_thinking(config, "{{ messages }}").thinking == "no"
     assert with_thinking(EvaluationConfig(**REQUIRED, thinking="no"), "</think>").thinking == "no"
 

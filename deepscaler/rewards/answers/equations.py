@@ -1,76 +1,175 @@
-r"""Equations and inequalities as text: their sides, and which side only names the other.
+r"""Equations, memberships and inequalities: which side only names the other, and what is claimed of it.
 
-x = 2+3 = 5        sides  x | 2+3 | 5, named x
-f(n) = 2n          sides  f(n) | 2n, named f(n)
-5 > x \ge 2        ascending  2 \le x < 5
+x = 2+3 = 5        named x, worth 5, if 2+3 is 5
+m+n = 371          names 371 for a gold that is a number; as a gold it is an equation
+f(n) = 2n          the same function as f(x) = 2x
 """
 
-import re
+from collections.abc import Callable
 
-from deepscaler.rewards.answers.numbers import parse_number
-from deepscaler.rewards.answers.structure import split_top_level
+from deepscaler.rewards.answers.chains import Leaf, both, exact_sides, is_name, is_open, worth
+from deepscaler.rewards.answers.intervals import is_inequality, solution_set, variable
+from deepscaler.rewards.answers.literals import Verdict, canonical
+from deepscaler.rewards.answers.nodes import COLLECTIONS, Node, symbols
 
-RELATION = re.compile(r"[<>]|\\(?:le|ge|ne|lt|gt|in|equiv|cong|parallel|perp)(?![a-zA-Z])")
-_DESCENDING = re.compile(r"(>|\\ge(?![a-zA-Z])|\\gt(?![a-zA-Z]))")
-_NOT_DESCENDING = re.compile(r"<|\\(?:le|lt|ne|in)(?![a-zA-Z])")
-_MIRRORED = {">": "<", "\\gt": "<", "\\ge": "\\le "}
-_NAME = re.compile(r"[^\d+\-*/^<>=\\&]*(?:\\[a-zA-Z]+[^\d+\-*/^<>=\\&]*)*")
-_FUNCTION = re.compile(r"([a-zA-Z])\((\w)\)")
-_SEVERAL = re.compile(r"\\\\|\\(?:Rightarrow|Leftrightarrow|Longrightarrow|implies|iff|to|rightarrow)(?![a-zA-Z])")
-_NEXT_NAME = re.compile(r"[\d})]\s+[a-zA-Z](?:_\w)?$")
-_SUBSCRIPT = re.compile(r"_(?:\{[^{}]*\}|\w)")
+_EQUAL = frozenset({"=", "\\equiv", "\\approx"})
+_SUBSCRIPT_BASE = "_"
 
 
-def sides(text: str) -> list[str]:
-    r"""The sides of an equation or a chain of them, the name first: `5 = x` -> ["x", "5"].
-
-    Several equations in a row (`x=4 \Rightarrow x=5`, `x=4=5`) have no sides: a list of candidates has no value.
-    """
-    if RELATION.search(text.replace("\\in", "")) or _SEVERAL.search(text):
-        return [text]
-    found = split_top_level(text, "=")
-    numbers = {number.value for number in map(parse_number, found) if number}
-    if any(_NEXT_NAME.search(side) for side in found[1:-1]) or len(numbers) > 1:
-        return [text]
-    if len(found) == 2 and not is_named(found) and is_named(found[::-1]):
-        return found[::-1]
-    return found or [text]
+Compare = Callable[[Node, Node, Leaf], Verdict]
 
 
-def is_named(found: list[str]) -> bool:
-    r"""Whether the first side only names the last: `x`, `f(x)`, `|AB|`, `A:B`, `\frac{NO}{BO}`, `S_{12}`."""
-    name = re.sub(r"\\(?:quad|text)", "", _SUBSCRIPT.sub("", found[0]))
-    return len(found) > 1 and len(name) <= 60 and bool(re.search("[a-zA-Z]", name)) and bool(_NAME.fullmatch(name))
+def compare_relations(answer: Node, gold: Node, leaf: Leaf, compare: Compare) -> Verdict:
+    """Compare two trees of which at least one is a relation."""
+    if answer.kind == "relation" and gold.kind == "relation":
+        return _compareboth(answer, gold, leaf, compare)
+    if gold.kind == "relation":
+        return _compare_with_gold_relation(answer, gold, leaf, compare)
+    return _compare_with_answer_relation(answer, gold, leaf, compare)
 
 
-def value_of_assignment(text: str) -> str:
-    """What stands after the name in `(p,q)=(3,2)`; the text itself where nothing is named."""
-    found = sides(text)
-    return found[-1] if len(found) == 2 and is_named(found) and len(split_top_level(text, ",;")) == 1 else text
+def _compare_with_answer_relation(answer: Node, gold: Node, leaf: Leaf, compare: Compare) -> Verdict:
+    if answer.value == ("\\in",) and is_name(answer.args[0]):
+        return compare(answer.args[1], gold, leaf)
+    if len(answer.value) == 1 and answer.value[0].startswith("\\equiv:"):
+        return compare(answer.args[1], gold, leaf) if is_open(answer.args[0]) else False
+    if not set(answer.value) <= _EQUAL:
+        if gold.kind in ("union", "minus", "builder", "list"):
+            return _same_solutions(answer, gold, leaf, compare) if gold.kind in ("list", "builder") else False
+        return False
+    if gold.kind == "list" and (parts := expanded(answer)) and any(part.kind == "relation" for part in gold.args):
+        return compare(parts, gold, leaf)
+    value, verdict = worth(answer, leaf, any_name=not symbols(gold))
+    if value is None or verdict is False:
+        return False
+    return both(verdict, compare(value, gold, leaf))
 
 
-def names(items: tuple[str, ...]) -> list[str]:
-    """The name of every item that has one, subscripts aside."""
-    return [_SUBSCRIPT.sub("", found[0]) for found in map(sides, items) if is_named(found)]
+def _compare_with_gold_relation(answer: Node, gold: Node, leaf: Leaf, compare: Compare) -> Verdict:
+    if gold.value == ("\\in",):
+        return compare(answer, gold.args[1], leaf)
+    if is_inequality(gold):
+        return _same_solutions(answer, gold, leaf, compare)
+    if len(gold.value) == 1 and gold.value[0].startswith("\\equiv:"):
+        return compare(answer, gold.args[1], leaf) if is_name(gold.args[0]) else False
+    if not set(gold.value) <= _EQUAL or not is_name(gold.args[0]):
+        return False
+    if answer.kind == "list" and (parts := expanded(gold)) and any(part.kind == "relation" for part in answer.args):
+        return compare(answer, parts, leaf)
+    value = exact_sides(gold)[-1]
+    if gold.args[0].kind == "mul" and symbols(value):
+        return False
+    return compare(answer, value, leaf)
 
 
-def in_terms_of(gold: list[str], answer: list[str]) -> str | None:
+def _compareboth(answer: Node, gold: Node, leaf: Leaf, compare: Compare) -> Verdict:
+    if set(answer.value) <= _EQUAL and set(gold.value) <= _EQUAL:
+        if is_name(answer.args[0]) and is_name(gold.args[0]):
+            value, verdict = worth(answer, leaf, any_name=False)
+            if len(gold.args) > 2:  # a gold that shows its work: only what it comes to counts
+                verdict = verdict and True if verdict is not None else True
+            if value is not None and verdict is not False:
+                renamed = in_terms_of(answer.args[0], gold.args[0], value)
+                if renamed is not None:
+                    return both(verdict, compare(renamed, exact_sides(gold)[-1], leaf))
+        if any(side.kind in COLLECTIONS or side.kind in ("words", "quantity") for side in (*answer.args, *gold.args)):
+            return False
+        return leaf(answer, gold) if len(answer.args) == len(gold.args) == 2 else False
+    if answer.value == gold.value == ("\\in",):
+        same_name = canonical(answer.args[0]) == canonical(gold.args[0])
+        return compare(answer.args[1], gold.args[1], leaf) if same_name else False
+    if is_inequality(answer) and gold.value == ("\\in",):
+        return False  # an interval is asked for
+    verdict = _same_solutions(answer, gold, leaf, compare)
+    if verdict is not False:
+        return verdict
+    if answer.value != gold.value:
+        return False
+    sides = [compare(a, g, leaf) for a, g in zip(answer.args, gold.args, strict=True)]
+    if False not in sides:
+        return None if None in sides else True
+    return leaf(answer, gold) if len(answer.args) == 2 and not symbols(answer) ^ symbols(gold) else False
+
+
+def _same_solutions(answer: Node, gold: Node, leaf: Leaf, compare: Compare) -> Verdict:
+    names = [variable(node) for node in (answer, gold) if is_inequality(node) or node.kind == "relation"]
+    if len(names) == 2 and None not in names and canonical(names[0]) != canonical(names[1]):  # type: ignore[arg-type]
+        return False
+    left, right = solution_set(answer), solution_set(gold)
+    if (
+        left is None
+        or right is None
+        or len(left) != len(right)
+        or [a.closed for a in left] != [g.closed for g in right]
+    ):
+        return False
+    ends = [
+        compare(a, g, leaf)
+        for one, other in zip(left, right, strict=True)
+        for a, g in ((one.low, other.low), (one.high, other.high))
+    ]
+    return False if False in ends else None if None in ends else True
+
+
+def named_value(node: Node) -> tuple[str | None, Node]:
+    """Returns the name, subscripts aside, and the value of `x_1=5`; (None, the tree) for what names nothing."""
+    if node.kind == "relation" and set(node.value) <= _EQUAL and is_name(node.args[0]):
+        name = node.args[0]
+        return str(name.value).partition(_SUBSCRIPT_BASE)[0] if name.kind == "symbol" else repr(
+            canonical(name)
+        ), node.args[-1]
+    return None, node
+
+
+def value_of_assignment(node: Node) -> Node:
+    """Returns what stands after the name in `(p,q)=(3,2)`; the tree itself where nothing is named."""
+    return named_value(node)[1]
+
+
+def names_fix_order(answer: Node, gold: Node) -> bool:
+    """Whether only one side names its items: `x=5, y=3` against `5, 3`; but `x=5, x=3` only names the unknown."""
+    found = [[name for name, _ in map(named_value, node.args) if name] for node in (answer, gold)]
+    return bool(found[0]) != bool(found[1]) and len(set(found[0] or found[1])) > 1
+
+
+def expanded(node: Node) -> Node | None:
+    """Returns `(a,b)=(3,5)` as the list `a=3, b=5`; None for other relations."""
+    if node.kind != "relation" or node.value != ("=",) or node.args[0].kind != "tuple" or node.args[1].kind != "tuple":
+        return None
+    names, values = node.args[0].args, node.args[1].args
+    if len(names) != len(values):
+        return None
+    return Node("list", tuple(Node("relation", pair, ("=",)) for pair in zip(names, values, strict=True)), ",")
+
+
+def flat_assignments(node: Node) -> list[Node] | None:
+    """Returns the values of all assignments and tuples of a list, one after the other."""
+    flat: list[Node] = []
+    for item in node.args:
+        value = named_value(item)[1]
+        if value.kind == "tuple":
+            flat.extend(value.args)
+        elif value.kind in COLLECTIONS or (value.kind == "relation"):
+            return None
+        else:
+            flat.append(value)
+    return flat
+
+
+def in_terms_of(name: Node, wanted: Node, value: Node) -> Node | None:
     """The answer's value in the gold's variable; None if the two name different things.
 
     `y=2x` and `f(x)=2x` say the same, and so do `f(n)=2n` and `f(x)=2x`; `f(x)` and `g(x)` do not.
     """
-    answer_name, gold_name = (re.sub(r"\s", "", found[0]) for found in (answer, gold))
-    if answer_name == gold_name:
-        return answer[-1]
-    function, wanted = _FUNCTION.fullmatch(answer_name), _FUNCTION.fullmatch(gold_name)
-    if function and wanted and function[1] == wanted[1]:
-        return re.sub(rf"(?<![a-zA-Z\\]){function[2]}(?![a-zA-Z])", wanted[2], answer[-1])
-    return answer[-1] if (function and gold_name == "y") or (wanted and answer_name == "y") else None
+    if canonical(name) == canonical(wanted):
+        return value
+    if name.kind == wanted.kind == "call" and name.value == wanted.value and len(name.args) == len(wanted.args) == 1:
+        old, new = name.args[0], wanted.args[0]
+        return renamed(value, old, new) if old.kind == new.kind == "symbol" else None
+    y = Node("symbol", (), "y")
+    return value if (name.kind == "call" and wanted == y) or (wanted.kind == "call" and name == y) else None
 
 
-def ascending(text: str) -> str:
-    """`5 > x > 2` as `2 < x < 5`; other texts as they are."""
-    if _NOT_DESCENDING.search(text) or not _DESCENDING.search(text):
-        return text
-    parts = _DESCENDING.split(text)
-    return "".join(_MIRRORED.get(part.strip(), part) for part in reversed(parts))
+def renamed(node: Node, old: Node, new: Node) -> Node:
+    """Returns a tree with one part in the place of another."""
+    return new if node == old else Node(node.kind, tuple(renamed(part, old, new) for part in node.args), node.value)

@@ -5,145 +5,244 @@ walk runs twice with different leaves: in the caller's process with one that nev
 a None, in a worker process with one that does.
 """
 
-import re
-from collections.abc import Callable
+from collections.abc import Iterable
 
+from deepscaler.rewards.answers.chains import Leaf
 from deepscaler.rewards.answers.equations import (
-    RELATION,
-    ascending,
-    in_terms_of,
-    is_named,
-    names,
-    sides,
-    value_of_assignment,
+    compare_relations,
+    flat_assignments,
+    named_value,
+    names_fix_order,
+    renamed,
 )
-from deepscaler.rewards.answers.literals import Verdict, is_decimal_comma, same_clock, same_spelling, without_spaces
-from deepscaler.rewards.answers.normalize import normalize
-from deepscaler.rewards.answers.numbers import parse_number
-from deepscaler.rewards.answers.structure import MAX_ITEMS, Form, parse_form, split_top_level
-from deepscaler.rewards.answers.units import split_unit
+from deepscaler.rewards.answers.forms import choice
+from deepscaler.rewards.answers.intervals import is_inequality, solution_set
+from deepscaler.rewards.answers.literals import Verdict, canonical, same_tree
+from deepscaler.rewards.answers.nodes import COLLECTIONS, EMPTY_SET, Node, quantity
+from deepscaler.rewards.answers.numbers import literal
+from deepscaler.rewards.answers.reader import Span, span_of
+from deepscaler.rewards.answers.scanner import tokenize
+from deepscaler.rewards.answers.structure import read, read_span
+from deepscaler.rewards.answers.tokens import UnreadableError
+from deepscaler.rewards.answers.units import in_base_units, with_spelled_unit
+from deepscaler.rewards.answers.values import MAX_ITEMS
 
-Leaf = Callable[[str, str], Verdict]
+MAX_UNPAIRED = 24
+"""Items of a list without an equal tree in the other list, to be compared each with each."""
 
-MAX_LENGTH = 4000
-"""Characters of an answer; nothing longer is a competition's answer, and work grows with length."""
-
-_CHOICE = re.compile(r"(?:\\text\s*\{\s*)?\(([A-E])\)\s*(?:\}\s*(?=\S)|(?=[\s\\\d]))(.+)")
-_LETTER = re.compile(r"(?:\\text\s*\{\s*)?\(?([A-E])\)?\s*\}?")
-_OTHER_CHOICE = re.compile(r"\b(?:or|and)\b|\([A-E]\)")
-_BARE_WORD = re.compile(r"[A-Za-z]{2,}")
+Choice = tuple[str, Span | None] | None
 
 
 def compare(answer: str, gold: str, leaf: Leaf) -> Verdict:
     """Compare an answer with a gold, both as written. Not symmetric: the gold says what form is asked for."""
-    if len(answer) > MAX_LENGTH or len(gold) > MAX_LENGTH:
-        return answer.strip() == gold.strip()
-    answer, gold = normalize(answer), normalize(gold)
-    choice = _CHOICE.fullmatch(answer)
-    if choice and not _OTHER_CHOICE.search(choice[2]):  # "(A) 7" gives both the letter and the value
-        answer = choice[1] if _LETTER.fullmatch(gold) else choice[2].strip()
-    return _compare(answer, gold, leaf)
+    try:
+        return _compare_texts(answer, gold, leaf)
+    except UnreadableError:  # too long, too deep, unbalanced
+        return answer.strip() == gold.strip() != ""
 
 
-def _compare(answer: str, gold: str, leaf: Leaf) -> Verdict:
-    if not answer or not gold:
-        return answer == gold
-    if same_spelling(answer, gold) or is_decimal_comma(answer, gold):
+def _compare_texts(answer: str, gold: str, leaf: Leaf) -> Verdict:
+    answer_tokens, gold_tokens = tokenize(answer), tokenize(gold)
+    if not answer_tokens or not gold_tokens:
+        return False
+    if [t[:2] for t in answer_tokens] == [t[:2] for t in gold_tokens] or _is_decimal_comma(answer, gold):
         return True
-    answer, gold = _exact_part(answer), _exact_part(gold)
-    answer_form, gold_form = parse_form(answer), parse_form(gold)
-    if answer_form.kind == gold_form.kind == "scalar":
-        return _compare_scalars(answer_form.items[0], gold_form.items[0], leaf)
-    if "scalar" in (answer_form.kind, gold_form.kind):
-        return _compare_collection_with_scalar(answer_form, gold_form, leaf, answer, gold)
-    return _compare_collections(answer_form, gold_form, leaf)
+    answer_span, gold_span = span_of(answer_tokens), span_of(gold_tokens)
+    answer_choice, gold_choice = choice(answer_span), choice(gold_span)
+    if answer_choice or gold_choice:
+        verdict = _compare_choices(answer_choice, gold_choice, answer, gold, leaf)
+        if verdict is not False or (answer_choice and answer_choice[1] is None):
+            return verdict
+    (answer_node, answer_note), (gold_node, gold_note) = read(answer), read(gold)
+    if answer_note and gold_note and answer_note.domain and gold_note.domain and answer_note.domain != gold_note.domain:
+        return False
+    if answer_note and gold_note and answer_note.variable and gold_note.variable:
+        answer_node = renamed(
+            answer_node, Node("symbol", (), answer_note.variable), Node("symbol", (), gold_note.variable)
+        )
+    return compare_nodes(answer_node, gold_node, leaf)
 
 
-def _compare_collections(answer: Form, gold: Form, leaf: Leaf) -> Verdict:
-    if len(answer.items) != len(gold.items):
-        answer = _without_repeats(answer)
-    if len(answer.items) != len(gold.items) or len(answer.items) > MAX_ITEMS:
-        return _tuples_of_assignments(answer, gold, leaf)
+def _compare_choices(answer: Choice, gold: Choice, answer_text: str, gold_text: str, leaf: Leaf) -> Verdict:
+    """`(E) 24` gives both the letter and the value; either may be asked for."""
+    answer_letter, answer_rest = answer or (None, None)
+    gold_letter, gold_rest = gold or (None, None)
+    if answer and gold:
+        return bool(answer_letter == gold_letter)
+    if gold:
+        node = read(answer_text)[0]
+        if node.kind in ("symbol", "words"):
+            return bool(node.value == gold_letter)
+        return compare_nodes(node, read_span(gold_rest), leaf) if gold_rest else False
+    node = read(gold_text)[0]
+    if node.kind in ("symbol", "words") and len(node.value.strip("()")) == 1:
+        return bool(node.value.strip("()") == answer_letter)
+    return compare_nodes(read_span(answer_rest), node, leaf) if answer_rest else False
+
+
+def _is_decimal_comma(answer: str, gold: str) -> bool:
+    """`1000,99` is 1000.99 (but `1,234` is no 1.234); a list of two is never written with a point."""
+    for comma, point in ((answer.strip(), gold.strip()), (gold.strip(), answer.strip())):
+        whole, sign, decimals = comma.partition(",")
+        digits = whole.removeprefix("-").isdigit() and decimals.isdigit()
+        if sign and digits and (len(decimals) != 3 or whole == "0") and f"{whole}.{decimals}" == point:
+            return True
+    return False
+
+
+def compare_nodes(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
+    """Compare two trees."""
+    if answer.kind == "point" and gold.kind in ("tuple", "point"):
+        answer, gold = answer.args[0], gold.args[0] if gold.kind == "point" else gold
+    if same_tree(answer, gold):
+        return True
+    if gold.kind == "relation" or answer.kind == "relation":
+        return compare_relations(answer, gold, leaf, compare_nodes)
+    if answer.kind in COLLECTIONS and gold.kind in COLLECTIONS:
+        return _compare_collections(answer, gold, leaf)
+    if answer.kind in COLLECTIONS or gold.kind in COLLECTIONS:
+        return _compare_collection_with_scalar(answer, gold, leaf)
+    return _compare_scalars(answer, gold, leaf)
+
+
+def _compare_collections(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
     kinds = {answer.kind, gold.kind}
-    if kinds <= {"list", "set"} or kinds == {"union"}:
-        return _in_order(answer, gold, leaf) if _names_fix_order(answer, gold) else _in_any_order(answer, gold, leaf)
-    if kinds == {"tuple"} and answer.delimiters != gold.delimiters and len(gold.items) == 2:
-        return False
-    if kinds == {"set", "tuple"} and "()" not in (answer.delimiters, gold.delimiters):
-        return False
-    if kinds == {"matrix"} and answer.delimiters != gold.delimiters:
-        return False
-    if "union" in kinds or ("matrix" in kinds and len(kinds) > 1):
-        return False
-    return _in_order(answer, gold, leaf)
+    if kinds & {"union", "intersection", "minus", "builder"}:
+        return _compare_real_sets(answer, gold, leaf)
+    if kinds == {"list"} and all(is_inequality(part) for part in (*answer.args, *gold.args)):
+        verdict = _compare_real_sets(answer, gold, leaf)
+        if verdict is not False:
+            return verdict
+    if len(answer.args) != len(gold.args):
+        answer = _without_repeats(answer)
+    if len(answer.args) != len(gold.args) or len(answer.args) > MAX_ITEMS:
+        return _tuples_of_assignments(answer, gold, leaf)
+    if kinds <= {"list", "set"}:
+        return _in_order(answer, gold, leaf) if names_fix_order(answer, gold) else _in_any_order(answer, gold, leaf)
+    if kinds == {"list", "tuple"}:
+        plain = answer if answer.kind == "list" else gold
+        named = all(part.kind == "relation" for part in plain.args)
+        return _named_in_order(answer, gold, leaf) if named and "()" in (answer.value, gold.value) else False
+    if kinds in ({"tuple"}, {"matrix"}):
+        return _in_order(answer, gold, leaf) if answer.value == gold.value else False
+    return False
 
 
-def _names_fix_order(answer: Form, gold: Form) -> bool:
-    """`x=5, y=3` against `5, 3`; but `x=5, x=3` only names the unknown."""
-    found = [names(form.items) for form in (answer, gold)]
-    return bool(found[0]) != bool(found[1]) and len(set(found[0] or found[1])) > 1
-
-
-def _compare_collection_with_scalar(answer: Form, gold: Form, leaf: Leaf, answer_text: str, gold_text: str) -> Verdict:
-    """`{5}` is 5, `(p,q)=(3,2)` is (3,2), `0<x<1` is (0,1); otherwise several values are not one."""
-    if len(answer.items) == len(gold.items) == 1:
-        return _compare(answer.items[0], gold.items[0], leaf)
-    answer_value, gold_value = value_of_assignment(answer_text), value_of_assignment(gold_text)
-    if (answer_value, gold_value) != (answer_text, gold_text):
-        return _compare(answer_value, gold_value, leaf)
-    if "list" in (answer.kind, gold.kind):
+def _named_in_order(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
+    """`y=5, x=3` against (3,5): in the order of the names, for that is how a tuple is written."""
+    plain, pair = (answer, gold) if answer.kind == "list" else (gold, answer)
+    ordered = sorted(plain.args, key=lambda part: str(named_value(part)[0]))
+    given = [named_value(part) for part in plain.args]
+    if len({name for name, _ in given}) != len(given):
         return False
-    if gold.kind == "scalar" and RELATION.search(gold_text) and not parse_number(gold_text):
-        return leaf(answer_text, gold_text)
-    if parse_number(answer_text) or parse_number(gold_text):
-        return False
-    return leaf(answer_text, gold_text)
+    verdict: Verdict = False
+    for items in (plain.args, tuple(ordered)):
+        listed = Node("tuple", tuple(named_value(part)[1] for part in items), pair.value)
+        verdict = _in_order(*((listed, pair) if answer.kind == "list" else (pair, listed)), leaf)
+        if verdict is not False:
+            return verdict
+        if all(len(str(name)) > 1 for name, _ in given):
+            return False
+    return verdict
 
 
-def _compare_scalars(answer: str, gold: str, leaf: Leaf) -> Verdict:
-    if same_clock(answer, gold):
-        return True
-    answer, gold = ascending(answer), ascending(gold)
-    answer_sides, gold_sides = sides(answer), sides(gold)
-    if len(answer_sides) > 1 or len(gold_sides) > 1:
-        return _compare_equations(answer_sides, gold_sides, leaf, answer, gold)
-    answer_value, answer_unit = split_unit(answer)
-    gold_value, gold_unit = split_unit(gold)
-    if answer_unit and gold_unit and answer_unit != gold_unit:
-        return False
-    if (answer_value, gold_value) != (answer, gold):
-        return _compare(answer_value, gold_value, leaf)
+def _compare_real_sets(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
+    left, right = solution_set(answer), solution_set(gold)
+    if left is not None and right is not None:
+        if len(left) != len(right) or any(a.closed != g.closed for a, g in zip(left, right, strict=True)):
+            return False
+        ends = [
+            (a, g)
+            for one, other in zip(left, right, strict=True)
+            for a, g in ((one.low, other.low), (one.high, other.high))
+        ]
+        return _all([compare_nodes(a, g, leaf) for a, g in ends])
+    if answer.kind == gold.kind and len(answer.args) == len(gold.args):
+        return _in_any_order(answer, gold, leaf) if answer.kind == "union" else _in_order(answer, gold, leaf)
+    return False
+
+
+def _compare_collection_with_scalar(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
+    """`{5}` is 5; R without a point is a union; otherwise several values are not one."""
+    for one, other in ((answer, gold), (gold, answer)):
+        if (
+            one.kind in ("set", "list")
+            and len(_without_repeats(one).args) == 1
+            and other.kind not in COLLECTIONS
+            and one is not EMPTY_SET
+        ):
+            single = one.args[0]
+            return compare_nodes(single, gold, leaf) if one is answer else compare_nodes(answer, single, leaf)
+    if "symbol" in (answer.kind, gold.kind) and {answer.kind, gold.kind} & {"union", "minus", "intersection", "tuple"}:
+        return _compare_real_sets(answer, gold, leaf)
+    if "quantity" in (answer.kind, gold.kind):  # (3 cm, 5 cm) has units inside; (3,5) cm has one behind
+        values = [node.args[0] if node.kind == "quantity" else node for node in (answer, gold)]
+        return compare_nodes(values[0], values[1], leaf) if all(v.kind in COLLECTIONS for v in values) else False
+    return False
+
+
+def _compare_scalars(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
+    if gold.kind == "quantity" or literal(gold):
+        answer = with_spelled_unit(answer)
+    if {answer.kind, gold.kind} == {"degree", "quantity"}:  # 90^\circ is not 90'
+        answer, gold = (quantity(node.args[0], "degree") if node.kind == "degree" else node for node in (answer, gold))
+    if answer.kind == gold.kind == "quantity":
+        if answer.value == gold.value:
+            return compare_nodes(answer.args[0], gold.args[0], leaf)
+        sizes = in_base_units(answer), in_base_units(gold)
+        return None not in sizes and sizes[0] == sizes[1]
+    if "quantity" in (answer.kind, gold.kind):
+        unit = answer.value if answer.kind == "quantity" else gold.value
+        if unit[0][0].startswith(("compound ", "arc")):  # the marks of 5' and 5'' may say anything
+            return False
+        return compare_nodes(_bare(answer, "quantity"), _bare(gold, "quantity"), leaf)
+    if answer.kind == "degree" or gold.kind == "degree":
+        return compare_nodes(_bare(answer, "degree"), _bare(gold, "degree"), leaf)
     return leaf(answer, gold)
 
 
-def _compare_equations(answer: list[str], gold: list[str], leaf: Leaf, answer_text: str, gold_text: str) -> Verdict:
-    answer_named, gold_named = is_named(answer), is_named(gold)
-    if len(answer) == 1:
-        return _compare(answer[0], gold[-1], leaf) if gold_named and not _BARE_WORD.fullmatch(gold[-1]) else False
-    if len(gold) == 1:
-        computed = not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", "".join(answer)))
-        return _compare(answer[-1], gold[0], leaf) if answer_named or computed else False
-    if answer_named and gold_named and (value := in_terms_of(gold, answer)) is not None:
-        return _compare(value, gold[-1], leaf)
-    return leaf(answer_text, gold_text)
+def _bare(node: Node, kind: str) -> Node:
+    return node.args[0] if node.kind == kind else node
 
 
-def _in_order(answer: Form, gold: Form, leaf: Leaf) -> Verdict:
-    verdicts = []
-    for answer_item, gold_item in zip(answer.items, gold.items, strict=True):
-        verdict = _compare(answer_item, gold_item, leaf)
-        if verdict is False:
-            return False
-        verdicts.append(verdict)
-    return None if None in verdicts else True
+def _in_order(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
+    return _all([_compare_items(a, g, leaf) for a, g in zip(answer.args, gold.args, strict=True)])
 
 
-def _in_any_order(answer: Form, gold: Form, leaf: Leaf) -> Verdict:
-    """Each gold item takes an answer item of its own, certain matches before possible ones."""
-    remaining = list(answer.items)
+def _without_pairs(answer: Iterable[Node], gold: Iterable[Node]) -> tuple[list[Node], list[Node]]:
+    """Returns the items of two lists that have no equal in the other one."""
+    waiting: dict[Node, list[Node]] = {}
+    for item in answer:
+        waiting.setdefault(canonical(item), []).append(item)
+    unpaired = [item for item in gold if not _taken(waiting.get(canonical(item)))]
+    return [item for items in waiting.values() for item in items], unpaired
+
+
+def _taken(items: list[Node] | None) -> bool:
+    return bool(items and items.pop())
+
+
+def _compare_items(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
+    """Inside a collection {1} is not 1."""
+    if ("set" in (answer.kind, gold.kind) and answer.kind != gold.kind) or (answer.kind == "list") != (
+        gold.kind == "list"
+    ):
+        return False
+    return compare_nodes(answer, gold, leaf)
+
+
+def _all(verdicts: list[Verdict]) -> Verdict:
+    return False if False in verdicts else None if None in verdicts else True
+
+
+def _in_any_order(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
+    """Each gold item takes an answer item of its own: equal trees first, then certain matches, then possible ones."""
+    remaining, wanted = _without_pairs(answer.args, gold.args)
+    if len(remaining) > MAX_UNPAIRED:  # comparing each with each takes the square of their number
+        return False
     certain = True
-    for gold_item in gold.items:
-        verdicts = [_compare(item, gold_item, leaf) for item in remaining]
+    for gold_item in wanted:
+        verdicts = [_compare_items(item, gold_item, leaf) for item in remaining]
         chosen = next(
             (i for i, v in enumerate(verdicts) if v), next((i for i, v in enumerate(verdicts) if v is None), None)
         )
@@ -155,30 +254,18 @@ def _in_any_order(answer: Form, gold: Form, leaf: Leaf) -> Verdict:
     return True if certain else None
 
 
-def _without_repeats(form: Form) -> Form:
+def _without_repeats(node: Node) -> Node:
     """A list that names an item twice says no more than one that names it once."""
-    if form.kind not in ("list", "set"):
-        return form
-    return Form(form.kind, tuple({without_spaces(item): item for item in form.items}.values()), form.delimiters)
+    if node.kind not in ("list", "set"):
+        return node
+    return Node(node.kind, tuple({canonical(item): item for item in node.args}.values()), node.value)
 
 
-def _tuples_of_assignments(answer: Form, gold: Form, leaf: Leaf) -> Verdict:
+def _tuples_of_assignments(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
     """`p=5,q=2;p=7,q=2` is `(5,2),(7,2)`: as many names as the tuples are long."""
-    if not names(answer.items) and not names(gold.items):
+    flat_answer, flat_gold = flat_assignments(answer), flat_assignments(gold)
+    if flat_answer is None or flat_gold is None or len(flat_answer) != len(flat_gold):
         return False
-    flat_answer, flat_gold = _flatten(answer), _flatten(gold)
-    if len(flat_answer) != len(flat_gold) or (flat_answer, flat_gold) == (list(answer.items), list(gold.items)):
+    if not any(part.kind == "relation" for part in (*answer.args, *gold.args)):
         return False
-    return _in_order(Form("list", tuple(flat_answer)), Form("list", tuple(flat_gold)), leaf)
-
-
-def _flatten(form: Form) -> list[str]:
-    return [part for item in form.items for part in (split_top_level(item[1:-1], ",;") if item[:1] == "(" else [item])]
-
-
-def _exact_part(text: str) -> str:
-    r"""`\frac{1}{3} \approx 0.33` -> `\frac{1}{3}`, but `x \approx 11` -> `11`."""
-    before, separator, after = text.partition("\\approx")
-    if not separator:
-        return text
-    return after.strip() if is_named([before.strip(), after]) or not before.strip() else before.strip()
+    return _all([compare_nodes(a, g, leaf) for a, g in zip(flat_answer, flat_gold, strict=True)])

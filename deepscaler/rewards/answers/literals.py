@@ -1,97 +1,140 @@
-r"""Answers compared by reading them alone: numbers, words, ratios, times, digits in a base. Nothing is computed."""
+"""Answers compared by reading them alone: numbers, words, ratios, times, digits in a base. Nothing is computed."""
 
-import re
+from fractions import Fraction
 
-from deepscaler.rewards.answers.numbers import parse_number, same_number
+from deepscaler.rewards.answers.nodes import CONSTANTS, Node, symbols
+from deepscaler.rewards.answers.numbers import literal, same_number
 from deepscaler.rewards.answers.restatement import restates
 
 Verdict = bool | None
 
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_WORDS = re.compile(r"[A-Za-z][A-Za-z' .-]*")
-_RATIO = re.compile(r"\d{1,9}(?:\s*:\s*\d{1,9})+")
-_CLOCK = re.compile(r"0?(\d{1,2}:\d{2})(?::00)?([ap]m)?")
-_BASED = re.compile(r"\(?(\d+)\)?_\{?(\d+)\}?")
-_DECIMAL_COMMA = re.compile(r"-?(?:0,\d+|\d+,(?!\d{3}$)\d+)")
-_APART = re.compile(r"\d\s+\d")
-_SPACES = re.compile(r"(\\[a-zA-Z]+)\s+(?=[a-zA-Z])|(\d)\s+(?=\d)|\s+")
+_READ_ONLY = frozenset({"words", "clock", "base", "ratio", "point"})
+_NOON = 12
+_SYMMETRIC = frozenset({"gcd", "lcm", "max", "min"})
+_CHOICES = frozenset("BCD")
+"""Letters that are a choice wherever they stand alone, in either case; A and E also name an area and an energy."""
 
 
-def decide_cheaply(answer: str, gold: str) -> Verdict:
-    """The verdict on two normalised scalars, the rule against restatements included; None if reading cannot tell."""
-    if same_spelling(answer, gold):
+def decide_cheaply(answer: Node, gold: Node, *, worked: bool = False) -> Verdict:
+    """Returns the verdict on two scalars, the rule against restatements included; None if reading cannot tell."""
+    if same_tree(answer, gold) or (gold.value in _CHOICES and answer == Node("symbol", (), gold.value.lower())):
         return True
-    answer_number, gold_number = parse_number(answer), parse_number(gold)
+    answer_number, gold_number = literal(answer), literal(gold)
     if answer_number and gold_number:
         return same_number(answer_number, gold_number)
-    if restates(answer, gold) or _APART.search(answer):
+    if answer.kind in _READ_ONLY or gold.kind in _READ_ONLY:
+        return _same_special(answer, gold)
+    if answer.kind == "quantity" or gold.kind == "quantity" or (not worked and restates(answer, gold)):
         return False
-    for decide in (_same_base, _same_ratio, _same_words):
-        verdict = decide(answer, gold)
-        if verdict is not None:
-            return verdict
+    if symbols(answer) != symbols(gold) and not (_has_call(answer) or _has_call(gold)):
+        return False
     return None
 
 
-def same_spelling(answer: str, gold: str) -> bool:
-    """Equal but for spaces."""
-    return without_spaces(answer) == without_spaces(gold)
+def same_tree(answer: Node, gold: Node) -> bool:
+    """Whether two trees are equal but for the order of sums and products and the spelling of numbers."""
+    return canonical(answer) == canonical(gold)
 
 
-def without_spaces(text: str) -> str:
-    r"""No spaces but those that end a command (`\pi r`) or part two numbers (`3 1/2`)."""
-    return _SPACES.sub(lambda match: f"{match[1] or match[2]} " if match[1] or match[2] else "", text)
+def canonical(node: Node) -> Node:
+    """Returns a tree with sums and products in one order, signs in front, and numbers by their value."""
+    if node.kind == "number":
+        return Node("number", (), (node.value.value, node.value.percent))
+    if not node.args:
+        return node
+    args = [canonical(part) for part in node.args]
+    if node.kind == "function" and node.value in _SYMMETRIC:
+        args.sort(key=repr)
+    if node.kind in ("add", "mul"):
+        flat = [part for arg in args for part in (arg.args if arg.kind == node.kind else (arg,))]
+        args = sorted(flat, key=repr)
+    return Node(node.kind, tuple(args), node.value)
 
 
-def is_decimal_comma(answer: str, gold: str) -> bool:
-    """`1000,99` is 1000.99 (but `1,234` is no 1.234); a list of two is never written with a point."""
-    return any(
-        _DECIMAL_COMMA.fullmatch(comma) is not None and comma.replace(",", ".") == point
-        for comma, point in ((answer, gold), (gold, answer))
-    )
+def _has_call(node: Node) -> bool:
+    return any(part.kind in ("call", "opaque") for part in (node, *node.args))
 
 
-def _same_base(answer: str, gold: str) -> Verdict:
-    """`52_8` is not `52_9`; a base that only one of them names is that of the question."""
-    answer_digits, gold_digits = (_BASED.fullmatch(text) for text in (answer, gold))
-    if answer_digits and gold_digits:
-        return answer_digits.groups() == gold_digits.groups()
-    if answer_digits or gold_digits:
-        return _BASED.sub(r"\1", answer) == _BASED.sub(r"\1", gold)
-    return None
+def _same_special(answer: Node, gold: Node) -> bool:
+    kinds = {answer.kind, gold.kind}
+    if kinds == {"clock"}:
+        return _same_clock(answer.value, gold.value)
+    if kinds in ({"ratio"}, {"ratio", "clock"}):
+        return _same_ratio(answer, gold)
+    if kinds == {"base"}:
+        return bool(answer.value == gold.value)
+    if "base" in kinds:
+        return _same_digits(answer, gold) if answer.kind == "base" else _same_digits(gold, answer)
+    if "words" in kinds:
+        return _letters(answer) == _letters(gold) != ""
+    if kinds == {"point"}:
+        return False
+    return False
 
 
-def same_clock(answer: str, gold: str) -> bool:
-    r"""`20:34:00` is `20:34`, `\text{6:00 PM}` is `6:00 p.m.`."""
-    times = [_CLOCK.fullmatch(re.sub(r"[\s.]", "", _TEXT.sub(r"\1", text)).lower()) for text in (answer, gold)]
-    return bool(times[0] and times[1] and times[0].groups() == times[1].groups())
+def _letters(node: Node) -> str:
+    """Returns a word's letters, whether it was read as a word or as a product of letters."""
+    if node.kind == "words":
+        text = str(node.value)
+        inner = text[1:-1] if text[:1] == "(" and text[-1:] == ")" else text
+        return inner if len(inner) == 1 else inner.lower()
+    if node.kind == "symbol":
+        return str(node.value)
+    if node.kind == "mul" and all(
+        factor.kind == "number" or (factor.kind == "symbol" and len(factor.value) == 1) for factor in node.args
+    ):
+        return "".join(
+            factor.value if factor.kind == "symbol" else f" {factor.value.value}" for factor in node.args
+        ).lower()
+    return ""
 
 
-def _same_ratio(answer: str, gold: str) -> Verdict:
+def _same_digits(based: Node, other: Node) -> bool:
+    """A base that only one side names is that of the question."""
+    number = literal(other)
+    digits = based.value[0]
+    if number is None:
+        return _letters(other).upper() == digits and len(digits) > 1
+    return bool(digits.removeprefix("-").isdigit() and number == (Fraction(int(digits)), Fraction(0), False))
+
+
+def _same_clock(answer: tuple, gold: tuple) -> bool:  # type: ignore[type-arg]
+    """`20:34:00` is `20:34`, `15:30` is `3:30 p.m.`, and so is `3:30`, which leaves the half of the day open."""
+    (*a, a_half, _, _), (*g, g_half, _, _) = answer, gold
+    if a_half and g_half:
+        return a == g and a_half == g_half
+    if not a_half and not g_half:
+        return a == g or _same_parts(answer[4], gold[4], answer[5] or gold[5])
+    half, timed, plain = (a_half, a, g) if a_half else (g_half, g, a)
+    hour = timed[0] % _NOON + (_NOON if half == "pm" else 0)
+    return plain[1:] == timed[1:] and plain[0] in (timed[0], hour)
+
+
+def _same_ratio(answer: Node, gold: Node) -> bool:
     """`2:4` is `1:2`; where a part is zero-padded it is a time of day."""
-    if not (_RATIO.fullmatch(answer) and _RATIO.fullmatch(gold)):
-        return None
-    parts = [[part.strip() for part in text.split(":")] for text in (answer, gold)]
-    if len(parts[0]) != len(parts[1]) or any(part.startswith("0") for part in parts[0] + parts[1]):
+    parts = []
+    for node in (answer, gold):
+        if node.kind == "clock":
+            if node.value[3] or node.value[5]:
+                return False
+            parts.append([Fraction(part) for part in node.value[4]])
+        else:
+            numbers = [literal(part) for part in node.args]
+            if None in numbers:
+                return False
+            parts.append([number.value for number in numbers if number])
+    return _same_parts(parts[0], parts[1], False)
+
+
+def _same_parts(answer: list[Fraction], gold: list[Fraction], padded: bool) -> bool:
+    if len(answer) != len(gold) or padded or not answer[0] or not gold[0]:
         return False
-    (a, *_), (g, *_) = parts
-    return all(int(x) * int(g) == int(a) * int(y) for x, y in zip(*parts, strict=True))
+    return all(a * gold[0] == answer[0] * g for a, g in zip(answer, gold, strict=True))
 
 
-def _same_words(answer: str, gold: str) -> Verdict:
-    is_text = "\\text" in answer or "\\text" in gold
-    answer_words, gold_words = _words(answer, is_text), _words(gold, is_text)
-    if answer_words and gold_words:
-        return answer_words == gold_words
-    if (answer_words and parse_number(gold)) or (parse_number(answer) and gold_words):
-        return False
-    return None
+def is_constant(node: Node) -> bool:
+    """Whether a tree holds no variable."""
+    return not symbols(node)
 
 
-def _words(text: str, is_text: bool) -> str:
-    r"""The lower-case words of a textual answer (`\text{(C)}`, `Evelyn`); empty for mathematics such as `xy`."""
-    bare = _TEXT.sub(r"\1", text).strip()
-    bare = re.sub(r"^\(?([A-Za-z])\)$", r"\1", bare).strip(" .")
-    if not _WORDS.fullmatch(bare) or not (is_text or len(bare) > 3):
-        return bare.lower() if len(bare) == 1 and bare.isalpha() else ""
-    return " ".join(bare.lower().split())
+__all__ = ["CONSTANTS", "Verdict", "canonical", "decide_cheaply", "is_constant", "same_tree"]

@@ -3,90 +3,92 @@ r"""Answers that are a literal number, read exactly: `7.8\times10^2`, `1 1/2`, `
 Nothing is computed: `6!`, `2+2` and `12^2` are no literals.
 """
 
-import re
-from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+
+from deepscaler.rewards.answers.nodes import Node, Number
+from deepscaler.rewards.answers.tokens import UnreadableError
 
 RELATIVE_TOLERANCE = Fraction(11, 10_000_000)
 """A decimal approximation must be right to six significant digits: 0.333333 passes for 1/3, 0.3333 does not."""
 
-MAX_LENGTH = 400
-"""Characters; a longer digit string is compared as text only (Python's own limit for int() is 4300 digits)."""
+MAX_DIGITS = 400
+"""A longer number is compared as text only: reading digits takes the square of their number."""
 
 MAX_EXPONENT = 400
 """Of ten, in scientific notation."""
 
-_DECIMAL = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d{1,3}(?:[ ]\d{3})+(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+)"
-_NUMBER = re.compile(
-    rf"""(?P<sign>[+-]?)\s*(?:
-      (?:(?P<whole>\d+)\s*)?\\frac\{{\s*(?P<top>-?{_DECIMAL})\s*\}}\{{\s*(?P<bottom>{_DECIMAL})\s*\}}
-    | (?:(?P<whole2>\d+)\s+)?(?P<top2>{_DECIMAL})\s*/\s*(?P<bottom2>{_DECIMAL})
-    | (?P<integral>\d*)\.(?P<start>\d*)\\overline\{{(?P<period>\d+)\}}
-    | (?P<mantissa>{_DECIMAL})
-      (?:\s*(?:\\times|\\cdot|x)\s*10\s*\^\s*(?P<power>\{{\s*[+-]?\d+\s*\}}|[+-]?\d+)|[eE](?P<e>[+-]?\d+))?
-    | 10\s*\^\s*(?P<ten>\{{\s*[+-]?\d+\s*\}}|[+-]?\d+)
-    )(?:\s*(?:\\text\s*\{{)?\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\s*\}}?)?\s*(?P<percent>\\?%|\\?\s*\bpercent(?:age)?\b|\s*\bpct\b)?""",
-    re.VERBOSE,
-)
-_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_LEADING_ZERO_GROUPS = re.compile(r"0+[ ,]")
+
+def parse_digits(text: str) -> Node:
+    """Returns the number of a token: `12`, `.5`, `8.7e8`, `0.1(6)`. Raises UnreadableError where it is too long."""
+    if len(text) > MAX_DIGITS:
+        raise UnreadableError("too many digits")
+    mantissa, _, exponent = text.partition("e")
+    if abs(power := int(exponent or 0)) > MAX_EXPONENT:
+        raise UnreadableError("too large")
+    digits, _, period = mantissa.rstrip(")").partition("(")
+    value = Fraction(digits.rstrip(".") or "0")
+    if period:
+        decimals = len(digits.partition(".")[2])
+        value += Fraction(int(period), (10 ** len(period) - 1) * 10**decimals)
+    value *= Fraction(10) ** power
+    is_rounded = "." in text and not period and value.denominator != 1
+    step = Fraction(10) ** (power - len(digits.partition(".")[2])) if is_rounded else Fraction(0)
+    return Node("number", (), Number(value, step))
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A literal's exact value, and how far it may be trusted."""
-
-    value: Fraction
-    decimal: bool = False
-    """A fractional part written as decimals: possibly rounded."""
-    percent: bool = False
-    """Followed by a percent sign, which graders read both as 28 and as 0.28."""
-
-
-@lru_cache(maxsize=4096)
-def parse_number(text: str) -> Number | None:
-    """The number that a normalised answer spells out; None for anything else."""
-    if len(text) > MAX_LENGTH or not (match := _NUMBER.fullmatch(_without_parentheses(text))):
+def literal(node: Node) -> Number | None:
+    """Returns the number that a tree spells out; None for anything that is to be worked out."""
+    if node.kind == "number":
+        return node.value  # type: ignore[no-any-return]
+    if node.kind == "neg":
+        inner = literal(node.args[0])
+        return inner._replace(value=-inner.value) if inner else None
+    if node.kind == "div":
+        top, bottom = _signed(node.args[0]), _signed(node.args[1])
+        if top and bottom and bottom.value and not (top.percent or bottom.percent):
+            return Number(top.value / bottom.value, (top.step or bottom.step) / bottom.value)
         return None
-    sign = -1 if match["sign"] == "-" else 1
-    percent = match["percent"] is not None
-    if top := match["top"] or match["top2"]:
-        denominator = _decimal(match["bottom"] or match["bottom2"])
-        if not denominator:
+    if node.kind == "mul" and len(node.args) == 2 and (power := _power_of_ten(node.args[1])):
+        mantissa = _signed(node.args[0])
+        if mantissa is None:
             return None
-        whole = Fraction(match["whole"] or match["whole2"] or 0)
-        return Number(sign * (whole + _decimal(top) / denominator), "." in text, percent)
-    if period := match["period"]:
-        digits = Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(match["start"]))
-        return Number(sign * (_decimal(f"{match['integral']}.{match['start']}") + digits), percent=percent)
-    exponent = int((match["power"] or match["e"] or match["ten"] or "0").strip("{} ")) + _SCALES.get(match["scale"], 0)
-    if abs(exponent) > MAX_EXPONENT or (match["mantissa"] and _LEADING_ZERO_GROUPS.match(match["mantissa"])):
+        value = mantissa.value * power
+        return Number(value, mantissa.step * power if value.denominator != 1 else Fraction(0))
+    power = _power_of_ten(node)
+    return Number(power) if power else None
+
+
+def _signed(node: Node) -> Number | None:
+    if node.kind == "neg":
+        node = node.args[0]
+        return node.value._replace(value=-node.value.value) if node.kind == "number" else None
+    return node.value if node.kind == "number" else None
+
+
+def _power_of_ten(node: Node) -> Fraction | None:
+    if node.kind != "power" or node.args[0].kind != "number" or node.args[0].value.value != 10:
         return None
-    value = sign * _decimal(match["mantissa"] or "1") * Fraction(10) ** exponent
-    return Number(value, value.denominator != 1, percent)
+    exponent = _signed(node.args[1])
+    if exponent is None or exponent.value.denominator != 1 or abs(exponent.value) > MAX_EXPONENT:
+        return None
+    return Fraction(10) ** int(exponent.value)
 
 
 def same_number(answer: Number, gold: Number) -> bool:
-    """Equal exactly, or to six significant digits where a decimal stands for what is no integer."""
+    """Whether two numbers are equal, or agree to six significant digits where a decimal may be rounded."""
     values = [answer.value]
     if answer.percent != gold.percent:
         values.append(answer.value / 100 if answer.percent else answer.value * 100)
     rounded = (answer.decimal or gold.decimal) and gold.value.denominator != 1
-    return any(value == gold.value or (rounded and close(value, gold.value)) for value in values)
+    slack = max(half_step(answer), half_step(gold))
+    return any(value == gold.value or (rounded and close(value, gold.value, slack)) for value in values)
 
 
-def close(value: Fraction, gold: Fraction) -> bool:
-    """Within the relative tolerance; zero is close to nothing but itself."""
-    return value * gold > 0 and abs(value - gold) <= RELATIVE_TOLERANCE * abs(gold)
+def half_step(number: Number) -> Fraction:
+    """Returns how far rounding may have moved a number with at least six significant digits; 0 for one with fewer."""
+    return abs(number.step) / 2 if abs(number.value) >= abs(number.step) * 10**5 else Fraction(0)
 
 
-def _decimal(text: str) -> Fraction:
-    return Fraction(re.sub("[ ,]", "", text).rstrip(".") or "0")
-
-
-def _without_parentheses(text: str) -> str:
-    """`(-5)` and `{-5}` are -5."""
-    while len(text) > 1 and (text[0], text[-1]) in {("(", ")"), ("{", "}")} and not re.search(r"[(){},]", text[1:-1]):
-        text = text[1:-1].strip()
-    return text
+def close(value: Fraction, gold: Fraction, slack: Fraction = Fraction(0)) -> bool:
+    """Whether a number is within the relative tolerance or the slack; zero is close to nothing but itself."""
+    return value * gold > 0 and abs(value - gold) <= max(RELATIVE_TOLERANCE * abs(gold), slack)

@@ -6,53 +6,79 @@ closed form: digits, a fraction, a root, a power of a prime or of ten; no arithm
 `4\cdot6`, `12^2`, `\binom{10}{3}`), save a mixed number written out (`1+5/8`).
 """
 
-import re
+from deepscaler.rewards.answers.nodes import Node, symbols, walk
+from deepscaler.rewards.answers.numbers import literal
+from deepscaler.rewards.answers.vocabulary import PENDING
 
-from deepscaler.rewards.answers.numbers import parse_number
-
-_PENDING = re.compile(
-    r"\\(?:sum|int|iint|iiint|oint|prod|lim|limsup|liminf|partial)(?![a-zA-Z])|\\frac\{d(?:\^\d)?\}\{d"
-)
-_FUNCTION = re.compile(
-    r"\\(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?(?![a-zA-Z])|\\(?:log|ln|binom|gcd|lcm|max|min|lfloor|lceil)(?![a-zA-Z])|!"
-)
-_IRRATIONAL = re.compile(r"\\sqrt|\\pi(?![a-zA-Z])|(?<![a-zA-Z\\])e(?![a-zA-Z])")
-_CLOSED_FORM = re.compile(r"(?:\\(?:frac|sqrt|pi|cdot|times|%|circ)(?![a-zA-Z])|[\d\s.,/^(){}\[\]%+\-e])*")
-_BINARY_SIGN = re.compile(r"(?<=[\d)}])\s*[+-]")
-_PRODUCT = re.compile(r"\\(?:cdot|times)(?![a-zA-Z])|[)\d]\s*\(")
-_MIXED_NUMBER = re.compile(r"(?:\d+\s*\+|-\d+\s*-)\s*(?:\d+\s*/\s*\d+|\\frac\{\d+\}\{\d+\})")
-_POWER = re.compile(r"(\d+)\s*\^")
-_POWER_OF_GROUP = re.compile(r"[)}]\s*\^")
-_FACTOR = re.compile(r"(?<![\d^])(?<!\^\{)(\d+)")
+_FUNCTIONS = frozenset({"function", "factorial", "binom", "abs", "norm"})
+_IRRATIONAL = frozenset({"\\pi", "e"})
+_MAX_PRIME = 10**9
 
 
-def restates(answer: str, gold: str) -> bool:
-    """Whether a normalised answer leaves to the reader what the normalised gold has worked out."""
-    if _PENDING.search(answer) and not _PENDING.search(gold):
+def restates(answer: Node, gold: Node) -> bool:
+    """Whether an answer leaves to the reader what the gold has worked out."""
+    if _has_pending(answer) and not _has_pending(gold):
         return True
-    if _FUNCTION.search(answer) and not _FUNCTION.search(gold) and _is_constant(gold):
+    if not symbols(gold) and _has_function(answer) and not _has_function(gold):
         return True
-    number = parse_number(gold)
-    if number is None or parse_number(answer) is not None:
+    number = literal(gold)
+    if number is None or literal(answer) is not None:
         return False
-    if not _CLOSED_FORM.fullmatch(answer) or _POWER_OF_GROUP.search(answer):
-        return True
-    if not all(map(_is_prime_or_ten, _POWER.findall(answer))):
-        return True
-    if _MIXED_NUMBER.fullmatch(answer) or (number.decimal and _IRRATIONAL.search(answer)):
+    if _is_mixed(answer):
         return False
-    if _BINARY_SIGN.search(answer):
+    if number.decimal and any(part.kind == "root" or part.value in _IRRATIONAL for part in walk(answer)):
+        return not all(_may_stand(part, strict=False) for part in walk(answer))
+    return not all(_may_stand(part, strict=True) for part in walk(answer)) or not _is_factorised(answer)
+
+
+def _has_pending(node: Node) -> bool:
+    return any((part.kind == "opaque" and part.value in PENDING) or part.value == "\\derivative" for part in walk(node))
+
+
+def _has_function(node: Node) -> bool:
+    return any(part.kind in _FUNCTIONS for part in walk(node))
+
+
+def _may_stand(node: Node, *, strict: bool) -> bool:
+    if node.kind in ("number", "neg", "mul", "root"):
         return True
-    is_factorisation = _POWER.search(answer) and all(map(_is_prime_or_ten, _FACTOR.findall(answer)))
-    return bool(_PRODUCT.search(answer)) and not is_factorisation
+    if node.kind == "div":
+        return literal(node) is not None or not strict or not any(p.kind in ("add",) for p in walk(node))
+    if node.kind == "power":
+        base, exponent = node.args
+        return literal(exponent) is not None and ((base.kind == "number" and _is_prime_or_ten(base)) or not strict)
+    if node.kind == "add":
+        return not strict
+    return node.kind == "symbol" and node.value in _IRRATIONAL
 
 
-def _is_constant(gold: str) -> bool:
-    """Whether a gold holds no variable."""
-    return not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+|(?<![a-zA-Z])[ei](?![a-zA-Z])", "", gold))
+def _is_factorised(node: Node) -> bool:
+    r"""Whether the products in a tree are of primes with a power among them, or with a root (`2\sqrt{4}`)."""
+    for part in walk(node):
+        if part.kind == "mul":
+            if any(factor.kind == "root" for factor in part.args):
+                continue
+            bases = [factor.args[0] if factor.kind == "power" else factor for factor in part.args]
+            if not any(factor.kind == "power" for factor in part.args) or not all(map(_is_prime_or_ten, bases)):
+                return False
+    return True
 
 
-def _is_prime_or_ten(digits: str) -> bool:
-    """What may be multiplied: a prime in a factorisation, ten in scientific notation; 0 and 1 do no harm."""
-    base = int(digits) if len(digits) < 10 else 4
+def _is_prime_or_ten(node: Node) -> bool:
+    """Whether a number may be multiplied: a prime in a factorisation, ten in scientific notation, 0 and 1."""
+    number = literal(node)
+    if number is None or number.value.denominator != 1 or not 0 <= number.value < _MAX_PRIME:
+        return False
+    base = int(number.value)
     return base in (0, 1, 10) or all(base % divisor for divisor in range(2, int(base**0.5) + 1))
+
+
+def _is_mixed(node: Node) -> bool:
+    """`1+5/8` and `-1-5/8`."""
+    if node.kind != "add" or len(node.args) != 2:
+        return False
+    whole, part = literal(node.args[0]), literal(node.args[1])
+    return (
+        whole is not None and part is not None and whole.value.denominator == 1 and part.value.denominator != 1
+        and not part.decimal and abs(part.value) < 1 and whole.value * part.value > 0
+    )  # fmt: skip

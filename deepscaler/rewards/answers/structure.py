@@ -1,145 +1,150 @@
-r"""The shape of an answer: a scalar, or a list, set, tuple, interval, union or matrix of smaller answers.
+r"""The shape of an answer: a scalar, a relation, or a list, set, tuple, interval, union or matrix of smaller answers.
 
 3\pm2\sqrt{2}              list   3+2\sqrt{2} | 3-2\sqrt{2}
-x \in (-\infty,1]          tuple  "(" "]"  -\infty | 1
+x \in (-\infty,1]          relation "\in"  x | tuple "(]"  -\infty | 1
 19, 46, and 82             list   19 | 46 | 82
 """
 
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import product
-from typing import Literal
+from functools import lru_cache
 
-from deepscaler.rewards.answers.numbers import parse_number
-from deepscaler.rewards.answers.units import split_unit
+from deepscaler.rewards.answers.forms import clock, column_rows
+from deepscaler.rewards.answers.introductions import compound_quantity, without_introduction
+from deepscaler.rewards.answers.nodes import Node
+from deepscaler.rewards.answers.notes import Note, split_note
+from deepscaler.rewards.answers.reader import Span, span_of
+from deepscaler.rewards.answers.scanner import tokenize
+from deepscaler.rewards.answers.signs import expanded, with_both_signs
+from deepscaler.rewards.answers.tokens import Token, UnreadableError
+from deepscaler.rewards.answers.values import LIST, MAX_ITEMS, read_value
+from deepscaler.rewards.answers.vocabulary import DENIALS, SEPARATORS
 
-Kind = Literal["scalar", "list", "set", "tuple", "union", "matrix"]
+MAX_NAME = 60
+"""Tokens of what may name a value."""
 
-MAX_ITEMS = 200
-MAX_SIGNS = 4
-r"""Plus-minus signs of one item, which has two to this power of values."""
-
-_BRACKETS = {"(": ")[", "[": "])", "{": "}"}
-_AND = re.compile(
-    r"\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|\\(?:lor|land|vee|wedge)\b"
+RELATIONS = frozenset(
+    {"=", "<", ">"}
+    | {f"\\{name}" for name in ("lt", "gt", "le", "ge", "ne", "in", "notin", "equiv", "approx", "sim", "to", "mid")}
+    | {f"\\{name}" for name in ("nmid", "parallel", "perp", "cong", "propto", "subset", "subseteq")}
+    | {"\\Rightarrow", "\\Leftrightarrow"}
 )
-_ASSIGNED = re.compile(r"^[a-zA-Z](?:_\w)?\s*=\s*")
-_MEMBER = re.compile(r"^[a-zA-Z](?:_\w)?\s*\\in\s*(?=[\[(\\{])")
-_MATRIX = re.compile(
-    r"^\(?\s*\\begin\{([pbBvV]?(?:small)?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}\s*\)?$", re.DOTALL
-)
-_PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])")
-_OPENING, _CLOSING = "([{", ")]}"
+_CANONICAL = {"\\not=": "\\ne", "\\not\\in": "\\notin", "\\lt": "<", "\\gt": ">"}
+_MIRRORED = {">": "<", "\\ge": "\\le"}
+_OR, _AND = frozenset({"or", "\\lor", "或", "或者"}), frozenset({"and", "\\land", "且", "和"})
+_NO_NAME = frozenset({",", ";", "\\not", "\\lnot", "\\lor", "\\cancel", "\\ldots"})
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """A shape and its parts; `delimiters` tells (a,b) from [a,b) and a determinant from a matrix."""
-
-    kind: Kind
-    items: tuple[str, ...]
-    delimiters: str = ""
+def read(text: str) -> tuple[Node, Note | None]:
+    """Returns what an answer says, and the note on where it holds. Raises UnreadableError beyond the bounds only."""
+    return _read(tokenize(text))
 
 
-def parse_form(text: str) -> Form:
-    """The outermost shape of a normalised answer."""
-    text = _MEMBER.sub("", text).strip()
-    if parse_number(split_unit(_ASSIGNED.sub("", text))[0]) is not None:
-        return Form("scalar", (text,))
-    if matrix := _MATRIX.match(text):
-        rows = [row for row in re.split(r"\\\\", matrix[2]) if row.strip()]
-        cells = [cell.strip() for row in rows for cell in row.split("&")]
-        determinant = "|" if matrix[1].startswith(("v", "V")) else ""
-        return Form("matrix", tuple(cells), f"{determinant}{len(rows)}")
-    parts = split_top_level(_AND.sub(" , ", text), ",;")
-    if len(parts) > 1:
-        return Form("list", _with_both_signs(_carry_names(parts)))
-    text = parts[0] if parts else text
-    union = re.split(r"\\cup(?![a-zA-Z])", text)
-    if len(union) > 1:
-        return Form("union", tuple(part.strip() for part in union))
-    versions = both_signs(text)
-    if len(versions) > 1:
-        return Form("list", tuple(versions))
-    return _enclosed(text) or Form("scalar", (text,))
+@lru_cache(maxsize=4096)
+def _read(tokens: tuple[Token, ...]) -> tuple[Node, Note | None]:
+    try:
+        span = without_introduction(span_of(tokens))
+        if found := compound_quantity(span):
+            return found, None
+        core, note = split_note(span)
+        return expanded(read_span(core)), note
+    except RecursionError as error:  # the caller has used up the stack
+        raise UnreadableError("too deep") from error
 
 
-def split_top_level(text: str, separators: str) -> list[str]:
-    """The non-empty parts of a text between separators that stand inside no bracket."""
-    parts, depth, start = [], 0, 0
-    for index, character in enumerate(text):
-        if character in _OPENING:
-            depth += 1
-        elif character in _CLOSING:
-            depth = max(0, depth - 1)
-        elif character in separators and depth == 0:
-            parts.append(text[start:index])
-            start = index + 1
-    parts.append(text[start:])
-    return [part.strip() for part in parts if part.strip(" \\")]
+def read_span(span: Span) -> Node:
+    """Returns the tree of a span; one that follows no rule equals nothing but its own spelling."""
+    try:
+        return _read_list(span)
+    except UnreadableError:
+        return Node("words", (), _spelling(span))
 
 
-def _enclosed(text: str) -> Form | None:
-    r"""The form of `(a,b]`, `\{a,b\}`, `{a,b}` or `(a)`; None if the brackets do not enclose all of it."""
-    opening, closing = text[:1], text[-1:]
-    is_set = text.startswith("\\{") and text.endswith("\\}")
-    if is_set:
-        inner = text[2:-2]
-    elif opening in _BRACKETS and closing in _BRACKETS[opening] and _closes_at_end(text):
-        inner = text[1:-1]
-    else:
-        return None
-    items = tuple(split_top_level(inner, ",;"))
-    if len(items) > MAX_ITEMS:
-        return None
-    if is_set and len(items) == 1:
-        return parse_form(items[0])
-    if is_set or opening == "{":
-        return Form("set", _with_both_signs(items))
-    if len(items) == 1:
-        return parse_form(items[0]) if (opening, closing) == ("(", ")") else None
-    return Form("tuple", items, opening + closing) if items else None
+def _spelling(span: Span) -> str:
+    """Returns the words and signs of a span in one spelling, numbers apart."""
+    tokens = [t for t in span.tokens[span.start : span.end] if t.text not in ("{", "}", ".", '"')]
+    texts = [t.text.lower() if t.kind == "word" else t.text for t in tokens]
+    return "".join(f" {text}" if text[:1].isdigit() else text for text in texts).strip()
 
 
-def _closes_at_end(text: str) -> bool:
-    depth = 0
-    for index, character in enumerate(text):
-        depth += (character in _OPENING) - (character in _CLOSING)
-        if depth == 0:
-            return index == len(text) - 1
-    return False
+def _read_list(span: Span) -> Node:
+    if not len(span):
+        return Node("words", (), "")
+    if (rows := column_rows(span)) is not None:
+        span = rows
+    found = {span.tokens[i].text for i in span.top_level() if span.tokens[i].kind != "letter"}
+    separators = {text for text in found if text in LIST or text.lower() in SEPARATORS}
+    if not separators:
+        return _read_relation(span)
+    if when := clock(span):
+        return when
+    split = span.split(separators)
+    if not (len(split[0]) and len(split[-1])):
+        raise UnreadableError("an item is missing")
+    parts = [part for part in split if len(part)]
+    if not 0 < len(parts) <= MAX_ITEMS:
+        raise UnreadableError("no items, or too many")
+    if len(parts) == 1:
+        return _read_relation(parts[0])
+    lower = {separator.lower() for separator in separators}
+    how = "or" if lower & _OR else "and" if lower & _AND else ","
+    return Node("list", with_both_signs(_carry_names([read_span(part) for part in parts])), how)
 
 
-def both_signs(text: str) -> list[str]:
-    r"""`3\pm x` -> `3+x`, `3-x`; each of several `\pm` has its own sign, unless a `\mp` ties them together."""
-    count = len(_PLUS_MINUS.findall(text))
-    if not count or count > MAX_SIGNS or text[:2] == "\\{" or _PLUS_MINUS.search(text.rpartition("=")[0]):
-        return [text]
-    if "\\mp" in text:
-        return [_choose_signs(text, sign * count) for sign in "+-"]
-    return [_choose_signs(text, signs) for signs in product("+-", repeat=count)]
-
-
-def _choose_signs(text: str, signs: Sequence[str]) -> str:
-    """The text with its plus-minus signs decided; a leading plus is dropped."""
-    for sign in signs:
-        match = _PLUS_MINUS.search(text)
-        assert match is not None
-        before, after = text[: match.start()].rstrip(), text[match.end() :].strip()
-        is_plus = (sign == "+") == (match.group() == "\\pm")
-        is_leading = not before or before[-1] in "=([{,"
-        text = f"{before}{'-' if not is_plus else '' if is_leading else '+'}{after}"
-    return text
-
-
-def _with_both_signs(items: Iterable[str]) -> tuple[str, ...]:
-    return tuple(version for item in items for version in both_signs(item))
-
-
-def _carry_names(parts: list[str]) -> list[str]:
+def _carry_names(items: list[Node]) -> list[Node]:
     """`x=1, 2` means x=1 and x=2: the name is dropped from the first, so that all parts read alike."""
-    named = [bool(re.search(r"[a-zA-Z].*=", part)) for part in parts]
-    if named[0] and not any(named[1:]):
-        return [parts[0].rpartition("=")[2].strip(), *parts[1:]]
-    return parts
+    first, others = items[0], items[1:]
+    if first.kind == "relation" and set(first.value) == {"="} and not any(item.kind == "relation" for item in others):
+        return [first.args[-1], *others]
+    return items
+
+
+def _read_relation(span: Span) -> Node:
+    signs: list[str] = []
+    sides: list[Span] = []
+    start, denied = span.start, ""
+    for index in span.top_level():
+        text = span.tokens[index].text
+        if text == "\\not":
+            following = span.at(index + 1)
+            if following is None or following.text not in RELATIONS:
+                raise UnreadableError("not")
+            sides.append(span.between(start, index))
+            denied = "\\not"
+        elif text in RELATIONS:
+            if not denied:
+                sides.append(span.between(start, index))
+            signs.append(_CANONICAL.get(denied + text, denied + text))
+            denied, start = "", index + 1
+    last = span.between(start, span.end)
+    if not signs:
+        return read_value(last, read_span)
+    if signs[-1] == "\\equiv" and (modulus := last.first({"\\pmod", "\\bmod"})) is not None:
+        signs[-1] = f"\\equiv:{last.between(modulus + 1, last.end).spelling()}"
+        last = last.between(start, modulus)
+    sides.append(last)
+    if signs[0] in ("=", "\\approx", "\\equiv") and not len(sides[0]):  # it goes on where a text before it ended
+        sides, signs = sides[1:], signs[1:]
+    if not signs:
+        return read_value(sides[0], read_span)
+    return ascending(Node("relation", tuple(_read_side(side) for side in sides), tuple(signs)))
+
+
+def _read_side(span: Span) -> Node:
+    try:
+        return expanded(read_value(span, read_span))
+    except UnreadableError:
+        return Node("opaque", (Node("words", (), _spelling(span)),), "name" if _may_name(span) else "")
+
+
+def _may_name(span: Span) -> bool:
+    r"""Whether a side that cannot be read may name a value: `N \bmod 1000`, `\text{Area}`, `P(X \ge 2)`."""
+    top = [span.tokens[index] for index in span.top_level()]
+    if len(span) > MAX_NAME or any(t.text in _NO_NAME or t.text.lower() in DENIALS | SEPARATORS for t in top):
+        return False
+    return any(t.kind in ("letter", "word") for t in span.tokens[span.start : span.end])
+
+
+def ascending(node: Node) -> Node:
+    """Returns `5 > x > 2` as `2 < x < 5`; other relations as they are."""
+    if not set(node.value) <= set(_MIRRORED):
+        return node
+    return Node("relation", node.args[::-1], tuple(_MIRRORED[sign] for sign in reversed(node.value)))

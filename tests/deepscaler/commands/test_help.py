@@ -13,8 +13,19 @@ from deepscaler.commands.parser import module_of, parse
 from deepscaler.commands.table import COMMANDS, NAMES
 from tests.deepscaler.commands.leaves import LEAVES
 
-READERS = {"data list", "data check", "k8s check", "k8s wait", "k8s metrics", "recipes", "status", "logs", "completion"}
-"""Commands that change nothing (`data check --output FILE` writes what it is asked to print)."""
+READERS = {
+    "data list",
+    "data check",
+    "grade",
+    "k8s check",
+    "k8s wait",
+    "k8s metrics",
+    "recipes",
+    "status",
+    "logs",
+    "completion",
+}
+"""Commands that change nothing (`--output FILE` of `data check` and `grade` writes what it is asked to print)."""
 
 
 def help_of(words: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -220,3 +220,21 @@ def test_an_empty_source_folder_is_named(tmp_path: Path, capsys: pytest.CaptureF
     for action in ("prepare", "check"):
         assert main(["data", action, "--source", str(tmp_path)]) == 2
         assert "holds no data set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("[asy] draw((0,0)--(1,1)); [/asy]", "gold is a figure"),
+        ("proof", "gold is no value"),
+        (r"\square", "gold is no value"),
+        (r"\frac{1}{2", "gold has unbalanced brackets"),
+        ("1" * 5000, "gold is too long to compare"),
+    ],
+)
+def test_a_gold_that_no_answer_can_equal_is_refused_by_reason(answer: str, reason: str) -> None:
+    problems, dropped = clean_rows([{"problem": "1+1?", "answer": answer}], SOURCES["math_train"])
+    assert not problems
+    assert dropped == {reason: 1}
+    problems, dropped = clean_rows([{"problem": "1+1?", "answer": [answer, "2"]}], SOURCES["math_train"])
+    assert [problem.golds for problem in problems] == [("2",)]

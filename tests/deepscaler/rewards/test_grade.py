@@ -1,8 +1,5 @@
 r"""What counts as the same answer, phenomenon by phenomenon; and how an answer is found in a response."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from deepscaler.rewards import Grade, grade, is_equivalent
@@ -207,16 +204,6 @@ def test_different(gold: str, answer: str) -> None:
     assert not is_equivalent(answer, gold)
 
 
-def test_labelled_pairs(shared_data: Path) -> None:
-    lines = (shared_data / "grader_pairs.jsonl").read_text().splitlines()
-    undisputed = [pair for pair in map(json.loads, lines) if not pair.get("disputed")]
-    verdicts = [is_equivalent(pair["pred"], pair["gold"], timeout=30) for pair in undisputed]  # CI is a busy machine
-    right = sum(verdict == pair["equal"] for verdict, pair in zip(verdicts, undisputed, strict=True))
-    false_positives = sum(verdict and not pair["equal"] for verdict, pair in zip(verdicts, undisputed, strict=True))
-    assert right >= 0.995 * len(undisputed)
-    assert false_positives == 0
-
-
 @pytest.mark.parametrize(
     ("response", "expected"),
     [
@@ -233,6 +220,18 @@ def test_labelled_pairs(shared_data: Path) -> None:
         (r"</think>$\boxed 4$", Grade(True, "4", "correct")),
         (r"</think>\boxed{}", Grade(False, "", "wrong")),
         ("", Grade(False, None, "no_think_end")),
+        (r"</think>\\boxed{4}", Grade(True, "4", "correct")),
+        (r"</think>\boxed{4} \boxed{}", Grade(True, "4", "correct")),
+        (r"</think>\boxed{4} and $\boxed{5}$", Grade(False, "4, 5", "wrong")),
+        (r"</think>\boxed{5} or \boxed{4}", Grade(False, "5, 4", "wrong")),
+        (r"</think>\boxed{4}, \boxed{4}", Grade(True, "4", "correct")),
+        (r"</think>\boxed{5}. Correction: \boxed{4}", Grade(True, "4", "correct")),
+        (r"<think>a</think> \boxed{4} <think>or \boxed{5}?", Grade(True, "4", "correct")),
+        (r"<think>a</think> \boxed{4} <think>\boxed{5}</think> Yes.", Grade(True, "4", "correct")),
+        (
+            r"</think>\boxed{\begin{aligned} x &= 2+2 \\ &= 4 \end{aligned}}",
+            Grade(True, r"\begin{aligned} x &= 2+2 \\ &= 4 \end{aligned}", "correct"),
+        ),
     ],
 )
 def test_the_answer_is_the_last_balanced_box_after_thinking(response: str, expected: Grade) -> None:
@@ -248,3 +247,20 @@ def test_any_gold_will_do() -> None:
     assert grade(r"</think>\boxed{4}", ["5", "4"]).correct
     assert not grade(r"</think>\boxed{4}", ["5", "6"]).correct
     assert not grade(r"</think>\boxed{4}", []).correct
+
+
+def test_several_boxes_are_a_list() -> None:
+    response = r"</think>So $x=\boxed{2}$ or $x=\boxed{3}$."
+    assert grade(response, "2, 3").correct
+    assert grade(response, "3,2").correct
+    assert not grade(response, "2").correct
+    assert not grade(response, "3").correct
+
+
+def test_golds_may_be_numbers_and_lists_that_became_text() -> None:
+    assert grade(r"</think>\boxed{5}", 5).correct
+    assert grade(r"</think>\boxed{5}", 5.0).correct
+    assert grade(r"</think>\boxed{5}", [4, 5.0]).correct
+    assert grade(r"</think>\boxed{5}", "['4', '5']").correct
+    assert not grade(r"</think>\boxed{5}", "[]").correct
+    assert not grade(r"</think>\boxed{5}", []).correct

@@ -34,5 +34,11 @@ def test_golds_come_as_parquet_gives_them() -> None:
     assert score(r"</think>\boxed{2}", ["1", "2"])["score"] == 1
 
 
+@pytest.mark.parametrize("gold", [2, 2.0, np.float64(2), [2.0, 3]])
+def test_golds_may_be_numbers(gold: Any) -> None:
+    assert score(r"</think>\boxed{2}", gold)["score"] == 1
+    assert score(r"</think>\boxed{4}", gold)["score"] == 0
+
+
 def test_a_model_that_does_not_think_and_arguments_verl_may_add() -> None:
     assert score(r"\boxed{2}", "2", thinking=False, reward_router_address=None)["score"] == 1

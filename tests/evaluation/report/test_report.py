@@ -117,9 +117,9 @@ def test_a_model_that_never_ends_its_thinking_is_pointed_out(finished: Evaluatio
 
 def test_undecided_answers_are_pointed_out(finished: EvaluationFolder) -> None:
     path = finished.samples_path("aime")
-    path.write_text(path.read_text().replace("boxed{7}", "boxed{10^{10^{10}}}"))
+    path.write_text(path.read_text().replace("boxed{7}", r"boxed{\\sin(10^{10^7})}"))
     problems = finished.problems_path("aime")
-    problems.write_text(problems.read_text().replace('"golds": ["3"]', '"golds": ["10^{10^{10^{10}}}"]'))
+    problems.write_text(problems.read_text().replace('"golds": ["3"]', r'"golds": ["\\sin(10^{10^8})"]'))
     report = write_report(finished.root, Console(file=io.StringIO()))
     assert any("of 12 answers could not be graded in time" in warning for warning in report.warnings)
 

@@ -1,0 +1,62 @@
+r"""What stands before a value and leaves it as it is (`The answer is 4`); values of several parts (`2 h 30 min`)."""
+
+from deepscaler.rewards.answers.expression import Parser
+from deepscaler.rewards.answers.nodes import Node
+from deepscaler.rewards.answers.reader import Span
+from deepscaler.rewards.answers.tokens import UnreadableError
+from deepscaler.rewards.answers.units import compound
+from deepscaler.rewards.answers.vocabulary import DENIALS, PHRASES
+
+MAX_PARTS = 4
+"""Parts of a quantity: days, hours, minutes, seconds."""
+
+
+def without_introduction(span: Span) -> Span:
+    r"""Returns what follows words that name it: `The answer is 4`, `\text{number of ways: } 5`, `\text{Answer: }5`.
+
+    Words that take something back (`not`, `at least`, `about`) introduce nothing.
+    """
+    index = span.start
+    while (token := span.at(index)) and (
+        token.kind == "word" or (token.kind == "letter" and token.roman) or _is_pause(span, index)
+    ):
+        if token.text.lower() in DENIALS:
+            return span
+        index += 1
+        following = span.at(index)
+        if token.text.lower() == "is" and following and following.kind != "word":
+            return span.between(index, span.end)
+    words = span.tokens[span.start : index]
+    if token is None or not words or words[-1].kind != "word":
+        return span
+    if token.text == ":" and index + 1 < span.end:
+        return span.between(index + 1, span.end)
+    is_phrase = all(t.kind == "word" and t.text.lower() in PHRASES for t in words)
+    return span.between(index, span.end) if is_phrase and words[-1].text.lower() == "answer" else span
+
+
+def _is_pause(span: Span, index: int) -> bool:
+    """Whether a comma stands between two words: `Thus, the answer is 7`."""
+    before, after = span.at(index - 1), span.at(index + 1)
+    return bool(span.tokens[index].text == "," and before and after and before.kind == after.kind == "word")
+
+
+def compound_quantity(span: Span) -> Node | None:
+    r"""Returns `2 hours 30 minutes`, `2 hours and 30 minutes` or `5^\circ 30'` as one quantity; None for all else."""
+    first = span.at(span.start)
+    if first is None or first.kind != "number":
+        return None
+    parser = Parser(span, upright=False)
+    parts: list[Node] = []
+    try:
+        while parser.peek() is not None:
+            part = parser.term()
+            part = Node("quantity", part.args, (("degree", 1),)) if part.kind == "degree" else part
+            parts.append(part)
+            if part.kind != "quantity" or len(parts) > MAX_PARTS:
+                return None
+            parser.index += parser.text() == ","
+            parser.index += parser.text() == "and"
+    except UnreadableError:
+        return None
+    return compound(parts)

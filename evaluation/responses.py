@@ -1,0 +1,93 @@
+r"""Responses in a JSON Lines file, graded as an evaluation's samples are.
+
+{"id": "q1", "response": "... \\boxed{4}", "gold": "4"}
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepscaler.output.cells import Rows
+from deepscaler.rewards import grade
+from deepscaler.rewards.grade import Mode
+from deepscaler.system.errors import UserError
+from evaluation.report.tables import detail_table
+from evaluation.samples import Sample
+from evaluation.score import NUM_THREADS, Scored, summarize
+
+NOT_IN_A_FILE = ("mean tokens", "cut off")
+"""Lines of the table that only an evaluation can fill."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Where a line keeps what."""
+
+    response: str = "response"
+    gold: str = "gold"
+    id: str = ""
+    """What tells problems apart; `id` where a line has one, else the gold."""
+
+
+def grade_file(file: Path, columns: Columns, *, thinking: bool, mode: Mode) -> list[Scored]:
+    """Returns every line's grade. Raises UserError that names the line that cannot be graded."""
+    seen: Counter[str] = Counter()
+    rows: list[tuple[Sample, Any]] = []
+    for problem, response, gold in _read(file, columns):
+        rows.append((_sample(problem, seen[problem], response), gold))
+        seen[problem] += 1
+
+    def grade_one(row: tuple[Sample, Any]) -> Scored:
+        return Scored(sample=row[0], grade=grade(row[0].text, row[1], thinking=thinking, mode=mode))
+
+    with ThreadPoolExecutor(NUM_THREADS) as threads:
+        return list(threads.map(grade_one, rows))
+
+
+def file_table(name: str, scored: list[Scored]) -> Rows:
+    """Returns the table that a report prints, without what a file does not tell."""
+    counts = Counter(one.sample.problem_id for one in scored)
+    rows = detail_table([summarize(name, len(counts), max(counts.values()), scored)])
+    return [row for row in rows if row[0] not in NOT_IN_A_FILE]
+
+
+def _read(file: Path, columns: Columns) -> Iterator[tuple[str, str, Any]]:
+    """Yields problem, response and gold of every line."""
+    try:
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {file}: {error}; give a JSON Lines file") from error
+    if not lines:
+        raise UserError(f"{file} is empty; give a file with one JSON object a line")
+    for number, line in enumerate(lines, start=1):
+        where = f"{file}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{where} is no JSON object ({error}); give one a line") from error
+        has = ", ".join(map(repr, row)) if isinstance(row, dict) else "no columns"
+        for option, column in (("response", columns.response), ("gold", columns.gold), ("id", columns.id)):
+            if column and (not isinstance(row, dict) or column not in row):
+                raise UserError(f"{where} has no {column!r} but {has}; name it with --{option} COLUMN")
+        if not isinstance(row[columns.response], str):
+            raise UserError(f"{where}: {columns.response!r} is no text; name another with --response COLUMN")
+        key = row[columns.id] if columns.id else row.get("id", row[columns.gold])
+        yield key if isinstance(key, str) else json.dumps(key), row[columns.response], row[columns.gold]
+
+
+def _sample(problem: str, number: int, text: str) -> Sample:
+    return Sample(
+        problem_id=problem,
+        sample=number,
+        text=text,
+        prompt_tokens=0,
+        response_tokens=0,
+        finish_reason="stop",
+        seed=0,
+        started=0.0,
+        finished=0.0,
+    )
