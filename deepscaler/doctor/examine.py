@@ -12,7 +12,7 @@ from deepscaler.doctor.packages import Finding, check_bytecode, check_imports, c
 from deepscaler.system.paths import cache_dir
 
 MODULES = {
-    "login": ("deepscaler", "evaluation", "slurm.node.task", "math_verify", "pyarrow", "matplotlib", "rich"),
+    "login": ("deepscaler", "evaluation", "slurm.node.task", "mpmath", "sympy", "pyarrow", "matplotlib", "rich"),
     "cpu": ("torch", "transformers", "ray", "verl", "vllm"),
     "eval": ("torch", "transformers", "ray", "vllm"),
     "train": ("torch", "transformers", "ray", "verl", "vllm", "flash_attn", "wandb"),

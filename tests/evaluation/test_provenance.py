@@ -39,7 +39,7 @@ def test_everything_that_numbers_depend_on_is_told(finished: EvaluationFolder) -
     assert told["engine"]["dtype"] == "float32"
     problems = sha256(finished.problems_path("aime"))
     assert told["datasets"]["aime"] == {"problems_sha256": problems, "prepared_sha256": "11"}
-    assert {"torch", "transformers", "math-verify", "sympy", "python", "deepscaler"} <= set(told["versions"])
+    assert {"torch", "transformers", "mpmath", "sympy", "python", "deepscaler"} <= set(told["versions"])
     assert told["hardware"]["cores"] >= 1
     assert told["hardware"]["memory_gib"] > 0
 
