@@ -20,9 +20,9 @@ _EPOCH_FROM = 1_000_000_000
 
 def parse_deadline(text: str, now: float) -> float:
     """A moment (Unix seconds, as in SLURM_JOB_END_TIME) or a time from now (`3h50m`, `90s`). Raises UserError."""
-    if text.isdigit() and int(text) >= _EPOCH_FROM:
+    if re.fullmatch(r"[0-9]{1,18}", text) and int(text) >= _EPOCH_FROM:
         return float(text)
-    parts = re.findall(r"(\d+)([dhms])", text)
+    parts = re.findall(r"([0-9]{1,9})([dhms])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise UserError(
             f"--deadline {text!r} is neither a time from now, such as 3h50m, nor a moment in Unix seconds, such as"
