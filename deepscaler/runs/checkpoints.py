@@ -169,7 +169,7 @@ def _file_damage(path: Path, size: int) -> str:
             return f"{path.name} is corrupt at {bad}" if bad else ""
         return f"{path.name} is no file of torch's" if path.suffix == ".pt" else ""
     except (OSError, zipfile.BadZipFile, RuntimeError) as error:
-        return f"{path.name}: {error}"
+        return f"{path.name}: {reason(error)}"
 
 
 def _sizes(path: Path) -> dict[str, int]:
