@@ -75,8 +75,6 @@ def _advice(error: OSError) -> str:
     """Returns what to do about a failure of the system."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "free some space, or choose another folder"
-    if error.errno == errno.EADDRINUSE:
-        return "choose another port"
     if isinstance(error, FileNotFoundError):
         return "check the path"
     return "check who owns it, or choose another folder"

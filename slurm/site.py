@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from deepscaler.system.errors import UserError
-from deepscaler.system.options import check_options, option, read_options
+from deepscaler.system.options import check_options, option, read_options, shown_value
 from slurm.runtime_class import beside, make_runtime
 from slurm.runtimes import Runtime
 
@@ -139,7 +139,7 @@ def minutes(limit: str) -> int:
     """A SLURM time limit in minutes: 90, 90:00, 1:30:00, 1-12, 1-12:00:00. Raises UserError."""
     match = re.fullmatch(r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", limit)
     if not match:
-        raise UserError(f"invalid value {limit!r} for time_limit: expected D-HH:MM:SS, HH:MM:SS or minutes")
+        raise UserError(f"invalid value {shown_value(limit)} for time_limit: expected D-HH:MM:SS, HH:MM:SS or minutes")
     days, first, second, third = (int(part) if part else 0 for part in match.groups())
     if match[1]:
         total = days * 1440 + first * 60 + second + third / 60

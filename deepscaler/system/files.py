@@ -119,6 +119,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def reason(error: Exception) -> str:
     """Returns why a file cannot be read, for a message that names the file itself."""
+    inner = getattr(error, "reason", None)  # a URLError's
+    if isinstance(inner, OSError):
+        return reason(inner)
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, OSError) and error.strerror:

@@ -7,6 +7,7 @@
 import re
 
 from deepscaler.system.errors import UserError
+from deepscaler.system.options import shown_value
 
 MARGIN = 1.25
 """Of the slowest recent step, because steps grow longer as responses do."""
@@ -25,8 +26,8 @@ def parse_deadline(text: str, now: float) -> float:
     parts = re.findall(r"([0-9]{1,9})([dhms])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise UserError(
-            f"--deadline {text!r} is neither a time from now, such as 3h50m, nor a moment in Unix seconds, such as"
-            " $SLURM_JOB_END_TIME"
+            f"--deadline {shown_value(text)} is neither a time from now, such as 3h50m, nor a moment in Unix seconds,"
+            " such as $SLURM_JOB_END_TIME"
         )
     return now + sum(int(number) * _UNITS[unit] for number, unit in parts)
 

@@ -183,3 +183,13 @@ def test_a_record_of_the_wrong_types_is_named(
     error = capsys.readouterr().err
     assert f"attempt.json is no record of an attempt: {name} is 'x', expected an integer; mend it" in error
     assert error.count("\n") == 1
+
+
+def test_a_plan_says_which_checkpoint_would_be_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seal_checkpoint(tmp_path, 4)
+    (tmp_path / "checkpoints/global_step_6").mkdir()
+    (tmp_path / "checkpoints/global_step_6/seal.json").write_text("{}")
+    assert main(["train", "8k", "--output-dir", str(tmp_path), "--dry-run"]) == 0
+    shown_plan = capsys.readouterr().out
+    assert "would resume from step 4" in shown_plan
+    assert "global_step_6 is damaged and would be set aside (seal.json holds no step)." in shown_plan

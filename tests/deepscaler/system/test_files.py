@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 
 from deepscaler.system.errors import UserError, unknown
-from deepscaler.system.files import atomic_path, read_json, read_toml, sha256, write_json, write_text
+from deepscaler.system.files import atomic_path, read_json, read_toml, reason, sha256, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -50,3 +51,9 @@ def test_a_file_that_cannot_be_read_is_named_once_without_a_number(
 def test_a_folder_is_not_written_as_a_file(path: Path) -> None:
     with pytest.raises(UserError, match="is a folder; give the path of a file"):
         write_text(path, "")
+
+
+def test_a_reason_bears_no_number_of_the_systems() -> None:
+    assert reason(URLError(OSError(-2, "Name or service not known"))) == "Name or service not known"
+    assert reason(PermissionError(13, "Permission denied", "/x")) == "Permission denied"
+    assert reason(OSError("a broken image")) == "a broken image"
