@@ -1,6 +1,7 @@
 """The `deepscaler` command: lists all commands, or imports and runs the one that was typed."""
 
 import argparse
+import errno
 import os
 import sys
 import textwrap
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     except OSError as error:  # a full disk, a folder that may not be written
         where = f"{error.filename}: " if error.filename else ""
-        print(f"deepscaler: {where}{error.strerror or error}", file=sys.stderr)
+        told = f"{where}{error.strerror or error}; {_advice(error)}"
+        print(f"deepscaler: {' '.join(told.split())}", file=sys.stderr)
         return BAD_INPUT
 
 
@@ -67,6 +69,15 @@ def overview() -> str:
         formatter.end_section()
     formatter.add_text(textwrap.fill(MORE, formatter._width))
     return formatter.format_help()
+
+
+def _advice(error: OSError) -> str:
+    """Returns what to do about a failure of the system."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space, or choose another folder"
+    if isinstance(error, FileNotFoundError):
+        return "check the path"
+    return "check who owns it, or choose another folder"
 
 
 def _refuse(word: str) -> NoReturn:

@@ -15,7 +15,7 @@ from typing import Any
 from deepscaler.data import Problem
 from deepscaler.rewards.grade import Mode
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import file_size, locked, write_json, write_text
+from deepscaler.system.files import file_size, locked, reason, write_json, write_text
 from evaluation.config import check_stored
 
 FREE = ("datasets", "num_samples", "model", "revision", "thinking")
@@ -98,7 +98,7 @@ class EvaluationFolder:
             raise ValueError("a problem has the wrong form")
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
-                f"{self.problems_path(dataset)} cannot be read: {error}; run the evaluation again"
+                f"{self.problems_path(dataset)} cannot be read: {reason(error)}; run the evaluation again"
             ) from error
 
     def check(self, wanted: dict[str, Any]) -> None:
@@ -167,7 +167,7 @@ class EvaluationFolder:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(
-                f"{path} cannot be read ({error}); {self.root} is no folder of `deepscaler evaluate`"
+                f"{path} cannot be read ({reason(error)}); {self.root} is no folder of `deepscaler evaluate`"
             ) from error
 
 

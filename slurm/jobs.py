@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import locked, write_json
+from deepscaler.system.files import locked, reason, write_json
 from slurm.cluster import JobState, live_jobs, live_jobs_below, past_state
 from slurm.job_folder import SLURM, JobFolder
 
@@ -50,8 +50,8 @@ def read_jobs(run_folder: Path) -> list[SubmittedJob]:
         return [SubmittedJob(**{**entry, "after": tuple(entry["after"])}) for entry in entries]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(
-            f"{path} is no list of jobs ({error}); move it away and give `deepscaler cancel {run_folder}`, which finds"
-            " the run's jobs without it"
+            f"{path} is no list of jobs ({reason(error)}); move it away and give `deepscaler cancel {run_folder}`,"
+            " which finds the run's jobs without it"
         ) from error
 
 
@@ -106,8 +106,8 @@ def known_states(run_folder: Path) -> tuple[list[tuple[SubmittedJob, JobState]],
     jobs = read_jobs(run_folder)
     try:
         return (states(run_folder) if jobs else []), ""
-    except UserError as reason:
-        return [(job, _by_files(run_folder, job)) for job in jobs], str(reason)
+    except UserError as error:
+        return [(job, _by_files(run_folder, job)) for job in jobs], str(error)
 
 
 def _by_files(run_folder: Path, job: SubmittedJob) -> JobState:

@@ -4,8 +4,6 @@
 Start(python="apptainer exec --bind /runs/16k:/runs/16k --writable-tmpfs ... /images/kit-train.sif python3")
 """
 
-import importlib
-import importlib.util
 import os
 import shlex
 import shutil
@@ -13,12 +11,10 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import ClassVar
 
-from deepscaler.system.errors import UserError, unknown
+from deepscaler.system.errors import UserError
 from slurm.cluster import ask
 
 
@@ -175,55 +171,6 @@ class Apptainer(Container):
 
 RUNTIMES: dict[str, type[Runtime]] = {"pyxis": Pyxis, "apptainer": Apptainer, "bare": Bare}
 """Runtimes by the name that a site file gives; `slurm init` takes the first one that is available."""
-
-
-def runtime_class(name: str) -> type[Runtime]:
-    """Returns the class that a site file names: bare, my_runtime:Podman, /sites/my_runtime.py:Podman.
-
-    Raises UserError that says what was given and what is allowed.
-    """
-    if name in RUNTIMES:
-        return RUNTIMES[name]
-    module, colon, attribute = name.rpartition(":")
-    if not (colon and module and attribute):
-        raise unknown("runtime", name, [*RUNTIMES, "MODULE:CLASS"])
-    found = getattr(_module(module), attribute, None)
-    if not (isinstance(found, type) and issubclass(found, Runtime)):
-        raise UserError(f"runtime {name!r}: {module} has no class {attribute} that derives from slurm.runtimes.Runtime")
-    if missing := sorted(found.__abstractmethods__):
-        raise UserError(f"runtime {name!r}: the class lacks {', '.join(missing)}; see slurm.runtimes.Runtime")
-    return found
-
-
-def beside(file: Path, name: str) -> str:
-    """Returns a runtime's name with the path of its module, where that lies beside the site file that gives the name.
-
-    The folder does not get on sys.path: one that holds a `slurm` or `deepscaler` folder would hide the kit.
-    """
-    module, colon, attribute = name.rpartition(":")
-    path = file.absolute().parent / f"{module}.py"
-    return f"{path}:{attribute}" if colon and module.isidentifier() and path.is_file() else name
-
-
-@cache
-def _module(name: str) -> ModuleType:
-    """Imports a module by its path or its name. Raises UserError for whatever goes wrong in it."""
-    try:
-        if not name.endswith(".py"):
-            return importlib.import_module(name)
-        own_name = f"_runtime_{Path(name).stem}"
-        spec = importlib.util.spec_from_file_location(own_name, name)
-        assert spec is not None, "a name that ends in .py has a loader"
-        assert spec.loader is not None, "a name that ends in .py has a loader"
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[own_name] = module  # dataclasses look their module up there
-        spec.loader.exec_module(module)
-    except Exception as error:
-        detail = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(
-            f"runtime module {name!r} cannot be loaded ({detail}); it must lie beside the site file or be installed"
-        ) from error
-    return module
 
 
 def _mount(folder: str) -> str:

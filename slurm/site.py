@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from deepscaler.system.errors import UserError
-from deepscaler.system.options import check_options, option, read_options
-from slurm.runtimes import Runtime, beside, runtime_class
+from deepscaler.system.options import check_options, option, read_options, shown_value
+from slurm.runtime_class import beside, make_runtime
+from slurm.runtimes import Runtime
 
 GPUStyle = Literal["gpus-per-node", "gres", "none"]
 Requeue = Literal["always", "never"]
@@ -87,7 +88,7 @@ class Site:
             raise UserError(f"sbatch.{name}: the launcher sets --{name} itself; leave it out of [sbatch]")
         for name in self.environment:
             self._check_variable(name)
-        if runtime_class(self.runtime).is_container and not self.image:
+        if self.runs_in.is_container and not self.image:
             raise UserError(
                 f"image is missing: runtime {self.runtime} needs an image of the container;"
                 " {target} in it becomes train, eval or cpu"
@@ -110,7 +111,7 @@ class Site:
     @property
     def runs_in(self) -> Runtime:
         """Returns the runtime with what this site says of it."""
-        return runtime_class(self.runtime)(image=self.image, mounts=self.mounts, python=self.python)
+        return make_runtime(self.runtime, image=self.image, mounts=self.mounts, python=self.python)
 
     @property
     def cache_dir(self) -> str:
@@ -136,9 +137,9 @@ def load_site(file: Path) -> Site:
 
 def minutes(limit: str) -> int:
     """A SLURM time limit in minutes: 90, 90:00, 1:30:00, 1-12, 1-12:00:00. Raises UserError."""
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", limit)
+    match = re.fullmatch(r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", limit)
     if not match:
-        raise UserError(f"invalid value {limit!r} for time_limit: expected D-HH:MM:SS, HH:MM:SS or minutes")
+        raise UserError(f"invalid value {shown_value(limit)} for time_limit: expected D-HH:MM:SS, HH:MM:SS or minutes")
     days, first, second, third = (int(part) if part else 0 for part in match.groups())
     if match[1]:
         total = days * 1440 + first * 60 + second + third / 60

@@ -104,7 +104,7 @@ def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
 def _submit(arguments: argparse.Namespace, chain: Chain, site: Site) -> int:
     """Hands the chain to SLURM, a job for each stage and one between two."""
     given = [copied_recipe(text, chain.root, dry_run=bool(arguments.dry_run)) for text in arguments.recipes]
-    command = ["run", *given, "--output-dir", str(chain.root), *passed_on(arguments)]
+    command = ["chain", *given, "--output-dir", str(chain.root), *passed_on(arguments)]
     command += [part for setting in arguments.set for part in ("--set", setting)]
     command += ["--eval", *arguments.eval] if arguments.eval else []
     command += [f"--eval-options={arguments.eval_options}"] if arguments.eval_options else []

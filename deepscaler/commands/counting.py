@@ -1,6 +1,6 @@
 """Options that count only beside others say so where they are declared; given elsewhere, they are refused.
 
-counts_with(parser.add_argument("--nodes", type=int), "--engines", on="slurm")
+counts_with(parser.add_argument("--nodes", type=whole(1)), "--engines", on="slurm")
 --nodes 2 counts only with --engines or --on slurm; add one, or leave --nodes out
 """
 

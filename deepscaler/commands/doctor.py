@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deepscaler.commands.counting import counts_with
 from deepscaler.commands.launcher import add_dry_run, add_place, site_of
-from deepscaler.commands.parser import Parser, folder_to_write
+from deepscaler.commands.parser import Parser, folder_to_write, number, whole
 from deepscaler.doctor.examine import MODULES, examine, guess_purpose
 from deepscaler.job import Image, Job
 from deepscaler.output.terminal import PlainConsole, printable
@@ -34,10 +34,18 @@ def configure(parser: Parser) -> None:
     dry_run = add_dry_run(parser, "describe the job, submit nothing")
     section = add_place(parser)
     for action in (
-        section.add_argument("--nodes", type=int, default=1, help="nodes to examine (default: %(default)s)"),
-        section.add_argument("--gpus", type=int, default=8, help="GPUs per node (default: %(default)s)"),
         section.add_argument(
-            "--minutes", type=float, default=30, help="longest wait for answers (default: %(default)s)"
+            "--nodes", type=whole(1), metavar="N", default=1, help="nodes to examine (default: %(default)s)"
+        ),
+        section.add_argument(
+            "--gpus", type=whole(0), metavar="N", default=8, help="GPUs per node (default: %(default)s)"
+        ),
+        section.add_argument(
+            "--minutes",
+            type=number(above=0),
+            metavar="X",
+            default=30,
+            help="longest wait for answers (default: %(default)s)",
         ),
         section.add_argument(
             "--output-dir",

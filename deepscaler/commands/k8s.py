@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from deepscaler.commands.parser import Parser, add_action
+from deepscaler.commands.parser import Parser, add_action, whole
 from deepscaler.kubernetes import require_yaml
 from deepscaler.kubernetes.pod.lifecycle import stop_training, wait_for_others
 from deepscaler.kubernetes.pod.metrics import serve
@@ -12,6 +12,7 @@ from deepscaler.system.paths import existing_folder
 
 EXAMPLES = ("deepscaler k8s check k8s/overlays/kueue-a100", "deepscaler k8s metrics /runs --port 9095")
 METRICS_PORT = 9095
+LAST_PORT = 65_535
 
 
 def configure(parser: Parser) -> None:
@@ -34,7 +35,13 @@ def configure(parser: Parser) -> None:
         subparser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a training or a chain")
     metrics = add_action(actions, "metrics", "serve the state of all runs below a folder to Prometheus")
     metrics.add_argument("folder", type=Path, metavar="FOLDER", help="the folder that holds runs and chains")
-    metrics.add_argument("--port", type=int, default=METRICS_PORT, help="port to listen on (default: %(default)s)")
+    metrics.add_argument(
+        "--port",
+        type=whole(1, LAST_PORT),
+        metavar="N",
+        default=METRICS_PORT,
+        help="port to listen on (default: %(default)s)",
+    )
     metrics.set_defaults(act=_metrics)
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from deepscaler.commands.parser import Parser
+from deepscaler.commands.parser import Parser, whole
 from deepscaler.system.paths import existing_folder
 from slurm.logs import show_logs
 
@@ -14,7 +14,9 @@ def configure(parser: Parser) -> None:
     """Adds the folder and what to show."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the --output-dir of what was submitted")
     parser.add_argument("--job", metavar="ID", help="a job, or element of an array (default: the newest that began)")
-    parser.add_argument("--lines", type=int, default=30, help="last lines of each file (default: %(default)s)")
+    parser.add_argument(
+        "--lines", type=whole(1), metavar="N", default=30, help="last lines of each file (default: %(default)s)"
+    )
     parser.add_argument("--follow", action="store_true", help="keep printing until the job has ended")
 
 

@@ -9,14 +9,19 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
+from math import inf
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from deepscaler.commands.counting import complaint
 from deepscaler.commands.table import COMMANDS, NAMES
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.exit_codes import BAD_INPUT
+from deepscaler.system.options import KINDS, Range, digits_limit, shown_value
+
+N = TypeVar("N", int, float)
 
 METAVARS = {int: "N", float: "X", None: "TEXT", str: "TEXT"}
 """By the type of an option; of any other type it is PATH."""
@@ -208,15 +213,26 @@ def parse(words: Sequence[str], **preset: Any) -> argparse.Namespace:
     return parser_of(words[0]).parse_args(words[1:], argparse.Namespace(**preset))
 
 
-def whole(minimum: int) -> Callable[[str], int]:
-    """Returns the type of an option that takes whole numbers from a minimum on."""
+def whole(minimum: int, at_most: float = inf) -> Callable[[str], int]:
+    """Returns the type of an option that takes whole numbers of a range."""
+    return partial(_read_number, int, Range(at_least=minimum, at_most=at_most))
 
-    def read(text: str) -> int:
-        if not re.fullmatch(r"[+-]?\d{1,18}", text) or int(text) < minimum:
-            raise argparse.ArgumentTypeError(f"invalid value {text!r}: expected an integer of at least {minimum}")
-        return int(text)
 
-    return read
+def number(above: float) -> Callable[[str], float]:
+    """Returns the type of an option that takes numbers above a bound."""
+    return partial(_read_number, float, Range(above=above))
+
+
+def _read_number(kind: type[N], allowed: Range, text: str) -> N:
+    what = f"{KINDS[kind]} {allowed}".rstrip()
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not allowed.holds(value):
+        limit = digits_limit(text) if kind is int else ""
+        raise argparse.ArgumentTypeError(f"invalid value {shown_value(text)}: expected {what}{limit}")
+    return value
 
 
 def folder_to_write(text: str) -> Path:

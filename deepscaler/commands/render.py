@@ -109,7 +109,7 @@ def _chain(parsed: argparse.Namespace, given: list[str]) -> Plan:
         raise UserError(f"{files[0]}: a chain's RayJob takes no recipe files; render `train {files[0]}` for each stage")
     given, folder = _with_folder(parsed, given, f"{RUNS}/{'-'.join(parsed.recipes)}")
     only = [step.partition(":")[0] for step in parsed.only]
-    return run_plan(recipes, ("run", *given), folder, parsed.eval, parsed.device, only)
+    return run_plan(recipes, ("chain", *given), folder, parsed.eval, parsed.device, only)
 
 
 def _evaluate(parsed: argparse.Namespace, given: list[str]) -> Plan:

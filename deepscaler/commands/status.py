@@ -34,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     kind = find_kind(arguments.run_dir)
     chain = kind == "chain"
-    jobs, not_asked = known_states(arguments.run_dir)
+    jobs, why = known_states(arguments.run_dir)
+    not_asked = " ".join(why.split())  # squeue tells over several lines
     statuses = read_statuses(arguments.run_dir) if kind in ("run", "chain") or not jobs else []
     if arguments.json:
         shown = [asdict(status) for status in statuses]
@@ -92,6 +93,7 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("a step takes", f"{status.step_seconds:,.1f} s" if status.step_seconds is not None else ""),
         ("throughput", f"{status.tokens_per_second:,.0f} tokens/s per GPU" if status.tokens_per_second else ""),
         ("last checkpoint", checkpoint + age if status.attempt else ""),
+        *(("damaged checkpoint", damaged) for damaged in status.damaged_checkpoints),
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deepscaler.data.sources import Row, Source
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import atomic_path, sha256
+from deepscaler.system.files import atomic_path, reason, sha256
 from deepscaler.system.paths import cache_dir
 
 TIMEOUT = 60.0
@@ -77,6 +77,6 @@ def _download(source: Source, target: Path) -> None:
             _check(source, temporary)
     except (urllib.error.URLError, OSError) as error:
         raise UserError(
-            f"{source.name}: cannot download {request.full_url}: {error};"
+            f"{source.name}: cannot download {request.full_url}: {reason(error)};"
             " on a machine without internet give --source DIR"
         ) from error

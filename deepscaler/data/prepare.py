@@ -19,7 +19,7 @@ from deepscaler.data.fetch import cached_file, read_rows, source_file
 from deepscaler.data.problem import Problem
 from deepscaler.data.sources import SOURCES, Source
 from deepscaler.system.errors import UserError, unknown
-from deepscaler.system.files import atomic_path, sha256, write_json
+from deepscaler.system.files import atomic_path, reason, sha256, write_json
 
 MANIFEST = "manifest.json"
 
@@ -79,7 +79,7 @@ def _read_parquet(name: str, data_dir: Path) -> list[Problem]:
         return [Problem.from_verl_row(row) for row in rows]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} is no prepared data set ({error}); delete it or run: deepscaler data prepare {name}"
+            f"{path} is no prepared data set ({reason(error)}); delete it or run: deepscaler data prepare {name}"
         ) from error
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.system.errors import UserError
+from deepscaler.system.files import reason
 
 MOST_GPUS = 64
 """That a message counts up to."""
@@ -102,7 +103,7 @@ def shape_of(model: str) -> ModelShape:
             attention_bias=config.get("attention_bias", config.get("model_type") == "qwen2"),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"the shape of {model} is not known: {file} does not tell it ({error})") from error
+        raise UserError(f"the shape of {model} is not known: {file} does not tell it ({reason(error)})") from error
 
 
 def check_heads(recipe: Recipe) -> None:

@@ -10,17 +10,18 @@ seal.json  {"step": 40, "verl_step": 40, "world_size": 8, "files": {"data.pt": 1
 
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import read_json, sync_directory, sync_tree, write_json
+from deepscaler.system.files import reason, sync_directory, sync_tree, write_json
 
 PREFIX = "global_step_"
 """verl reads the step from what follows it in a folder's name."""
@@ -42,18 +43,20 @@ class Checkpoint:
     verl_step: int
     """Of verl's count, which begins anew where the world size changed."""
     world_size: int
+    sizes: dict[str, int] = field(default_factory=dict, compare=False)
+    """Bytes of every file."""
 
 
 def sealed(run: RunFolder) -> list[Checkpoint]:
-    """Every sealed checkpoint, the newest first; nothing is verified."""
-    found = []
-    for path in run.checkpoints.glob(f"{PREFIX}[0-9]*"):
-        try:
-            seal = json.loads((path / SEAL).read_text(encoding="utf-8"))
-        except FileNotFoundError:  # pruned, at this very moment perhaps
-            continue
-        found.append(Checkpoint(path, int(seal["step"]), int(seal["verl_step"]), int(seal["world_size"])))
-    return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
+    """Returns every checkpoint with a readable seal, the newest first; nothing is verified."""
+    found = (_read_seal(path) for path in _step_folders(run.checkpoints))
+    return sorted((one for one in found if isinstance(one, Checkpoint)), key=lambda one: one.step, reverse=True)
+
+
+def unreadable(run: RunFolder) -> dict[Path, str]:
+    """Returns the checkpoints whose seal cannot be read, and why."""
+    found = {path: _read_seal(path) for path in _step_folders(run.checkpoints)}
+    return {path: why for path, why in found.items() if isinstance(why, str)}
 
 
 def newest(run: RunFolder, say: Callable[[str], None]) -> Checkpoint | None:
@@ -61,14 +64,13 @@ def newest(run: RunFolder, say: Callable[[str], None]) -> Checkpoint | None:
 
     Raises UserError where there are checkpoints, but none is whole: training never starts over silently.
     """
+    for path, why in unreadable(run).items():
+        _set_aside(path, _step_in_name(path), why, say)
     for checkpoint in sealed(run):
-        problems = damage(checkpoint.path, read_json(checkpoint.path / SEAL)["files"], checkpoint.world_size)
+        problems = damage(checkpoint.path, checkpoint.sizes, checkpoint.world_size)
         if not problems:
             return checkpoint
-        aside = checkpoint.path.with_name(f"damaged-{checkpoint.path.name}-{os.getpid()}")
-        checkpoint.path.rename(aside)
-        say(f"WARNING: the checkpoint of step {checkpoint.step} is damaged ({'; '.join(problems[:3])}): set aside")
-        say(f"         as {aside}; the one before it is used.")
+        _set_aside(checkpoint.path, checkpoint.step, "; ".join(problems[:3]), say)
     if damaged := list(run.checkpoints.glob("damaged-*")):  # now, or by an earlier attempt
         raise UserError(
             f"none of the {len(damaged)} checkpoints in {run.checkpoints} is whole, all were set aside there as"
@@ -77,12 +79,39 @@ def newest(run: RunFolder, say: Callable[[str], None]) -> Checkpoint | None:
     return None
 
 
+def _read_seal(path: Path) -> Checkpoint | str | None:
+    """Returns what a checkpoint's seal says, or why it cannot be read; None where there is none."""
+    try:
+        seal = json.loads((path / SEAL).read_text(encoding="utf-8"))
+    except FileNotFoundError:  # pruned, at this very moment perhaps
+        return None
+    except NotADirectoryError:
+        return f"{path.name} is no folder"
+    except (IsADirectoryError, ValueError, RecursionError) as error:
+        return f"{SEAL} cannot be read: {reason(error)}"
+    told = seal if isinstance(seal, dict) else {}
+    for name in ("step", "verl_step", "world_size"):
+        if type(told.get(name)) is not int or told[name] < 0:
+            return f"{SEAL} holds no {name}"
+    sizes = told.get("files")
+    if not isinstance(sizes, dict) or not all(type(size) is int for size in sizes.values()):
+        return f"{SEAL} does not tell the size of every file"
+    return Checkpoint(path, told["step"], told["verl_step"], told["world_size"], sizes)
+
+
+def _set_aside(path: Path, step: int, why: str, say: Callable[[str], None]) -> None:
+    aside = path.with_name(f"damaged-{path.name}-{os.getpid()}")
+    path.rename(aside)
+    say(f"WARNING: the checkpoint of step {step} is damaged ({why}): set aside")
+    say(f"         as {aside}; the newest whole one is used.")
+
+
 def adopt_leftovers(run: RunFolder, say: Callable[[str], None]) -> None:
     """Look at what killed attempts left: seal what verl had finished, and say what it had not."""
     for attempt in run.attempts():
-        for path in sorted(attempt.checkpoints.glob(f"{PREFIX}[0-9]*"), key=_step_in_name):
+        for path in _step_folders(attempt.checkpoints):
             verl_step = _step_in_name(path)
-            offset = int(attempt.read_record().get("step_offset", 0))
+            offset = attempt.read_record().get("step_offset") or 0
             world_size = _world_size(path)
             target = run.checkpoints / f"{PREFIX}{offset + verl_step}"
             finished = _tracker(attempt) >= verl_step and world_size > 0
@@ -140,7 +169,7 @@ def _file_damage(path: Path, size: int) -> str:
             return f"{path.name} is corrupt at {bad}" if bad else ""
         return f"{path.name} is no file of torch's" if path.suffix == ".pt" else ""
     except (OSError, zipfile.BadZipFile, RuntimeError) as error:
-        return f"{path.name}: {error}"
+        return f"{path.name}: {reason(error)}"
 
 
 def _sizes(path: Path) -> dict[str, int]:
@@ -153,7 +182,7 @@ def _world_size(path: Path) -> int:
     try:
         config: dict[str, Any] = json.loads((path / "actor/fsdp_config.json").read_text(encoding="utf-8"))
         return int(config["world_size"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return 0
 
 
@@ -163,6 +192,12 @@ def _tracker(attempt: Attempt) -> int:
         return int((attempt.checkpoints / "latest_checkpointed_iteration.txt").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return -1
+
+
+def _step_folders(folder: Path) -> list[Path]:
+    """Returns what is named as a checkpoint, by its step."""
+    found = (path for path in folder.glob(f"{PREFIX}*") if re.fullmatch(f"{PREFIX}[0-9]+", path.name))
+    return sorted(found, key=_step_in_name)
 
 
 def _step_in_name(path: Path) -> int:

@@ -97,7 +97,8 @@ def is_process_alive(record: dict[str, object]) -> bool | None:
     """Whether the process of an attempt's record lives; None if it runs on another machine, so that nobody can tell."""
     if record.get("host") != socket.gethostname() or record.get("boot") != boot_id():
         return None
-    return process_start(int(str(record["pid"]))) == record.get("process_start")
+    pid = record.get("pid")
+    return isinstance(pid, int) and process_start(pid) == record.get("process_start")
 
 
 def identity() -> dict[str, object]:

@@ -12,12 +12,19 @@ rollouts/  validation/                samples, a JSON line each: 40.jsonl
 model/                                the newest checkpoint as a Hugging Face model (`deepscaler merge`)
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json, write_json
+
+KINDS = {
+    **dict.fromkeys(("step", "resumed_step", "step_offset", "pid"), int),
+    **dict.fromkeys(("host", "started", "ended", "outcome"), str),
+}
+"""Types of what others read from an attempt's record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ class RunFolder:
     def attempts(self) -> list["Attempt"]:
         """All attempts, the first first."""
         folder = self.root / "attempts"
-        numbers = sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())
+        numbers = sorted(int(path.name) for path in folder.glob("*") if re.fullmatch("[0-9]+", path.name))
         return [self.attempt(number) for number in numbers]
 
     def next_attempt(self) -> "Attempt":
@@ -111,9 +118,17 @@ class Attempt:
     def read_record(self) -> dict[str, Any]:
         """Keys: host, pid, command, started, resumed_step, step_offset; after its end also ended, outcome, step.
 
-        `step_offset` is what verl's own step numbers of this attempt lack to the run's.
+        `step_offset` is what verl's own step numbers of this attempt lack to the run's. Raises UserError.
         """
-        return read_json(self.record_path) if self.record_path.is_file() else {}
+        record = read_json(self.record_path) if self.record_path.is_file() else {}
+        for name, kind in KINDS.items():
+            value = record.get(name)
+            if value is not None and type(value) is not kind:
+                raise UserError(
+                    f"{self.record_path} is no record of an attempt: {name} is {str(value)[:40]!r}, expected"
+                    f" {'an integer' if kind is int else 'text'}; mend it, or move {self.root} out of the run"
+                )
+        return record
 
     def update_record(self, **changes: Any) -> None:
         """Add to the record."""

@@ -76,7 +76,7 @@ def read_metrics(run: RunFolder) -> Metrics:
     limit = int(run.read_manifest()["recipe"].get("max_response_length", 0))
     for attempt in run.attempts():
         record = attempt.read_record()
-        resumed, offset = record.get("resumed_step"), int(record.get("step_offset") or 0)
+        resumed, offset = record.get("resumed_step"), record.get("step_offset") or 0
         if resumed is not None:
             merged = {step: values for step, values in merged.items() if step <= resumed}
         for step, values in _read_lines(attempt.metrics_path):
@@ -125,7 +125,7 @@ def _read_lines(path: Path) -> list[tuple[int, dict[str, float]]]:
         try:
             entry = json.loads(line)
             read.append((int(entry["step"]), _numbers(entry["data"])))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise UserError(f"line {number} of {path} is none of verl's metrics: {error!r}") from error
     return read
 
@@ -160,7 +160,7 @@ class LiveMetrics:
     def __init__(self, run: RunFolder, attempt: Attempt) -> None:
         self._limit = int(run.read_manifest()["recipe"]["max_response_length"])
         self._path = attempt.metrics_path
-        self._offset = int(attempt.read_record().get("step_offset", 0))
+        self._offset = attempt.read_record().get("step_offset") or 0
         self._position = 0
         self._last_line = time.monotonic()
         self._recent: deque[float] = deque(maxlen=RECENT)

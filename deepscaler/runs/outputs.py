@@ -1,7 +1,7 @@
 """Tells what a folder is, whoever wrote it: how far it is, and which attempts are at work in it.
 
 outputs/8k/          run.json     a run of `deepscaler train`
-outputs/8k-16k/      chain.json   a chain of `deepscaler run`: 0-base/, then a run for each stage
+outputs/8k-16k/      chain.json   a chain of `deepscaler chain`: 0-base/, then a run for each stage
   1-8k/              run.json       with model/ and evaluation/
 outputs/aime/        config.json  an evaluation of `deepscaler evaluate`, with shards/
 
@@ -37,7 +37,7 @@ def kind_of(folder: Path) -> Kind:
     if kind := find_kind(folder):
         return kind
     raise UserError(
-        f"{folder} is no folder of `deepscaler evaluate`, `train` or `run`:"
+        f"{folder} is no folder of `deepscaler evaluate`, `train` or `chain`:"
         f" it holds no {EvaluationFolder(folder).config_path.name}, {RunFolder(folder).manifest_path.name} or {CHAIN}"
     )
 

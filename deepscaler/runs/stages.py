@@ -60,7 +60,7 @@ def run_folders(directory: Path) -> list[tuple[str, RunFolder]]:
     """Returns name and folder of every stage, begun or not. Raises UserError if this is neither a run nor a chain."""
     if not is_training(directory):
         raise UserError(
-            f"{directory} holds neither {CHAIN} nor run.json; give the --output-dir of `deepscaler train` or `run`"
+            f"{directory} holds neither {CHAIN} nor run.json; give the --output-dir of `deepscaler train` or `chain`"
         )
     if find_kind(directory) == "run":
         run = RunFolder(directory)
@@ -69,7 +69,7 @@ def run_folders(directory: Path) -> list[tuple[str, RunFolder]]:
     try:
         stages = [(str(stage["name"]), str(stage["directory"])) for stage in chain["stages"]]
     except (KeyError, TypeError) as error:
-        raise UserError(f"{directory / CHAIN} is no chain of `deepscaler run`: its stages cannot be read") from error
+        raise UserError(f"{directory / CHAIN} is no chain of `deepscaler chain`: its stages cannot be read") from error
     return [(printable(name), RunFolder(directory / folder)) for name, folder in stages]
 
 

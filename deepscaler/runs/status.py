@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deepscaler.runs.checkpoints import SEAL, sealed
+from deepscaler.runs.checkpoints import SEAL, sealed, unreadable
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.metrics import QUANTITIES, Metrics, mean, quantity, read_metrics, validation
 from deepscaler.runs.outputs import CHAIN, find_kind
@@ -53,6 +53,8 @@ class Status:
     seconds_left: float | None = None
     checkpoint_step: int | None = None
     checkpoint_age: float | None = None
+    damaged_checkpoints: tuple[str, ...] = ()
+    """Why each cannot be read, by the name of its folder."""
 
 
 def read_statuses(directory: Path) -> list[Status]:
@@ -96,6 +98,7 @@ def read_status(name: str, run: RunFolder) -> Status:
         seconds_left=_seconds_left(metrics, recipe, step) if state == "running" else None,
         checkpoint_step=checkpoints[0].step if checkpoints else None,
         checkpoint_age=now - (checkpoints[0].path / SEAL).stat().st_mtime if checkpoints else None,
+        damaged_checkpoints=tuple(f"{path.name}: {why}" for path, why in unreadable(run).items()),
     )
 
 

@@ -18,7 +18,12 @@ from deepscaler.system.errors import UserError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and renamed over it, else removed."""
+    """Yields a temporary path beside `path`; on success it is synced and renamed over it, else removed.
+
+    Raises UserError where `path` is a folder.
+    """
+    if path.is_dir() and not path.is_symlink():
+        raise UserError(f"{path} is a folder; give the path of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # other machines may share the folder
     try:
@@ -98,7 +103,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"{path} cannot be read: {reason(error)}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} holds no JSON object")
     return value
@@ -108,10 +113,22 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Returns the table of a TOML file. Raises UserError for a file that cannot be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """Returns why a file cannot be read, for a message that names the file itself."""
+    inner = getattr(error, "reason", None)  # a URLError's
+    if isinstance(inner, OSError):
+        return reason(inner)
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if "set_int_max_str_digits" in str(error):
+        return "it holds an integer of thousands of digits"
+    return str(error)
 
 
 def remove_tree(folder: Path) -> None:

@@ -38,8 +38,11 @@ KINDS: dict[type, str] = {
 }
 
 
-MOST_SHOWN = 100
-"""Characters of a wrong value that a message repeats."""
+MAX_DIGITS = 18
+"""Of an integer: what follows it here counts in 64 bits or in floats."""
+
+MAX_SHOWN = 80
+"""Characters of a refused value that an error repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Range:
 
     def holds(self, value: float) -> bool:
         """Returns whether a number lies in the range."""
-        if not isfinite(value):
+        if _is_long(value) or not isfinite(value):
             return False
         inside = self.at_least <= value <= self.at_most and self.above < value < self.below
         return inside or (self.or_zero and value == 0)
@@ -99,10 +102,11 @@ class Option:
 
     def refuse(self, value: Any, label: str = "") -> UserError:
         """Returns the one error for a value that this option does not accept."""
-        nearest = get_close_matches(str(value), self.choices, n=1, cutoff=0.5)
+        shown = shown_value(value)
+        nearest = get_close_matches(shown.strip("'"), self.choices, n=1, cutoff=0.5)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else f" ({self.help})"
-        given = repr(value) if len(repr(value)) <= MOST_SHOWN else f"{repr(value)[:MOST_SHOWN]}..."
-        return UserError(f"invalid value {given} for {label or self.name}: expected {self.expected}{hint}")
+        limit = digits_limit(value) if self.kind is int else ""
+        return UserError(f"invalid value {shown} for {label or self.name}: expected {self.expected}{limit}{hint}")
 
     def check(self, value: Any, label: str = "") -> None:
         """Raises UserError for a value out of the range or the choices."""
@@ -126,7 +130,7 @@ class Option:
 
     def convert(self, value: Any, label: str = "") -> Any:
         """Returns a value of a TOML or JSON file in the type of the field. Raises UserError."""
-        if self.kind is float and type(value) is int:
+        if self.kind is float and type(value) is int and not _is_long(value):
             return float(value)
         if self.kind is Path and isinstance(value, str):
             return Path(value)
@@ -283,6 +287,24 @@ def _default(one: Option) -> str:
         return ""
     shown = " ".join(one.default) if isinstance(one.default, tuple) else str(one.default)
     return f" (default: {shown})" if shown else ""
+
+
+def _is_long(value: Any) -> bool:
+    return type(value) is int and abs(value) >= 10**MAX_DIGITS
+
+
+def digits_limit(value: Any) -> str:
+    """Returns what to add to the expectation of an integer where one has too many digits; else nothing."""
+    is_long_text = isinstance(value, str) and re.fullmatch(rf"[+-]?[\d_]{{{MAX_DIGITS + 1},}}", value)
+    return f", with at most {MAX_DIGITS} digits" if is_long_text or _is_long(value) else ""
+
+
+def shown_value(value: Any) -> str:
+    """Returns a refused value as an error repeats it: Python writes no integer of more than 4300 digits."""
+    if _is_long(value):
+        return f"of {int(value.bit_length() * 0.30103) + 1} digits"
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 20]}... ({len(text)} characters)"
 
 
 def _plain(number: float) -> str:

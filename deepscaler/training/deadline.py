@@ -7,6 +7,7 @@
 import re
 
 from deepscaler.system.errors import UserError
+from deepscaler.system.options import shown_value
 
 MARGIN = 1.25
 """Of the slowest recent step, because steps grow longer as responses do."""
@@ -20,13 +21,13 @@ _EPOCH_FROM = 1_000_000_000
 
 def parse_deadline(text: str, now: float) -> float:
     """A moment (Unix seconds, as in SLURM_JOB_END_TIME) or a time from now (`3h50m`, `90s`). Raises UserError."""
-    if text.isdigit() and int(text) >= _EPOCH_FROM:
+    if re.fullmatch(r"[0-9]{1,18}", text) and int(text) >= _EPOCH_FROM:
         return float(text)
-    parts = re.findall(r"(\d+)([dhms])", text)
+    parts = re.findall(r"([0-9]{1,9})([dhms])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise UserError(
-            f"--deadline {text!r} is neither a time from now, such as 3h50m, nor a moment in Unix seconds, such as"
-            " $SLURM_JOB_END_TIME"
+            f"--deadline {shown_value(text)} is neither a time from now, such as 3h50m, nor a moment in Unix seconds,"
+            " such as $SLURM_JOB_END_TIME"
         )
     return now + sum(int(number) * _UNITS[unit] for number, unit in parts)
 

@@ -8,7 +8,7 @@ from deepscaler.output.terminal import add_row, new_table, print_table
 from deepscaler.recipes.memory import GIB, GPUS, estimate
 from deepscaler.recipes.model_shape import shape_of
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.runs.checkpoints import sealed
+from deepscaler.runs.checkpoints import sealed, unreadable
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.training.manifest import TrainOptions, check_recipe, find_inputs
@@ -33,8 +33,9 @@ def print_plan(recipe: Recipe, options: TrainOptions, console: Console) -> None:
     )
     if options.device == "cuda":
         print_estimates(recipe, console)
-    if note:
-        console.print(f"Note: {note}.", style="yellow", soft_wrap=True)
+    damaged = [f"{path.name} is damaged and would be set aside ({why})" for path, why in unreadable(start.run).items()]
+    for told in (*([note] if note else []), *damaged):
+        console.print(f"Note: {told}.", style="yellow", soft_wrap=True)
     ray = "with a Ray of its own" if start.has_own_ray else "in the Ray cluster at RAY_ADDRESS"
     console.print(f"\nRuns in {start.attempt.root}, {ray}:\n", soft_wrap=True)
     settings = [f"{name}={value}" for name, value in start.environment.items()]

@@ -30,7 +30,7 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
         super().__init__(config)
         self._run = RunFolder(Path(os.environ["DEEPSCALER_RUN_DIR"]))
         self._attempt = self._run.attempt(int(os.environ["DEEPSCALER_ATTEMPT"]))
-        self._offset = int(self._attempt.read_record()["step_offset"])
+        self._offset = self._attempt.read_record()["step_offset"]
         self._keep = int(os.environ["DEEPSCALER_KEEP_CHECKPOINTS"])
         root = self._run.root  # by its inode too: a folder of the same name may be another run
         os.environ["WANDB_RUN_ID"] = f"{root.name}-{root.stat().st_ino:x}-{self._offset}"  # verl's logger starts later

@@ -127,7 +127,7 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
     """The command to its end, to the death of Ray, or to the end of the allocation."""
     end = _end_of_allocation()
     command = node.resolved_command()
-    if end < float("inf") and _takes_deadline(command):
+    if end < float("inf") and takes_deadline(command):
         command += ["--deadline", str(int(end - RESERVE))]
     log = node.attempt.log_path("driver")
     node.say(f"starting {' '.join(node.task.command[:3])} ...; its output goes to {log}")
@@ -176,6 +176,10 @@ def _end_of_allocation() -> float:
     return end if end > time.time() else float("inf")
 
 
-def _takes_deadline(command: list[str]) -> bool:
+def takes_deadline(command: list[str]) -> bool:
     """Whether it is a training, which saves before its time is over."""
-    return "-m" in command and command[command.index("-m") + 2] in ("train", "run") and "--deadline" not in command
+    return (
+        "-m" in command
+        and command[command.index("-m") + 2] in ("train", "chain", "run")
+        and "--deadline" not in command
+    )

@@ -10,6 +10,7 @@ from deepscaler.data.sources import SOURCES
 from deepscaler.job import Job
 from deepscaler.system.errors import UserError
 from deepscaler.system.paths import cache_dir
+from slurm.runtime_class import check_runtime
 from slurm.site import Site
 
 MIN_FREE = 1 << 30
@@ -23,7 +24,7 @@ def check_before(jobs: Sequence[Job], site: Site, run_folder: Path, *, dry_run: 
     """
     for folder, advice in ((run_folder, "choose another --output-dir"), (_cache(site), "set cache in the site file")):
         _check_writable(folder, advice, dry_run=dry_run)
-    site.runs_in.check(sorted({job.image for job in jobs}), sorted({job.model for job in jobs}))
+    check_runtime(site.runs_in, sorted({job.image for job in jobs}), sorted({job.model for job in jobs}))
     if not site.internet:
         _check_offline(jobs, site)
 

@@ -11,6 +11,7 @@ from deepscaler.job import Job
 from deepscaler.system.errors import UserError
 from deepscaler.system.paths import compiled_caches
 from slurm.node.task import NodeTask
+from slurm.runtime_class import environment_of, start_of
 from slurm.runtimes import Task
 from slurm.site import Site, minutes
 
@@ -63,7 +64,7 @@ class Submission:
             def affinity(cls) -> int:
                 return 2
 
-        start = self.site.runs_in.start(self._task())
+        start = start_of(self.site.runs_in, self._task())
         executor = Executor(self.folder, python=start.python)
         executor.update_parameters(**_parameters(self, start.srun_arguments))
         return executor
@@ -98,7 +99,7 @@ def environment(site: Site) -> dict[str, str]:
         **({"NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface} if interface else {}),
         **site.environment,
     }
-    return site.runs_in.environment(variables)
+    return environment_of(site.runs_in, variables)
 
 
 def _parameters(submission: Submission, srun_arguments: Sequence[str]) -> dict[str, Any]:

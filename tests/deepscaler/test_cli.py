@@ -87,3 +87,15 @@ def test_brackets_in_a_path_are_no_markup(tmp_path: Path, capsys: pytest.Capture
     command = ["evaluate", "--model", "x[/b]/[red]m/y", "--datasets", "arithmetic"]
     assert main([*command, "--output-dir", str(tmp_path / "[/b]")]) == 2
     assert "x[/b]/[red]m/y" in capsys.readouterr().err
+
+
+def test_an_error_of_the_system_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["render", "--output", str(tmp_path / "file/x.yaml"), "train", "8k"]) == 2
+    error = capsys.readouterr().err
+    assert error == f"deepscaler: {tmp_path}/file: File exists; check who owns it, or choose another folder\n"
+
+
+def test_a_folder_is_no_file_to_render_to(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "--output", ".", "train", "8k"]) == 2
+    assert capsys.readouterr().err == "deepscaler: . is a folder; give the path of a file\n"

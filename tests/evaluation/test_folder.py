@@ -109,3 +109,13 @@ def test_a_broken_config_is_no_evaluation(folder: EvaluationFolder) -> None:
     folder.config_path.write_text("{")
     with pytest.raises(UserError, match="is no folder of `deepscaler evaluate`"):
         folder.read_config()
+
+
+def test_a_missing_file_is_named_once_without_a_number(tmp_path: Path) -> None:
+    folder = EvaluationFolder(tmp_path / "none")
+    for read in (lambda: folder.read_problems("none"), folder.read_config):
+        with pytest.raises(UserError) as raised:
+            read()
+        assert "No such file or directory" in str(raised.value)
+        assert "Errno" not in str(raised.value)
+        assert str(raised.value).count(".json") == 1

@@ -65,6 +65,36 @@ def test_the_module_beside_a_site_file_belongs_to_that_file(tmp_path: Path) -> N
     assert str(tmp_path / "a") not in sys.path
 
 
+OWN = "from dataclasses import dataclass\nfrom slurm.runtimes import Runtime, Start\n"
+OWN += "@dataclass(frozen=True, kw_only=True)\nclass X(Runtime):\n    def start(self, task): return Start(python='p')\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("def start(self, task): return 'podman'", "class X: start returns 'podman', expected a slurm.runtimes.Start"),
+        ("def start(self, task): return Start(python=7)", "class X: start returns Start(python=7"),
+        ("def start(self, task): raise OSError(2, 'gone')", "class X: start fails (FileNotFoundError: gone)"),
+        ("def start(self, task): 1/0", "class X: start fails (ZeroDivisionError: division by zero); it may raise"),
+        ("def environment(self, variables): pass", "class X: environment returns None, expected a dict of texts"),
+        ("def environment(self, variables): return {'A': 1}", "class X: environment returns {'A': 1}, expected"),
+    ],
+)
+def test_what_a_runtime_answers_is_checked(tmp_path: Path, method: str, message: str) -> None:
+    site = load_site(write_site(tmp_path, OWN + f"    {method}\n", 'runtime = "my_runtime:X"\n'))
+    with pytest.raises(UserError) as raised:
+        submission("8k", site).script()
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_modules_path_counts_from_the_site_files_folder(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/my_runtime.py").write_text(OWN)
+    file = write_site(tmp_path, "", 'runtime = "sub/my_runtime.py:X"\n')
+    assert type(load_site(file).runs_in).__name__ == "X"
+
+
 @pytest.mark.parametrize(
     ("runtime", "module", "message"),
     [
@@ -74,6 +104,15 @@ def test_the_module_beside_a_site_file_belongs_to_that_file(tmp_path: Path) -> N
         ("my_runtime:X", "from slurm.runtimes import Runtime\nclass X(Runtime): pass", "the class lacks start"),
         ("my_runtime:X", "1/0", "my_runtime.py' cannot be loaded (ZeroDivisionError: division by zero)"),
         ("my_runtime:X", "def", "cannot be loaded (SyntaxError: "),
+        ("my_runtime:X", "import sys\nsys.exit(3)", "cannot be loaded (SystemExit: 3)"),
+        ("my_runtime:X", "raise KeyboardInterrupt", "cannot be loaded (KeyboardInterrupt)"),
+        (
+            "sub/my_runtime.py:X",
+            "",
+            "sub/my_runtime.py' cannot be loaded (FileNotFoundError: No such file or directory)",
+        ),
+        ("my_runtime:X", OWN + "    volume: str", "X(image=..., mounts=..., python=...) fails (TypeError: "),
+        ("my_runtime:X", OWN + "    def __init__(self): pass", "a field of its own needs a default, and an __init__"),
         ("no_such_module:X", "", "cannot be loaded (ModuleNotFoundError: No module named 'no_such_module'); it must"),
     ],
 )
@@ -92,7 +131,7 @@ def test_a_container_of_ones_own_needs_an_image_and_its_checks_come_before_submi
     check = "\n    def check(self, targets, models):\n        raise ValueError(f'{targets} {models}')\n"
     (tmp_path / "own").mkdir()
     site = load_site(write_site(tmp_path / "own", readme_example() + check))
-    with pytest.raises(ValueError, match=re.escape("['train'] ['agentica-org/start']")):
+    with pytest.raises(UserError, match=re.escape("check fails (ValueError: ['train'] ['agentica-org/start'])")):
         check_before(
             [replace(submission("8k", site).job, model="agentica-org/start")],
             replace(site, cache=str(tmp_path)),

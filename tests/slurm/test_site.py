@@ -32,6 +32,9 @@ def test_the_example_tells_every_option_and_its_default() -> None:
         ("exclusive = 1", "expected true or false"),
         ('gpus = "some"', "expected one of gpus-per-node, gres, none"),
         ('time_limit = "soon"', "expected D-HH:MM:SS"),
+        pytest.param(
+            f'time_limit = "{"1" * 5000}"', "(5002 characters) for time_limit: expected D-HH:MM:SS", id="digits"
+        ),
         ('runtime = "pyxis"', "image is missing: runtime pyxis needs an image"),
         ('environment = {RAY_ADDRESS = "x"}', "the launcher sets RAY_ADDRESS itself"),
         ('environment = {HF_TOKEN = "x"}', "a site file must not hold secrets"),

@@ -98,7 +98,7 @@ def chain_plan() -> Plan:
     run_dir, settings = f"{RUNS}/chain", [f"num_nodes={CHAIN_NODES}"]
     recipes = [with_settings(recipe_named(name), settings) for name in CHAIN]
     engines = f"--engines {CHAIN_NODES * GPUS_PER_NODE}"
-    arguments = ("run", *CHAIN, "--output-dir", run_dir, "--set", *settings, "--eval", "aime", "--gate")
+    arguments = ("chain", *CHAIN, "--output-dir", run_dir, "--set", *settings, "--eval", "aime", "--gate")
     return run_plan(recipes, (*arguments, f"--eval-options={engines}"), run_dir, ("aime",))
 
 
@@ -110,7 +110,7 @@ def run_plan(
     device: Device = "cuda",
     only: Sequence[str] = (),
 ) -> Plan:
-    """`deepscaler run`, of all stages or only some. Raises UserError if they want machines of different number."""
+    """`deepscaler chain`, of all stages or only some. Raises UserError if they want machines of different number."""
     model = recipes[0].model if recipes[0].name in only or not set(only) & {recipe.name for recipe in recipes} else ""
     recipes = [recipe for recipe in recipes if recipe.name in only] or recipes[:1] if only else recipes
     sizes = {(recipe.num_nodes, recipe.gpus_per_node) for recipe in recipes}

@@ -7,6 +7,10 @@ import pytest
 
 from deepscaler.cli import main
 from deepscaler.commands.parser import parse
+from tests.deepscaler.commands.leaves import LEAVES
+
+BARE = (int, float)
+"""Types whose errors argparse words."""
 
 
 def refused(line: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -73,6 +77,20 @@ def test_the_nearest_valid_word_is_named(line: str, error: str, capsys: pytest.C
     [
         ("evaluate --num-samples abc", "invalid value 'abc' for --num-samples: expected an integer of at least 1"),
         ("evaluate --mod x", "unrecognized option '--mod'"),
+        ("logs r --lines abc", "invalid value 'abc' for --lines: expected an integer of at least 1;"),
+        ("logs r --lines 1.5", "invalid value '1.5' for --lines: expected an integer of at least 1;"),
+        ("doctor --on slurm --nodes x", "invalid value 'x' for --nodes: expected an integer of at least 1;"),
+        ("doctor --on slurm --nodes 0", "invalid value '0' for --nodes: expected an integer of at least 1;"),
+        ("doctor --on slurm --gpus -3", "invalid value '-3' for --gpus: expected an integer of at least 0;"),
+        ("doctor --on slurm --minutes nan", "invalid value 'nan' for --minutes: expected a number above 0;"),
+        ("doctor --on slurm --minutes x", "invalid value 'x' for --minutes: expected a number above 0;"),
+        ("k8s metrics . --port abc", "invalid value 'abc' for --port: expected an integer of at least 1 and at most"),
+        ("k8s metrics . --port 99999999", "for --port: expected an integer of at least 1 and at most 65535;"),
+        pytest.param(
+            f"train 8k --keep {'1' * 5000}",
+            "expected an integer of at least 1, with at most 18 digits",
+            id="5000 digits",
+        ),
         ("nothing", "unrecognized command 'nothing'"),
         ("data", "the following arguments are required: ACTION"),
         ("train", "the following arguments are required: RECIPE"),
@@ -85,6 +103,11 @@ def test_the_nearest_valid_word_is_named(line: str, error: str, capsys: pytest.C
 )
 def test_wrong_arguments_are_one_line_and_exit_code_2(line: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert told in refused(line, capsys)
+
+
+def test_no_option_leaves_its_numbers_to_argparse() -> None:
+    bare = [(name, action.dest) for name, parser in LEAVES.items() for action in parser._actions if action.type in BARE]
+    assert bare == []
 
 
 def test_what_was_typed_is_told_from_defaults() -> None:

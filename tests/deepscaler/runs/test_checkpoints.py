@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from deepscaler.runs.checkpoints import PREFIX, SEAL, adopt_leftovers, newest, prune, publish, sealed
+from deepscaler.runs.checkpoints import PREFIX, SEAL, adopt_leftovers, newest, prune, publish, sealed, unreadable
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from tests.deepscaler.runs.conftest import WriteCheckpoint
@@ -99,3 +99,38 @@ def test_old_checkpoints_are_pruned_across_attempts(run: RunFolder, write_checkp
     assert [checkpoint.step for checkpoint in sealed(run)] == [40, 20]
     assert not run.attempt(1).checkpoints.exists()
     assert sorted(path.name for path in run.checkpoints.iterdir()) == [f"{PREFIX}20", f"{PREFIX}40"]
+
+
+SEALS = ["{", "{}", "[]", '{"step": "x"}', '{"step": 40, "verl_step": 40, "world_size": 2, "files": {"a": "b"}}', None]
+
+
+@pytest.mark.parametrize("seal", [*SEALS, "[" * 5000])
+def test_a_checkpoint_with_a_damaged_seal_is_set_aside_and_said(
+    run: RunFolder, write_checkpoint: WriteCheckpoint, seal: str | None
+) -> None:
+    published(run, write_checkpoint, 20)
+    path = run.checkpoints / f"{PREFIX}40"
+    if seal is None:
+        path.write_text("no folder")
+    else:
+        path.mkdir()
+        (path / SEAL).write_text(seal)
+    assert [checkpoint.step for checkpoint in sealed(run)] == [20]
+    assert list(unreadable(run)) == [path]
+    said: list[str] = []
+    found = newest(run, said.append)
+    assert found
+    assert found.step == 20
+    assert "WARNING: the checkpoint of step 40 is damaged (" in said[0]
+    assert not path.exists()
+    assert unreadable(run) == {}
+
+
+def test_only_numbers_of_ascii_digits_are_steps_and_attempts(run: RunFolder) -> None:
+    for name in ("1²", "1x", "٣"):
+        (run.root / "attempts" / name).mkdir(parents=True)
+        (run.checkpoints / f"{PREFIX}{name}").mkdir(parents=True)
+        (run.attempt(1).checkpoints / f"{PREFIX}{name}").mkdir(parents=True)
+    assert [attempt.number for attempt in run.attempts()] == [1]
+    adopt_leftovers(run, print)
+    assert newest(run, print) is None

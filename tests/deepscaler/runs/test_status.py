@@ -153,3 +153,43 @@ def test_a_folder_that_is_no_training_is_told_in_one_line(
 )
 def test_durations_have_the_unit_that_reads_best(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("seal", ["{", "{}", "[]", '{"step": "x"}'])
+def test_a_damaged_seal_is_told_and_hides_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seal: str
+) -> None:
+    run = make_run(tmp_path)
+    add_attempt(run, learning(6), **ENDED)
+    seal_checkpoint(tmp_path, 4)
+    seal_checkpoint(tmp_path, 6)
+    (run.checkpoints / "global_step_6/seal.json").write_text(seal)
+    assert shown(tmp_path, capsys)["checkpoint_step"] == 4
+    assert main(["status", str(tmp_path)]) == 0
+    assert "damaged checkpoint      global_step_6: seal.json " in capsys.readouterr().out
+    assert main(["merge", str(tmp_path), "--dry-run"]) == 0
+    assert "global_step_4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["step", "resumed_step", "step_offset"])
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_a_record_of_the_wrong_types_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, command: str
+) -> None:
+    run = make_run(tmp_path)
+    add_attempt(run, learning(4))
+    run.attempt(1).record_path.write_text(json.dumps({name: "x"}))
+    assert main([command, str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert f"attempt.json is no record of an attempt: {name} is 'x', expected an integer; mend it" in error
+    assert error.count("\n") == 1
+
+
+def test_a_plan_says_which_checkpoint_would_be_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seal_checkpoint(tmp_path, 4)
+    (tmp_path / "checkpoints/global_step_6").mkdir()
+    (tmp_path / "checkpoints/global_step_6/seal.json").write_text("{}")
+    assert main(["train", "8k", "--output-dir", str(tmp_path), "--dry-run"]) == 0
+    shown_plan = capsys.readouterr().out
+    assert "would resume from step 4" in shown_plan
+    assert "global_step_6 is damaged and would be set aside (seal.json holds no step)." in shown_plan

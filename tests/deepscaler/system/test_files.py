@@ -1,11 +1,14 @@
 """Files are whole or absent."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.error import URLError
 
 import pytest
 
-from deepscaler.system.errors import unknown
-from deepscaler.system.files import atomic_path, sha256, write_json, write_text
+from deepscaler.system.errors import UserError, unknown
+from deepscaler.system.files import atomic_path, read_json, read_toml, reason, sha256, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -32,3 +35,25 @@ def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
         write_text(path, "b" * 2000)
         assert held.read() == "a" * 1000  # a rename leaves the open file alone
     assert path.stat().st_ino != before
+
+
+@pytest.mark.parametrize("read", [read_json, read_toml])
+def test_a_file_that_cannot_be_read_is_named_once_without_a_number(
+    tmp_path: Path, read: Callable[[Path], dict[str, Any]]
+) -> None:
+    for path, why in ((tmp_path / "none", "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(UserError) as raised:
+            read(path)
+        assert str(raised.value) == f"{path} cannot be read: {why}"
+
+
+@pytest.mark.parametrize("path", [Path(), Path("/")])
+def test_a_folder_is_not_written_as_a_file(path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder; give the path of a file"):
+        write_text(path, "")
+
+
+def test_a_reason_bears_no_number_of_the_systems() -> None:
+    assert reason(URLError(OSError(-2, "Name or service not known"))) == "Name or service not known"
+    assert reason(PermissionError(13, "Permission denied", "/x")) == "Permission denied"
+    assert reason(OSError("a broken image")) == "a broken image"

@@ -59,6 +59,12 @@ class Flags:
         ({"top_p": 1.5}, "expected a number above 0 and at most 1 (nucleus)"),
         ({"top_p": float("nan")}, "invalid value nan for --top-p"),
         ({"heat": 0.001}, "expected a number of at least 0.01 and at most 10, or 0"),
+        (
+            {"num_samples": 10**400},
+            "invalid value of 401 digits for --num-samples: expected an integer of at least 1, with at most 18 digits",
+        ),
+        ({"num_samples": -(10**5000)}, "invalid value of 5001 digits for --num-samples"),
+        ({"top_p": 10**400}, "invalid value of 401 digits for --top-p: expected a number above 0 and at most 1"),
         ({"kind": "float23"}, "expected one of auto, bfloat16, float32; did you mean 'float32'?"),
     ],
 )
@@ -85,6 +91,10 @@ def test_zero_is_allowed_where_it_switches_something_off() -> None:
         ("folder = 3", "expected a path"),
         ("variables = {A = 1}", "expected a table of texts"),
         ("kind = ", "cannot be read"),
+        pytest.param("top_p = 1" + "0" * 400, "invalid value of 401 digits for top_p in", id="400 digits"),
+        pytest.param("top_p = 1" + "0" * 5000, "cannot be read: it holds an integer of thousands of digits", id="5000"),
+        pytest.param("top_p = 0x" + "f" * 5000, "digits for top_p in", id="hexadecimal"),
+        pytest.param("model = " + "[" * 5000, "d.toml cannot be read: it is nested too deeply", id="nested"),
     ],
 )
 def test_a_file_is_typed_by_the_fields(tmp_path: Path, text: str, message: str) -> None:
@@ -114,6 +124,16 @@ def test_a_flag_is_refused_in_the_words_of_the_file(words: tuple[str, ...]) -> N
     with pytest.raises(argparse.ArgumentError) as raised:
         parsed(*words)
     assert "expected an integer of at least 1 (responses per problem)" in str(raised.value)
+
+
+@pytest.mark.parametrize("digits", [19, 400, 5000])
+def test_an_integer_of_too_many_digits_is_refused_in_short(digits: int) -> None:
+    with pytest.raises(argparse.ArgumentError) as raised:
+        parsed("--num-samples", "1" * digits)
+    assert "expected an integer of at least 1, with at most 18 digits" in str(raised.value)
+    assert len(str(raised.value)) < 250
+    with pytest.raises(UserError):
+        Drawing(**{"model": "m", **parse_settings([f"num_samples={'1' * digits}"], Drawing, "option")})
 
 
 def test_settings_are_texts_of_any_type() -> None:

@@ -9,7 +9,7 @@ from deepscaler.system.errors import UserError
 from slurm.submit.chain import plan_chain
 from tests.deepscaler.runs.runs import seal_checkpoint
 
-COMMAND = ["run", "8k", "16k", "24k", "--output-dir", "/runs/chain"]
+COMMAND = ["chain", "8k", "16k", "24k", "--output-dir", "/runs/chain"]
 
 
 def plan(root: Path, **options: object) -> list[tuple[str, int, tuple[str, ...], int | None]]:

@@ -27,7 +27,7 @@ def test_a_chain_is_a_line_a_job(tmp_path: Path, site: str, fake: Fake, capsys: 
     fake(sbatch="")
     out = tmp_path / "out"
     *jobs, last = dry_run("chain 8k 16k --eval aime", site, out, capsys)
-    command = f"deepscaler run 8k 16k --output-dir {out} --eval aime --only"
+    command = f"deepscaler chain 8k 16k --output-dir {out} --eval aime --only"
     assert jobs == [
         f"start: 1 x 8 GPUs, 08:00:00, at once: {command} start:evaluate",
         f"train-8k: 1 x 8 GPUs, 08:00:00, after start: {command} 8k:train",

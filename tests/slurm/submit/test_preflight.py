@@ -98,6 +98,18 @@ def test_a_cluster_without_accounting_is_no_obstacle(
     assert "no step more" in shown
 
 
+def test_why_slurm_was_not_asked_is_one_line(tmp_path: Path, fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake(squeue="")
+    squeue = next(tmp_path.glob("bin/squeue"))
+    squeue.write_text("#!/bin/sh\nprintf 'slurm_load_jobs error:\\n\\n  socket timed out\\n' >&2\nexit 1\n")
+    job = {"job_id": "7", "name": "train-8k", "folder": "0001-train-8k", "after": [], "num_elements": 1, "submitted": 0}
+    (tmp_path / "run/slurm/0001-train-8k").mkdir(parents=True)
+    (tmp_path / "run/slurm/jobs.json").write_text(json.dumps([job]))
+    assert main(["status", str(tmp_path / "run")]) == 0
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "SLURM was not asked" in line]
+    assert "slurm_load_jobs error: socket timed out): jobs are shown as their files tell." in told
+
+
 def test_slurm_without_a_site_and_a_machine_without_slurm_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
