@@ -73,7 +73,7 @@ def test_the_module_runs_like_the_command() -> None:
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    assert main(["data", "prepare", "arithmetic", "--output-dir", str(tmp_path / "file")]) == 2
+    assert main(["data", "prepare", "arithmetic", "--output-dir", str(tmp_path / "file/below")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
