@@ -15,9 +15,12 @@ Profile = Literal["faithful", "fast"]
 Device = Literal["cuda", "cpu"]
 """What a run trains on: GPUs, or the processors of a machine without any (deepscaler/verl_plugin/cpu)."""
 
-AdvantageEstimator = Literal["grpo", "reinforce_plus_plus", "rloo"]
+AdvantageEstimator = Literal["grpo", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "rloo", "opo"]
+PolicyLoss = Literal["vanilla", "gspo", "cispo", "geo_mean", "sapo", "gpg", "dppo_tv", "dppo_kl"]
+LearningRateSchedule = Literal["constant", "cosine"]
+RolloutCorrection = Literal["none", "token", "sequence"]
 KLType = Literal["low_var_kl", "kl", "abs", "mse"]
-LossAggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"]
+LossAggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"]
 
 _SCRIPTS = "DeepScaleR scripts/train"
 _FORK = "default of DeepScaleR's verl fork"
@@ -55,10 +58,16 @@ class Recipe:
     )
     max_tokens_per_gpu: int = option(32_768, "tokens of a packed micro batch on one GPU", above=0, source=_SCRIPTS)
 
-    learning_rate: float = option(1e-6, "constant learning rate of AdamW", above=0, source=_SCRIPTS)
+    learning_rate: float = option(1e-6, "learning rate of AdamW, after the warm-up", above=0, source=_SCRIPTS)
+    learning_rate_schedule: LearningRateSchedule = option("constant", "course of the learning rate", source=_FORK)
+    num_warmup_steps: int = option(0, "steps over which the learning rate rises from 0", at_least=0, source=_FORK)
+    weight_decay: float = option(0.01, "decoupled weight decay of AdamW", at_least=0, source=_FORK)
     grad_clip: float = option(1.0, "largest norm of the gradient", above=0, source=_FORK)
     clip_ratio: float = option(
         0.2, "PPO's epsilon: bound of the probability ratio, both sides", above=0, below=1, source=_FORK
+    )
+    clip_ratio_high: float = option(
+        0.0, "upper bound of the probability ratio (DAPO's clip-higher); 0 for clip_ratio", at_least=0, source=_FORK
     )
     dual_clip: float = option(
         0.0, "bound of the loss where the advantage is negative; 0 for none", above=1, or_zero=True, source=_FORK
@@ -69,17 +78,28 @@ class Recipe:
     )
     kl_type: KLType = option("low_var_kl", "estimator of the KL divergence", source=_SCRIPTS)
     advantage_estimator: AdvantageEstimator = option("grpo", "turns rewards into advantages", source=_SCRIPTS)
+    normalize_by_deviation: bool = option(
+        True, "divide GRPO's advantages by the group's standard deviation (Dr. GRPO does not)", source=_FORK
+    )
+    policy_loss: PolicyLoss = option("vanilla", "loss over the clipped ratios, as verl names them", source=_FORK)
     loss_aggregation: LossAggregation = option(
         "token-mean", "how token losses are summed over a mini batch", source=_FORK
     )
     recompute_log_probs: bool = option(
         True, "old log-probabilities come from the trainer, not the rollout engine", source=_FORK
     )
+    rollout_correction: RolloutCorrection = option(
+        "none",
+        "truncated importance weights between trainer and rollout engine, per token or per sequence",
+        source=_FORK,
+    )
+    rollout_correction_threshold: float = option(2.0, "upper bound of these weights", above=0, source="verl's default")
     thinking: bool = option(True, "a response without </think> counts as cut off and scores 0", source=_SCRIPTS)
     filter_groups: bool = option(False, "draw again where a group is all right or all wrong (DAPO)", source=_FORK)
 
     temperature: float = option(0.6, "temperature of training rollouts", above=0, source=_SCRIPTS)
     validation_temperature: float = option(0.6, "temperature of validation rollouts", at_least=0, source=_SCRIPTS)
+    validation_top_p: float = option(1.0, "nucleus of validation rollouts", above=0, at_most=1, source=_SCRIPTS)
     validation_group_size: int = option(8, "responses per prompt in validation", above=0, source=_SCRIPTS)
     tensor_parallel_size: int = option(1, "GPUs that share one rollout engine", above=0, source=_SCRIPTS)
     sequence_parallel_size: int = option(1, "GPUs that share one sequence (Ulysses)", above=0, source=_SCRIPTS)
@@ -151,6 +171,20 @@ class Recipe:
             (
                 self.advantage_estimator != "grpo" or self.group_size > 1,
                 "grpo compares the responses of a group: group_size must be above 1",
+            ),
+            (
+                self.clip_ratio_high == 0 or self.clip_ratio_high >= self.clip_ratio,
+                f"clip_ratio_high {self.clip_ratio_high} must be 0 (for clip_ratio) or at least"
+                f" clip_ratio {self.clip_ratio}",
+            ),
+            (
+                self.rollout_correction == "none" or self.recompute_log_probs,
+                f"rollout_correction={self.rollout_correction} weighs the trainer's log-probabilities against the"
+                " rollout engine's: it needs recompute_log_probs=true",
+            ),
+            (
+                not self.asynchronous_rollout or self.rollout_correction != "none" or not self.recompute_log_probs,
+                "asynchronous_rollout trains on older weights' responses: set rollout_correction to token or sequence",
             ),
             (
                 self.profile == "fast" or not (self.asynchronous_rollout or self.fused_kernels or self.filter_groups),

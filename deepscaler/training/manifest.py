@@ -14,6 +14,7 @@ from deepscaler.recipes.recipe import Device, Recipe
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import sha256
+from deepscaler.system.options import options_of
 from deepscaler.system.paths import data_dir as default_data_dir
 
 FREE = (
@@ -115,7 +116,8 @@ def _parquet(dataset: str, options: TrainOptions) -> Path:
 
 def _check_stored(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None:
     manifest = run.read_manifest()
-    stored: dict[str, Any] = manifest["recipe"]
+    defaults = {name: one.default for name, one in options_of(Recipe).items()}
+    stored: dict[str, Any] = {**defaults, **manifest["recipe"]}  # a field may be newer than the run
     differences = [
         f"{name}: {stored.get(name)!r} -> {value!r}"
         for name, value in asdict(recipe).items()

@@ -62,6 +62,7 @@ def to_arguments(overrides: dict[str, Any]) -> list[str]:
 
 
 def _algorithm(recipe: Recipe) -> dict[str, Any]:
+    correction = None if recipe.rollout_correction == "none" else recipe.rollout_correction
     return {
         "algorithm.adv_estimator": recipe.advantage_estimator,
         "critic.enable": False,
@@ -69,7 +70,10 @@ def _algorithm(recipe: Recipe) -> dict[str, Any]:
         "algorithm.kl_ctrl.kl_coef": recipe.kl_coefficient,
         "algorithm.filter_groups.enable": recipe.filter_groups,
         "algorithm.filter_groups.metric": "acc",
+        "algorithm.norm_adv_by_std_in_grpo": recipe.normalize_by_deviation,
         "algorithm.rollout_correction.bypass_mode": not recipe.recompute_log_probs,
+        "algorithm.rollout_correction.rollout_is": correction,
+        "algorithm.rollout_correction.rollout_is_threshold": recipe.rollout_correction_threshold,
     }
 
 
@@ -89,6 +93,9 @@ def _data(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
 def _actor(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     actor = {
         "optim.lr": recipe.learning_rate,
+        "optim.lr_scheduler_type": recipe.learning_rate_schedule,
+        "optim.lr_warmup_steps": recipe.num_warmup_steps,
+        "optim.weight_decay": recipe.weight_decay,
         "grad_clip": recipe.grad_clip,
         "ppo_mini_batch_size": recipe.mini_batch_size,
         "ppo_epochs": recipe.num_epochs_per_batch,
@@ -96,10 +103,11 @@ def _actor(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "ppo_max_token_len_per_gpu": recipe.max_tokens_per_gpu,
         "clip_ratio": recipe.clip_ratio,
         "clip_ratio_low": recipe.clip_ratio,
-        "clip_ratio_high": recipe.clip_ratio,
+        "clip_ratio_high": recipe.clip_ratio_high or recipe.clip_ratio,
         "clip_ratio_c": recipe.dual_clip or NO_DUAL_CLIP,
         "entropy_coeff": recipe.entropy_coefficient,
         "calculate_entropy": True,
+        "policy_loss.loss_mode": recipe.policy_loss,
         "loss_agg_mode": recipe.loss_aggregation,
         "use_kl_loss": recipe.kl_coefficient > 0,
         "kl_loss_coef": recipe.kl_coefficient,
@@ -136,10 +144,10 @@ def _rollout(recipe: Recipe) -> dict[str, Any]:
         "log_prob_use_dynamic_bsz": True,
         "log_prob_max_token_len_per_gpu": recipe.max_tokens_per_gpu,
         "seed": recipe.seed,
-        "calculate_log_probs": not recipe.recompute_log_probs,
+        "calculate_log_probs": not recipe.recompute_log_probs or recipe.rollout_correction != "none",
         "val_kwargs.n": recipe.validation_group_size,
         "val_kwargs.temperature": recipe.validation_temperature,
-        "val_kwargs.top_p": 1.0,
+        "val_kwargs.top_p": recipe.validation_top_p,
         "val_kwargs.top_k": -1,
         "val_kwargs.do_sample": recipe.validation_temperature > 0,
     }

@@ -57,6 +57,9 @@ def test_every_parameter_says_what_it_means_and_where_it_is_from() -> None:
         ({"learning_rate": 0.0}, "invalid value 0.0 for learning_rate: expected a number above 0"),
         ({"gpu_memory_utilization": 1.5}, "expected a number above 0 and below 1"),
         ({"fused_kernels": True}, "of the profile `fast`"),
+        ({"clip_ratio_high": 0.1}, "must be 0 .for clip_ratio. or at least clip_ratio 0.2"),
+        ({"rollout_correction": "token", "recompute_log_probs": False}, "it needs recompute_log_probs=true"),
+        ({"profile": "fast", "asynchronous_rollout": True}, "set rollout_correction to token or sequence"),
         ({"sequence_parallel_size": 0}, "invalid value 0 for sequence_parallel_size: expected an integer above 0"),
         ({"gpus_per_node": 0}, "invalid value 0 for gpus_per_node"),
         ({"learning_rate": float("inf")}, "invalid value inf for learning_rate"),
@@ -96,6 +99,7 @@ def test_profiles_are_never_mixed_up() -> None:
     fast = in_profile(RECIPES["8k"], "fast")
     assert fast.profile == "fast"
     assert fast.asynchronous_rollout
+    assert fast.rollout_correction == "token"
     assert in_profile(fast, "faithful") == RECIPES["8k"]
 
 
