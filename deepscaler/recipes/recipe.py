@@ -93,7 +93,7 @@ class Recipe:
         "truncated importance weights between trainer and rollout engine, per token or per sequence",
         source=_FORK,
     )
-    rollout_correction_threshold: float = option(2.0, "upper bound of these weights", above=0, source="verl's default")
+    correction_threshold: float = option(2.0, "upper bound of these weights", above=0, source="verl's default")
     thinking: bool = option(True, "a response without </think> counts as cut off and scores 0", source=_SCRIPTS)
     filter_groups: bool = option(False, "draw again where a group is all right or all wrong (DAPO)", source=_FORK)
 

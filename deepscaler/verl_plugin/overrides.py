@@ -73,7 +73,7 @@ def _algorithm(recipe: Recipe) -> dict[str, Any]:
         "algorithm.norm_adv_by_std_in_grpo": recipe.normalize_by_deviation,
         "algorithm.rollout_correction.bypass_mode": not recipe.recompute_log_probs,
         "algorithm.rollout_correction.rollout_is": correction,
-        "algorithm.rollout_correction.rollout_is_threshold": recipe.rollout_correction_threshold,
+        "algorithm.rollout_correction.rollout_is_threshold": recipe.correction_threshold,
     }
 
 
