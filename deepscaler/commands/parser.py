@@ -93,6 +93,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Prints one line and exits with 2."""
         message = re.sub(r"^argument (\S+): (invalid value .+?): ", r"\2 for \1: ", " ".join(message.split()))
+        message = re.sub(r"^argument (\S+): (?=\1 )", "", message)
         print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(BAD_INPUT)
 
@@ -233,6 +234,13 @@ def _read_number(kind: type[N], allowed: Range, text: str) -> N:
         limit = digits_limit(text) if kind is int else ""
         raise argparse.ArgumentTypeError(f"invalid value {shown_value(text)}: expected {what}{limit}")
     return value
+
+
+def named(text: str) -> str:
+    """Is the type of an option that must not be empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"invalid value {text!r}: expected a name")
+    return text
 
 
 def folder_to_write(text: str) -> Path:

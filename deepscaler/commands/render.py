@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.commands.counting import counts_if
-from deepscaler.commands.parser import Parser, parse
+from deepscaler.commands.parser import Parser, named, parse
 from deepscaler.commands.train import passed_on
 from deepscaler.kubernetes import require_yaml
 from deepscaler.kubernetes.render.plans import Plan, evaluate_plan, quickstart_plan, run_plan, train_plan
@@ -33,10 +33,13 @@ def configure(parser: Parser) -> None:
         "--output", metavar="FILE", help=f"file to write; default: standard output, without COMMAND {JOBS}"
     )
     name = parser.add_argument(
-        "--name", metavar="NAME", help="name of the RayJob (default: train-RECIPE, chain, evaluate, quickstart)"
+        "--name",
+        type=named,
+        metavar="NAME",
+        help="name of the RayJob (default: train-RECIPE, chain, evaluate, quickstart)",
     )
     image = parser.add_argument(
-        "--image", metavar="IMAGE", help="container image (default: deepscaler:train or deepscaler:cpu)"
+        "--image", type=named, metavar="IMAGE", help="container image (default: deepscaler:train or deepscaler:cpu)"
     )
     for action in (name, image):
         counts_if(action, "with a COMMAND", "add one, such as train 8k", _has_command)

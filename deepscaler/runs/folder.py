@@ -60,6 +60,9 @@ class RunFolder:
         manifest = read_json(self.manifest_path)
         if not isinstance(manifest.get("recipe"), dict):
             raise UserError(f"{self.manifest_path} is no run of `deepscaler train`: it has no recipe")
+        limit = manifest["recipe"].get("max_response_length", 0)
+        if type(limit) is not int:
+            raise UserError(f"{self.manifest_path} is damaged: max_response_length is {limit!r}, not an integer")
         return manifest
 
     def attempts(self) -> list["Attempt"]:

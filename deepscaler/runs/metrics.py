@@ -42,6 +42,7 @@ QUANTITIES = {
     "prompt_length": Quantity("prompt_length/mean", "prompt tokens"),
     "entropy": Quantity("actor/entropy", "entropy, nats"),
     "kl": Quantity("actor/kl_loss", "KL to reference"),
+    "mismatch": Quantity("rollout_corr/kl", "KL rollout to trainer"),
     "grad_norm": Quantity("actor/grad_norm", "gradient norm"),
     "clip_fraction": Quantity("actor/pg_clipfrac", "PPO clipped, %", percent=True),
     "step_seconds": Quantity("timing_s/step", "seconds a step"),

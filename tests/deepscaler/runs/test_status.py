@@ -134,6 +134,7 @@ def test_a_chain_has_a_row_for_every_stage(tmp_path: Path, capsys: pytest.Captur
     [
         ("run.json", "{"),
         ("run.json", '{"recipe": {"name": "8k"}}'),
+        ("run.json", '{"recipe": {"name": "8k", "profile": "fast", "num_steps": 1, "max_response_length": "x"}}'),
         ("chain.json", '{"stages": "8k"}'),
         ("chain.json", "{}"),
         ("other", ""),
