@@ -153,7 +153,7 @@ def test_every_answer_returns_within_its_limit(mode: Mode) -> None:
         for answer, gold in ((nasty, "42"), (nasty, r"\frac{x+1}{3}"), ("42", nasty), (nasty + "+1", nasty)):
             started = time.monotonic()
             is_equivalent(answer, gold, mode=mode, timeout=SHORT)
-            assert time.monotonic() - started < SHORT + 2, (answer[:60], gold[:60])
+            assert time.monotonic() - started < SHORT + 5, (answer[:60], gold[:60])
 
 
 def test_long_responses_are_graded_in_no_time() -> None:
@@ -162,7 +162,7 @@ def test_long_responses_are_graded_in_no_time() -> None:
     assert grade("<think></think>" + r"\boxed{" * 10_000 + "4", "4").reason == "no_box"
     assert grade("<think></think>" + r"\boxed{" * 10_000 + "4" + "}" * 10_000, "4").correct
     assert grade("<think></think>" + "{" * 100_000 + r"\boxed{4}", "4").correct
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
 
 
 def test_a_timeout_is_told_from_a_wrong_answer() -> None:
@@ -181,7 +181,7 @@ def test_a_new_process_waits_for_its_first_worker_and_then_no_longer_than_the_li
         r"is_equivalent(r'\sin(10^{10^7})', r'\sin(10^{10^8})'); print(time.monotonic() - started)"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(answer.stdout) < 5
+    assert float(answer.stdout) < 10  # 3 s and a little, on a machine with other work
 
 
 def test_threads_and_asyncio_are_served_while_others_hang() -> None:

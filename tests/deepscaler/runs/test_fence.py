@@ -48,7 +48,7 @@ def test_a_living_attempt_on_this_machine_is_refused_at_once(run: RunFolder) -> 
         started = time.monotonic()
         with pytest.raises(UserError, match=r"attempt 1 .* is at work"):
             fence.acquire(run, print)
-        assert time.monotonic() - started < fence.BEAT
+        assert time.monotonic() - started < 5 * fence.BEAT
 
 
 def test_a_living_attempt_on_another_machine_is_told_by_its_heartbeat(run: RunFolder) -> None:

@@ -58,7 +58,7 @@ def test_a_dead_training_is_waited_for_only_a_moment(tmp_path: Path) -> None:
     started = time.monotonic()
     lifecycle.stop_training(tmp_path, "train-8k-abcde", print)
     lifecycle.wait_for_others(tmp_path, print)
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 12  # after 20 s it would be taken over in any case
 
 
 def test_the_next_head_waits_for_the_attempt_before(tmp_path: Path) -> None:
