@@ -50,12 +50,21 @@ def same_expression(answer: Node, gold: Node) -> bool:
         valid = 0
         for point, must_be_real in _points(answer, gold):
             values = _values(point, answer, gold)
-            if values is None or (must_be_real and any(isinstance(value, mpmath.mpc) for value in values)):
+            if values is None:
+                continue
+            if must_be_real and any(isinstance(value, mpmath.mpc) for value in values):
+                if _has_no_value(values[0]) and not isinstance(values[1], mpmath.mpc):  # \ln x where \ln|x| has one
+                    return False
                 continue
             if not _agree(values[0], values[1], rounded, slack):
                 return False
             valid += 1
         return valid >= MIN_VALID or (valid > 0 and not _variables(answer, gold))
+
+
+def _has_no_value(value: Value) -> bool:
+    """Whether a value is not real, beyond rounding."""
+    return isinstance(value, mpmath.mpc) and abs(value.imag) > mpmath.mpf(10) ** -DIGITS * abs(value)
 
 
 def _values(point: Mapping[Node, Fraction], *nodes: Node) -> list[Value] | None:

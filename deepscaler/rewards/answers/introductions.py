@@ -24,7 +24,7 @@ def without_introduction(span: Span) -> Span:
             return span
         index += 1
         following = span.at(index)
-        if token.text.lower() == "is" and following and following.kind != "word":
+        if token.text.lower() == "is" and following and (following.kind != "word" or _is_answer(span, index)):
             return span.between(index, span.end)
     words = span.tokens[span.start : index]
     if token is None or not words or words[-1].kind != "word":
@@ -33,6 +33,13 @@ def without_introduction(span: Span) -> Span:
         return span.between(index + 1, span.end)
     is_phrase = all(t.kind == "word" and t.text.lower() in PHRASES for t in words)
     return span.between(index, span.end) if is_phrase and words[-1].text.lower() == "answer" else span
+
+
+def _is_answer(span: Span, index: int) -> bool:
+    """Whether `the answer is` stands before a word that takes nothing back: `The answer is Evelyn`."""
+    before = [text.lower() for text in span.between(span.start, index - 1).texts() if text != ","]
+    denied = any(text.lower() in DENIALS for text in span.between(index, span.end).texts())
+    return before[-1:] == ["answer"] and PHRASES.issuperset(before) and not denied
 
 
 def _is_pause(span: Span, index: int) -> bool:

@@ -37,9 +37,11 @@ _BRACKETS = {
 }  # fmt: skip
 _VALUES = frozenset({")", "}", "\\pi", "/", "\\circ"})
 _CONTROL_SPACES, _DELIMITERS = frozenset(",;:> \n/"), frozenset("!()[]-")
+_SPACELESS = frozenset({"{:}", "{=}", "{<}", "{>}"})
+"""Relations in braces, around which TeX leaves no space."""
 _MAX_ARGUMENT = 40
 _ENDS = frozenset({".", ",", ";", ":", "\\\\"})
-_WRAPPERS = {"**": "**", "__": "__", "`": "`", '"': '"', "``": "''", "*": "*"}
+_WRAPPERS = {"**": "**", "__": "__", "`": "`", '"': '"', "``": "''", "*": "*", "'": "'"}
 
 
 class Scanner(Brackets):
@@ -79,6 +81,9 @@ class Scanner(Brackets):
             self.emit("command" if symbol[0] == "\\" else "symbol", symbol)
         elif character.isspace() or character == "~":
             self.spaced = True
+        elif self.text[here : here + 3] in _SPACELESS:
+            self.position = here + 3
+            self.emit("symbol", self.text[here + 1])
         elif character == "{":
             self.open_brace()
         elif character == "}":

@@ -7,6 +7,7 @@ x \in (-\infty,1]          relation "\in"  x | tuple "(]"  -\infty | 1
 
 from functools import lru_cache
 
+from deepscaler.rewards.answers.chains import is_name
 from deepscaler.rewards.answers.forms import clock, column_rows
 from deepscaler.rewards.answers.introductions import compound_quantity, without_introduction
 from deepscaler.rewards.answers.nodes import Node
@@ -92,7 +93,8 @@ def _read_list(span: Span) -> Node:
 def _carry_names(items: list[Node]) -> list[Node]:
     """`x=1, 2` means x=1 and x=2: the name is dropped from the first, so that all parts read alike."""
     first, others = items[0], items[1:]
-    if first.kind == "relation" and set(first.value) == {"="} and not any(item.kind == "relation" for item in others):
+    names = first.kind == "relation" and set(first.value) == {"="} and is_name(first.args[0])
+    if names and not any(item.kind == "relation" for item in others):
         return [first.args[-1], *others]
     return items
 
