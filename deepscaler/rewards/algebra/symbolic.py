@@ -95,7 +95,7 @@ def _is_rounded(node: Node) -> bool:
 
 
 def _points(*nodes: Node) -> Iterator[tuple[dict[Node, Fraction], bool]]:
-    """Yields points, and whether both values must be real there: where a fold such as |x| also gets negative ones."""
+    """Yields points, and whether both values must be real there: what stands in a fold such as |x| is negative too."""
     variables, generator = _variables(*nodes), random.Random(0)
     if not variables:
         yield {}, False
@@ -116,15 +116,11 @@ def _points(*nodes: Node) -> Iterator[tuple[dict[Node, Fraction], bool]]:
         yield {variable: Fraction(generator.randint(5, 399), 100) for variable in variables}, False
     yield {variable: Fraction(generator.randint(5, 90), 100) for variable in variables}, False
     yield {variable: Fraction(generator.randint(400, 4000), 100) for variable in variables}, False
-    if any(map(_folds, parts)) and not any(part.value == "i" for part in parts if part.kind == "symbol"):
+    folded = {inner for part in parts if _folds(part) for inner in _variables(part)}
+    if folded and not any(part.value == "i" for part in parts if part.kind == "symbol"):
         for _ in range(4 * NUM_SAMPLES):
-            yield (
-                {
-                    variable: generator.choice((1, -1)) * Fraction(generator.randint(5, 999), 100)
-                    for variable in variables
-                },
-                True,
-            )
+            point = {variable: Fraction(generator.randint(5, 999), 100) for variable in variables}
+            yield {v: -size if v in folded and generator.random() < 0.5 else size for v, size in point.items()}, True
 
 
 def _is_whole(variable: Node) -> bool:

@@ -176,7 +176,8 @@ def in_terms_of(name: Node, wanted: Node, value: Node) -> Node | None:
         return value
     if name.kind == wanted.kind == "call" and name.value == wanted.value and len(name.args) == len(wanted.args) == 1:
         old, new = name.args[0], wanted.args[0]
-        return renamed(value, old, new) if old.kind == new.kind == "symbol" else None
+        is_taken = new.value in symbols(value)  # f(y)=1/x is no f(x)=1/x
+        return renamed(value, old, new) if old.kind == new.kind == "symbol" and not is_taken else None
     y = Node("symbol", (), "y")
     return value if (name.kind == "call" and wanted == y) or (wanted.kind == "call" and name == y) else None
 

@@ -41,6 +41,7 @@ _SPACELESS = frozenset({"{:}", "{=}", "{<}", "{>}"})
 """Relations in braces, around which TeX leaves no space."""
 _MAX_ARGUMENT = 40
 _ENDS = frozenset({".", ",", ";", ":", "\\\\"})
+_GOES_ON = frozenset({"=", ":", "\\therefore", "\\Rightarrow"})
 _WRAPPERS = {"**": "**", "__": "__", "`": "`", '"': '"', "``": "''", "*": "*", "'": "'"}
 
 
@@ -238,7 +239,7 @@ def tokenize(text: str) -> tuple[Token, ...]:
     start, end = 0, len(tokens)
     while end and tokens[end - 1].text in _ENDS:  # the full stop of a sentence
         end -= 1
-    start = int(end > 0 and tokens[0].text in ("=", ":"))  # it goes on where a text before the box ended
+    start = int(end > 0 and tokens[0].text in _GOES_ON)  # it goes on where a text before the box ended
     return tokens[start:end]
 
 
