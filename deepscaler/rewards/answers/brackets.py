@@ -77,7 +77,7 @@ class Brackets:
 
     def close_bracket(self, symbol: str) -> None:
         """Closes one; `(a,b]` is one pair."""
-        if symbol == ")" and not self.opened and len(self.tokens) <= _LONE_CLOSING:
+        if symbol == ")" and self.opened in ([], ["text"]) and len(self.tokens) <= _LONE_CLOSING:
             self.emit("symbol", symbol)
             return
         if not self.opened or self.opened.pop() != "(":

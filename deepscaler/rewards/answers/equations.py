@@ -132,6 +132,17 @@ def names_fix_order(answer: Node, gold: Node) -> bool:
     return bool(found[0]) != bool(found[1]) and len(set(found[0] or found[1])) > 1
 
 
+def without_numbering(node: Node, other: Node) -> Node:
+    """Returns `x_1=2, x_2=3` as `x=2, x=3` beside a list that names only x: the numbers count its values."""
+    names = [part.args[0].value if part.kind == "relation" else None for part in node.args]
+    bases = {named_value(part)[0] for part in node.args}
+    plain = {part.args[0] for part in other.args if part.kind == "relation" and part.value == ("=",)}
+    if len(bases) != 1 or None in names or len(set(names)) != len(names) or plain != {Node("symbol", (), *bases)}:
+        return node
+    parts = [Node("relation", (*plain, *part.args[1:]), part.value) for part in node.args]
+    return Node(node.kind, tuple(parts), node.value)
+
+
 def expanded(node: Node) -> Node | None:
     """Returns `(a,b)=(3,5)` as the list `a=3, b=5`; None for other relations."""
     if node.kind != "relation" or node.value != ("=",) or node.args[0].kind != "tuple" or node.args[1].kind != "tuple":
@@ -165,7 +176,8 @@ def in_terms_of(name: Node, wanted: Node, value: Node) -> Node | None:
         return value
     if name.kind == wanted.kind == "call" and name.value == wanted.value and len(name.args) == len(wanted.args) == 1:
         old, new = name.args[0], wanted.args[0]
-        return renamed(value, old, new) if old.kind == new.kind == "symbol" else None
+        is_taken = new.value in symbols(value)  # f(y)=1/x is no f(x)=1/x
+        return renamed(value, old, new) if old.kind == new.kind == "symbol" and not is_taken else None
     y = Node("symbol", (), "y")
     return value if (name.kind == "call" and wanted == y) or (wanted.kind == "call" and name == y) else None
 

@@ -14,6 +14,7 @@ from deepscaler.rewards.answers.equations import (
     named_value,
     names_fix_order,
     renamed,
+    without_numbering,
 )
 from deepscaler.rewards.answers.forms import choice
 from deepscaler.rewards.answers.intervals import is_inequality, solution_set
@@ -68,7 +69,7 @@ def _compare_choices(answer: Choice, gold: Choice, answer_text: str, gold_text: 
     answer_letter, answer_rest = answer or (None, None)
     gold_letter, gold_rest = gold or (None, None)
     if answer and gold:
-        return bool(answer_letter == gold_letter)
+        return _agree(answer_rest, gold_rest, leaf) if answer_letter == gold_letter else False
     if gold:
         node = read(answer_text)[0]
         if node.kind in ("symbol", "words"):
@@ -78,6 +79,14 @@ def _compare_choices(answer: Choice, gold: Choice, answer_text: str, gold_text: 
     if node.kind in ("symbol", "words") and len(node.value.strip("()")) == 1:
         return bool(node.value.strip("()") == answer_letter)
     return compare_nodes(read_span(answer_rest), node, leaf) if answer_rest else False
+
+
+def _agree(answer: Span | None, gold: Span | None, leaf: Leaf) -> Verdict:
+    """Whether the values behind one letter agree; words behind it may describe the choice in any way."""
+    if answer is None or gold is None:
+        return True
+    nodes = read_span(answer), read_span(gold)
+    return True if "words" in (nodes[0].kind, nodes[1].kind) else compare_nodes(*nodes, leaf)
 
 
 def _is_decimal_comma(answer: str, gold: str) -> bool:
@@ -118,6 +127,7 @@ def _compare_collections(answer: Node, gold: Node, leaf: Leaf) -> Verdict:
     if len(answer.args) != len(gold.args) or len(answer.args) > MAX_ITEMS:
         return _tuples_of_assignments(answer, gold, leaf)
     if kinds <= {"list", "set"}:
+        answer, gold = without_numbering(answer, gold), without_numbering(gold, answer)
         return _in_order(answer, gold, leaf) if names_fix_order(answer, gold) else _in_any_order(answer, gold, leaf)
     if kinds == {"list", "tuple"}:
         plain = answer if answer.kind == "list" else gold

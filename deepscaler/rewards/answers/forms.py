@@ -117,7 +117,7 @@ def base_number(span: Span) -> Node | None:
         digits, base = texts[:-2], texts[-1]
     elif "_" in texts[-10:-1] and _ends_in_subscript(span):
         cut = len(texts) - 1 - texts[::-1].index("_")
-        digits, base = texts[:cut], "".join(texts[cut + 1 :])
+        digits, base = texts[:cut], "".join(texts[cut + 1 :]).lower().removeprefix("base")
     else:
         return None
     base = base.removeprefix("(").removesuffix(")")

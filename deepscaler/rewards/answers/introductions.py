@@ -5,13 +5,28 @@ from deepscaler.rewards.answers.nodes import Node
 from deepscaler.rewards.answers.reader import Span
 from deepscaler.rewards.answers.tokens import UnreadableError
 from deepscaler.rewards.answers.units import compound
-from deepscaler.rewards.answers.vocabulary import DENIALS, PHRASES
+from deepscaler.rewards.answers.vocabulary import DENIALS, PHRASES, SEPARATORS
 
 MAX_PARTS = 4
 """Parts of a quantity: days, hours, minutes, seconds."""
 
 
+_ARTICLES = frozenset({"a", "an", "the"})
+_MAX_INTRODUCTION = 8
+"""Tokens before a word that answers."""
+
+
 def without_introduction(span: Span) -> Span:
+    """Returns what follows an introduction and an article: `The answer is an ellipse`."""
+    core = _introduced(span)
+    article, noun = core.at(core.start), core.at(core.start + 1)
+    if not (article and noun and article.roman and article.text.lower() in _ARTICLES):
+        return core
+    is_noun = noun.kind == "word" and noun.text.lower() not in SEPARATORS
+    return core.between(core.start + 1, core.end) if is_noun else core
+
+
+def _introduced(span: Span) -> Span:
     r"""Returns what follows words that name it: `The answer is 4`, `\text{number of ways: } 5`, `\text{Answer: }5`.
 
     Words that take something back (`not`, `at least`, `about`) introduce nothing.
@@ -24,7 +39,7 @@ def without_introduction(span: Span) -> Span:
             return span
         index += 1
         following = span.at(index)
-        if token.text.lower() == "is" and following and following.kind != "word":
+        if token.text.lower() == "is" and following and (following.kind != "word" or _is_answer(span, index)):
             return span.between(index, span.end)
     words = span.tokens[span.start : index]
     if token is None or not words or words[-1].kind != "word":
@@ -33,6 +48,15 @@ def without_introduction(span: Span) -> Span:
         return span.between(index + 1, span.end)
     is_phrase = all(t.kind == "word" and t.text.lower() in PHRASES for t in words)
     return span.between(index, span.end) if is_phrase and words[-1].text.lower() == "answer" else span
+
+
+def _is_answer(span: Span, index: int) -> bool:
+    """Whether `the answer is` stands before a word that takes nothing back: `The answer is Evelyn`."""
+    if index - span.start > _MAX_INTRODUCTION:
+        return False
+    before = [text.lower() for text in span.between(span.start, index - 1).texts() if text != ","]
+    denied = any(text.lower() in DENIALS for text in span.between(index, span.end).texts())
+    return before[-1:] == ["answer"] and PHRASES.issuperset(before) and not denied
 
 
 def _is_pause(span: Span, index: int) -> bool:

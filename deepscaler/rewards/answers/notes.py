@@ -60,11 +60,7 @@ def _after_comma(span: Span, top: list[int]) -> tuple[Span, Note | None]:
     before_sign = max((comma for comma in commas if comma < sign), default=commas[-1])
     for comma in dict.fromkeys((before_sign, commas[-1])):
         core, rest = span.between(span.start, comma), span.between(comma + 1, span.end)
-        if (
-            _is_note(rest, core)
-            and (_relates(rest) or rest.first({"\\ldots"}))
-            and not _relates(core, _SIGNS - {"\\in"})
-        ):
+        if _is_note(rest, core) and (_relates(rest) or _counts_on(rest)) and not _relates(core, _SIGNS - {"\\in"}):
             return core, _note(rest)
     return span, None
 
@@ -72,9 +68,14 @@ def _after_comma(span: Span, top: list[int]) -> tuple[Span, Note | None]:
 def _says_something(span: Span) -> bool:
     return (
         _relates(span)
-        or (span.first({"="}) is not None and span.first({"\\ldots"}) is not None)
+        or _counts_on(span)
         or all(t.kind == "word" and t.text.lower() in IN_NOTES for t in span.tokens[span.start : span.end])
     )
+
+
+def _counts_on(span: Span) -> bool:
+    r"""Whether a variable runs on: `n=1,2,\ldots`. Dots alone say that a list has more items."""
+    return span.first({"="}) is not None and span.first({"\\ldots"}) is not None
 
 
 def _relates(span: Span, signs: frozenset[str] = _SIGNS) -> bool:

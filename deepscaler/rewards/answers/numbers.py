@@ -11,6 +11,9 @@ from deepscaler.rewards.answers.tokens import UnreadableError
 RELATIVE_TOLERANCE = Fraction(11, 10_000_000)
 """A decimal approximation must be right to six significant digits: 0.333333 passes for 1/3, 0.3333 does not."""
 
+NOISE = Fraction(1, 10**12)
+"""Relative error of what a computer printed: 0.30000000000000004 for 3/10."""
+
 MAX_DIGITS = 400
 """A longer number is compared as text only: reading digits takes the square of their number."""
 
@@ -81,7 +84,13 @@ def same_number(answer: Number, gold: Number) -> bool:
         values.append(answer.value / 100 if answer.percent else answer.value * 100)
     rounded = (answer.decimal or gold.decimal) and gold.value.denominator != 1
     slack = max(half_step(answer), half_step(gold))
-    return any(value == gold.value or (rounded and close(value, gold.value, slack)) for value in values)
+    # 0.1250001 shows all digits of 1/8 and others: nothing was rounded
+    shows_all = answer.step and not gold.step and (gold.value / answer.step).denominator == 1
+    tolerance = NOISE if shows_all else RELATIVE_TOLERANCE
+    return any(
+        value == gold.value or (rounded and close(value, gold.value, Fraction(0) if shows_all else slack, tolerance))
+        for value in values
+    )
 
 
 def half_step(number: Number) -> Fraction:
@@ -89,6 +98,8 @@ def half_step(number: Number) -> Fraction:
     return abs(number.step) / 2 if abs(number.value) >= abs(number.step) * 10**5 else Fraction(0)
 
 
-def close(value: Fraction, gold: Fraction, slack: Fraction = Fraction(0)) -> bool:
+def close(
+    value: Fraction, gold: Fraction, slack: Fraction = Fraction(0), tolerance: Fraction = RELATIVE_TOLERANCE
+) -> bool:
     """Whether a number is within the relative tolerance or the slack; zero is close to nothing but itself."""
-    return value * gold > 0 and abs(value - gold) <= max(RELATIVE_TOLERANCE * abs(gold), slack)
+    return value * gold > 0 and abs(value - gold) <= max(tolerance * abs(gold), slack)

@@ -1,5 +1,7 @@
 r"""Commands that take an argument: fractions, roots, functions, accents, and work that is still to be done."""
 
+from itertools import pairwise
+
 from deepscaler.rewards.answers.nodes import Node, derivative, negated, number, product_of
 from deepscaler.rewards.answers.suffixes import Suffixes
 from deepscaler.rewards.answers.tokens import Token, UnreadableError
@@ -9,6 +11,9 @@ _INVERTIBLE = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
 _CALLABLE = frozenset({"\\Gamma", "\\phi", "\\zeta"})
 _STEPS = {"\\lfloor": ("\\rfloor", "floor"), "\\lceil": ("\\rceil", "ceil")}
 _END_OF_ARGUMENT = frozenset({"\\cdot", "\\times", "/", "("})
+_UNIT_VECTORS = {"i": "i", "j": "j", "k": "k", "\\imath": "i", "\\jmath": "j"}
+r"""\mathbf{i} and \hat{i} are two ways to write one vector."""
+_ORDERS = frozenset("123456789")
 _MAX_HEAD = 8
 """Tokens of a numerator that may say `d^{2}`."""
 
@@ -53,15 +58,19 @@ class Operators(Suffixes):
         head = [
             text for text in self.span.between(start, min(end, start + _MAX_HEAD)).texts() if text not in ("{", "}")
         ]
-        bottom = self.span.between(after + 1, close).texts()
+        bottom = [text for text in self.span.between(after + 1, close).texts() if text not in ("{", "}")]
         if not head or head[0] not in ("d", "\\partial") or len(bottom) < 2 or bottom[0] != head[0]:
             return None
-        order = int(head[2]) if head[1:2] == ["^"] and head[2:3] and head[2] in "123456789" else 0
+        order = int(head[2]) if head[1:2] == ["^"] and head[2:3] and head[2] in _ORDERS else 0
+        if _order(bottom) != max(order, 1):
+            return None
         start += 1 + ((4 if self.span.tokens[start + 2].text == "{" else 2) if order else 0)
         self.index = close + 1
         if start >= end:
             return Node("symbol", (), f"D{max(order, 1)}/{''.join(bottom)}")
         inner = self.at(self.span.between(start, end)).parse()
+        if head[0] == "\\partial":
+            return Node("opaque", (inner, Node("words", (), _variables(bottom))), "\\derivative")
         for _ in range(max(order, 1)):
             inner = derivative(inner)
         return self.call(inner) if self.text() == "(" and inner.kind == "symbol" else inner
@@ -111,6 +120,8 @@ class Operators(Suffixes):
         if opening not in ("(", "[", "\\{", "{"):
             return (self._bare_argument(),)
         end = self.span.closes[self.index]
+        if (opening, self.span.tokens[end].text) in (("(", "]"), ("[", ")")):
+            raise UnreadableError("half open")
         parts = self.span.between(self.index + 1, end).split((",", ";"))
         self.index = end + 1
         return tuple(self.at(part).parse() for part in parts)
@@ -136,6 +147,8 @@ class Operators(Suffixes):
 
     def _accent(self, name: str) -> Node:
         node = self.argument()
+        if name in ("\\hat", "\\vec") and node.kind == "symbol" and node.value in _UNIT_VECTORS:
+            return Node("symbol", (), _UNIT_VECTORS[node.value])
         if name not in ("\\dot", "\\ddot"):
             return Node("opaque", (node,), name)
         for _ in range(1 + (name == "\\ddot")):
@@ -163,3 +176,14 @@ class Operators(Suffixes):
     def begins_factor(self, token: Token) -> bool:
         """Whether a token begins another factor of a product."""
         raise NotImplementedError
+
+
+def _order(bottom: list[str]) -> int:
+    r"""Returns the order of the derivative by `dt^2` or `\partial x \partial y`."""
+    powers = [int(after) - 1 for sign, after in pairwise(bottom) if sign == "^" and after in _ORDERS]
+    return bottom.count(bottom[0]) + sum(powers)
+
+
+def _variables(bottom: list[str]) -> str:
+    """Returns by what a partial derivative is taken, in any order."""
+    return " ".join(sorted("".join(bottom[1:]).split(bottom[0])))

@@ -37,9 +37,12 @@ _BRACKETS = {
 }  # fmt: skip
 _VALUES = frozenset({")", "}", "\\pi", "/", "\\circ"})
 _CONTROL_SPACES, _DELIMITERS = frozenset(",;:> \n/"), frozenset("!()[]-")
+_SPACELESS = frozenset({"{:}", "{=}", "{<}", "{>}"})
+"""Relations in braces, around which TeX leaves no space."""
 _MAX_ARGUMENT = 40
 _ENDS = frozenset({".", ",", ";", ":", "\\\\"})
-_WRAPPERS = {"**": "**", "__": "__", "`": "`", '"': '"', "``": "''", "*": "*"}
+_GOES_ON = frozenset({"=", ":", "\\therefore", "\\Rightarrow"})
+_WRAPPERS = {"**": "**", "__": "__", "`": "`", '"': '"', "``": "''", "*": "*", "'": "'"}
 
 
 class Scanner(Brackets):
@@ -79,6 +82,9 @@ class Scanner(Brackets):
             self.emit("command" if symbol[0] == "\\" else "symbol", symbol)
         elif character.isspace() or character == "~":
             self.spaced = True
+        elif self.text[here : here + 3] in _SPACELESS:
+            self.position = here + 3
+            self.emit("symbol", self.text[here + 1])
         elif character == "{":
             self.open_brace()
         elif character == "}":
@@ -233,7 +239,7 @@ def tokenize(text: str) -> tuple[Token, ...]:
     start, end = 0, len(tokens)
     while end and tokens[end - 1].text in _ENDS:  # the full stop of a sentence
         end -= 1
-    start = int(end > 0 and tokens[0].text in ("=", ":"))  # it goes on where a text before the box ended
+    start = int(end > 0 and tokens[0].text in _GOES_ON)  # it goes on where a text before the box ended
     return tokens[start:end]
 
 

@@ -69,6 +69,8 @@ def _fold(character: str) -> tuple[str, str]:
     if form.startswith("<fraction>"):
         top, _, bottom = folded.partition("⁄")
         return "", f"\\frac{{{top}}}{{{bottom}}}" if bottom.isdigit() else folded
+    if form.startswith("<circle>"):  # ①② is no 12
+        return "", f"({folded})"
     if unicodedata.category(character) in ("Cf", "Zl", "Zp"):
         return "", ""
     return "", "".join(_TABLE.get(part, part) for part in folded) if folded else " "

@@ -6,10 +6,12 @@ x \in (-\infty,1]          relation "\in"  x | tuple "(]"  -\infty | 1
 """
 
 from functools import lru_cache
+from itertools import islice
 
+from deepscaler.rewards.answers.chains import is_name
 from deepscaler.rewards.answers.forms import clock, column_rows
 from deepscaler.rewards.answers.introductions import compound_quantity, without_introduction
-from deepscaler.rewards.answers.nodes import Node
+from deepscaler.rewards.answers.nodes import Node, walk
 from deepscaler.rewards.answers.notes import Note, split_note
 from deepscaler.rewards.answers.reader import Span, span_of
 from deepscaler.rewards.answers.scanner import tokenize
@@ -90,10 +92,12 @@ def _read_list(span: Span) -> Node:
 
 
 def _carry_names(items: list[Node]) -> list[Node]:
-    """`x=1, 2` means x=1 and x=2: the name is dropped from the first, so that all parts read alike."""
+    """`x=1, 2` means x=1 and x=2."""
     first, others = items[0], items[1:]
-    if first.kind == "relation" and set(first.value) == {"="} and not any(item.kind == "relation" for item in others):
-        return [first.args[-1], *others]
+    names = first.kind == "relation" and set(first.value) == {"="} and is_name(first.args[0])
+    is_short = names and sum(1 for _ in islice(walk(first.args[0]), MAX_NAME + 1)) <= MAX_NAME
+    if is_short and not any(item.kind == "relation" for item in others):
+        return [first, *(Node("relation", (first.args[0], item), ("=",)) for item in others)]
     return items
 
 
@@ -125,7 +129,7 @@ def _read_relation(span: Span) -> Node:
         sides, signs = sides[1:], signs[1:]
     if not signs:
         return read_value(sides[0], read_span)
-    return ascending(Node("relation", tuple(_read_side(side) for side in sides), tuple(signs)))
+    return ascending(Node("relation", (*map(_read_name, sides[:-1]), _read_side(sides[-1])), tuple(signs)))
 
 
 def _read_side(span: Span) -> Node:
@@ -133,6 +137,12 @@ def _read_side(span: Span) -> Node:
         return expanded(read_value(span, read_span))
     except UnreadableError:
         return Node("opaque", (Node("words", (), _spelling(span)),), "name" if _may_name(span) else "")
+
+
+def _read_name(span: Span) -> Node:
+    r"""Returns a side that has another behind it: `\text{not } x` names nothing."""
+    node = _read_side(span)
+    return node if node.kind != "words" or _may_name(span) else Node("opaque", (node,), "")
 
 
 def _may_name(span: Span) -> bool:

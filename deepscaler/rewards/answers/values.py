@@ -66,7 +66,10 @@ def _enclosed(span: Span, read: Read) -> Node | None:
     if opening == "\\{" and (bar := inner.first(("\\mid", "|", ":"))) is not None and bar > inner.start:
         parts = inner.between(inner.start, bar), inner.between(bar + 1, inner.end)
         return Node("builder", tuple(map(read, parts)))
-    items = [part for part in inner.split((",", ";") if opening in ("(", "[") else LIST) if len(part)]
+    split = inner.split((",", ";") if opening in ("(", "[") else LIST)
+    items = [part for part in split if len(part)]
+    if not (len(split[0]) and len(split[-1])) or (opening in ("(", "[") and len(items) < len(split)):
+        raise UnreadableError("an item is missing")
     if len(items) > MAX_ITEMS:
         raise UnreadableError("too many")
     if opening == "\\{" or (opening == "{" and len(items) > 1):

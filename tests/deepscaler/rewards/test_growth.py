@@ -30,6 +30,7 @@ CONSTRUCTS = [
     *(r"\pm 2", "+1", "-1", "5 cm ", "5 hours ", "5, ", "x=5, ", r"5\text{ cm}, ", "1,000", "1{,}000", "0.333..."),
     *(r"0.\overline{3}", "0.(3) ", r"\begin{pmatrix}1\end{pmatrix}", r"\cup (1,2)", r"x \in [1,2] "),
     *(r"\frac{d x}{d t}", r"\dot x", r"\lfloor x\rfloor ", "½", "²", "₂", "(A) ", "E) 24 ", "52_8 ", "3:30 p.m. "),
+    *(r"\frac{\partial f}{\partial x}", r"\partial x ", "answer is ", "the ", r"\hat{i}", "x_1=2, ", "1{:}2", "①"),
     *(r"n, n\in\mathbb{Z} ", "8e8 ", "x<2 ", "x for all x ", "**5** ", '"5" ', r"\\", r"\%", r"\$5 "),
 ]  # fmt: skip
 
