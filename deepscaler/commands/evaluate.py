@@ -32,8 +32,6 @@ def configure(parser: Parser) -> None:
     for name in ("tensor_parallel_size", "gpu_memory_utilization"):
         counts_with(actions[name], engine="vllm")
         counts_with(actions[name], device="cuda")
-    for name in ("tensor_parallel_size", "gpu_memory_utilization", "max_num_seqs", "device"):
-        counts_without(actions[name], "--gather")  # which draws nothing
     counts_if(actions["revision"], "for a model of the hub", "give its id as --model", _is_of_hub)
     _add_machines(parser)
     parser.values_of = _values

@@ -26,7 +26,6 @@ REFUSED = {
     f"{EVALUATE} --engine transformers --gpu-memory-utilization 0.5": "counts only with --engine vllm",
     f"{EVALUATE} --engine transformers --tensor-parallel-size 2": "counts only with --engine vllm",
     f"{EVALUATE} --engines 2 --device cpu --tensor-parallel-size 2": "counts only with --device cuda",
-    f"{EVALUATE} --gather --max-num-seqs 3": "--max-num-seqs 3 counts only without --gather",
     "evaluate --model . --output-dir D --revision abc": "--revision abc counts only for a model of the hub",
     f"{EVALUATE} --site s.toml": "--site s.toml counts only with --on slurm",
     f"{EVALUATE} --dry-run=full": "--dry-run=full counts only with --on slurm; add it, or leave --dry-run out",
@@ -91,6 +90,7 @@ def test_every_option_with_a_condition_is_tried_above() -> None:
         f"{EVALUATE} --on slurm --shard 0/2 --gpus 4",
         f"{EVALUATE} --on slurm --device cpu --problems-per-job 5",
         f"{EVALUATE} --engines 2 --device cpu",
+        f"{EVALUATE} --gather --max-num-seqs 3 --gpu-memory-utilization 0.5",  # the command of the shards, and --gather
         "chain 8k --only 8k:train",
         "chain 8k --eval aime --eval-options '--seed 3' --gate --on slurm --dry-run=full",
         "doctor --on slurm --nodes 2 --gpus 1 --minutes 2 --output-dir X --dry-run",
