@@ -26,8 +26,8 @@ test: setup  ## lint, types and unit tests
 slow: setup  ## the real engines on real models, killed and resumed; groups of tests side by side
 	@$(BIN)/pytest tests/integration -vv -n 4 --dist loadscope -m 'slow and not long' --timeout 3600 --durations=0 -rP
 
-long: setup  ## what `make slow` leaves out: a RayJob in Ray's own job API, a chain killed in its second stage (half an hour)
-	@$(BIN)/pytest tests/integration -m long --timeout 3600
+long: setup  ## what `make slow` leaves out: a RayJob, a killed chain, the grader on texts of any length (45 minutes)
+	@$(BIN)/pytest tests/integration tests/deepscaler/rewards/test_growth.py -m long --timeout 3600
 
 lint: setup
 	@$(BIN)/ruff check .

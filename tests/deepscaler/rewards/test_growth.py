@@ -85,7 +85,7 @@ def test_every_rule_takes_linear_work(context: str, unbounded: None) -> None:
         assert_linear(part, context, (20, 200) if context == "{}" else (10, 100))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_every_rule_takes_linear_work_at_any_length(context: str, unbounded: None) -> None:
     for part in parts():
