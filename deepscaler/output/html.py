@@ -10,12 +10,23 @@ from string import Template
 from typing import Any
 from unicodedata import category
 
+FRAME = "deepscaler.output"
+"""The package that holds the frame and the style of all pages."""
 
-def fill(package: str, /, **parts: str) -> str:
-    """A package's `report.html` with its parts, which are HTML, and the common style."""
-    template = Template(resources.files(package).joinpath("report.html").read_text(encoding="utf-8"))
-    style = resources.files("deepscaler.output").joinpath("page.css").read_text(encoding="utf-8")
-    return template.substitute(parts, style=style)
+
+def fill(package: str, /, *, title: str, **parts: str) -> str:
+    """Returns a page: a package's `report.html` with its parts, inside the frame and style of all pages.
+
+    Title and parts are HTML; the parts may use the title, too.
+    """
+    body = Template(_resource(package, "report.html")).substitute(parts, title=title)
+    return Template(_resource(FRAME, "page.html")).substitute(
+        title=title, style=_resource(FRAME, "page.css"), body=body
+    )
+
+
+def _resource(package: str, name: str) -> str:
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def table(rows: list[list[str]], kind: str) -> str:

@@ -21,10 +21,12 @@ def html_page(
     questions: dict[str, dict[str, Any]],
     notes: list[str],
 ) -> str:
-    """The whole page."""
+    """Returns the whole page."""
+    model = escape(short_name(str(config["model"])))
     return fill(
         "evaluation.report",
-        model=escape(short_name(str(config["model"]))),
+        title=f"Evaluation of {model}",
+        model=model,
         summary=escape(f"{_summary(benchmarks, config)}, grader {grader}"),
         warnings="".join(f'<p class="warning">{escape(warning)}</p>' for warning in notes),
         comparison=table(comparison_table(benchmarks, str(config["model"])), "comparison"),

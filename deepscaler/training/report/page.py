@@ -21,7 +21,7 @@ def html_page(stages: list[Stage], evaluations: list[Evaluation], notes: list[st
     differing, same = recipe_tables(stages)
     return fill(
         "deepscaler.training.report",
-        title=escape(heading(stages)),
+        title=f"Training {escape(heading(stages))}",
         summary=escape(summary(stages)),
         warnings="".join(f'<p class="warning">{escape(note)}</p>' for note in notes),
         curves="".join(f"<figure><h4>{panel.title}</h4>{panel_svg(panel, stages)}</figure>" for panel in PANELS),
