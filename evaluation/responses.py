@@ -13,6 +13,7 @@ from typing import Any
 from deepscaler.output.cells import Rows
 from deepscaler.rewards.grade import Mode
 from deepscaler.system.errors import UserError
+from deepscaler.system.files import reason
 from evaluation.report.tables import detail_table
 from evaluation.samples import Sample
 from evaluation.score import Scored, grade_samples, summarize
@@ -51,17 +52,18 @@ def file_table(name: str, scored: list[Scored]) -> Rows:
 def _read(file: Path, columns: Columns) -> Iterator[tuple[str, str, Any]]:
     """Yields problem, response and gold of every line."""
     try:
-        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = file.read_text(encoding="utf-8").split("\n")  # JSON texts may hold every other line separator
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {file}: {error}; give a JSON Lines file") from error
-    if not lines:
+        raise UserError(f"cannot read {file}: {reason(error)}; give a JSON Lines file") from error
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not numbered:
         raise UserError(f"{file} is empty; give a file with one JSON object a line")
-    for number, line in enumerate(lines, start=1):
+    for number, line in numbered:
         where = f"{file}, line {number}"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{where} is no JSON object ({error}); give one a line") from error
+            raise UserError(f"{where} is no JSON object ({reason(error)}); give one a line") from error
         has = ", ".join(map(repr, row)) if isinstance(row, dict) else "no columns"
         for option, column in (("response", columns.response), ("gold", columns.gold), ("id", columns.id)):
             if column and (not isinstance(row, dict) or column not in row):
