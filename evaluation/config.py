@@ -1,4 +1,4 @@
-"""What one evaluation is: every option once, with its default, its flag's help and its range.
+"""Declares what one evaluation is: every option once, with its default, its flag's help and its range.
 
 EvaluationConfig(model="agentica-org/DeepScaleR-1.5B-Preview", datasets=("aime",), output_dir=Path("out"))
 """
