@@ -56,10 +56,11 @@ def run(*command: str, stdin: str | None = None, seconds: float = SECONDS) -> su
 
 
 def ask(*command: str, check: bool = True) -> str:
-    """Output of a command; empty where it fails and `check` is off, else that raises UserError."""
+    """Returns the output of a command; empty where it fails and `check` is off, else that raises UserError."""
     done = run(*command)
     if check and done.returncode:
-        raise UserError(f"{' '.join(command[:3])} failed: {(done.stderr or done.stdout).strip()[:400]}")
+        said = " ".join((done.stderr or done.stdout).split())  # squeue tells over several lines
+        raise UserError(f"{' '.join(command[:3])} failed: {said[:400]}")
     return done.stdout if not done.returncode else ""
 
 

@@ -24,6 +24,13 @@ def test_a_job_is_ending_where_slurm_says_so_and_nobody_knows_without_slurm(fake
     assert not cluster.is_ending(7)
 
 
+def test_what_slurm_says_over_several_lines_is_one(fake: Fake, tmp_path: Path) -> None:
+    fake(squeue="")
+    (tmp_path / "bin/squeue").write_text("#!/bin/sh\nprintf 'error:\\n\\n  socket timed out\\n' >&2\nexit 1\n")
+    with pytest.raises(UserError, match=r"squeue --noheader --array failed: error: socket timed out$"):
+        live_jobs(["7"])
+
+
 def test_elements_of_an_array_stand_for_their_array(fake: Fake) -> None:
     fake(squeue="7_0|RUNNING|None|1:02|n1|2026-01-01T00:00:00\n7_[1-3]|PENDING|Priority|0:00||N/A")
     jobs = live_jobs(["7"])
