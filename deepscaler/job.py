@@ -6,7 +6,7 @@ Job(name="train-16k", arguments=("train", "16k", "--output-dir", "/runs/16k"), n
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -91,8 +91,7 @@ def evaluate_job(config: EvaluationConfig, *, num_nodes: int = 1, gpus_per_node:
     reads = (config.data_dir, config.source, Path(config.model))
     return Job(
         name=f"evaluate-{_as_name(PurePath(config.model).name)}",
-        # without engines the device counts for the machines alone
-        arguments=tuple(to_arguments(config if config.engines else replace(config, device="cuda"))),
+        arguments=tuple(to_arguments(config)),
         num_nodes=num_nodes,
         gpus_per_node=gpus_per_node,
         image="eval" if config.device == "cuda" else "cpu",

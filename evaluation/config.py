@@ -1,4 +1,4 @@
-"""What one evaluation is: every option once, with its default, its flag's help and its range.
+"""Declares what one evaluation is: every option once, with its default, its flag's help and its range.
 
 EvaluationConfig(model="agentica-org/DeepScaleR-1.5B-Preview", datasets=("aime",), output_dir=Path("out"))
 """
@@ -142,7 +142,19 @@ def load_config(file: Path | None, given: dict[str, Any]) -> EvaluationConfig:
 
 def to_arguments(config: EvaluationConfig) -> list[str]:
     """Returns the arguments of `deepscaler` that give this configuration again."""
-    return ["evaluate", *to_flags(config)]
+    counted = config if config.engines else replace(config, device="cuda")  # --device counts with --engines only
+    return ["evaluate", *to_flags(counted)]
+
+
+def with_absolute_paths(config: EvaluationConfig) -> EvaluationConfig:
+    """Returns the configuration with paths that mean the same in another folder, and on another machine."""
+    return replace(
+        config,
+        model=str(Path(config.model).absolute()) if Path(config.model).is_dir() else config.model,
+        output_dir=config.output_dir.absolute(),
+        data_dir=config.data_dir and config.data_dir.absolute(),
+        source=config.source and config.source.absolute(),
+    )
 
 
 def check_stored(values: Any, file: Path) -> dict[str, Any]:

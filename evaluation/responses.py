@@ -1,4 +1,4 @@
-r"""Responses in a JSON Lines file, graded as an evaluation's samples are.
+r"""Grades the responses in a JSON Lines file as an evaluation's samples are graded.
 
 {"id": "q1", "response": "... \\boxed{4}", "gold": "4"}
 """
@@ -6,18 +6,17 @@ r"""Responses in a JSON Lines file, graded as an evaluation's samples are.
 import json
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deepscaler.output.cells import Rows
-from deepscaler.rewards import grade
 from deepscaler.rewards.grade import Mode
 from deepscaler.system.errors import UserError
+from deepscaler.system.files import reason
 from evaluation.report.tables import detail_table
 from evaluation.samples import Sample
-from evaluation.score import NUM_THREADS, Scored, summarize
+from evaluation.score import Scored, grade_samples, summarize
 
 NOT_IN_A_FILE = ("mean tokens", "cut off")
 """Lines of the table that only an evaluation can fill."""
@@ -25,27 +24,22 @@ NOT_IN_A_FILE = ("mean tokens", "cut off")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Where a line keeps what."""
+    """Names the columns in which a line keeps its parts."""
 
     response: str = "response"
     gold: str = "gold"
     id: str = ""
-    """What tells problems apart; `id` where a line has one, else the gold."""
+    """Column that tells problems apart; empty for `id` where a line has one, else the gold."""
 
 
 def grade_file(file: Path, columns: Columns, *, thinking: bool, mode: Mode) -> list[Scored]:
     """Returns every line's grade. Raises UserError that names the line that cannot be graded."""
     seen: Counter[str] = Counter()
-    rows: list[tuple[Sample, Any]] = []
+    with_golds: list[tuple[Sample, Any]] = []
     for problem, response, gold in _read(file, columns):
-        rows.append((_sample(problem, seen[problem], response), gold))
+        with_golds.append((_sample(problem, seen[problem], response), gold))
         seen[problem] += 1
-
-    def grade_one(row: tuple[Sample, Any]) -> Scored:
-        return Scored(sample=row[0], grade=grade(row[0].text, row[1], thinking=thinking, mode=mode))
-
-    with ThreadPoolExecutor(NUM_THREADS) as threads:
-        return list(threads.map(grade_one, rows))
+    return grade_samples(with_golds, thinking=thinking, mode=mode)
 
 
 def file_table(name: str, scored: list[Scored]) -> Rows:
@@ -58,17 +52,18 @@ def file_table(name: str, scored: list[Scored]) -> Rows:
 def _read(file: Path, columns: Columns) -> Iterator[tuple[str, str, Any]]:
     """Yields problem, response and gold of every line."""
     try:
-        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = file.read_text(encoding="utf-8").split("\n")  # JSON texts may hold every other line separator
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {file}: {error}; give a JSON Lines file") from error
-    if not lines:
+        raise UserError(f"cannot read {file}: {reason(error)}; give a JSON Lines file") from error
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not numbered:
         raise UserError(f"{file} is empty; give a file with one JSON object a line")
-    for number, line in enumerate(lines, start=1):
+    for number, line in numbered:
         where = f"{file}, line {number}"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{where} is no JSON object ({error}); give one a line") from error
+            raise UserError(f"{where} is no JSON object ({reason(error)}); give one a line") from error
         has = ", ".join(map(repr, row)) if isinstance(row, dict) else "no columns"
         for option, column in (("response", columns.response), ("gold", columns.gold), ("id", columns.id)):
             if column and (not isinstance(row, dict) or column not in row):

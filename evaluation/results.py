@@ -1,4 +1,4 @@
-"""report.json, the numbers of an evaluation: its only writer and its only reader.
+"""Writes and reads report.json, the numbers of an evaluation; nothing else does.
 
 {"schema": 1, "grader": "kit", "config": {"num_samples": 16, ...}, "average": 0.57, "warnings": [], "provenance": {...},
  "benchmarks": {"aime": {"problems": 30, "samples": 480, "samples_expected": 480,
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deepscaler.output.cells import Interval
+from deepscaler.output.cells import Interval, percent
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json, write_json
 
@@ -161,8 +161,8 @@ def passes(before: Path, after: Path) -> tuple[bool, str]:
     old, new = (read_results(evaluation / "report.json").pass_at_1 for evaluation in (before, after))
     worse = [name for name, score in new.items() if name in old and old[name].value > score.high]
     told = ", ".join(
-        f"{name} {100 * old[name].value:.1f} -> {100 * new[name].value:.1f}"
-        f" ({100 * new[name].low:.1f} to {100 * new[name].high:.1f})"
+        f"{name} {percent(old[name].value)} -> {percent(new[name].value)}"
+        f" ({percent(new[name].low)} to {percent(new[name].high)})"
         for name in new
         if name in old
     )

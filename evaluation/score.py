@@ -17,7 +17,7 @@ from deepscaler.output.cells import Interval
 from deepscaler.rewards import Grade, grade
 from deepscaler.rewards.answers.equivalence import compare
 from deepscaler.rewards.answers.literals import decide_cheaply
-from deepscaler.rewards.grade import Mode
+from deepscaler.rewards.grade import Golds, Mode
 from deepscaler.rewards.workers.pool import shared_pool
 from deepscaler.system.files import write_text
 from evaluation.folder import EvaluationFolder
@@ -77,18 +77,30 @@ def score_benchmark(
     samples.sort(key=lambda s: (order[s.problem_id], s.sample))  # they were written as they finished
     if not samples:
         return None
-    thinking = config["thinking"] == "yes"
+    shared_pool().warm_up()
+    with_golds = [(s, problems[s.problem_id]["golds"]) for s in samples]
+    scored = grade_samples(with_golds, thinking=config["thinking"] == "yes", mode=mode, advance=advance)
+    _write_scores(folder.scores_path(dataset, mode), scored)
+    return summarize(dataset, len(problems), config["num_samples"], scored)
 
-    def grade_one(sample: Sample) -> Scored:
-        verdict = grade(sample.text, problems[sample.problem_id]["golds"], thinking=thinking, mode=mode)
+
+def grade_samples(
+    with_golds: Iterable[tuple[Sample, Golds]],
+    *,
+    thinking: bool,
+    mode: Mode,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Scored]:
+    """Returns each sample with its grade, in the order given; `advance` is called after each."""
+
+    def grade_one(one: tuple[Sample, Golds]) -> Scored:
+        sample, golds = one
+        verdict = grade(sample.text, golds, thinking=thinking, mode=mode)
         advance()
         return Scored(sample=sample, grade=verdict)
 
-    shared_pool().warm_up()
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        scored = list(threads.map(grade_one, samples))
-    _write_scores(folder.scores_path(dataset, mode), scored)
-    return summarize(dataset, len(problems), config["num_samples"], scored)
+        return list(threads.map(grade_one, with_golds))
 
 
 def summarize(dataset: str, num_problems: int, num_samples: int, scored: list[Scored]) -> BenchmarkScores:

@@ -21,7 +21,7 @@ UNAVAILABLE = "Requested node configuration is not available"
 """What `sbatch --test-only` says of nodes that do not exist, and of those that are only down or drained."""
 
 NO_CONTROLLER = ("configuration source", "contact slurm controller", "Connection refused")
-"""What SLURM's commands say where they are installed but reach no controller."""
+"""Words of SLURM's commands where they are installed but reach no controller."""
 
 
 class UnreachableError(UserError):
@@ -37,29 +37,30 @@ class JobState:
     """PENDING, RUNNING, COMPLETING, ..."""
     reason: str
     """Why it waits: Priority, Resources, Dependency, ..."""
-    elapsed: str
-    nodes: str
-    start: str
+    elapsed: str = ""
+    nodes: str = ""
+    start: str = ""
     """When it began, or is expected to."""
 
 
-def run(*command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """One of SLURM's commands. Raises UserError where it is not there or does not answer."""
+def run(*command: str, stdin: str | None = None, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
+    """Runs one of SLURM's commands. Raises UnreachableError where it is not there or does not answer."""
     if shutil.which(command[0]) is None:
         raise UnreachableError(f"no {command[0]} on this machine: run it on a login node of a SLURM cluster")
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=SECONDS, check=False, input=stdin, errors="replace"
+            command, capture_output=True, text=True, timeout=seconds, check=False, input=stdin, errors="replace"
         )
     except subprocess.TimeoutExpired:
-        raise UnreachableError(f"{command[0]} did not answer within {SECONDS} s: is SLURM's controller up?") from None
+        raise UnreachableError(f"{command[0]} did not answer within {seconds:g} s: is SLURM's controller up?") from None
 
 
 def ask(*command: str, check: bool = True) -> str:
-    """Output of a command; empty where it fails and `check` is off, else that raises UserError."""
+    """Returns the output of a command; empty where it fails and `check` is off, else that raises UserError."""
     done = run(*command)
     if check and done.returncode:
-        raise UserError(f"{' '.join(command[:3])} failed: {(done.stderr or done.stdout).strip()[:400]}")
+        said = " ".join((done.stderr or done.stdout).split())  # squeue tells over several lines
+        raise UserError(f"{' '.join(command[:3])} failed: {said[:400]}")
     return done.stdout if not done.returncode else ""
 
 
@@ -88,19 +89,13 @@ def live_jobs_below(folder: Path) -> list[str]:
 
 
 def is_ending(job_id: int) -> bool:
-    """Whether SLURM is ending a job for good: after SIGTERM that tells a cancelled job from one that is preempted.
+    """Returns whether SLURM is ending a job for good: after SIGTERM that tells a cancelled job from a preempted one.
 
     False where nobody can tell: in a container there is no squeue.
     """
     try:
-        state = subprocess.run(
-            ["squeue", "--noheader", "--jobs", str(job_id), "--format", "%T"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=2,
-            check=False,
-        ).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
+        state = run("squeue", "--noheader", "--jobs", str(job_id), "--format", "%T", seconds=2).stdout.strip()
+    except (UnreachableError, OSError):
         return False
     return bool(state) and state != "RUNNING"
 

@@ -91,13 +91,6 @@ def record(run_folder: Path, jobs: list[SubmittedJob], job_id: str, folder: Path
     write_json(run_folder / SLURM / "jobs.json", [asdict(entry) for entry in jobs])
 
 
-def states(run_folder: Path) -> list[tuple[SubmittedJob, JobState]]:
-    """Every job of a run with what is known of it now."""
-    jobs = read_jobs(run_folder)
-    live = live_jobs([job.job_id for job in jobs])
-    return [(job, _state(run_folder, job, live)) for job in jobs]
-
-
 def known_states(run_folder: Path) -> tuple[list[tuple[SubmittedJob, JobState]], str]:
     """Returns every job of a run as SLURM tells, and ""; or as its files tell, and why SLURM does not.
 
@@ -105,23 +98,33 @@ def known_states(run_folder: Path) -> tuple[list[tuple[SubmittedJob, JobState]],
     """
     jobs = read_jobs(run_folder)
     try:
-        return (states(run_folder) if jobs else []), ""
+        live = live_jobs([job.job_id for job in jobs])
+        return [(job, _state(run_folder, job, live)) for job in jobs], ""
     except UserError as error:
         return [(job, _by_files(run_folder, job)) for job in jobs], str(error)
 
 
 def _by_files(run_folder: Path, job: SubmittedJob) -> JobState:
     """Returns how the last start of a job was or ended, or that of its elements together."""
-    records = [JobFolder(folder).last_record() for folder in job.folders(run_folder).values()]
+    records = _last_records(run_folder, job)
     if job.num_elements > 1:
-        done = sum(record.get("code") == 0 for record in records)
+        done = _num_done(records)
         state = "COMPLETED" if done == len(records) else "STARTED" if any(records) else "NOT STARTED"
-        return JobState(job.job_id, state, f"{done} of {job.num_elements} done", "", "", "")
+        return JobState(job.job_id, state, f"{done} of {job.num_elements} done")
     (record,) = records
     state = "NOT STARTED" if not record else "STARTED"
     if "code" in record:
         state = "COMPLETED" if record["code"] == 0 else "REQUEUED" if record.get("again") else "FAILED"
-    return JobState(job.job_id, state, str(record.get("reason", "")), "", "", "")
+    return JobState(job.job_id, state, str(record.get("reason", "")))
+
+
+def _last_records(run_folder: Path, job: SubmittedJob) -> list[dict[str, Any]]:
+    """Returns what the newest start of a job, or of each of its elements, has left."""
+    return [JobFolder(folder).last_record() for folder in job.folders(run_folder).values()]
+
+
+def _num_done(records: list[dict[str, Any]]) -> int:
+    return sum(record.get("code") == 0 for record in records)
 
 
 def _state(run_folder: Path, job: SubmittedJob, live: dict[str, JobState]) -> JobState:
@@ -131,24 +134,23 @@ def _state(run_folder: Path, job: SubmittedJob, live: dict[str, JobState]) -> Jo
 
 
 def _array(run_folder: Path, job: SubmittedJob, live: dict[str, JobState]) -> JobState:
-    """Of all elements together: how many are in which state, and done."""
-    folders = job.folders(run_folder)
-    left = [live[number] for number in folders if number in live]
-    done = sum(JobFolder(folder).last_record().get("code") == 0 for folder in folders.values())
+    """Returns how all elements are together: how many are in which state, and done."""
+    left = [live[number] for number in job.folders(run_folder) if number in live]
+    done = _num_done(_last_records(run_folder, job))
     told = f"{done} of {job.num_elements} done"
     if not left:
-        return JobState(job.job_id, "COMPLETED" if done == job.num_elements else "INCOMPLETE", told, "", "", "")
+        return JobState(job.job_id, "COMPLETED" if done == job.num_elements else "INCOMPLETE", told)
     counts = Counter(state.state for state in left)
     state = next(iter(counts)) if len(counts) == 1 else ", ".join(f"{n} {name}" for name, n in sorted(counts.items()))
     nodes = ",".join(dict.fromkeys(one.nodes for one in left if one.nodes))
     waits = next((one.reason for one in left if one.state == "PENDING" and one.reason != "None"), "")
     longest = max(left, key=lambda one: (len(one.elapsed), one.elapsed))
-    return JobState(job.job_id, state, f"{told}, {waits}" if waits else told, longest.elapsed, nodes, "")
+    return JobState(job.job_id, state, f"{told}, {waits}" if waits else told, longest.elapsed, nodes)
 
 
 def _ended(run_folder: Path, job: SubmittedJob) -> JobState:
-    """Of a job that SLURM has done with: by its own words, else by the record that its last start left."""
-    state, told = past_state(job.job_id), JobFolder(job.folders(run_folder)[job.job_id]).last_record()
+    """Returns how a job ended that SLURM has done with: by its own words, else by what its last start has left."""
+    state, (told,) = past_state(job.job_id), _last_records(run_folder, job)
     if told:
         state = state or {0: "COMPLETED", None: "UNKNOWN"}.get(told.get("code"), "FAILED")
-    return JobState(job.job_id, state or "UNKNOWN", str(told.get("reason", "")), "", "", "")
+    return JobState(job.job_id, state or "UNKNOWN", str(told.get("reason", "")))

@@ -1,4 +1,4 @@
-"""From a site file's `runtime` to its class, which may come from outside: whatever is wrong with it is one line.
+"""Finds the class that a site file's `runtime` names, maybe outside the kit: whatever is wrong with it is one line.
 
 >>> start_of(make_runtime("bare", image="", mounts=(), python="python3"), Task(target="cpu", folders=("/run",)))
 Start(python="python3")
@@ -35,8 +35,12 @@ def runtime_class(name: str) -> type[Runtime]:
     return found
 
 
+@cache
 def make_runtime(name: str, *, image: str, mounts: tuple[str, ...], python: str) -> Runtime:
-    """Returns the runtime that a site file names. Raises UserError where its class cannot be made of these fields."""
+    """Returns the runtime that a site file names. Raises UserError where its class cannot be made of these fields.
+
+    It is made once: a batch script asks for it a dozen times, and a class from outside may take its time.
+    """
     found = runtime_class(name)
     try:
         return found(image=image, mounts=mounts, python=python)
@@ -50,13 +54,7 @@ def make_runtime(name: str, *, image: str, mounts: tuple[str, ...], python: str)
 def start_of(runtime: Runtime, task: Task) -> Start:
     """Returns how a runtime starts a task. Raises UserError where a class from outside returns something else."""
     start = _call(runtime, "start", task)
-    arguments = start.srun_arguments if isinstance(start, Start) else None
-    if not (
-        isinstance(start, Start)
-        and isinstance(start.python, str)
-        and isinstance(arguments, tuple | list)
-        and all(isinstance(argument, str) for argument in arguments)
-    ):
+    if not (isinstance(start, Start) and isinstance(start.python, str) and _are_texts(start.srun_arguments)):
         raise _wrong(runtime, "start", start, "a slurm.runtimes.Start of texts")
     return start
 
@@ -85,6 +83,10 @@ def _call(runtime: Runtime, method: str, *arguments: Any) -> Any:
             f"runtime class {type(runtime).__name__}: {method} fails ({_told(error)}); it may raise UserError for what"
             " is missing, and nothing else; see slurm.runtimes.Runtime"
         ) from error
+
+
+def _are_texts(found: object) -> bool:
+    return isinstance(found, tuple | list) and all(isinstance(text, str) for text in found)
 
 
 def _wrong(runtime: Runtime, method: str, found: object, expected: str) -> UserError:

@@ -1,4 +1,4 @@
-"""Runtimes: how a task's Python starts on a node, one class each. A site file may name a class of its own.
+"""Starts a task's Python on a node, by one class for each runtime. A site file may name a class of its own.
 
 >>> Apptainer(image="/images/kit-{target}.sif").start(Task(target="train", folders=("/runs/16k",)))
 Start(python="apptainer exec --bind /runs/16k:/runs/16k --writable-tmpfs ... /images/kit-train.sif python3")
@@ -23,7 +23,7 @@ class Task:
     """Describes the task that a runtime starts, the same on every node of a job."""
 
     target: str
-    """Which image the task needs: train, eval or cpu."""
+    """Target of docker/Dockerfile whose image the task needs: train, eval or cpu."""
     folders: tuple[str, ...]
     """Folders that the task reads and writes; the first one is the run's own, an empty one counts for nothing."""
     variables: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Runtime(ABC):
     """Interpreter on the nodes; empty for this runtime's own choice."""
 
     is_container: ClassVar[bool] = False
-    """Whether tasks see only the mounted folders; then caches must lie in one of them, and an image must be given."""
+    """True if tasks see only the mounted folders; then caches must lie in one of them, and an image must be given."""
     example_image: ClassVar[str] = ""
     """Image that `slurm init` writes into a first site file."""
 

@@ -1,4 +1,4 @@
-"""A place: what one SLURM cluster needs to be told, in one TOML file. Nothing in it can change a result.
+"""Describes one SLURM cluster by the options of one TOML file. Nothing in it can change a result.
 
 partition = "gpu"
 account = "research"
@@ -32,7 +32,7 @@ OPTIONS_OF_SBATCH = {
 
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")
 LONGEST_SCRATCH = 40
-"""Characters: Ray puts Unix sockets below it, whose paths may have 107."""
+"""Most characters of `scratch`: Ray puts Unix sockets below it, whose paths may have 107."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""Engines that draw samples, in this process or several at once, and the rounds that gather them."""
+"""Draws samples by an engine in this process or by several at once, whose samples are gathered in rounds."""

@@ -12,13 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import sync_directory
-from evaluation.config import EvaluationConfig, to_arguments
+from evaluation.config import EvaluationConfig, to_arguments, with_absolute_paths
 from evaluation.engines.executors import open_place
 from evaluation.engines.gather import count_missing, done_keys, gather
 from evaluation.engines.shard_run import STARTS_IN_VAIN, ShardRun, run_shards
@@ -51,18 +50,10 @@ def split(problems: Part, done: dict[str, set[Key]], num_samples: int, num_engin
 
 
 def shard_config(config: EvaluationConfig, index: int, count: int) -> EvaluationConfig:
-    """What one of `count` engines is to do; paths are absolute, because it may run on another machine."""
-    folder = config.output_dir.absolute() / "shards" / f"{index}-of-{count}"
-    return replace(
-        config,
-        engines=0,
-        device="cuda",  # counts with engines only: whoever starts the shard gives it its GPUs or cores
-        shard=f"{index}/{count}",
-        output_dir=folder,
-        model=str(Path(config.model).absolute()) if Path(config.model).is_dir() else config.model,
-        data_dir=config.data_dir and config.data_dir.absolute(),
-        source=config.source and config.source.absolute(),
-    )
+    """Returns what one of `count` engines is to do; paths are absolute, because it may run on another machine."""
+    config = with_absolute_paths(config)
+    folder = config.output_dir / "shards" / f"{index}-of-{count}"
+    return replace(config, engines=0, shard=f"{index}/{count}", output_dir=folder)
 
 
 def draw_with_engines(inputs: Inputs, folder: EvaluationFolder, console: Console) -> None:

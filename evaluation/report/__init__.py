@@ -1,1 +1,1 @@
-"""The report of an evaluation: tables, plots, page."""
+"""Writes the report of an evaluation: tables, plots, page."""

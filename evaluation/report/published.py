@@ -51,5 +51,5 @@ PUBLISHED: tuple[PublishedResult, ...] = (
 
 
 def results_for(datasets: list[str]) -> list[PublishedResult]:
-    """The rows that say something about at least one of the data sets."""
+    """Returns the rows that say something about at least one of the data sets."""
     return [result for result in PUBLISHED if any(name in result.scores for name in datasets)]

@@ -25,19 +25,13 @@ def comparison_table(benchmarks: list[BenchmarkScores], model: str) -> Rows:
     """This model's Pass@1 above the published ones, for the benchmarks that were run."""
     names = [one.dataset for one in benchmarks]
     mean = average(benchmarks)
-    with_average = mean is not None
-    rows = [["model", *map(title, names), *(["mean"] if with_average else []), "source"]]
+    rows = [["model", *map(title, names), *(["mean"] if mean is not None else []), "source"]]
     own = [show_interval(one.pass_at_1, digits=0) for one in benchmarks]
     rows.append([short_name(model), *own, *([percent(mean)] if mean is not None else []), "this run"])
     for result in results_for(names):
         cells = [_published_cell(result.scores.get(name), result.deviations.get(name)) for name in names]
-        if with_average:
-            complete = all(name in result.scores for name in PUBLISHED_BENCHMARKS)
-            cells.append(
-                f"{sum(result.scores[name] for name in PUBLISHED_BENCHMARKS) / len(PUBLISHED_BENCHMARKS):.1f}"
-                if complete
-                else "-"
-            )
+        if mean is not None:
+            cells.append(_published_cell(_mean(result.scores), None))
         rows.append([result.model, *cells, result.source])
     return rows
 
@@ -68,11 +62,15 @@ def _details(one: BenchmarkScores) -> dict[str, str]:
 
 
 def average(benchmarks: list[BenchmarkScores]) -> float | None:
-    """The mean Pass@1 of the five published benchmarks; None if one of them was not run."""
-    by_name = {one.dataset: one.pass_at_1.value for one in benchmarks}
-    if not set(PUBLISHED_BENCHMARKS) <= set(by_name):
+    """Returns the mean Pass@1 of the five published benchmarks; None if one of them was not run."""
+    return _mean({one.dataset: one.pass_at_1.value for one in benchmarks})
+
+
+def _mean(scores: dict[str, float]) -> float | None:
+    """Returns the mean over the five published benchmarks; None if one of them is missing."""
+    if not set(PUBLISHED_BENCHMARKS) <= set(scores):
         return None
-    return sum(by_name[name] for name in PUBLISHED_BENCHMARKS) / len(PUBLISHED_BENCHMARKS)
+    return sum(scores[name] for name in PUBLISHED_BENCHMARKS) / len(PUBLISHED_BENCHMARKS)
 
 
 def warnings(benchmarks: list[BenchmarkScores], config: dict[str, Any], provenance: dict[str, Any]) -> list[str]:

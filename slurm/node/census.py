@@ -1,4 +1,4 @@
-"""Who has joined Ray: `python -m slurm.node.census FILE NUM_NODES`, with RAY_ADDRESS and the token in the environment.
+"""Counts who has joined Ray: `python -m slurm.node.census FILE NUM_NODES`, with RAY_ADDRESS and its token as variables.
 
 Writes {"node1": 8, "node2": 8} whenever it changes, and ends once there are as many nodes. A process of its own: a Ray
 driver takes over signals, and the task of a node needs them.

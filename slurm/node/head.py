@@ -177,7 +177,7 @@ def _end_of_allocation() -> float:
 
 
 def takes_deadline(command: list[str]) -> bool:
-    """Whether it is a training, which saves before its time is over."""
+    """Returns whether a command is a training, which saves before its time is over."""
     return (
         "-m" in command
         and command[command.index("-m") + 2] in ("train", "chain", "run")

@@ -6,11 +6,10 @@ Any element may be lost and goes back into the queue alone. Submitted again, onl
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from deepscaler.job import Job, evaluate_job
 from deepscaler.system.errors import UserError
-from evaluation.config import EvaluationConfig
+from evaluation.config import EvaluationConfig, with_absolute_paths
 from evaluation.engines.gather import count_missing, done_keys, lacking
 from evaluation.folder import EvaluationFolder
 from evaluation.inputs import all_problems, planned_ids
@@ -24,7 +23,7 @@ def plan_evaluation(
 
     The data is prepared for the nodes, unless it is a dry run.
     """
-    config = _absolute(config)
+    config = with_absolute_paths(config)
     if config.engines or config.gather or config.shard:
         gpus = 0 if config.gather or config.device == "cpu" else gpus_per_node
         job = evaluate_job(config, num_nodes=num_nodes, gpus_per_node=gpus)
@@ -69,19 +68,3 @@ def _elements(config: EvaluationConfig, ids: dict[str, list[str]], problems_per_
 def _element_job(element: EvaluationConfig) -> Job:
     gpus = element.tensor_parallel_size if element.device == "cuda" else 0
     return replace(evaluate_job(element, gpus_per_node=gpus), name="evaluate", whole_nodes=False)
-
-
-def _absolute(config: EvaluationConfig) -> EvaluationConfig:
-    """Paths as the nodes see them."""
-
-    def absolute(path: Path | None) -> Path | None:
-        return path and path.absolute()
-
-    model = str(Path(config.model).absolute()) if Path(config.model).is_dir() else config.model
-    return replace(
-        config,
-        model=model,
-        output_dir=config.output_dir.absolute(),
-        data_dir=absolute(config.data_dir),
-        source=absolute(config.source),
-    )

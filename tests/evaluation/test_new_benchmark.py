@@ -29,7 +29,7 @@ ROW = """
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the packages, in which one file has one row more."""
+    """Returns a folder with the packages, in which one file has one row more."""
     folder = tmp_path_factory.mktemp("kit")
     copy_packages(folder)
     sources = folder / "deepscaler/data/sources.py"
@@ -40,7 +40,7 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def deepscaler(kit: Path, *arguments: str) -> str:
-    """Output of a command of the changed packages; wide, so that no name is broken."""
+    """Returns the output of a command of the changed packages; wide, so that no name is broken."""
     environment = {**os.environ, "PYTHONPATH": str(kit), "COLUMNS": "200"}
     command = [sys.executable, "-m", "deepscaler", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=kit)

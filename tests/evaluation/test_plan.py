@@ -10,11 +10,11 @@ from deepscaler.data.prepare import prepare
 from deepscaler.system.paths import cache_dir, data_dir
 
 DATASETS = ("aime", "arithmetic")
-"""One that has to be fetched, which tests cannot, and one that is generated."""
+"""A data set that has to be fetched, which tests cannot, and one that is generated."""
 
 
 def tree(*folders: Path) -> list[str]:
-    """Every file and folder, with the time of its last change."""
+    """Returns every file and folder, with the time of its last change."""
     found = [path for folder in folders for path in (folder, *folder.rglob("*")) if path.exists()]
     return [f"{path} {path.stat().st_mtime_ns}" for path in sorted(found)]
 

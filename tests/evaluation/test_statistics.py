@@ -85,7 +85,7 @@ def test_majority_needs_the_most_frequent_answer_to_be_right() -> None:
 
 
 def test_few_problems_get_students_quantile() -> None:
-    """Of two problems, one always and one never solved: Wilson's interval with t = 12.7062 (one degree of freedom)."""
+    """One problem always and one never solved have Wilson's interval with t = 12.7062 (one degree of freedom)."""
     interval = pass_at_1([[True] * 4, [False] * 4])
     t, draws = 12.7062, 2.0
     half = t / (1 + t * t / draws) * (0.25 / draws + t * t / (4 * draws * draws)) ** 0.5

@@ -27,5 +27,5 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 @pytest.fixture
 def no_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NoSlurm:
-    """From the call on no command of SLURM's is found, as on a laptop."""
+    """Returns a function after whose call no command of SLURM's is found, as on a laptop."""
     return lambda: monkeypatch.setenv("PATH", str(tmp_path / "nothing"))

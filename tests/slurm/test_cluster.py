@@ -7,13 +7,28 @@ from slurm import cluster
 from slurm.cluster import JobState, live_jobs, past_state
 from slurm.discover import discover
 from slurm.site import load_site
-from tests.slurm.conftest import Fake
+from tests.slurm.conftest import Fake, NoSlurm
 
 
 def test_a_machine_without_slurm_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UserError, match="no squeue on this machine: run it on a login node"):
         live_jobs(["1"])
+
+
+def test_a_job_is_ending_where_slurm_says_so_and_nobody_knows_without_slurm(fake: Fake, no_slurm: NoSlurm) -> None:
+    for state, ending in (("RUNNING", False), ("COMPLETING", True), ("", False)):
+        fake(squeue=state)
+        assert cluster.is_ending(7) is ending
+    no_slurm()
+    assert not cluster.is_ending(7)
+
+
+def test_what_slurm_says_over_several_lines_is_one(fake: Fake, tmp_path: Path) -> None:
+    fake(squeue="")
+    (tmp_path / "bin/squeue").write_text("#!/bin/sh\nprintf 'error:\\n\\n  socket timed out\\n' >&2\nexit 1\n")
+    with pytest.raises(UserError, match=r"squeue --noheader --array failed: error: socket timed out$"):
+        live_jobs(["7"])
 
 
 def test_elements_of_an_array_stand_for_their_array(fake: Fake) -> None:

@@ -9,7 +9,7 @@ import pytest
 from deepscaler.cli import main
 from deepscaler.system.errors import UserError
 from slurm.job_folder import JobFolder
-from slurm.jobs import known_states, record, states, submitting
+from slurm.jobs import known_states, record, submitting
 from tests.slurm.conftest import Fake, NoSlurm
 
 
@@ -51,17 +51,19 @@ def test_an_array_tells_how_many_elements_are_how(tmp_path: Path, fake: Fake) ->
     element = JobFolder(tmp_path / "slurm/0001-evaluate/2")
     element.end(element.begin(0, 0), 0, "", again=False)
     fake(squeue="7_0|RUNNING|None|1:02|n1|N/A\n7_1|PENDING|Priority|0:00||N/A\n77_0|RUNNING|None|9:02|n9|N/A")
-    ((_, state),) = states(tmp_path)
+    ((_, state),), _ = known_states(tmp_path)
     assert (state.state, state.reason) == ("1 PENDING, 1 RUNNING", "1 of 3 done, Priority")
     assert (state.elapsed, state.nodes) == ("1:02", "n1")
     fake(squeue="7_0|RUNNING|None|1:02|n1|N/A")
-    assert states(tmp_path)[0][1].state == "RUNNING"
+    assert known_states(tmp_path)[0][0][1].state == "RUNNING"
     fake(squeue="")
-    assert (states(tmp_path)[0][1].state, states(tmp_path)[0][1].reason) == ("INCOMPLETE", "1 of 3 done")
+    ((_, state),), _ = known_states(tmp_path)
+    assert (state.state, state.reason) == ("INCOMPLETE", "1 of 3 done")
     for number in (0, 1):
         element = JobFolder(tmp_path / f"slurm/0001-evaluate/{number}")
         element.end(element.begin(0, 0), 0, "", again=False)
-    assert states(tmp_path)[0][1].state == "COMPLETED"
+    ((_, state),), not_asked = known_states(tmp_path)
+    assert (state.state, not_asked) == ("COMPLETED", "")
 
 
 def test_what_is_written_can_be_read_by_anyone(tmp_path: Path, fake: Fake) -> None:

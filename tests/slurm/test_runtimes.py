@@ -22,7 +22,7 @@ SITE += 'cache = "/shared/cache"\nmounts = ["/data"]\n'
 
 
 def readme_example() -> str:
-    """The runtime that slurm/README.md shows, as a newcomer copies it."""
+    """Returns the runtime that slurm/README.md shows, as a newcomer copies it."""
     block = re.search(r"```python\n(.*?)```", (ROOT / "slurm/README.md").read_text(), re.DOTALL)
     assert block
     return block[1]

@@ -1,4 +1,4 @@
-"""`--on slurm --dry-run`: the preflight, a line a job, and nothing in a job's command that was not typed."""
+"""A dry run on SLURM runs the preflight and prints a line a job, whose command holds nothing that was not typed."""
 
 import re
 from pathlib import Path

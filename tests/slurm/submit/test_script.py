@@ -17,7 +17,7 @@ from tests.slurm.conftest import Fake
 GOLDEN = ROOT / "tests/golden/slurm"
 KINDS = ("venv", "pyxis", "apptainer")
 COMMITTED = ("8k", "16k")
-"""One node, and several."""
+"""Recipes whose whole scripts are committed: one node, and several."""
 
 
 def submission(recipe: str, site: Site, after: tuple[str, ...] = ()) -> Submission:
