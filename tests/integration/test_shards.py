@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 NUM_PROBLEMS, NUM_SAMPLES = 8, 2
 MAX_TOKENS = 128
-"""So that the tiny model takes some tenths of a second for a sample, and a test can kill it between two."""
+"""Tokens of a sample: the tiny model takes some tenths of a second for one, so that a test can kill it between two."""
 
 CLEAN_AFTER = 30
 """Seconds in which every process of a killed command must be gone."""
