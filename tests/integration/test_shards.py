@@ -34,17 +34,8 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def evaluate(model: Path, output_dir: Path, *more: object) -> list[str]:
     """One sequence at a time: a batch's sums are rounded by what else is in it."""
-    options = [
-        "--datasets",
-        "arithmetic",
-        "--limit",
-        NUM_PROBLEMS,
-        "--num-samples",
-        NUM_SAMPLES,
-        "--max-tokens",
-        MAX_TOKENS,
-    ]
-    options += ["--engine", "transformers", "--max-num-seqs", 1, "--output-dir", output_dir]
+    options = ["--datasets", "arithmetic", "--limit", NUM_PROBLEMS, "--num-samples", NUM_SAMPLES]
+    options += ["--max-tokens", MAX_TOKENS, "--engine", "transformers", "--max-num-seqs", 1, "--output-dir", output_dir]
     return deepscaler("evaluate", "--model", model, *options, *more)
 
 
