@@ -19,8 +19,7 @@ quickstart: setup  ## evaluate, train, merge and evaluate again a small real mod
 learn: setup  ## the same with 60 steps (about an hour)
 	@$(BIN)/deepscaler quickstart --recipe learn $(if $(MODEL),--model "$(MODEL)")
 
-test: setup  ## lint, types and unit tests
-	@$(MAKE) --no-print-directory lint
+test: lint  ## lint, types and unit tests
 	@$(BIN)/pytest -n auto --dist worksteal
 
 slow: setup  ## the real engines on real models, killed and resumed; groups of tests side by side

@@ -1,4 +1,4 @@
-"""What is installed into `.venv`, and from where."""
+"""`.venv` is installed from the index that pip is configured with."""
 
 from pathlib import Path
 

@@ -14,7 +14,7 @@ from tests.places import ROOT, copy_packages
 
 
 def contracts() -> dict[str, dict[str, str]]:
-    """The sections of .importlinter by the contract's name."""
+    """Returns the sections of .importlinter by the contract's name."""
     parser = ConfigParser()
     parser.read(ROOT / ".importlinter")
     found = [dict(parser[section]) for section in parser.sections() if section.startswith("importlinter:contract:")]
@@ -22,12 +22,12 @@ def contracts() -> dict[str, dict[str, str]]:
 
 
 def layers(contract: dict[str, str]) -> list[list[str]]:
-    """Its layers from the top; those of one line know nothing of each other."""
+    """Returns a contract's layers from the top; those of one line know nothing of each other."""
     return [[name.strip() for name in line.split("|")] for line in contract["layers"].split("\n") if line.strip()]
 
 
 def forbidden_imports(contract: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Pairs (importer, imported) that a contract forbids: of neighbors in layers, and one for each source module."""
+    """Yields (importer, imported) that a contract forbids: of neighbors in layers, and one for each source module."""
     if contract["type"] == "layers":
         floors = layers(contract)
         for above, below in pairwise(floors):
@@ -40,7 +40,7 @@ def forbidden_imports(contract: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def lint_imports(folder: Path) -> str:
-    """What lint-imports says of the packages in a folder, with the contracts of this tree."""
+    """Returns what lint-imports says of the packages in a folder, with the contracts of this tree."""
     program = Path(sys.executable).with_name("lint-imports")
     command = [str(program), "--no-logo", "--no-cache", "--config", str(ROOT / ".importlinter")]
     environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
@@ -49,7 +49,7 @@ def lint_imports(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What lint-imports says of a copy in which every forbidden import is made."""
+    """Returns what lint-imports says of a copy in which every forbidden import is made."""
     folder = tmp_path_factory.mktemp("tree")
     copy_packages(folder)
     for contract in contracts().values():

@@ -6,23 +6,30 @@ from pathlib import Path
 
 import pytest
 
+from deepscaler.cli import main
 from deepscaler.commands.parser import parse
 from deepscaler.data.sources import SOURCES
 from tests.places import ROOT
 
 NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md", "slurm/README.md", "k8s/README.md")
-DOCUMENTS = [ROOT / name for name in NAMES]
+DOCUMENTS = [*(ROOT / name for name in NAMES), *sorted((ROOT / "docs").glob("*.md"))]
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+BEFORE = r"(?:^|\| |-- |-(?:cpu|eval|train) | run --rm train )(?:\.venv/bin/)?"
+"""What may stand before a `deepscaler` command: nothing, a pipe, kubectl's `--`, an image, a service of compose."""
 
 
 def commands() -> list[str]:
-    """Every complete `deepscaler` command in a code block or a table's cell."""
-    text = "".join((ROOT / name).read_text() for name in ("README.md", "slurm/README.md", "k8s/README.md"))
-    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks for line in block.splitlines()]
-    quoted = re.findall(r"`(?:\.venv/bin/)?(deepscaler [a-z][^`]*)`", text)
-    found = [line.partition("  #")[0].strip() for line in lines if line.startswith("deepscaler ")] + quoted
-    return [command for command in found if "..." not in command]
+    """Returns every complete `deepscaler` command in a code block or between backquotes."""
+    found = set()
+    for document in DOCUMENTS:
+        if document.name == "CHANGELOG.md":  # it names commands, without what they need
+            continue
+        text = re.sub(r" *\\\n *", " ", document.read_text())
+        prose, *blocks = re.split(r"^ *```.*\n", text, flags=re.MULTILINE)  # by turns, a block first
+        shown = [line.partition("  #")[0].strip() for block in blocks[::2] for line in block.splitlines()]
+        shown += [" ".join(quoted.split()) for quoted in re.findall(r"`([^`]+)`", "".join([prose, *blocks[1::2]]))]
+        found |= {match[1] for line in shown if (match := re.search(rf"{BEFORE}(deepscaler +[a-z-].*)", line))}
+    return sorted(command for command in found if "..." not in command)
 
 
 @pytest.mark.parametrize("command", commands())
@@ -37,14 +44,25 @@ def test_every_command_is_understood(command: str) -> None:
 
 def test_there_are_commands_to_check() -> None:
     assert len(commands()) > 8
+    assert "deepscaler merge /runs/8k" in commands(), "one after kubectl's --"
+    assert any("/opt/models/" in command for command in commands()), "one in a container, on two lines"
+
+
+@pytest.mark.parametrize("command", [command for command in commands() if "--set" in command])
+def test_every_field_that_is_set_is_one_of_a_recipe(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = re.findall(r"--set +(\S+)", command)
+    assert main(["recipes", "8k", *(part for setting in settings for part in ("--set", setting))]) == 0
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_and_make_target_exists(document: Path) -> None:
     text = document.read_text()
-    for target in re.findall(r"\]\((?!https:)([^)#]+)\)", text):
-        assert (document.parent / target).exists(), target
-    for target in re.findall(r"`make ([a-z]+)", text):
+    for target, anchor in re.findall(r"\]\((?!https:)([^)#]*)#?([^)]*)\)", text):
+        linked = document.parent / target if target else document
+        assert linked.exists(), target
+        headings = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in [re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-") for name in headings]
+    for target in re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE):
         assert target in MAKE_TARGETS, target
 
 
@@ -54,8 +72,8 @@ def test_every_manifest_that_is_named_exists(document: Path) -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_the_readme_names_every_data_set() -> None:
-    text = (ROOT / "README.md").read_text()
+def test_the_page_on_data_names_every_data_set() -> None:
+    text = (ROOT / "docs/data.md").read_text()
     assert [name for name in SOURCES if f"`{name}`" not in text] == []
 
 

@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from deepscaler.doctor.examine import MODULES
+from tests.places import ROOT
 from tools import lock
 from tools.bootstrap import TORCH
-from tools.lock import REQUIREMENTS, ROOT
+from tools.lock import REQUIREMENTS
 
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
 LOCKS = sorted(path.name for path in REQUIREMENTS.glob("*.txt") if not path.name.startswith("overrides"))

@@ -18,9 +18,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "docker/requirements"
-UV = ("--require-hashes", "--requirement", str(REQUIREMENTS / "uv.txt"))
-"""Arguments of pip that install uv."""
-
 SEAL = "# sealed by tools/lock.py: "
 """Begins a lock's first line."""
 
@@ -42,13 +39,20 @@ def main() -> None:
     if wrong := set(names) - set(LOCKS):
         sys.exit(f"lock: no lock named {', '.join(sorted(wrong))}; valid: {', '.join(LOCKS)}")
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-P", "-m", "pip", "install", "--quiet", "--target", folder, *UV], check=True)
+        uv = install_uv(Path(folder))
         for name in names:
-            command = [f"{folder}/bin/uv", "pip", "compile", *LOCKS[name], *options]
+            command = [str(uv), "pip", "compile", *LOCKS[name], *options]
             command += ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate", "--quiet"]
             command += ["--custom-compile-command", "make lock", "--output-file", str(REQUIREMENTS / f"{name}.txt")]
             subprocess.run(command, cwd=ROOT, check=True)
             write_seal(name)
+
+
+def install_uv(folder: Path) -> Path:
+    """Installs uv from its own lock into a folder; returns its program."""
+    command = [sys.executable, "-P", "-m", "pip", "install", "--quiet", "--target", str(folder), "--require-hashes"]
+    subprocess.run([*command, "--requirement", str(REQUIREMENTS / "uv.txt")], check=True)
+    return folder / "bin/uv"
 
 
 def write_seal(name: str) -> None:

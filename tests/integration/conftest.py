@@ -5,14 +5,12 @@ that needs it, under a lock, in a folder of the whole session.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import sys
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -81,14 +79,14 @@ def _say(what: str, nodeid: str) -> None:
 
 @pytest.fixture(scope="session")
 def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all groups of this session share."""
+    """Returns a folder that all groups of this session share."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
 def kept_cache(session_folder: Path) -> Path:
-    """One cache for the session, so that the model is converted once."""
+    """Returns one cache for the session, so that the model is converted once."""
     cache = session_folder / "kept_cache"
     cache.mkdir(exist_ok=True)
     return cache
@@ -103,7 +101,7 @@ def model(kept_cache: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def own_cache(kept_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kept cache instead of an empty one a test, and the manners of a guest on a shared machine."""
+    """Gives each test the kept cache instead of an empty one, and the manners of a guest on a shared machine."""
     monkeypatch.setenv("DEEPSCALER_CACHE", str(kept_cache))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name, value in SHARING.items():
@@ -113,9 +111,7 @@ def own_cache(kept_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def training(session_folder: Path) -> Iterator[None]:
     """Waits until fewer than NUM_TRAININGS other tests train."""
-    while not (held := next(filter(None, map(_take, _places(session_folder))), None)):
-        time.sleep(0.5)
-    with held:
+    with locked(*_places(session_folder)):
         yield
 
 
@@ -132,20 +128,9 @@ def _places(folder: Path) -> list[Path]:
     return [folder / f"training-{number}.lock" for number in range(NUM_TRAININGS)]
 
 
-def _take(place: Path) -> IO[str] | None:
-    """Returns the file that is locked as long as it is open; None where another process has it."""
-    file = place.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
-
-
 @pytest.fixture(scope="session")
 def tiny_model(model: Path, session_folder: Path) -> Path:
-    """Three million random parameters with the small model's tokenizer: it learns nothing, quickly."""
+    """Returns three million random parameters with the small model's tokenizer: it learns nothing, quickly."""
     folder = session_folder / "tiny"
     with locked(session_folder / "tiny.lock"):
         if not folder.is_dir():

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.places import ROOT
+from tests.places import ROOT, SHARED, copy_packages
 
-SANDBOX = ROOT.parent / "shared" / "container-sandbox"
+SANDBOX = SHARED / "container-sandbox"
 BUILD_DEADLINE = 3000
 """Seconds to build the image with an empty cache."""
 
@@ -35,9 +35,9 @@ def _sandbox(*arguments: object, seconds: float, check: bool = True) -> subproce
 
 
 def copy_of_the_project(folder: Path) -> Path:
-    """What a build reads, to be changed without touching the checkout."""
-    for name in ("deepscaler", "evaluation", "slurm", "docker"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    """Copies what a build reads, to be changed without touching the checkout."""
+    copy_packages(folder)
+    shutil.copytree(ROOT / "docker", folder / "docker", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("LICENSE", "README.md", "pyproject.toml", ".dockerignore"):
         shutil.copy2(ROOT / name, folder / name)
     return folder

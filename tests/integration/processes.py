@@ -10,8 +10,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from deepscaler.system.processes import deepscaler_command
 
@@ -26,12 +27,27 @@ SHARING = {
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def locked(*paths: Path) -> Iterator[None]:
+    """Holds one of some locks, whichever is free first; each of them is held by one process at a time."""
+    with ExitStack() as stack:
+        locks = []
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            locks.append(stack.enter_context(path.open("a")))
+        if len(locks) == 1:  # the kernel wakes who waits for it
+            fcntl.flock(locks[0], fcntl.LOCK_EX)
+        else:
+            while not any(map(_take, locks)):
+                time.sleep(0.5)
         yield
+
+
+def _take(lock: IO[str]) -> bool:
+    """Returns whether this process has the lock now, without waiting."""
+    with suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def image(context: Path) -> str:
-    """The image, which `.ci/run` builds in the background: the same script waits for that and finds it made."""
+    """Returns the image. `.ci/run` builds it in the background; the same script waits for that and finds it made."""
     docker("version")
     script = ROOT / ".ci/image"
     assert SECRET in script.read_text()

@@ -4,13 +4,12 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.processes import DEADLINE, deepscaler, run, started
+from tests.integration.processes import DEADLINE, deepscaler, run, started, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -25,11 +24,9 @@ def command(model: Path, output_dir: Path, *more: str) -> list[str]:
 
 def wait_for_samples(output_dir: Path, count: int, process: subprocess.Popen[str]) -> None:
     path = output_dir / "samples/arithmetic.jsonl"
-    deadline = time.monotonic() + DEADLINE
-    while not path.is_file() or path.read_bytes().count(b"\n") < count:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, f"no {count} samples in {path} after {DEADLINE} s"
-        time.sleep(0.05)
+    wait_until(
+        lambda: path.is_file() and path.read_bytes().count(b"\n") >= count, process, f"{count} samples in {path}"
+    )
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

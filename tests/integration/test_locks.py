@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.lock import REQUIREMENTS, ROOT, UV
+from tests.places import ROOT
+from tools.lock import REQUIREMENTS, install_uv
 
 SOURCE_ONLY = ("antlr4-python3-runtime", "cellpylib", "pycosat", "zss")
 """Small packages without wheels; the builder stage has a C compiler for them."""
@@ -29,9 +30,9 @@ def test_locking_again_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["eval", "train"])
 def test_the_images_packages_install_on_x86_64(name: str, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", tmp_path, *UV], check=True)
+    uv = install_uv(tmp_path)
     for version in ("3.11", "3.12"):
-        command = [tmp_path / "bin/uv", "pip", "install", "--dry-run", "--require-hashes", "--no-deps"]
+        command = [uv, "pip", "install", "--dry-run", "--require-hashes", "--no-deps"]
         command += ["--only-binary=:all:", *(f"--no-binary={package}" for package in SOURCE_ONLY)]
         command += [
             "--python-version",

@@ -129,5 +129,5 @@ def test_a_rayjob_that_is_deleted_saves_and_a_retry_goes_on(tiny_model: Path, tm
         ray.submit("train-fghij", entrypoint(checkpoint.step + 1))
         status, log = ray.wait("train-fghij")
         assert status == "SUCCEEDED", log
-        assert f"Going on from the checkpoint of step {checkpoint.step}." in log
+        assert f"Resuming from the checkpoint of step {checkpoint.step}." in log
     wait_until_gone(run.root, 30)

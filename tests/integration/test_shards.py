@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 NUM_PROBLEMS, NUM_SAMPLES = 8, 2
 MAX_TOKENS = 128
-"""So that the tiny model takes some tenths of a second for a sample, and a test can kill it between two."""
+"""Tokens of a sample: the tiny model takes some tenths of a second for one, so that a test can kill it between two."""
 
 CLEAN_AFTER = 30
 """Seconds in which every process of a killed command must be gone."""
@@ -34,17 +34,8 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def evaluate(model: Path, output_dir: Path, *more: object) -> list[str]:
     """One sequence at a time: a batch's sums are rounded by what else is in it."""
-    options = [
-        "--datasets",
-        "arithmetic",
-        "--limit",
-        NUM_PROBLEMS,
-        "--num-samples",
-        NUM_SAMPLES,
-        "--max-tokens",
-        MAX_TOKENS,
-    ]
-    options += ["--engine", "transformers", "--max-num-seqs", 1, "--output-dir", output_dir]
+    options = ["--datasets", "arithmetic", "--limit", NUM_PROBLEMS, "--num-samples", NUM_SAMPLES]
+    options += ["--max-tokens", MAX_TOKENS, "--engine", "transformers", "--max-num-seqs", 1, "--output-dir", output_dir]
     return deepscaler("evaluate", "--model", model, *options, *more)
 
 

@@ -15,7 +15,7 @@ from tests.places import ROOT
 
 SMALL_DISK = Path("/var/tmp/deepscaler-small-disk")
 APT_LOCK = ROOT / "outputs/ci/apt.lock"
-"""Of two that call apt-get at once one fails; .ci/image takes this lock, too."""
+"""Lock of whoever calls apt-get, because of two at once one fails; .ci/image takes it, too."""
 
 
 @pytest.fixture(scope="session")

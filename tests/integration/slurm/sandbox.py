@@ -18,9 +18,9 @@ from slurm.job_folder import JobAttempt, JobFolder, new_folder
 from slurm.jobs import record, submitting
 from slurm.site import Site
 from slurm.submit.script import Submission, node_task
-from tests.places import ROOT
+from tests.places import SHARED
 
-SCRIPT = ROOT.parent / "shared" / "slurm-sandbox"
+SCRIPT = SHARED / "slurm-sandbox"
 STATE = Path("/var/tmp/slurm-sandbox")
 NUM_NODES = 4
 NUM_GPUS = 8

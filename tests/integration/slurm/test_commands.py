@@ -85,7 +85,7 @@ def test_a_first_site_file_and_what_is_missing_on_the_nodes(tmp_path: Path) -> N
 def test_jobs_run_from_a_folder_that_holds_packages_of_the_same_names(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As every clone of the original DeepScaleR does. The tasks, Ray, its census and the command have to start."""
+    """Every clone of the original DeepScaleR is such a folder. Tasks, Ray, its census and the command have to start."""
     for name in ("deepscaler", "evaluation", "slurm"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"raise ImportError('the other {name} is imported')\n")
