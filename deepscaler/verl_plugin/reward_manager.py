@@ -8,6 +8,8 @@ from typing import Any
 from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.naive import NaiveRewardManager
 
+from deepscaler.verl_plugin.overrides import RESPONSE_LIMIT
+
 
 @register("deepscaler")
 class RewardManager(NaiveRewardManager):  # type: ignore[misc]
@@ -19,5 +21,7 @@ class RewardManager(NaiveRewardManager):  # type: ignore[misc]
         batch = data[-1:][0].batch
         responses = batch["responses"]
         num_tokens = int(batch["attention_mask"][-responses.shape[-1] :].sum())
-        result["reward_extra_info"]["truncated"] = float(num_tokens >= int(self.config.data.max_response_length))
+        more = data.non_tensor_batch["tool_extra_fields"][-1]
+        limit = int(more.get(RESPONSE_LIMIT, self.config.data.max_response_length))
+        result["reward_extra_info"]["truncated"] = float(num_tokens >= limit)
         return result

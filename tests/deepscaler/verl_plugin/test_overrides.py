@@ -93,14 +93,6 @@ def test_a_small_machine_has_tickets_for_all_of_verls_actors(num_gpus: int) -> N
 
 
 OTHER: dict[str, Any] = {
-    "profile": None,  # a name for three other fields
-    "train_dataset": None,  # files that `RunPaths` names, and made with what `data` says
-    "validation_dataset": None,
-    **dict.fromkeys(("data.problem", "data.answer", "data.id", "data.weights", "data.prompt_suffix"), None),
-    "reward.function": None,
-    "reward.parts": None,
-    "verl": None,
-    "model": None,
     "name": "other",
     "kl_type": "mse",
     "advantage_estimator": "rloo",
@@ -109,29 +101,59 @@ OTHER: dict[str, Any] = {
     "mini_batch_size": 128,
     "max_tokens_per_gpu": 40_000,
     "clip_ratio": 0.3,
+    "clip_ratio_low": 0.1,
     "clip_ratio_high": 0.28,
     "num_warmup_steps": 10,
     "learning_rate_schedule": "cosine",
     "policy_loss": "gspo",
     "rollout_correction": "sequence",
+    "correction_floor": 0.5,
+    "rollout_rejection": "seq_mean_k3",
+    "rejection_threshold": 3.0,
+    "rejection_floor": 0.6,
     "validation_top_p": 0.9,
+    "validation_max_response_length": 31_744,
     "dual_clip": 3.0,
     "gpu_memory_utilization": 0.5,
     "sequence_parallel_size": 2,
     "tensor_parallel_size": 2,
+    "lora_rank": 32,
+    "lora_modules": ("q_proj", "v_proj"),
 }
 """Another valid value where twice the value, or not the value, is none."""
 
+NEEDED: dict[str, dict[str, Any]] = {
+    "recompute_log_probs": {"rollout_correction": "none"},  # without it there is nothing to correct by
+    "rollout_rejection": {"rejection_threshold": 2.0},
+    "rejection_threshold": {"rollout_rejection": "seq_sum_k1", "rejection_threshold": 2.0},
+    "rejection_floor": {"rollout_rejection": "seq_sum_k1", "rejection_threshold": 2.0},
+    "batches_ahead": {"asynchronous_rollout": True},
+}
+"""What a field takes effect with."""
 
-@pytest.mark.parametrize("name", options_of(Recipe))
-def test_every_field_changes_what_verl_is_told(name: str) -> None:
+ELSEWHERE = {
+    "profile": "a name for other fields",
+    "model": "a place, which `RunPaths` names",
+    "train_dataset": "places",
+    "validation_dataset": "places",
+    "verl": "tried by a test of its own",
+    **dict.fromkeys(("data.problem", "data.answer", "data.id", "data.weights", "data.prompt_suffix"), "read before"),
+    **dict.fromkeys(("reward.function", "reward.parts"), "read by our reward"),
+}
+"""Fields that are no key of verl's, and why."""
+
+
+@pytest.mark.parametrize("name", [name for name in options_of(Recipe) if name not in ELSEWHERE])
+def test_every_field_changes_the_configuration_that_verl_composes(verl: Any, name: str) -> None:
     base = replace(in_profile(RECIPES["8k"], "fast"), fused_kernels=False, asynchronous_rollout=False)
-    if name == "recompute_log_probs":  # without it there is nothing to correct by
-        base = replace(base, rollout_correction="none")
-    value = value_of(base, name)
-    other = OTHER[name] if name in OTHER else not value if isinstance(value, bool) else value * 2
-    if other is not None:
-        assert to_overrides(with_options(base, {name: other}), PATHS) != to_overrides(base, PATHS)
+    other = OTHER.get(name, None if name in OTHER else _another(value_of(base, name)))
+    base = with_options(base, NEEDED.get(name, {}) if name != "rollout_rejection" else {})
+    changed = with_options(base, {**NEEDED.get(name, {}), name: other})
+    assert composed(verl, changed) != composed(verl, base)
+
+
+def _another(value: Any) -> Any:
+    return not value if isinstance(value, bool) else value * 2
 
 
 @pytest.mark.parametrize(
