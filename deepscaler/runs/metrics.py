@@ -110,6 +110,15 @@ def validation(metrics: Metrics, name: str = "acc") -> dict[str, Series]:
     return found
 
 
+def validation_means(metrics: Metrics) -> dict[int, float]:
+    """Returns the accuracy of each validation over all its data sets, each counted once, by step."""
+    found: dict[int, list[float]] = {}
+    for points in validation(metrics).values():
+        for step, value in points:
+            found.setdefault(step, []).append(value)
+    return {step: sum(values) / len(values) for step, values in found.items()}
+
+
 def mean(points: Series) -> float | None:
     """The mean of some points; None of none."""
     return sum(value for _, value in points) / len(points) if points else None

@@ -38,6 +38,8 @@ class RunPaths:
     checkpoint_dir: Path
     resume_from: Path | None = None
     """A `global_step_N` of the same world size."""
+    validate_first: bool = True
+    """Whether the weights are validated before the first step."""
     step_offset: int = 0
     """Steps of the run before verl's count."""
     own_ray: bool = False
@@ -211,7 +213,7 @@ def _run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "trainer.total_training_steps": recipe.num_steps - paths.step_offset,
         "trainer.total_epochs": 1_000_000,  # the steps decide
         "trainer.test_freq": recipe.validate_every,
-        "trainer.val_before_train": paths.resume_from is None,
+        "trainer.val_before_train": paths.validate_first,
         "trainer.critic_warmup": 0,
         **_sampling(recipe),
         "trainer.rollout_data_dir": str(paths.run_dir / "rollouts"),

@@ -1,9 +1,7 @@
 """Every recipe is a configuration that the installed verl accepts."""
 
 import asyncio
-import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,46 +10,16 @@ from deepscaler.recipes.load import in_profile
 from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.system.options import options_of, value_of, with_options
-from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
+from deepscaler.verl_plugin.overrides import to_overrides
+from tests.deepscaler.verl_plugin.conftest import PATHS, Compose
 from tests.places import ROOT
-
-PATHS = RunPaths(
-    model="/models/a model, {odd}='\"",
-    train_files=(Path("/data/train set.parquet"),),
-    validation_files=(Path("/data/aime.parquet"),),
-    run_dir=Path("/runs/one"),
-    checkpoint_dir=Path("/runs/one/attempts/0002/checkpoints"),
-    resume_from=Path("/runs/one/attempts/0002/resume/global_step_20"),
-    own_ray=True,
-    environment={"WANDB_DIR": "/runs/a b, {c}"},
-    wandb=True,
-)
-
-
-@pytest.fixture(scope="module")
-def verl() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the libraries that verl imports
-        import verl  # noqa: PLC0415
-        import verl.trainer.ppo.reward  # noqa: PLC0415
-        import verl.trainer.ppo.utils  # noqa: PLC0415
-        import verl.utils.config  # noqa: PLC0415
-    return verl
-
-
-def composed(verl: Any, recipe: Recipe, device: str = "cuda") -> Any:
-    from hydra import compose, initialize_config_dir  # noqa: PLC0415
-
-    folder = str(Path(verl.__file__).parent / "trainer/config")
-    with initialize_config_dir(folder, version_base=None):
-        return compose("ppo_trainer", to_arguments(to_overrides(recipe, PATHS, device)))
 
 
 @pytest.mark.parametrize(("profile", "device"), [("faithful", "cuda"), ("fast", "cuda"), ("faithful", "cpu")])
 @pytest.mark.parametrize("name", RECIPES)
-def test_verl_accepts_every_recipe(verl: Any, name: str, profile: str, device: str) -> None:
+def test_verl_accepts_every_recipe(verl: Any, compose: Compose, name: str, profile: str, device: str) -> None:
     recipe = in_profile(RECIPES[name], profile)
-    config = composed(verl, recipe, device)
+    config = compose(recipe, device)
     needs = verl.trainer.ppo.utils.need_reference_policy(config), verl.trainer.ppo.utils.need_critic(config)
     verl.utils.config.validate_config(config, *needs)
     assert needs == (recipe.kl_coefficient > 0, False)
@@ -62,8 +30,8 @@ def test_verl_accepts_every_recipe(verl: Any, name: str, profile: str, device: s
         assert found == value, key
 
 
-def test_verl_loads_our_reward_function(verl: Any) -> None:
-    reward = verl.trainer.ppo.reward.get_custom_reward_fn(composed(verl, RECIPES["quickstart"]))
+def test_verl_loads_our_reward_function(verl: Any, compose: Compose) -> None:
+    reward = verl.trainer.ppo.reward.get_custom_reward_fn(compose(RECIPES["quickstart"]))
     assert asyncio.iscoroutinefunction(reward)
     response = {"data_source": "arithmetic", "solution_str": r"\boxed{2}", "ground_truth": ["2"], "extra_info": {}}
     assert asyncio.run(reward(**response))["score"] == 1
@@ -144,12 +112,12 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("name", [name for name in options_of(Recipe) if name not in ELSEWHERE])
-def test_every_field_changes_the_configuration_that_verl_composes(verl: Any, name: str) -> None:
+def test_every_field_changes_the_configuration_that_verl_composes(compose: Compose, name: str) -> None:
     base = replace(in_profile(RECIPES["8k"], "fast"), fused_kernels=False, asynchronous_rollout=False)
     other = OTHER.get(name, None if name in OTHER else _another(value_of(base, name)))
     base = with_options(base, NEEDED.get(name, {}) if name != "rollout_rejection" else {})
     changed = with_options(base, {**NEEDED.get(name, {}), name: other})
-    assert composed(verl, changed) != composed(verl, base)
+    assert compose(changed) != compose(base)
 
 
 def _another(value: Any) -> Any:
@@ -159,11 +127,6 @@ def _another(value: Any) -> Any:
 @pytest.mark.parametrize(
     "text", ["jürgen/ä b", "back\\slash", 'a "quote"', 'end\\"', "end\\", "tab\there", "${no}", "{x: [1]}", ""]
 )
-def test_any_text_reaches_verl_as_it_is(verl: Any, text: str) -> None:
-    from hydra import compose, initialize_config_dir  # noqa: PLC0415
-
-    folder = str(Path(verl.__file__).parent / "trainer/config")
-    with initialize_config_dir(folder, version_base=None):
-        paths = replace(PATHS, model=text)
-        config = compose("ppo_trainer", to_arguments(to_overrides(RECIPES["8k"], paths)))
+def test_any_text_reaches_verl_as_it_is(compose: Compose, text: str) -> None:
+    config = compose(RECIPES["8k"], paths=replace(PATHS, model=text))
     assert config.actor_rollout_ref.model.path == text
