@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.recipes.recipe import Device, Recipe
+from deepscaler.runs.reward_file import copied_function
 from deepscaler.system.paths import ray_cpus
 
 NO_DUAL_CLIP = 1e9
@@ -69,12 +70,17 @@ def _algorithm(recipe: Recipe) -> dict[str, Any]:
         "algorithm.use_kl_in_reward": False,
         "algorithm.kl_ctrl.kl_coef": recipe.kl_coefficient,
         "algorithm.filter_groups.enable": recipe.filter_groups,
-        "algorithm.filter_groups.metric": "acc",
+        "algorithm.filter_groups.metric": "acc" if _is_graded(recipe) else "reward",
         "algorithm.norm_adv_by_std_in_grpo": recipe.normalize_by_deviation,
         "algorithm.rollout_correction.bypass_mode": not recipe.recompute_log_probs,
         "algorithm.rollout_correction.rollout_is": correction,
         "algorithm.rollout_correction.rollout_is_threshold": recipe.correction_threshold,
     }
+
+
+def _is_graded(recipe: Recipe) -> bool:
+    """Returns whether the grader's verdict tells good responses of a group from bad ones, as in DAPO's recipe."""
+    return bool(recipe.reward.parts.get("grader")) and not recipe.reward.parts.get("function")
 
 
 def _data(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
@@ -151,14 +157,17 @@ def _rollout(recipe: Recipe) -> dict[str, Any]:
         "val_kwargs.top_k": -1,
         "val_kwargs.do_sample": recipe.validation_temperature > 0,
     }
+    if recipe.mask_truncated:
+        rollout |= {
+            "agent.default_agent_loop": "mask_truncated",
+            "agent.agent_loop_config_path": str(Path(__file__).with_name("agent_loops.yaml")),
+        }
     return {f"actor_rollout_ref.rollout.{key}": value for key, value in rollout.items()}
 
 
 def _run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     return {
-        "reward.custom_reward_function.path": "pkg://deepscaler.verl_plugin.reward",
-        "reward.custom_reward_function.name": "compute_score",
-        "+reward.custom_reward_function.reward_kwargs.thinking": recipe.thinking,
+        **_reward(recipe, paths),
         "reward.reward_manager.source": "importlib",
         "reward.reward_manager.name": "RewardManager",
         "reward.reward_manager.module.path": "pkg://deepscaler.verl_plugin.reward_manager",
@@ -175,6 +184,29 @@ def _run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "trainer.logger": ["console", "file", "tensorboard", *(["wandb"] if paths.wandb else [])],
         "trainer.project_name": "deepscaler",
         "trainer.experiment_name": f"{recipe.name}-{recipe.profile}-{paths.run_dir.name}",
+    }
+
+
+def _reward(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
+    """Returns our reward function and its arguments: the parts, and the run's own copy of a user's function."""
+    options = recipe.reward
+    arguments: dict[str, Any] = {"thinking": recipe.thinking, "max_tokens": recipe.max_response_length}
+    arguments |= {f"parts.{name}": weight for name, weight in options.parts.items()}
+    if options.overlong_buffer:
+        arguments["overlong_buffer"] = options.overlong_buffer
+    if options.length_cap:
+        arguments["length_cap"] = options.length_cap
+    if options.function:
+        arguments |= {
+            "function.file": copied_function(paths.run_dir, options.function),
+            "function.timeout": options.timeout,
+            "function.memory": options.memory,
+            "function.num_workers": options.num_workers,
+        }
+    return {
+        "reward.custom_reward_function.path": "pkg://deepscaler.verl_plugin.reward",
+        "reward.custom_reward_function.name": "compute_score",
+        **{f"+reward.custom_reward_function.reward_kwargs.{name}": value for name, value in arguments.items()},
     }
 
 

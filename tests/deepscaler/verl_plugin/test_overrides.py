@@ -11,6 +11,7 @@ import pytest
 from deepscaler.recipes.load import in_profile
 from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Recipe
+from deepscaler.recipes.tables import RewardOptions
 from deepscaler.system.options import options_of, value_of, with_options
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
 from tests.places import ROOT
@@ -39,12 +40,13 @@ def verl() -> Any:
     return verl
 
 
-def composed(verl: Any, recipe: Recipe, device: str = "cuda") -> Any:
+def composed(verl: Any, recipe: Recipe, device: str = "cuda", run_dir: Path = PATHS.run_dir) -> Any:
     from hydra import compose, initialize_config_dir  # noqa: PLC0415
 
     folder = str(Path(verl.__file__).parent / "trainer/config")
     with initialize_config_dir(folder, version_base=None):
-        return compose("ppo_trainer", to_arguments(to_overrides(recipe, PATHS, device)))
+        overrides = to_overrides(recipe, replace(PATHS, run_dir=run_dir), device)
+        return compose("ppo_trainer", to_arguments(overrides))
 
 
 @pytest.mark.parametrize(("profile", "device"), [("faithful", "cuda"), ("fast", "cuda"), ("faithful", "cpu")])
@@ -67,6 +69,31 @@ def test_verl_loads_our_reward_function(verl: Any) -> None:
     assert asyncio.iscoroutinefunction(reward)
     response = {"data_source": "arithmetic", "solution_str": r"\boxed{2}", "ground_truth": ["2"], "extra_info": {}}
     assert asyncio.run(reward(**response))["score"] == 1
+
+
+def test_verl_calls_the_runs_own_copy_of_a_reward_file(verl: Any, tmp_path: Path) -> None:
+    (tmp_path / "reward").mkdir()
+    (tmp_path / "reward/my.py").write_text("def score(golds, max_tokens): return {'score': 0.5, 'limit': max_tokens}")
+    parts = {"grader": 1.0, "function": 0.5, "overlong": 2.0}
+    options = RewardOptions(function="/elsewhere/my.py:score", parts=parts, overlong_buffer=16)
+    recipe = replace(RECIPES["quickstart"], reward=options)
+    config = composed(verl, recipe, run_dir=tmp_path)
+    reward = verl.trainer.ppo.reward.get_custom_reward_fn(config)
+    extra_info = {"num_tokens": 24, "truncated": False}
+    response = {"data_source": "arithmetic", "solution_str": r"\boxed{2}", "ground_truth": ["2"]}
+    found = asyncio.run(reward(**response, extra_info=extra_info))
+    assert (found["grader"], found["function"], found["overlong"]) == (1.0, 0.5, -0.5)
+    assert found["score"] == 1.0 + 0.5 * 0.5 - 2.0 * 0.5
+    assert found["function_limit"] == recipe.max_response_length
+
+
+def test_groups_are_filtered_by_what_tells_responses_apart() -> None:
+    base, key = RECIPES["8k"], "algorithm.filter_groups.metric"
+    assert to_overrides(base, PATHS)[key] == "acc"
+    dapo = RewardOptions(parts={"grader": 1.0, "overlong": 1.0}, overlong_buffer=2048)
+    assert to_overrides(replace(base, reward=dapo), PATHS)[key] == "acc"
+    own = RewardOptions(parts={"grader": 1.0, "function": 1.0}, function="my.py:score")
+    assert to_overrides(replace(base, reward=own), PATHS)[key] == "reward"
 
 
 def test_what_verl_changed_silently_is_said() -> None:
@@ -92,13 +119,15 @@ def test_a_small_machine_has_tickets_for_all_of_verls_actors(num_gpus: int) -> N
     assert overrides["ray_kwargs.ray_init.num_cpus"] >= 1 + 8 + 3 * num_gpus + 1
 
 
+ALL_PARTS = {"grader": 1.0, "function": 0.5, "overlong": 1.0, "length": 1.0, "format": 0.1}
+
 OTHER: dict[str, Any] = {
     "profile": None,  # a name for three other fields
     "train_dataset": None,  # files that `RunPaths` names, and made with what `data` says
     "validation_dataset": None,
     **dict.fromkeys(("data.problem", "data.answer", "data.id", "data.weights", "data.prompt_suffix"), None),
-    "reward.function": None,
-    "reward.parts": None,
+    "reward.function": "other.py:score",
+    "reward.parts": {**ALL_PARTS, "grader": 0.5},
     "verl": None,
     "model": None,
     "name": "other",
@@ -128,6 +157,9 @@ def test_every_field_changes_what_verl_is_told(name: str) -> None:
     base = replace(in_profile(RECIPES["8k"], "fast"), fused_kernels=False, asynchronous_rollout=False)
     if name == "recompute_log_probs":  # without it there is nothing to correct by
         base = replace(base, rollout_correction="none")
+    if name.startswith("reward."):  # its options count with the parts that use them
+        reward = replace(base.reward, parts=ALL_PARTS, function="my.py:score", overlong_buffer=512, length_cap=2048)
+        base = replace(base, reward=reward)
     value = value_of(base, name)
     other = OTHER[name] if name in OTHER else not value if isinstance(value, bool) else value * 2
     if other is not None:
