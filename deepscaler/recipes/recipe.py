@@ -109,6 +109,11 @@ class Recipe:
     loss_aggregation: LossAggregation = option(
         "token-mean", "how token losses are summed over a mini batch", source=_FORK
     )
+    mask_truncated: bool = option(
+        False,
+        "leave the tokens of responses that were cut off out of the loss (DAPO's overlong filtering)",
+        source=_FORK,
+    )
     recompute_log_probs: bool = option(
         True, "old log-probabilities come from the trainer, not the rollout engine", source=_FORK
     )
@@ -138,9 +143,6 @@ class Recipe:
         0.0, "smallest ratio that is kept (k1); 0 for 1 / rejection_threshold", at_least=0, source=_VERL
     )
     thinking: bool = option(True, "a response without </think> counts as cut off and scores 0", source=_SCRIPTS)
-    mask_truncated: bool = option(
-        False, "leave responses that were cut off out of the loss; they still count in their group", source=_FORK
-    )
     filter_groups: bool = option(False, "draw again where a group is all right or all wrong (DAPO)", source=_FORK)
     max_refills: int = option(
         10,
@@ -209,6 +211,7 @@ class Recipe:
                 f"data.weights has {len(self.data.weights)} numbers for {len(self.train_dataset)} train_dataset:"
                 " give one for each"
             )
+        self.reward.check(self.max_response_length)
         if problem := next(broken_relations(self), None):
             raise UserError(problem)
 

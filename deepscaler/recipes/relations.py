@@ -68,6 +68,10 @@ def _algorithm(r: "Recipe") -> list[tuple[bool, str]]:
             "filter_groups compares the responses of a group: group_size must be above 1",
         ),
         (
+            not r.mask_truncated or r.advantage_estimator != "opo",
+            "mask_truncated does not go with opo, which divides by the tokens of a group: masked ones leave none",
+        ),
+        (
             not r.keep_best or not r.save_every % r.validate_every,
             f"keep_best compares checkpoints by their validation: save_every {r.save_every} must be a multiple of"
             f" validate_every {r.validate_every}",

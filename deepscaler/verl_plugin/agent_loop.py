@@ -1,5 +1,8 @@
 """verl's loop of one turn, with a bound of tokens of its own in validation, and with responses that no loss looks at.
 
+DAPO calls it overlong filtering (arXiv 2503.14476, section 3.4). verl 0.9.1 has no option for it, but its agent loop
+says of each token whether it counts. Scores, group means, validation and logged lengths do not read that mask.
+
 rollout.custom  {"training_length": 8192, "validation_length": 32768, "mask_truncated": true}
 """
 
@@ -21,6 +24,6 @@ class BoundedAgentLoop(SingleTurnAgentLoop):  # type: ignore[misc]
         limit = int(settings["validation_length" if validates else "training_length"])
         output = await super().run({**sampling_params, "max_tokens": limit}, **kwargs)
         output.extra_fields[RESPONSE_LIMIT] = limit
-        if settings["mask_truncated"] and len(output.response_ids) >= limit:
+        if settings["mask_truncated"] and not validates and len(output.response_ids) >= limit:
             output.response_mask = [0] * len(output.response_mask)
         return output

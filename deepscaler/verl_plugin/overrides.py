@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.recipes.recipe import Device, Recipe
+from deepscaler.runs.reward_file import copied_function
 from deepscaler.system.paths import ray_cpus
 
 NO_DUAL_CLIP = 1e9
@@ -82,7 +83,7 @@ def _algorithm(recipe: Recipe) -> dict[str, Any]:
         "algorithm.use_kl_in_reward": False,
         "algorithm.kl_ctrl.kl_coef": recipe.kl_coefficient,
         "algorithm.filter_groups.enable": recipe.filter_groups,
-        "algorithm.filter_groups.metric": "acc",
+        "algorithm.filter_groups.metric": _filtered_by(recipe),
         "algorithm.norm_adv_by_std_in_grpo": recipe.normalize_by_deviation,
         "algorithm.rollout_correction.bypass_mode": not recipe.recompute_log_probs,
         "algorithm.rollout_correction.rollout_is": correction,
@@ -95,6 +96,12 @@ def _algorithm(recipe: Recipe) -> dict[str, Any]:
 def _bounds(low: float, high: float | None) -> str | float | None:
     """Returns one or two bounds as verl takes them: `0.5_2.0`."""
     return f"{low!r}_{high!r}" if low else high
+
+
+def _filtered_by(recipe: Recipe) -> str:
+    """Returns what tells good responses of a group from bad ones: the grader's verdict, as in DAPO, or the reward."""
+    is_graded = recipe.reward.parts.get("grader") and not recipe.reward.parts.get("function")
+    return "acc" if is_graded else "reward"
 
 
 def _data(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
@@ -202,9 +209,7 @@ def _corrects(recipe: Recipe) -> bool:
 
 def _run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     return {
-        "reward.custom_reward_function.path": "pkg://deepscaler.verl_plugin.reward",
-        "reward.custom_reward_function.name": "compute_score",
-        "+reward.custom_reward_function.reward_kwargs.thinking": recipe.thinking,
+        **_reward(recipe, paths),
         "reward.reward_manager.source": "importlib",
         "reward.reward_manager.name": "RewardManager",
         "reward.reward_manager.module.path": "pkg://deepscaler.verl_plugin.reward_manager",
@@ -234,7 +239,30 @@ def _sampling(recipe: Recipe) -> dict[str, Any]:
         "trainer.v1.sampler.custom_sampler.path": "pkg://deepscaler.verl_plugin.sampler",
         "trainer.v1.sampler.custom_sampler.name": "AsyncSampler" if recipe.asynchronous_rollout else "Sampler",
         **{f"+trainer.v1.sampler.sampler_kwargs.{key}": value for key, value in own.items()},
-        "+trainer.v1.sampler.sampler_kwargs.filter_by": "acc" if recipe.filter_groups else None,
+        "+trainer.v1.sampler.sampler_kwargs.filter_by": _filtered_by(recipe) if recipe.filter_groups else None,
+    }
+
+
+def _reward(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
+    """Returns our reward function and its arguments: the parts, and the run's own copy of a user's function."""
+    options = recipe.reward
+    arguments: dict[str, Any] = {"thinking": recipe.thinking, "max_tokens": recipe.max_response_length}
+    arguments |= {f"parts.{name}": weight for name, weight in options.parts.items()}
+    if options.overlong_buffer:
+        arguments["overlong_buffer"] = options.overlong_buffer
+    if options.length_cap:
+        arguments["length_cap"] = options.length_cap
+    if options.function:
+        arguments |= {
+            "function.file": copied_function(paths.run_dir, options.function),
+            "function.timeout": options.timeout,
+            "function.memory": options.memory,
+            "function.num_workers": options.num_workers,
+        }
+    return {
+        "reward.custom_reward_function.path": "pkg://deepscaler.verl_plugin.reward",
+        "reward.custom_reward_function.name": "compute_score",
+        **{f"+reward.custom_reward_function.reward_kwargs.{name}": value for name, value in arguments.items()},
     }
 
 

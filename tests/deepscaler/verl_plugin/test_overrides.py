@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from deepscaler.recipes.load import in_profile
 from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Recipe
+from deepscaler.recipes.tables import RewardOptions
 from deepscaler.system.options import options_of, value_of, with_options
 from deepscaler.verl_plugin.overrides import to_overrides
 from tests.deepscaler.verl_plugin.conftest import PATHS, Compose
@@ -37,6 +39,31 @@ def test_verl_loads_our_reward_function(verl: Any, compose: Compose) -> None:
     assert asyncio.run(reward(**response))["score"] == 1
 
 
+def test_verl_calls_the_runs_own_copy_of_a_reward_file(verl: Any, compose: Compose, tmp_path: Path) -> None:
+    (tmp_path / "reward").mkdir()
+    (tmp_path / "reward/my.py").write_text("def score(golds, max_tokens): return {'score': 0.5, 'limit': max_tokens}")
+    parts = {"grader": 1.0, "function": 0.5, "overlong": 2.0}
+    options = RewardOptions(function="/elsewhere/my.py:score", parts=parts, overlong_buffer=16)
+    recipe = replace(RECIPES["quickstart"], reward=options)
+    config = compose(recipe, paths=replace(PATHS, run_dir=tmp_path))
+    reward = verl.trainer.ppo.reward.get_custom_reward_fn(config)
+    extra_info = {"num_tokens": 24, "truncated": False}
+    response = {"data_source": "arithmetic", "solution_str": r"\boxed{2}", "ground_truth": ["2"]}
+    found = asyncio.run(reward(**response, extra_info=extra_info))
+    assert (found["grader"], found["function"], found["overlong"]) == (1.0, 0.5, -0.5)
+    assert found["score"] == 1.0 + 0.5 * 0.5 - 2.0 * 0.5
+    assert found["function_limit"] == recipe.max_response_length
+
+
+def test_groups_are_filtered_by_what_tells_responses_apart() -> None:
+    base, key = RECIPES["8k"], "algorithm.filter_groups.metric"
+    assert to_overrides(base, PATHS)[key] == "acc"
+    dapo = RewardOptions(parts={"grader": 1.0, "overlong": 1.0}, overlong_buffer=2048)
+    assert to_overrides(replace(base, reward=dapo), PATHS)[key] == "acc"
+    own = RewardOptions(parts={"grader": 1.0, "function": 1.0}, function="my.py:score")
+    assert to_overrides(replace(base, reward=own), PATHS)[key] == "reward"
+
+
 def test_what_verl_changed_silently_is_said() -> None:
     overrides = to_overrides(RECIPES["24k"], PATHS)
     assert overrides["actor_rollout_ref.actor.entropy_coeff"] == 0.001
@@ -60,7 +87,11 @@ def test_a_small_machine_has_tickets_for_all_of_verls_actors(num_gpus: int) -> N
     assert overrides["ray_kwargs.ray_init.num_cpus"] >= 1 + 8 + 3 * num_gpus + 1
 
 
+ALL_PARTS = {"grader": 1.0, "function": 0.5, "overlong": 1.0, "length": 1.0, "format": 0.1}
+
 OTHER: dict[str, Any] = {
+    "reward.function": "other.py:score",
+    "reward.parts": {**ALL_PARTS, "grader": 0.5},
     "name": "other",
     "kl_type": "mse",
     "advantage_estimator": "rloo",
@@ -96,6 +127,12 @@ NEEDED: dict[str, dict[str, Any]] = {
     "rejection_threshold": {"rollout_rejection": "seq_sum_k1", "rejection_threshold": 2.0},
     "rejection_floor": {"rollout_rejection": "seq_sum_k1", "rejection_threshold": 2.0},
     "batches_ahead": {"asynchronous_rollout": True},
+    **{
+        name: {"reward.parts": ALL_PARTS, "reward.function": "my.py:score"}
+        | {"reward.overlong_buffer": 512, "reward.length_cap": 2048}
+        for name in options_of(Recipe)
+        if name.startswith("reward.")
+    },
 }
 """What a field takes effect with."""
 
@@ -106,7 +143,6 @@ ELSEWHERE = {
     "validation_dataset": "places",
     "verl": "tried by a test of its own",
     **dict.fromkeys(("data.problem", "data.answer", "data.id", "data.weights", "data.prompt_suffix"), "read before"),
-    **dict.fromkeys(("reward.function", "reward.parts"), "read by our reward"),
 }
 """Fields that are no key of verl's, and why."""
 
