@@ -36,6 +36,10 @@ def adapted_model() -> Any:
 
 def save_as_verl(run: RunFolder, model: Any, step: int = 10) -> None:
     """Writes a sealed checkpoint of one rank as verl leaves it."""
+    from tokenizers import Tokenizer  # noqa: PLC0415
+    from tokenizers.models import WordLevel  # noqa: PLC0415
+    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
+
     path = run.attempt(1).checkpoints / f"global_step_{step}"
     actor = path / "actor"
     (actor / "huggingface").mkdir(parents=True)
@@ -48,6 +52,8 @@ def save_as_verl(run: RunFolder, model: Any, step: int = 10) -> None:
     config = model.base_model.model.config
     config.architectures = ["LlamaForCausalLM"]
     config.save_pretrained(actor / "huggingface")
+    words = Tokenizer(WordLevel({f"w{number}": number for number in range(64)}, unk_token="w0"))
+    PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(actor / "huggingface")
     write_json(run.manifest_path, {"recipe": {"lora_rank": RANK, "lora_alpha": ALPHA}})
     publish(run, path, step=step, verl_step=step)
 
