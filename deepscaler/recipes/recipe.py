@@ -90,11 +90,6 @@ class Recipe:
     loss_aggregation: LossAggregation = option(
         "token-mean", "how token losses are summed over a mini batch", source=_FORK
     )
-    mask_truncated: bool = option(
-        False,
-        "leave the tokens of responses that were cut off out of the loss (DAPO's overlong filtering)",
-        source=_FORK,
-    )
     recompute_log_probs: bool = option(
         True, "old log-probabilities come from the trainer, not the rollout engine", source=_FORK
     )
@@ -203,10 +198,6 @@ class Recipe:
                 self.clip_ratio_high == 0 or self.clip_ratio_high >= self.clip_ratio,
                 f"clip_ratio_high {self.clip_ratio_high} must be 0 (for clip_ratio) or at least"
                 f" clip_ratio {self.clip_ratio}",
-            ),
-            (
-                not self.mask_truncated or self.advantage_estimator != "opo",
-                "mask_truncated does not go with opo, which divides by the tokens of a group: masked ones leave none",
             ),
             (
                 self.rollout_correction == "none" or self.recompute_log_probs,

@@ -157,11 +157,6 @@ def _rollout(recipe: Recipe) -> dict[str, Any]:
         "val_kwargs.top_k": -1,
         "val_kwargs.do_sample": recipe.validation_temperature > 0,
     }
-    if recipe.mask_truncated:
-        rollout |= {
-            "agent.default_agent_loop": "mask_truncated",
-            "agent.agent_loop_config_path": str(Path(__file__).with_name("agent_loops.yaml")),
-        }
     return {f"actor_rollout_ref.rollout.{key}": value for key, value in rollout.items()}
 
 
