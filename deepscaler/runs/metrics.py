@@ -117,6 +117,15 @@ def validation(metrics: Metrics, name: str = "acc") -> dict[str, Series]:
     return found
 
 
+def validation_means(metrics: Metrics) -> dict[int, float]:
+    """Returns the accuracy of each validation over all its data sets, each counted once, by step."""
+    found: dict[int, list[float]] = {}
+    for points in validation(metrics).values():
+        for step, value in points:
+            found.setdefault(step, []).append(value)
+    return {step: sum(values) / len(values) for step, values in found.items()}
+
+
 def parts(metrics: Metrics) -> dict[str, Series]:
     """Returns the mean of each part of the reward in training, before its weight; of a recipe with several parts."""
     found = {name: series(metrics, f"{PREFIX}{name}/mean") for name in (*PARTS, "undecided")}
