@@ -50,7 +50,8 @@ def check_called(run: RunFolder, function: str) -> None:
     """Reads the file that a run calls. Raises UserError, with the line, where it cannot be called; imports nothing."""
     if function:
         file, name = called_file(run, function)
-        check_file(file, name)
+        if file.is_file() or run.root not in file.parents:  # a submission has yet to take it into the run's folder
+            check_file(file, name)
 
 
 def keep_copy(run: RunFolder, function: str) -> dict[str, Any]:
