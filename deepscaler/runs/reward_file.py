@@ -1,6 +1,6 @@
 """The run's own copy of a user's reward file: editing the file changes nothing of a run that has begun.
 
-reward/my_reward.py   what the run calls, copied at its first start
+reward/my_reward.py   what the run calls, copied at its submission or first start
 run.json              {"reward": {"file": "my_reward.py", "function": "score", "sha256": "...", "source": "/home/..."}}
 
 The copy is the truth from then on: on another machine, or in a container, the file itself may not exist.
@@ -49,9 +49,7 @@ def called_file(run: RunFolder, function: str) -> tuple[Path, str]:
 def check_called(run: RunFolder, function: str) -> None:
     """Reads the file that a run calls. Raises UserError, with the line, where it cannot be called; imports nothing."""
     if function:
-        file, name = called_file(run, function)
-        if file.is_file() or run.root not in file.parents:  # a submission has yet to take it into the run's folder
-            check_file(file, name)
+        check_file(*called_file(run, function))
 
 
 def keep_copy(run: RunFolder, function: str) -> dict[str, Any]:
@@ -62,6 +60,22 @@ def keep_copy(run: RunFolder, function: str) -> dict[str, Any]:
         with atomic_path(copy) as temporary:
             shutil.copyfile(source, temporary)
     return {"file": source.name, "function": name, "sha256": sha256(copy), "source": str(source)}
+
+
+def submit_copy(run: RunFolder, function: str) -> None:
+    """Copies the user's file for a run that has not begun: what an earlier submission left there may be outdated.
+
+    Raises UserError, with the line, where it cannot be called.
+    """
+    if not function or run.is_run:
+        return
+    source, name = split_function(function)
+    copy, _ = split_function(copied_function(run.root, function))
+    if copy.is_file() and not source.is_file():  # a job in a container sees the copy alone
+        return
+    check_file(source, name)
+    copy.unlink(missing_ok=True)
+    keep_copy(run, function)
 
 
 def edited_note(run: RunFolder, function: str) -> str:

@@ -59,9 +59,9 @@ def test_parts_without_the_grader_and_negative_weights_are_rewards() -> None:
         (None, "cannot be read: No such file"),
     ],
 )
-@pytest.mark.parametrize("command", ["train", "chain"])
+@pytest.mark.parametrize("command", [["train"], ["chain"]])
 def test_a_wrong_reward_file_is_one_line_before_anything_is_written(
-    source: str | None, told: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    source: str | None, told: str, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, recipe = tmp_path / "my_reward.py", tmp_path / "mine.toml"
     if source is not None:
@@ -70,9 +70,19 @@ def test_a_wrong_reward_file_is_one_line_before_anything_is_written(
         'extends = "quickstart"\n[reward]\nfunction = "my_reward.py:score"\nparts = {grader = 1.0, function = 0.5}\n'
     )
     before = sorted(tmp_path.iterdir())
-    assert main([command, str(recipe), "--device", "cpu", "--output-dir", str(tmp_path / "run")]) == 2
+    assert main([*command, str(recipe), "--device", "cpu", "--output-dir", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
     assert told in " ".join(error.split())
     assert str(file) in error
     assert "Traceback" not in error
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_pod_is_given_no_file_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "my.py").write_text("def score(): return 1")
+    settings = ["--set", f"reward.function={tmp_path}/my.py:score", "--set", "reward.parts=grader=1,function=1"]
+    assert main(["render", "--output", str(tmp_path / "out.yaml"), "train", "8k", *settings]) == 2
+    assert "a pod sees no such file" in capsys.readouterr().err
+    settings[1] = "reward.function=/runs/my.py:score"
+    assert main(["render", "--output", str(tmp_path / "out.yaml"), "train", "8k", *settings]) == 0
+    assert "reward.function=/runs/my.py:score" in (tmp_path / "out.yaml").read_text()

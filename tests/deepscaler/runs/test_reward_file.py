@@ -12,6 +12,7 @@ from deepscaler.runs.reward_file import (
     copied_function,
     edited_note,
     keep_copy,
+    submit_copy,
 )
 from deepscaler.system.errors import UserError
 
@@ -67,3 +68,21 @@ def test_a_damaged_copy_is_refused(source: Path, tmp_path: Path) -> None:
     (run.root / "reward/my.py").unlink()
     with pytest.raises(UserError, match="is not the file that the run was begun with"):
         check_called(run, f"{source}:score")
+
+
+def test_a_submission_renews_what_an_earlier_one_left_until_the_run_has_begun(source: Path, tmp_path: Path) -> None:
+    run, function = RunFolder(tmp_path / "run"), f"{source}:score"
+    submit_copy(run, function)
+    source.write_text(GOOD + "# better\n")
+    submit_copy(run, function)
+    assert called_file(run, function)[0].read_text() == GOOD + "# better\n"
+    source.rename(source.with_name("moved.py"))
+    submit_copy(run, function)
+    assert called_file(run, function)[0].read_text() == GOOD + "# better\n"
+    begun(run, function)
+    source.write_text(GOOD)
+    submit_copy(run, function)
+    assert called_file(run, function)[0].read_text() == GOOD + "# better\n"
+    with pytest.raises(UserError, match="unknown function 'scor'"):
+        submit_copy(RunFolder(tmp_path / "other"), f"{source}:scor")
+    assert not (tmp_path / "other").exists()
