@@ -89,7 +89,7 @@ def _run_merger(checkpoint: Checkpoint, target: Path, log: Path) -> None:
 
 
 def _add_adapter(made: Path, weights: dict[str, Any]) -> None:
-    """Has peft add the adapter to the model, both taken from the shards: verl's merger has rounded its copies of them."""
+    """Has peft add the adapter to the model, both from the shards: verl's merger has rounded its copies."""
     from peft import PeftModel  # noqa: PLC0415
 
     model = PeftModel.from_pretrained(_load(made), made / "lora_adapter")
