@@ -24,6 +24,9 @@ BYTES_OF_STATE = 4 + 4 + 8
 BYTES_BETWEEN_UPDATES = 4 + 8
 """The same without the gradient."""
 
+BYTES_FROZEN = 4
+"""A parameter beside which an adapter is trained; the adapter's own state is lost in the margin."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
@@ -85,14 +88,15 @@ def estimate(recipe: Recipe, shape: ModelShape, gpu: str) -> Estimate:
     engine = int(recipe.gpu_memory_utilization * memory)
     kv_cache = engine - engine_weights
     cached_tokens = kv_cache * recipe.tensor_parallel_size // shape.kv_bytes_per_token
+    trained, resting = (BYTES_FROZEN,) * 2 if recipe.lora_rank else (BYTES_OF_STATE, BYTES_BETWEEN_UPDATES)
     num_engines = recipe.world_size // recipe.tensor_parallel_size
     return Estimate(
         gpu=gpu,
         memory=memory,
-        state=BYTES_OF_STATE * shape.num_parameters // recipe.world_size,
+        state=trained * shape.num_parameters // recipe.world_size,
         activations=2 * tokens * shape.hidden_size * shape.num_layers + inside,
         logits=0 if recipe.fused_kernels else tokens * shape.vocab_size * (2 + 4 + 4),
-        resident=0 if recipe.offload_actor else BYTES_BETWEEN_UPDATES * shape.num_parameters // recipe.world_size,
+        resident=0 if recipe.offload_actor else resting * shape.num_parameters // recipe.world_size,
         engine=engine,
         engine_weights=engine_weights,
         kv_cache=kv_cache,

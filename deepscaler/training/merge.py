@@ -89,12 +89,12 @@ def _run_merger(checkpoint: Checkpoint, target: Path, log: Path) -> None:
 
 
 def _add_adapter(made: Path, weights: dict[str, Any]) -> None:
-    """Has peft add the adapter to the model, whose base is taken from the shards: it would be rounded twice else."""
+    """Has peft add the adapter to the model, both from the shards: verl's merger has rounded its copies."""
     from peft import PeftModel  # noqa: PLC0415
 
-    model = _load(made)
-    model.load_state_dict(add_adapters(weights, scale=0), strict=False)
-    merged = PeftModel.from_pretrained(model, made / "lora_adapter").merge_and_unload(safe_merge=True)
+    model = PeftModel.from_pretrained(_load(made), made / "lora_adapter")
+    model.load_state_dict(weights, strict=False)
+    merged = model.merge_and_unload(safe_merge=True)
     for file in made.glob("*.safetensors*"):
         file.unlink()
     merged.bfloat16().save_pretrained(made)

@@ -34,6 +34,14 @@ def test_fused_kernels_save_the_logits() -> None:
     assert estimate(recipe, shape_of(recipe.model), "A100-40GB").warnings == []
 
 
+def test_an_adapter_spares_gradients_and_moments() -> None:
+    alone = replace(in_profile(RECIPES["8k"], "fast"), gpus_per_node=1, max_tokens_per_gpu=9216)
+    shape = shape_of(alone.model)
+    whole, adapted = (estimate(one, shape, "A100-80GB") for one in (alone, replace(alone, lora_rank=32)))
+    assert adapted.state == whole.state / 4
+    assert adapted.warnings == []
+
+
 def test_a_batch_spreads_over_all_engines() -> None:
     recipe = RECIPES["16k"]
     one = estimate(recipe, shape_of(recipe.model), "A100-80GB")

@@ -15,6 +15,8 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_json
 from deepscaler.training.merge import merge
 
+pytestmark = pytest.mark.slow  # verl's merger takes half a minute to start
+
 RANK, ALPHA = 4, 8
 
 
