@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepscaler.commands.launcher import add_dry_run, add_place, site_of, submit
-from deepscaler.commands.parser import Parser, folder_to_write, offer, whole
+from deepscaler.commands.parser import Parser, folder_to_write, offer
 from deepscaler.job import train_job
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes.load import is_file, load_recipe, recipe_named, to_toml
 from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.reward_file import submit_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
+from deepscaler.system.flags import whole
 from deepscaler.training.deadline import parse_deadline
 from deepscaler.training.manifest import TrainOptions, check_recipe
 from deepscaler.training.plan import print_plan
@@ -149,6 +151,8 @@ def _submit(arguments: argparse.Namespace, recipe: Recipe, site: Site) -> int:
     check_recipe(RunFolder(folder), recipe, options_of_run(arguments, recipe))
     settings = [part for setting in arguments.set for part in ("--set", setting)]
     given = copied_recipe(arguments.recipe, folder, dry_run=bool(arguments.dry_run))
+    if not arguments.dry_run:
+        submit_copy(RunFolder(folder), recipe.reward.function)
     command = ["train", given, "--output-dir", str(folder), *settings, *passed_on(arguments)]
     job = train_job(recipe, command, arguments.device, reads=folders_read(arguments, [recipe]))
     return submit(arguments, [PlannedJob(jobs=(job,), outputs=(folder,))], site, folder)
