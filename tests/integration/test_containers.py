@@ -132,6 +132,7 @@ def test_train_is_eval_and_a_layer_of_megabytes(context: Path) -> None:
     added = 2 + KIT_LAYERS  # first the packages of training and their lock
     assert layers["train"][:-added] == layers["eval"][:-KIT_LAYERS]
     assert sizes["train"] - sizes["eval"] < 400e6
+    docker("image", "rm", "deepscaler:test-eval", "deepscaler:test-train")
 
 
 def test_no_secret_is_in_the_image(image: str) -> None:
