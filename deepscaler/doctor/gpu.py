@@ -11,7 +11,7 @@ from deepscaler.doctor.packages import Finding
 from deepscaler.system.processes import python_command
 
 WANTED = {"sm_80": "A100", "sm_90": "H100"}
-LIBRARIES = {"torch": "lib/libtorch_cuda*.so", "vllm": "_C*.so", "flash_attn": "../flash_attn_2_cuda*.so"}
+LIBRARIES = {"torch": "lib/libtorch_cuda*.so", "vllm": "_C*.so"}
 """Of each package, by paths from its folder: where its GPU code is."""
 
 DEADLINE = 300

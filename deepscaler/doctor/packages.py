@@ -12,6 +12,7 @@ from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 from deepscaler.system.errors import UserError
+from deepscaler.system.files import reason
 from deepscaler.system.processes import python_command
 
 IMPORT_DEADLINE = 300
@@ -21,6 +22,8 @@ DRIVER = {"libcuda.so.1", "libnvidia-ml.so.1"}
 """Libraries that come with a GPU's driver, from the machine."""
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(?:;\s*([^\\]+))?")
+
+_REFERENCE = re.compile(r"^(?:--requirement|-r)[ =]\s*(\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,7 @@ def check_lock(lock: Path) -> Finding:
     """Compare every pin whose marker holds here. Raises UserError if there is no such file."""
     from packaging.markers import Marker  # noqa: PLC0415
 
-    try:
-        lines = lock.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"cannot read the lock file {lock}: {error.strerror}") from error
-    pins = [match.groups() for line in lines if (match := _PIN.match(line))]
+    pins = [match.groups() for line in _lines(lock) if (match := _PIN.match(line))]
     if not pins:
         raise UserError(f"{lock} holds no name==version line; give one of docker/requirements/*.txt")
     wanted = {name: version for name, version, marker in pins if not marker or Marker(marker.strip()).evaluate()}
@@ -94,6 +93,20 @@ def check_libraries(module: str) -> Finding:
     carried = {path.name for path in folder.parent.rglob("*.so*")}
     missing = sorted(set(re.findall(r"^\t(\S+) => not found", shown, re.MULTILINE)) - carried - DRIVER)
     return Finding(f"{module}'s libraries", not missing, ", ".join(missing) or "all there", "missing: install them")
+
+
+def _lines(lock: Path) -> list[str]:
+    """Returns a lock's lines and those of the locks that it refers to, as train.txt does to eval.txt."""
+    own = _read(lock)
+    referred = [lock.parent / match[1] for line in own if (match := _REFERENCE.match(line))]
+    return [*own, *(line for other in referred for line in _read(other))]
+
+
+def _read(lock: Path) -> list[str]:
+    try:
+        return lock.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the lock file {lock}: {reason(error)}") from error
 
 
 def _difference(name: str, version: str) -> str:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import uuid
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,8 @@ def test_the_image_examines_itself_and_runs_without_its_entrypoint_or_home(image
         "run", *CONTAINED, "--entrypoint=", "--env=HOME=/nowhere", image, "deepscaler", "recipes", "8k"
     ).stdout
     assert "learning_rate" in bare
+    login = docker("run", *CONTAINED, image, "bash", "-lc", "command -v deepscaler").stdout  # as enroot starts commands
+    assert login.strip() == "/opt/venv/bin/deepscaler"
     starved = docker("run", *CONTAINED, image, "deepscaler", "doctor", "--for", "login", check=False)
     assert (starved.returncode, "cannot be written" in starved.stdout) == (1, True)
     assert docker("run", *CONTAINED, image, "id", "--user").stdout.strip() == "1000"
@@ -105,6 +108,31 @@ def test_a_change_of_our_code_makes_only_our_layer_anew(image: str, context: Pat
     assert kit < 8e6, f"our layer has {kit} bytes"
     assert sum(size for size, _ in sizes) > 100 * kit
     docker("image", "rm", "deepscaler:test-changed")
+
+
+@pytest.mark.long
+def test_train_is_eval_and_a_layer_of_megabytes(context: Path) -> None:
+    layers, sizes = {}, {}
+    for target in ("eval", "train"):
+        tag = f"deepscaler:test-{target}"
+        build(context, tag, target)  # its last step is `deepscaler doctor --image-only`
+        found = docker("image", "inspect", "--format={{.Size}} {{json .RootFS.Layers}}", tag).stdout
+        size, _, digests = found.partition(" ")
+        layers[target], sizes[target] = json.loads(digests), int(size)
+        examined = docker("run", *CONTAINED, "--tmpfs=/cache:mode=1777", "--shm-size=1g", tag, "deepscaler", "doctor")
+        assert f"Checking for: {target}" in examined.stdout
+        shown = docker("history", "--human=false", "--no-trunc", "--format={{.Size}}\t{{.CreatedBy}}", tag).stdout
+        steps = [(int(size), step) for size, _, step in (line.partition("\t") for line in shown.splitlines())]
+        told = [
+            step.startswith("LABEL layer.") for size, step in steps if size > 1e6 or step.startswith("LABEL layer.")
+        ]
+        assert (False, False) not in pairwise(told[:-1]), (
+            f"a label tells what a layer is for; the last is BASE_IMAGE: {shown}"
+        )
+    added = 2 + KIT_LAYERS  # first the packages of training and their lock
+    assert layers["train"][:-added] == layers["eval"][:-KIT_LAYERS]
+    assert sizes["train"] - sizes["eval"] < 400e6
+    docker("image", "rm", "deepscaler:test-eval", "deepscaler:test-train")
 
 
 def test_no_secret_is_in_the_image(image: str) -> None:

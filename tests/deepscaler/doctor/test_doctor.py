@@ -30,10 +30,25 @@ def test_what_differs_from_the_lock_is_named(tmp_path: Path) -> None:
     assert finding.detail == f"numpy {metadata.version('numpy')} is installed, 0.1 locked; never-there 2.0 is missing"
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "cannot read"), ("rich>=13\n", "no name==version line")])
-def test_a_lock_must_be_one(content: str | None, message: str, tmp_path: Path) -> None:
+def test_a_lock_that_refers_to_another_demands_the_packages_of_both(tmp_path: Path) -> None:
+    (tmp_path / "common.txt").write_text("rich==0.1 ; python_version >= '3'\n")
+    lock = tmp_path / "lock.txt"
+    lock.write_text("# a comment\n--requirement common.txt\nnumpy==0.1\n")
+    detail = check_lock(lock).detail
+    assert f"rich {metadata.version('rich')} is installed, 0.1 locked" in detail
+    assert f"numpy {metadata.version('numpy')} is installed, 0.1 locked" in detail
+    (tmp_path / "common.txt").unlink()
+    with pytest.raises(UserError, match=f"cannot read the lock file {tmp_path / 'common.txt'}"):
+        check_lock(lock)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot read"), (b"\xff\n", "cannot read"), (b"rich>=13\n", "no name==version line")],
+)
+def test_a_lock_must_be_one(content: bytes | None, message: str, tmp_path: Path) -> None:
     if content:
-        (tmp_path / "lock.txt").write_text(content)
+        (tmp_path / "lock.txt").write_bytes(content)
     with pytest.raises(UserError, match=message):
         check_lock(tmp_path / "lock.txt")
 

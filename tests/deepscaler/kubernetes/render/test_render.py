@@ -111,7 +111,7 @@ def test_every_command_in_a_manifest_is_understood(name: str) -> None:
 
 
 def test_the_operator_is_told_the_ray_version_of_both_images() -> None:
-    for name in ("cpu", "train"):
+    for name in ("cpu", "eval"):
         lock = (ROOT / f"docker/requirements/{name}.txt").read_text()
         found = re.search(r"^ray==(\S+)", lock, re.MULTILINE)
         assert found
