@@ -8,7 +8,7 @@ from deepscaler.commands.counting import counts_with
 from deepscaler.commands.launcher import HERE, add_dry_run, site_of, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer, parse
 from deepscaler.commands.train import add_options, copied_recipe, folders_read, passed_on
-from deepscaler.data.sources import SOURCES
+from deepscaler.data.names import KNOWN
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes.load import absolute, load_recipe
 from deepscaler.recipes.published import RECIPES
@@ -51,7 +51,7 @@ def configure(parser: Parser) -> None:
     sets = between.add_argument(
         "--eval", nargs="+", default=[], metavar="NAME", help="benchmarks to evaluate before and after each stage"
     )
-    offer(sets, SOURCES)
+    offer(sets, KNOWN)
     options = between.add_argument(
         "--eval-options", default="", metavar="FLAGS", help="options of `deepscaler evaluate`, as one text"
     )

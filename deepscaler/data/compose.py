@@ -1,7 +1,7 @@
 """Composes the data of one run: what its recipe names becomes the run's own two files, which nothing changes later.
 
 <run>/data/train.parquet  validation.parquet      what verl reads
-<run>/data/data.json      {"of": {"train": ["/home/me/sums.jsonl", "deepscaler"], ...}, "files": {"train.parquet": ...}, ...}
+<run>/data/data.json      {"of": {"train": ["/home/me/sums.jsonl", ...], ...}, "files": {"train.parquet": sha256}, ...}
 <run>/data/sources/       the run's copies of sets of one's own, prepared, with a manifest
 <run>/data/submitted      is there if a launcher has put the copies there: the job trains on these
 

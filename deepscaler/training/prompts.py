@@ -1,4 +1,4 @@
-"""Checks a run's problems against its recipe, with the model's tokenizer: prompts that are too long, too few problems."""
+"""Checks a run's problems against its recipe, with the model's tokenizer: long prompts, too few problems."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ TEMPLATE_TOKENS = 256
 
 
 def check_prompts(train: Path, recipe: Recipe, tokenizer: ChatTokenizer) -> Iterator[str]:
-    """Yields a note on prompts that verl will leave out. Raises UserError where too few problems are left for a batch."""
+    """Yields a note on prompts that verl will leave out. Raises UserError where what is left makes no batch."""
     total, lengths = num_rows(train), list(_long_prompts(train, recipe.max_prompt_length, tokenizer))
     left = total - len(lengths)
     if left < recipe.train_batch_size:
@@ -24,8 +24,8 @@ def check_prompts(train: Path, recipe: Recipe, tokenizer: ChatTokenizer) -> Iter
         )
     if lengths:
         yield (
-            f"{len(lengths):,} of {total:,} prompts are longer than max_prompt_length {recipe.max_prompt_length} and are"
-            f" left out; the longest has {max(lengths):,} tokens"
+            f"{len(lengths):,} of {total:,} prompts are longer than max_prompt_length {recipe.max_prompt_length} and"
+            f" are left out; the longest has {max(lengths):,} tokens"
         )
 
 
