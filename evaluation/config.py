@@ -21,6 +21,7 @@ from deepscaler.system.options import (
     option,
     options_of,
     read_options,
+    shown_value,
 )
 
 EngineName = Literal["vllm", "transformers"]
@@ -190,9 +191,11 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
     if missing or values.get("thinking") not in ("yes", "no"):
         lacking = ", ".join(sorted(missing)) or "thinking"
         raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: it lacks {lacking}")
-    for name in values["datasets"] if isinstance(values["datasets"], list) else ():
-        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):  # it names files below this folder
-            raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: {name!r} is no data set")
+    # they name files below this folder
+    names = values["datasets"] if isinstance(values["datasets"], list) else []
+    if not names or not all(isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name) for name in names):
+        given = shown_value(values["datasets"])
+        raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: its data sets are {given}")
     # which sets are registered may have changed since
     bound = {name: value for name, value in values.items() if name not in ("weights", "datasets")}
     EvaluationConfig(**{**convert_options(bound, EvaluationConfig, file), "output_dir": file.parent})

@@ -31,7 +31,7 @@ SOLUTIONS = ("solution", "output", "response")
 """Columns that hold a whole solution, of which only a marked final answer counts."""
 
 MAX_ID = 200
-MAX_PROBLEM = 1 << 20
+MAX_PROBLEM = 200_000
 """Characters of an id and of a problem."""
 
 _ROLES = ("system", "user", "assistant")
@@ -69,13 +69,13 @@ def choose(row: Any, wanted: Columns, place: str) -> Columns:
     for part in ("problem", "answer", "id"):
         name = getattr(wanted, part)
         if name and name not in names:
-            raise UserError(f"{place}: {unknown('column', name, names[:50])}; give the right one as the {part}")
+            raise UserError(f"{place}: {unknown('column', name, names[:50])}; {_how(part)}")
         by_lower = {one.lower(): one for one in reversed(names)}
         chosen[part] = name or next((by_lower[usual] for usual in USUAL[part] if usual in by_lower), "")
         if not chosen[part] and part != "id":
             raise UserError(
                 f"{place}: no column is called like a {part} ({', '.join(USUAL[part][:4])}, ...);"
-                f" it has {', '.join(names[:20])}: name one as the {part}"
+                f" it has {', '.join(names[:20])}: {_how(part)}"
             )
     return Columns(**chosen)
 
@@ -105,6 +105,11 @@ def read_row(row: Any, columns: Columns, marks: "Counter[str]") -> Found | str:
     if not why and not is_unicode(key, *texts, *golds):
         why = "text is no valid Unicode"
     return why or Found(problem.strip() if isinstance(problem, str) else problem, golds, key)
+
+
+def _how(part: str) -> str:
+    """Returns how a column is named, on a command line and in a recipe."""
+    return f"give --{part} COLUMN, or {part} in the recipe's [data]"
 
 
 class _Unmarked:

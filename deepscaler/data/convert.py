@@ -49,7 +49,11 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
     told = ", ".join(str(file) for file in files[:3])
     try:
         child = subprocess.run(
-            command, input=json.dumps(request).encode(), capture_output=True, timeout=deadline, check=False
+            command,
+            input=json.dumps({**request, "memory": MEMORY}).encode(),
+            capture_output=True,
+            timeout=deadline,
+            check=False,
         )
         answer: dict[str, Any] = json.loads(child.stdout)
     except subprocess.TimeoutExpired as error:
@@ -66,18 +70,21 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Answers the request at standard input."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    request = json.load(sys.stdin)
+    memory = request.pop("memory")
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        answer = _convert(**json.load(sys.stdin))
+        answer = write_problems(**request)
     except UserError as error:
         answer = {"error": str(error)}
     except MemoryError:
-        answer = {"error": f"a row needs more than {MEMORY >> 30} GiB of memory: give smaller rows, or JSON lines"}
+        told = f"a row needs more than {memory >> 30} GiB of memory: give smaller rows, or JSON lines"
+        answer = {"error": f"{request['files'][0]}: {told}"}
     print(json.dumps(answer))
 
 
-def _convert(
+def write_problems(
     files: list[str],
     target: str,
     label: str,

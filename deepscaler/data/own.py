@@ -39,6 +39,20 @@ class OwnOptions:
 
 DEFAULT = OwnOptions()
 
+FIXES = {
+    "no problem": "write the problem, or remove the row",
+    "problem is no text": "write it as text, or as chat messages that end with the user's",
+    "problem is too long": "shorten it",
+    "row is no object": 'write it as {"problem": ..., "answer": ...}',
+    "null answer": "give the answer, or remove the row",
+    "empty answer": "give the answer, or remove the row",
+    "answer is no text or number": "write it as text, as a finite number, or as a list of these",
+    "solution has no \\boxed{} and no ####": "mark the final answer, or name the column that holds it",
+    "text is no valid Unicode": "repair its \\ud800 to \\udfff",
+    "duplicate": "the first one stays",
+}
+"""What to do about rows that were left out, by reason; golds that the grader cannot read are told by their reason."""
+
 
 def prepare_own(name: str, folder: Path, options: OwnOptions = DEFAULT, called: str = "") -> Entry:
     """Prepares a file or a set of the hub in a folder of prepared data, and returns its entry in the manifest.
@@ -116,9 +130,10 @@ def told(name: str, entry: Entry) -> Iterator[str]:
     used = ", ".join(f"{part} = {column!r}" for part, column in columns.items() if column)
     yield f"{name}: columns: {used}" + ("" if columns["id"] else ", id = a hash of the text")
     for where, count in entry.get("golds", {}).items():
-        yield f"{name}: the answer of {count:,} rows is what stands {where}"
+        yield f"{name}: the answer of {_rows(count)} is what stands {where}"
     for why, count in entry.get("dropped", {}).items():
-        yield f"{name}: {count:,} rows left out: {why} (first: {entry['first'][why]})"
+        fix = FIXES.get(why, "mend them")
+        yield f"{name}: {_rows(count)} left out: {why} (first: {entry['first'][why]}); {fix}"
     if (count := entry.get("repeated_ids")) and columns["id"]:
         yield f"{name}: {count:,} ids come again; they are numbered (7, 7~2, 7~3)"
     if entry.get("duplicates") or entry.get("near_duplicates"):
@@ -128,6 +143,10 @@ def told(name: str, entry: Entry) -> Iterator[str]:
         yield f"{name}: {entry['duplicates']:,} duplicates and {entry['near_duplicates']:,} near-duplicates ({kept})"
     if not entry.get("all_compared", True):
         yield f"{name}: near-duplicates were looked for among the first {MAX_COMPARED:,} different problems only"
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} {'row' if count == 1 else 'rows'}"
 
 
 def benchmark_overlaps(

@@ -22,7 +22,7 @@ MAX_ROW = 16 << 20
 """Bytes of one row; a problem of a million words is a mistake."""
 
 CHUNK = 1 << 20
-BATCH = 512
+BATCH = 128
 """Rows of a parquet file in memory at once."""
 
 _BETWEEN = (re.compile(r"[ \t\r\n]*"), re.compile(r"[ \t\r\n]*,?[ \t\r\n]*"))
@@ -108,6 +108,10 @@ def _list_rows(opened: BinaryIO, file: Path) -> Iterator[tuple[str, Any]]:
                 value, end = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
             if at_end or len(text) - at > MAX_ROW or isinstance(error, RecursionError):
+                if not at_end and not isinstance(error, RecursionError):
+                    raise UserError(
+                        f"{file}, row {number + 1}: not valid JSON within {MAX_ROW >> 20} MiB; repair it"
+                    ) from error
                 advice = "is the file cut off?" if at_end else "repair that row"
                 raise UserError(f"{file}, row {number + 1}: not valid JSON ({_short(error)}); {advice}") from error
         if end > at and (end < len(text) or at_end):  # a number may go on in the next chunk
