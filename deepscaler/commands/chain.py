@@ -12,7 +12,8 @@ from deepscaler.data.names import KNOWN
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes.load import absolute, load_recipe
 from deepscaler.recipes.published import RECIPES
-from deepscaler.runs.chain import Chain, ChainOptions, build_chain
+from deepscaler.runs.chain import Chain, ChainOptions, build_chain, check_state
+from deepscaler.runs.reward_file import check_called, keep_copy, submit_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.flags import given_options
 from deepscaler.system.options import flag
@@ -75,12 +76,26 @@ def run(arguments: argparse.Namespace) -> int:
     )
     given = [absolute(text) for text in arguments.recipes]
     chain = build_chain(root.resolve(), recipes, arguments.set, options, given)
+    _keep_reward_files(chain, write=not arguments.dry_run)
     if site := site_of(arguments):
         return _submit(arguments, chain, site)
     if arguments.dry_run:
         describe_chain(chain, PlainConsole(), arguments.only)
         return 0
     return run_chain(chain, PlainConsole(), arguments.only)
+
+
+def _keep_reward_files(chain: Chain, *, write: bool) -> None:
+    """Checks the reward file of each stage, and copies it before the first begins. Raises UserError."""
+    functions = [(stage.run, stage.recipe.reward.function) for stage in chain.stages if stage.recipe]
+    for run, function in functions:
+        check_called(run, function)
+    if write and any(function for _, function in functions):
+        check_state(chain)
+        begun = any(run.is_run for run, _ in functions)
+        for run, function in functions:
+            if function:
+                keep_copy(run, function) if begun else submit_copy(run, function)
 
 
 def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:

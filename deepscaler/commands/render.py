@@ -14,6 +14,7 @@ from deepscaler.kubernetes import require_yaml
 from deepscaler.kubernetes.render.plans import Plan, evaluate_plan, quickstart_plan, run_plan, train_plan
 from deepscaler.kubernetes.render.pods import RUNS
 from deepscaler.recipes.load import is_file, load_recipe, to_words
+from deepscaler.recipes.recipe import Recipe
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import write_text
 from deepscaler.system.flags import given_options
@@ -99,6 +100,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 
 def _train(parsed: argparse.Namespace, given: list[str]) -> Plan:
     recipe = load_recipe(parsed.recipe, parsed.profile, parsed.set)
+    _check_reward_file(recipe)
     if is_file(parsed.recipe):  # a pod has no such file
         given = [*to_words(recipe), *passed_on(parsed)]
         given += ["--output-dir", str(parsed.output_dir)] if parsed.output_dir else []
@@ -108,11 +110,24 @@ def _train(parsed: argparse.Namespace, given: list[str]) -> Plan:
 
 def _chain(parsed: argparse.Namespace, given: list[str]) -> Plan:
     recipes = [load_recipe(name, parsed.profile, parsed.set) for name in parsed.recipes]
+    for recipe in recipes:
+        _check_reward_file(recipe)
     if files := [name for name in parsed.recipes if is_file(name)]:
         raise UserError(f"{files[0]}: a chain's RayJob takes no recipe files; render `train {files[0]}` for each stage")
     given, folder = _with_folder(parsed, given, f"{RUNS}/{'-'.join(parsed.recipes)}")
     only = [step.partition(":")[0] for step in parsed.only]
     return run_plan(recipes, ("chain", *given), folder, parsed.eval, parsed.device, only)
+
+
+def _check_reward_file(recipe: Recipe) -> None:
+    """Raises UserError for a reward file that no pod sees."""
+    function = recipe.reward.function
+    if function and not function.startswith(f"{RUNS}/"):
+        name = function.rpartition("/")[2]
+        raise UserError(
+            f"reward.function {function}: a pod sees no such file; copy it to the volume of the runs and give"
+            f" --set reward.function={RUNS}/{name}"
+        )
 
 
 def _evaluate(parsed: argparse.Namespace, given: list[str]) -> Plan:

@@ -15,6 +15,7 @@ from deepscaler.recipes.load import is_file, load_recipe, recipe_named, to_toml
 from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.reward_file import submit_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 from deepscaler.system.flags import whole
@@ -155,6 +156,8 @@ def _submit(arguments: argparse.Namespace, recipe: Recipe, site: Site) -> int:
         PlainConsole().print(f"Data: {line}.", soft_wrap=True)
     settings = [part for setting in arguments.set for part in ("--set", setting)]
     given = copied_recipe(arguments.recipe, folder, dry_run=bool(arguments.dry_run))
+    if not arguments.dry_run:
+        submit_copy(RunFolder(folder), recipe.reward.function)
     command = ["train", given, "--output-dir", str(folder), *settings, *passed_on(arguments)]
     job = train_job(recipe, command, arguments.device, reads=folders_read(arguments, [recipe]))
     return submit(arguments, [PlannedJob(jobs=(job,), outputs=(folder,))], site, folder)

@@ -16,7 +16,9 @@ from deepscaler.models.model import find_model, open_model
 from deepscaler.models.provenance import git_revision, installed_versions
 from deepscaler.recipes.recipe import Device, Recipe
 from deepscaler.recipes.stored import stored_options
+from deepscaler.rewards.function import UserFunction
 from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.reward_file import called_file, check_called
 from deepscaler.system.errors import UserError
 from deepscaler.system.paths import data_dir as default_data_dir
 from deepscaler.training.prompts import check_prompts
@@ -24,8 +26,12 @@ from deepscaler.training.prompts import check_prompts
 FREE = (
     *("name", "model", "num_steps", "save_every", "validate_every", "num_nodes", "gpus_per_node", "max_tokens_per_gpu"),
     *("tensor_parallel_size", "sequence_parallel_size", "gpu_memory_utilization", "offload_actor"),
+    *("reward.function", "reward.timeout", "reward.memory", "reward.num_workers"),
 )
-"""Fields that may change between attempts: the place, the pace, the end. A model is its weights, not its name."""
+"""Fields that may change between attempts: the place, the pace, the end.
+
+A model is its weights, not its name; a reward function is the run's own copy of its file.
+"""
 
 
 REVISION = "main"
@@ -62,9 +68,13 @@ class Inputs:
 
 
 def check_recipe(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None:
-    """Raises UserError if the run's folder is tied to another recipe, with the differences; reads run.json alone."""
+    """Raises UserError if the run's folder is tied to another recipe, with the differences; imports and writes nothing.
+
+    Reads run.json, and the user's reward file as text.
+    """
     if run.is_run:
         _check_stored(run, recipe, options)
+    check_called(run, recipe.reward.function)
     if options.device == "cpu" and recipe.entropy_coefficient:
         raise UserError("--device cpu has no gradient of the entropy: --set entropy_coefficient=0")
 
@@ -108,9 +118,19 @@ def check_inputs(
     else:
         for note in check_prompts(data.train, recipe, model.tokenizer):
             say(f"Data: {note}.")
+    if recipe.reward.function:
+        _import_function(run, recipe)
     versions, revision = installed_versions(), git_revision()
     manifest = {"recipe": asdict(recipe), **bound, "versions": versions, "git_revision": revision}
     return _inputs(options, model.path), manifest
+
+
+def _import_function(run: RunFolder, recipe: Recipe) -> None:
+    """Has a child import the reward file on the machine that trains. Raises UserError where it cannot."""
+    file, name = called_file(run, recipe.reward.function)
+    function = UserFunction(file, name, memory=recipe.reward.memory, num_workers=1)
+    function.start()
+    function.close()
 
 
 def take_data(recipe: Recipe, run_dir: Path, data_dir: Path | None, *, dry_run: bool) -> list[str]:

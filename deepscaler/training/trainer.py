@@ -16,6 +16,7 @@ from deepscaler.runs.checkpoints import adopt_leftovers, newest, sealed
 from deepscaler.runs.fence import FencedError, acquire, alive, check_ownership, identity
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.metrics import LiveMetrics
+from deepscaler.runs.reward_file import edited_note, keep_copy
 from deepscaler.system import processes
 from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import FAILED, STOPPED
@@ -53,6 +54,10 @@ def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
             console.print(f"Finished before: step {_reached(run)} of {recipe.num_steps}.")
             return 0
         attempt = acquire(run, say)
+        if function := recipe.reward.function:
+            manifest["reward"] = keep_copy(run, function)
+            if note := edited_note(run, function):
+                say(f"Note: {note}.")
         write_json(run.manifest_path, manifest)
         attempt.update_record(**identity(), started=now(), command=command_line())
         start = Start(run=run, attempt=attempt, recipe=recipe, options=options, inputs=inputs)
