@@ -47,6 +47,14 @@ class Status:
     cut_off: float | None = None
     clip_fraction: float | None = None
     entropy: float | None = None
+    mismatch: float | None = None
+    """KL divergence between rollout engine and trainer, nats per token; None where the trainer does not recompute."""
+    zero_variance: float | None = None
+    """Share of the batch's groups whose responses got one reward: they teach nothing."""
+    discarded_tokens: float | None = None
+    """Of responses that were drawn for the last step and thrown away."""
+    staleness: float | None = None
+    """Updates that the weights were ahead of those that drew the batch."""
     step_seconds: float | None = None
     tokens_per_second: float | None = None
     """Of prompts and responses, on each GPU."""
@@ -124,6 +132,7 @@ def _measured(metrics: Metrics) -> dict[str, Any]:
         for dataset, p in validation(metrics).items()
     }
     shown = ("reward", "response_length", "cut_off", "clip_fraction", "entropy")
+    shown += ("mismatch", "zero_variance", "discarded_tokens", "staleness")
     return {
         **{name: last.get(name) for name in shown},
         "validation": accuracies or None,
