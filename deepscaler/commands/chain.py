@@ -8,7 +8,8 @@ from deepscaler.commands.counting import counts_with
 from deepscaler.commands.launcher import HERE, add_dry_run, site_of, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer, parse
 from deepscaler.commands.train import add_options, copied_recipe, folders_read, passed_on
-from deepscaler.data.sources import SOURCES
+from deepscaler.data.names import KNOWN, look_in
+from deepscaler.data.names import absolute as absolute_name
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes.load import absolute, load_recipe
 from deepscaler.recipes.published import RECIPES
@@ -17,8 +18,10 @@ from deepscaler.runs.reward_file import check_called, keep_copy, submit_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.flags import given_options
 from deepscaler.system.options import flag
+from deepscaler.training.manifest import take_data
 from deepscaler.training.run_chain import describe_chain, run_chain
 from evaluation.config import EvaluationConfig, load_config
+from evaluation.inputs import keep_datasets
 from slurm.site import Site
 from slurm.submit.chain import plan_chain
 
@@ -52,7 +55,7 @@ def configure(parser: Parser) -> None:
     sets = between.add_argument(
         "--eval", nargs="+", default=[], metavar="NAME", help="benchmarks to evaluate before and after each stage"
     )
-    offer(sets, SOURCES)
+    offer(sets, KNOWN)
     options = between.add_argument(
         "--eval-options", default="", metavar="FLAGS", help="options of `deepscaler evaluate`, as one text"
     )
@@ -66,10 +69,12 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the chain."""
+    folder = arguments.output_dir
+    look_in(arguments.data_dir, *(sorted(folder.glob("*/data/sources")) if folder else ()))
     recipes = [load_recipe(name, arguments.profile, arguments.set) for name in arguments.recipes]
     root = arguments.output_dir or Path("outputs", "-".join(recipe.name for recipe in recipes))
     options = ChainOptions(
-        datasets=tuple(arguments.eval),
+        datasets=tuple(absolute_name(name, Path.cwd()) for name in arguments.eval),
         evaluation_options=_evaluation_options(arguments),
         gate=arguments.gate,
         train_options=tuple(passed_on(arguments)),
@@ -119,11 +124,22 @@ def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 def _submit(arguments: argparse.Namespace, chain: Chain, site: Site) -> int:
     """Hands the chain to SLURM, a job for each stage and one between two."""
+    _take_data(arguments, chain)
     given = [copied_recipe(text, chain.root, dry_run=bool(arguments.dry_run)) for text in arguments.recipes]
     command = ["chain", *given, "--output-dir", str(chain.root), *passed_on(arguments)]
     command += [part for setting in arguments.set for part in ("--set", setting)]
-    command += ["--eval", *arguments.eval] if arguments.eval else []
+    command += ["--eval", *chain.options.datasets] if arguments.eval else []
     command += [f"--eval-options={arguments.eval_options}"] if arguments.eval_options else []
     command += ["--gate"] if arguments.gate else []
     reads = folders_read(arguments, [stage.recipe for stage in chain.stages if stage.recipe])
     return submit(arguments, plan_chain(chain, command, arguments.device, reads), site, chain.root)
+
+
+def _take_data(arguments: argparse.Namespace, chain: Chain) -> None:
+    """Has every stage keep its copies of what is not the kit's, before any job is submitted."""
+    for stage in chain.stages:
+        if stage.recipe:
+            for line in take_data(stage.recipe, stage.folder, arguments.data_dir, dry_run=bool(arguments.dry_run)):
+                PlainConsole().print(f"Data: {line}.", soft_wrap=True)
+        if not arguments.dry_run:
+            keep_datasets(chain.options.datasets, stage.evaluation, arguments.data_dir)

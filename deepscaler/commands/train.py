@@ -7,6 +7,8 @@ from pathlib import Path
 
 from deepscaler.commands.launcher import add_dry_run, add_place, site_of, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer
+from deepscaler.data.compose import sources_folder
+from deepscaler.data.names import look_in
 from deepscaler.job import train_job
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes.load import is_file, load_recipe, recipe_named, to_toml
@@ -18,7 +20,7 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 from deepscaler.system.flags import whole
 from deepscaler.training.deadline import parse_deadline
-from deepscaler.training.manifest import TrainOptions, check_recipe
+from deepscaler.training.manifest import TrainOptions, check_recipe, take_data
 from deepscaler.training.plan import print_plan
 from deepscaler.training.trainer import train
 from slurm.site import Site
@@ -103,6 +105,7 @@ def passed_on(arguments: argparse.Namespace) -> list[str]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains, or says what would be trained."""
+    look_in(arguments.data_dir, sources_folder(arguments.output_dir) if arguments.output_dir else None)
     recipe = load_recipe(arguments.recipe, arguments.profile, arguments.set)
     if site := site_of(arguments):
         return _submit(arguments, recipe, site)
@@ -149,6 +152,8 @@ def _submit(arguments: argparse.Namespace, recipe: Recipe, site: Site) -> int:
     """Hands the training to SLURM."""
     folder = (arguments.output_dir or Path("outputs", recipe.name)).absolute()
     check_recipe(RunFolder(folder), recipe, options_of_run(arguments, recipe))
+    for line in take_data(recipe, folder, arguments.data_dir, dry_run=bool(arguments.dry_run)):
+        PlainConsole().print(f"Data: {line}.", soft_wrap=True)
     settings = [part for setting in arguments.set for part in ("--set", setting)]
     given = copied_recipe(arguments.recipe, folder, dry_run=bool(arguments.dry_run))
     if not arguments.dry_run:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from deepscaler.data.problem import INSTRUCTION
+from deepscaler.data.problem import SUFFIX
 from deepscaler.rewards.function import split_function
 from deepscaler.rewards.parts import PARTS
 from deepscaler.system.errors import UserError, unknown
@@ -20,12 +20,14 @@ class DataOptions:
 
     problem: str = option("", "column of your files that holds the problem; empty to find it", source=_KIT)
     answer: str = option("", "column of your files that holds the answer or answers; empty to find it", source=_KIT)
-    id: str = option("", "column of your files that identifies a problem; empty for a hash of its text", source=_KIT)
+    id: str = option(
+        "", "column of your files that identifies a problem; empty to find it, else a hash of the text", source=_KIT
+    )
     weights: tuple[float, ...] = option(
-        (), "share of each train_dataset in a batch, in their order; empty for their sizes", above=0, source=_KIT
+        (), "share of each train_dataset in the training, in their order; empty for their sizes", above=0, source=_KIT
     )
     prompt_suffix: str = option(
-        f" {INSTRUCTION}", "text that follows each problem in its prompt", source="DeepScaleR scripts/data"
+        SUFFIX, "text that follows each problem in its prompt", source="DeepScaleR scripts/data"
     )
 
 

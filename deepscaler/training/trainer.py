@@ -49,7 +49,7 @@ def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
     run = RunFolder(options.run_dir.resolve())
     say = partial(console.print, soft_wrap=True)
     with stop_signals() as stop_requests:
-        inputs, manifest = check_inputs(run, recipe, options)
+        inputs, manifest = check_inputs(run, recipe, options, say)
         if _reached(run) >= recipe.num_steps:
             console.print(f"Finished before: step {_reached(run)} of {recipe.num_steps}.")
             return 0
