@@ -4,18 +4,31 @@ import argparse
 import shlex
 from pathlib import Path
 
+from rich.console import Console
+
 from deepscaler.commands.counting import counts_with
 from deepscaler.commands.launcher import HERE, add_dry_run, site_of, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer, parse
-from deepscaler.commands.train import add_options, copied_recipe, folders_read, passed_on
+from deepscaler.commands.recipe import ask_verl, load
+from deepscaler.commands.train import (
+    add_options,
+    copied_recipe,
+    folders_read,
+    is_ones_own,
+    options_of_run,
+    passed_on,
+)
 from deepscaler.data.sources import SOURCES
 from deepscaler.output.terminal import PlainConsole
-from deepscaler.recipes.load import absolute, load_recipe
-from deepscaler.recipes.published import RECIPES
+from deepscaler.recipes.load import absolute
+from deepscaler.recipes.published import NAMES
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.recipes.travel import taken_along
 from deepscaler.runs.chain import Chain, ChainOptions, build_chain
 from deepscaler.system.errors import UserError
 from deepscaler.system.flags import given_options
 from deepscaler.system.options import flag
+from deepscaler.training.manifest import check_recipe
 from deepscaler.training.run_chain import describe_chain, run_chain
 from evaluation.config import EvaluationConfig, load_config
 from slurm.site import Site
@@ -35,7 +48,7 @@ EXAMPLES = (
 def configure(parser: Parser) -> None:
     """Adds the stages and what happens between them."""
     recipes = parser.add_argument("recipes", nargs="+", metavar="RECIPE", help="the stages in order")
-    offer(recipes, RECIPES, files="toml")
+    offer(recipes, NAMES, files="toml")
     parser.add_argument(
         "--output-dir",
         type=folder_to_write,
@@ -65,22 +78,42 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the chain."""
-    recipes = [load_recipe(name, arguments.profile, arguments.set) for name in arguments.recipes]
-    root = arguments.output_dir or Path("outputs", "-".join(recipe.name for recipe in recipes))
+    recipes = [load(name, arguments, arguments.device) for name in arguments.recipes]
+    root = (arguments.output_dir or Path("outputs", "-".join(recipe.name for recipe in recipes))).resolve()
+    site, console = site_of(arguments), PlainConsole()
+    evaluation_options = _evaluation_options(arguments)
+    given, settings = [absolute(text) for text in arguments.recipes], arguments.set
+    ask_verl(recipes, arguments.device, console)
+    if own := any(map(is_ones_own, given, recipes)):
+        copies = _copied(root, recipes, arguments, console)
+        recipes, given, settings = [recipe for recipe, _ in copies], [file for _, file in copies], []
     options = ChainOptions(
         datasets=tuple(arguments.eval),
-        evaluation_options=_evaluation_options(arguments),
+        evaluation_options=evaluation_options,
         gate=arguments.gate,
-        train_options=tuple(passed_on(arguments)),
+        train_options=tuple(passed_on(arguments, changes=not own)),
     )
-    given = [absolute(text) for text in arguments.recipes]
-    chain = build_chain(root.resolve(), recipes, arguments.set, options, given)
-    if site := site_of(arguments):
+    chain = build_chain(root, recipes, settings, options, given)
+    if site:
         return _submit(arguments, chain, site)
     if arguments.dry_run:
-        describe_chain(chain, PlainConsole(), arguments.only)
+        describe_chain(chain, console, arguments.only)
         return 0
-    return run_chain(chain, PlainConsole(), arguments.only)
+    return run_chain(chain, console, arguments.only)
+
+
+def _copied(
+    root: Path, recipes: list[Recipe], arguments: argparse.Namespace, console: Console
+) -> list[tuple[Recipe, str]]:
+    """Takes the recipes and their files into the chain's folder. Raises UserError where a stage has begun with others.
+
+    A stage that has not begun trains its recipe as it is now.
+    """
+    bound = [taken_along(recipe, root, str, dry_run=True) for recipe in recipes]
+    for stage in build_chain(root, bound, (), ChainOptions()).stages[1:]:
+        assert stage.recipe is not None, "every stage but the start model has a recipe"
+        check_recipe(stage.run, stage.recipe, options_of_run(arguments, stage.recipe))
+    return [copied_recipe(recipe, root, console, dry_run=bool(arguments.dry_run)) for recipe in recipes]
 
 
 def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -104,9 +137,9 @@ def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 def _submit(arguments: argparse.Namespace, chain: Chain, site: Site) -> int:
     """Hands the chain to SLURM, a job for each stage and one between two."""
-    given = [copied_recipe(text, chain.root, dry_run=bool(arguments.dry_run)) for text in arguments.recipes]
-    command = ["chain", *given, "--output-dir", str(chain.root), *passed_on(arguments)]
-    command += [part for setting in arguments.set for part in ("--set", setting)]
+    given = [stage.given for stage in chain.stages[1:]]
+    command = ["chain", *given, "--output-dir", str(chain.root), *chain.options.train_options]
+    command += [part for setting in chain.stages[1].settings for part in ("--set", setting)]
     command += ["--eval", *arguments.eval] if arguments.eval else []
     command += [f"--eval-options={arguments.eval_options}"] if arguments.eval_options else []
     command += ["--gate"] if arguments.gate else []

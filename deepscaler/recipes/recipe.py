@@ -123,6 +123,7 @@ class Recipe:
     verl: dict[str, Any] = option({}, "any other key of verl's configuration", merged=True, source=_KIT)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "verl", flattened(self.verl))
         try:
             self._check()
         except UserError as error:
@@ -212,6 +213,15 @@ class Recipe:
                 "asynchronous_rollout, fused_kernels and filter_groups are of the profile `fast`",
             ),
         ]
+
+
+def flattened(table: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Returns nested tables as one of dotted keys; a later key wins, and an empty table stays."""
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        key = f"{above}{name}"
+        found |= flattened(value, f"{key}.") if isinstance(value, dict) and value else {key: value}
+    return found
 
 
 def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
