@@ -140,8 +140,13 @@ def _submit(arguments: argparse.Namespace, chain: Chain, site: Site) -> int:
     given = [stage.given for stage in chain.stages[1:]]
     command = ["chain", *given, "--output-dir", str(chain.root), *chain.options.train_options]
     command += [part for setting in chain.stages[1].settings for part in ("--set", setting)]
-    command += ["--eval", *arguments.eval] if arguments.eval else []
-    command += [f"--eval-options={arguments.eval_options}"] if arguments.eval_options else []
-    command += ["--gate"] if arguments.gate else []
+    command += of_chain(arguments)
     reads = folders_read(arguments, [stage.recipe for stage in chain.stages if stage.recipe])
     return submit(arguments, plan_chain(chain, command, arguments.device, reads), site, chain.root)
+
+
+def of_chain(arguments: argparse.Namespace) -> list[str]:
+    """Returns the options between the stages, as they were typed."""
+    options = ["--eval", *arguments.eval] if arguments.eval else []
+    options += [f"--eval-options={arguments.eval_options}"] if arguments.eval_options else []
+    return [*options, "--gate"] if arguments.gate else options

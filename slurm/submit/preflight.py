@@ -59,7 +59,7 @@ def _try_to_write(existing: Path, folder: Path, advice: str) -> None:
 def _check_offline(jobs: Sequence[Job], site: Site) -> None:
     """Without internet on the nodes, data and models have to be in the cache."""
     cache = _cache(site)
-    for dataset in sorted({name for job in jobs for name in job.datasets if SOURCES[name].url}):
+    for dataset in sorted({name for job in jobs for name in job.datasets if name in SOURCES and SOURCES[name].url}):
         if not parquet_path(dataset, cache / "data").is_file():
             raise UserError(
                 f"nodes have no internet, and {dataset} is not prepared:"
