@@ -9,6 +9,7 @@ from rich.console import Console
 from deepscaler.commands.counting import counts_if
 from deepscaler.commands.parser import Parser, offer
 from deepscaler.commands.recipe import add_changes, load
+from deepscaler.data.names import HUB
 from deepscaler.output.terminal import PlainConsole, add_row, new_table
 from deepscaler.recipes.published import NAMES, RECIPES
 from deepscaler.recipes.recipe import Recipe
@@ -129,6 +130,8 @@ def _shown(value: object) -> str:
         return ", ".join(map(_shown, value)) or "-"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_shown(item)}" for name, item in value.items()) or "-"
+    if isinstance(value, str) and value.startswith(HUB):
+        return value.removeprefix(HUB).partition("@")[0].split("/")[1]
     if isinstance(value, str):
         return value.rpartition("/")[2] if " " not in value else value if len(value) <= MOST_PROSE else "(a text)"
     return f"{value:,}" if type(value) is int else str(value)

@@ -18,6 +18,7 @@ from deepscaler.recipes.lines import line_of
 from deepscaler.recipes.model_shape import check_heads
 from deepscaler.recipes.published import FILES, NAMES, RECIPES
 from deepscaler.recipes.recipe import Profile, Recipe, with_settings
+from deepscaler.recipes.thinking import check_thinking
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import read_toml
 from deepscaler.system.options import options_of, shown_value, with_options
@@ -36,6 +37,7 @@ def load_recipe(given: str, profile: Profile | None = None, settings: Sequence[s
     recipe = with_settings(in_profile(recipe, profile or recipe.profile), list(settings))
     recipe = _seen_from(recipe, Path.cwd())
     check_heads(recipe)
+    check_thinking(recipe)
     return recipe
 
 
