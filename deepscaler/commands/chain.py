@@ -9,7 +9,7 @@ from rich.console import Console
 from deepscaler.commands.counting import counts_with
 from deepscaler.commands.launcher import HERE, add_dry_run, site_of, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer, parse
-from deepscaler.commands.recipe import ask_verl, load
+from deepscaler.commands.recipe import check_further, load
 from deepscaler.commands.train import (
     add_options,
     copied_recipe,
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     site, console = site_of(arguments), PlainConsole()
     evaluation_options = _evaluation_options(arguments)
     given, settings = [absolute(text) for text in arguments.recipes], arguments.set
-    ask_verl(recipes, arguments.device, console)
+    check_further(recipes, arguments.device, console)
     if own := any(map(is_ones_own, given, recipes)):
         copies = _copied(root, recipes, arguments, console)
         recipes, given, settings = [recipe for recipe, _ in copies], [file for _, file in copies], []

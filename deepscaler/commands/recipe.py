@@ -7,6 +7,7 @@ from rich.console import Console
 
 from deepscaler.recipes.load import load_recipe, place_of
 from deepscaler.recipes.recipe import Device, Recipe
+from deepscaler.recipes.thinking import check_thinking
 from deepscaler.system.errors import UserError
 from deepscaler.verl_plugin.compose import complaint_of_verl
 from deepscaler.verl_plugin.user_keys import wrong_keys
@@ -42,12 +43,14 @@ def load(given: str, arguments: argparse.Namespace, device: Device = "cuda") -> 
     return recipe
 
 
-def ask_verl(recipes: Sequence[Recipe], device: Device, console: Console) -> None:
-    """Has the installed verl check recipes that set keys of its own. Raises UserError with what verl refuses.
+def check_further(recipes: Sequence[Recipe], device: Device, console: Console) -> None:
+    """Says what is doubtful about recipes, and has the installed verl check those that set keys of its own.
 
-    A recipe without [verl] was composed with verl in the tests of this kit.
+    Raises UserError with what verl refuses. A recipe without [verl] was composed with verl in the tests of this kit.
     """
     for recipe in recipes:
+        if doubt := check_thinking(recipe):
+            console.print(f"Note: {doubt}.", style="yellow", soft_wrap=True)
         if recipe.verl:
             complaint, note = complaint_of_verl(recipe, device)
             if complaint:

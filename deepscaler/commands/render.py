@@ -12,7 +12,7 @@ from rich.console import Console
 from deepscaler.commands.chain import of_chain
 from deepscaler.commands.counting import counts_if
 from deepscaler.commands.parser import Parser, named, parse
-from deepscaler.commands.recipe import ask_verl, load
+from deepscaler.commands.recipe import check_further, load
 from deepscaler.commands.train import is_ones_own, passed_on
 from deepscaler.kubernetes import require_yaml
 from deepscaler.kubernetes.render.inputs import Files, packed
@@ -106,7 +106,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 
 def _train(parsed: argparse.Namespace, given: list[str]) -> Plan:
     recipe = load(parsed.recipe, parsed, parsed.device)
-    ask_verl([recipe], parsed.device, ERRORS)
+    check_further([recipe], parsed.device, ERRORS)
     inputs: Files = {}
     if is_ones_own(parsed.recipe, recipe):  # a pod has no such file
         [recipe], files, inputs = packed([recipe])
@@ -118,7 +118,7 @@ def _train(parsed: argparse.Namespace, given: list[str]) -> Plan:
 
 def _chain(parsed: argparse.Namespace, given: list[str]) -> Plan:
     recipes = [load(name, parsed, parsed.device) for name in parsed.recipes]
-    ask_verl(recipes, parsed.device, ERRORS)
+    check_further(recipes, parsed.device, ERRORS)
     inputs: Files = {}
     if any(map(is_ones_own, parsed.recipes, recipes)):
         recipes, files, inputs = packed(recipes)

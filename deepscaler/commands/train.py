@@ -10,7 +10,7 @@ from rich.console import Console
 
 from deepscaler.commands.launcher import add_dry_run, add_place, site_of, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer
-from deepscaler.commands.recipe import add_changes, ask_verl, load
+from deepscaler.commands.recipe import add_changes, check_further, load
 from deepscaler.job import train_job
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes import write
@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = options_of_run(arguments, recipe)
     console = PlainConsole()
     check_recipe(RunFolder(options.run_dir), recipe, options)
-    ask_verl([recipe], arguments.device, console)
+    check_further([recipe], arguments.device, console)
     if arguments.dry_run:
         print_plan(recipe, options, console)
         return 0
@@ -158,7 +158,7 @@ def _submit(arguments: argparse.Namespace, recipe: Recipe, site: Site) -> int:
     own = is_ones_own(arguments.recipe, recipe)
     bound = taken_along(recipe, folder, str, dry_run=True) if own else recipe
     check_recipe(RunFolder(folder), bound, options_of_run(arguments, recipe))
-    ask_verl([recipe], arguments.device, console)
+    check_further([recipe], arguments.device, console)
     given, settings = arguments.recipe, arguments.set
     if own:
         recipe, given = copied_recipe(recipe, folder, console, dry_run=bool(arguments.dry_run))

@@ -46,6 +46,18 @@ class Status:
     response_length: float | None = None
     cut_off: float | None = None
     clip_fraction: float | None = None
+    """Of tokens, at either bound of the probability ratio."""
+    dual_clip_fraction: float | None = None
+    mismatch: float | None = None
+    """KL divergence from the rollout engine's probabilities to the trainer's, in nats per token."""
+    correction_cut: float | None = None
+    """Of tokens whose importance weight was above its bound."""
+    zero_variance: float | None = None
+    """Of groups whose responses all got one reward."""
+    discarded_tokens: float | None = None
+    """Drawn for the last step and thrown away."""
+    staleness: float | None = None
+    """Updates between the weights that a response is of and those that learn from it."""
     entropy: float | None = None
     step_seconds: float | None = None
     tokens_per_second: float | None = None
@@ -123,7 +135,8 @@ def _measured(metrics: Metrics) -> dict[str, Any]:
         dataset: {"first_step": p[0][0], "first": p[0][1], "last_step": p[-1][0], "last": p[-1][1]}
         for dataset, p in validation(metrics).items()
     }
-    shown = ("reward", "response_length", "cut_off", "clip_fraction", "entropy")
+    shown = ("reward", "response_length", "cut_off", "clip_fraction", "dual_clip_fraction", "mismatch")
+    shown += ("correction_cut", "zero_variance", "discarded_tokens", "staleness", "entropy")
     return {
         **{name: last.get(name) for name in shown},
         "validation": accuracies or None,
