@@ -139,5 +139,15 @@ def _shown(value: object) -> str:
 
 def _all_shown(values: list[Any]) -> list[str]:
     """Returns how values are shown side by side: whole where the short forms of different ones are the same."""
-    short = list(map(_shown, values))
-    return short if len(set(short)) == len(set(map(repr, values))) else list(map(str, values))
+    num_different = len(set(map(repr, values)))
+    for show in (_shown, _begun):
+        shown = list(map(show, values))
+        if len(set(shown)) == num_different:
+            return shown
+    return list(map(str, values))
+
+
+def _begun(value: Any) -> str:
+    """Returns the beginning of a long text."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= MOST_PROSE else f"{text[:MOST_PROSE]}…"
