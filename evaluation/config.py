@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from deepscaler.data.sources import PUBLISHED_BENCHMARKS, SOURCES
+from deepscaler.data.names import absolute, check_name, labels
+from deepscaler.data.sources import PUBLISHED_BENCHMARKS
 from deepscaler.recipes.recipe import Device
-from deepscaler.system.errors import UserError, unknown
+from deepscaler.system.errors import UserError
 from deepscaler.system.flags import to_flags
 from deepscaler.system.options import (
     REQUIRED,
@@ -20,6 +21,7 @@ from deepscaler.system.options import (
     option,
     options_of,
     read_options,
+    shown_value,
 )
 
 EngineName = Literal["vllm", "transformers"]
@@ -38,7 +40,9 @@ class EvaluationConfig:
     output_dir: Path = option(
         REQUIRED, "folder of samples and reports; the same command resumes there", section="what", metavar="DIR"
     )
-    datasets: tuple[str, ...] = option(PUBLISHED_BENCHMARKS, "benchmarks", section="what", result=True)
+    datasets: tuple[str, ...] = option(
+        PUBLISHED_BENCHMARKS, "benchmarks, files of your own or hub:ORG/NAME", section="what", result=True
+    )
     revision: str = option("main", "commit, tag or branch of a hub model", section="what", metavar="REV", result=True)
     limit: int = option(
         0, "only the first N problems of each benchmark; 0 for all", at_least=0, section="what", result=True
@@ -96,10 +100,11 @@ class EvaluationConfig:
             raise UserError(f"--output-dir {self.output_dir} is a file; give a folder")
         if not self.datasets:
             raise UserError("--datasets is empty: give one or more benchmarks")
+        folders = [folder for folder in (self.data_dir, self.own_data) if folder]
         for name in self.datasets:
-            if name not in SOURCES:
-                raise unknown("data set", name, SOURCES)
+            check_name(name, *folders)
         object.__setattr__(self, "datasets", tuple(dict.fromkeys(self.datasets)))
+        labels(self.datasets)
         check_options(self, flag)
         if self.temperature == 0 and self.num_samples > 1:
             raise UserError(f"--temperature 0 gives {self.num_samples} equal samples: use --num-samples 1")
@@ -109,12 +114,28 @@ class EvaluationConfig:
         if len(together) > 1:
             raise UserError(f"{' and '.join(together)} exclude each other (--engines shards and gathers by itself)")
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Returns the data sets by the names that they have in the folder and in reports."""
+        return labels(self.datasets)
+
+    @property
+    def own_data(self) -> Path:
+        """Returns where the evaluation keeps its copies of sets that are not the kit's; its shards read the same."""
+        is_part = self.shard and self.output_dir.parent.name == "shards"
+        return own_data(self.output_dir.parent.parent if is_part else self.output_dir)
+
     def result_fields(self) -> dict[str, Any]:
         """Returns what the samples depend on, as JSON; a whole evaluation has no `shard`."""
-        chosen = {name: getattr(self, name) for name in bound_options()}
+        chosen = {name: getattr(self, name) for name in bound_options()} | {"datasets": list(self.labels)}
         if not self.shard:
             del chosen["shard"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
+
+
+def own_data(folder: Path) -> Path:
+    """Returns where an evaluation's folder keeps its copies of sets that are not the kit's."""
+    return folder / "data"
 
 
 def bound_options() -> list[str]:
@@ -152,6 +173,7 @@ def with_absolute_paths(config: EvaluationConfig) -> EvaluationConfig:
         config,
         model=str(Path(config.model).absolute()) if Path(config.model).is_dir() else config.model,
         output_dir=config.output_dir.absolute(),
+        datasets=tuple(absolute(name, Path.cwd()) for name in config.datasets),
         data_dir=config.data_dir and config.data_dir.absolute(),
         source=config.source and config.source.absolute(),
     )
@@ -169,7 +191,13 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
     if missing or values.get("thinking") not in ("yes", "no"):
         lacking = ", ".join(sorted(missing)) or "thinking"
         raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: it lacks {lacking}")
-    bound = {name: value for name, value in values.items() if name != "weights"}
+    # they name files below this folder
+    names = values["datasets"] if isinstance(values["datasets"], list) else []
+    if not names or not all(isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name) for name in names):
+        given = shown_value(values["datasets"])
+        raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: its data sets are {given}")
+    # which sets are registered may have changed since
+    bound = {name: value for name, value in values.items() if name not in ("weights", "datasets")}
     EvaluationConfig(**{**convert_options(bound, EvaluationConfig, file), "output_dir": file.parent})
     defaults = {name: known[name].default for name in bound_options() if name != "shard" and name not in values}
     return {**defaults, **values}

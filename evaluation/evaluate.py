@@ -113,6 +113,7 @@ def _load_engine(config: EvaluationConfig, model: Model, context: int, console: 
 def _record_attempt(config: EvaluationConfig, folder: EvaluationFolder, model: Model, engine: Engine) -> None:
     """Write the provenance; every start is kept as an attempt, with what may differ between them."""
     entries = {} if config.source else read_manifest(config.data_dir or default_data_dir())
+    entries = entries | read_manifest(config.own_data)
     data_sha256 = {name: str(entry.get("output_sha256", "")) for name, entry in entries.items()}
     attempts = folder.read_provenance().get("attempts", [])
     now = describe(folder, folder.read_config(), model, engine, data_sha256)

@@ -1,19 +1,30 @@
 """Reads what an evaluation draws from, before any engine is loaded: the problems, their prompts, the model."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
 from deepscaler.data import Problem, load_problems
-from deepscaler.data.prepare import present_problems, source_named
+from deepscaler.data.names import is_file, is_hub, label
+from deepscaler.data.own import OwnOptions, keep_own, prepare_own, told
+from deepscaler.data.prepare import parquet_path, present_problems, read_manifest
+from deepscaler.data.sources import SOURCES
+from deepscaler.data.table import problems_of
 from deepscaler.models.model import Model, open_model
+from deepscaler.system.errors import UserError
 from deepscaler.system.paths import data_dir as default_data_dir
-from evaluation.config import EvaluationConfig, parse_shard, with_thinking
+from evaluation.config import EvaluationConfig, own_data, parse_shard, with_thinking
 from evaluation.folder import EvaluationFolder
 from evaluation.requests import context_length, tokenize
 
 Prompts = dict[str, dict[str, tuple[int, ...]]]
 """Token ids by data set and problem id."""
+
+
+OWN = OwnOptions(split="test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +55,9 @@ class Inputs:
 
 def read_inputs(config: EvaluationConfig, folder: EvaluationFolder, console: Console) -> Inputs:
     """Reads the data, the model's tokenizer and the identity of its weights."""
-    problems = {name: all_problems(name, config) for name in config.datasets}
+    problems = {}
+    for short, name in config.labels.items():
+        problems[short] = all_problems(name, config, console)
     model = open_model(config.model, config.revision)
     prompts = {name: tokenize(chosen, model.tokenizer) for name, chosen in problems.items()}
     context = _context(config, model, prompts, console)
@@ -56,18 +69,67 @@ def read_inputs(config: EvaluationConfig, folder: EvaluationFolder, console: Con
     return Inputs(config=config, model=model, problems=problems, prompts=prompts, context=context)
 
 
-def all_problems(name: str, config: EvaluationConfig) -> list[Problem]:
-    """Returns a data set's problems, or its first ones; it is prepared first, if necessary."""
-    problems = load_problems(name, config.data_dir or default_data_dir(), config.source)
+def all_problems(name: str, config: EvaluationConfig, console: Console | None = None) -> list[Problem]:
+    """Returns a data set's problems, or its first ones; it is prepared first, if necessary.
+
+    Of a set that is not the kit's, the evaluation keeps a copy at its start. Raises UserError where the original has
+    changed since: its samples would be of two sets.
+    """
+    data_dir = config.data_dir or default_data_dir()
+    if name in SOURCES:
+        problems = load_problems(name, data_dir, config.source)
+    else:
+        is_new = not (config.own_data / "manifest.json").is_file()
+        path, entry, changed = keep_own(name, config.own_data, OWN, data_dir, renew=False)
+        if changed:
+            raise UserError(f"{changed} this evaluation began: put it back, or give another --output-dir")
+        for line in told(name, entry) if console and is_new else ():
+            console.print(line, soft_wrap=True)
+        problems = list(problems_of(path))
     return problems[: config.limit] if config.limit else problems
 
 
+def keep_datasets(names: Iterable[str], folder: Path, data_dir: Path | None) -> None:
+    """Copies the sets that are not the kit's into an evaluation's folder, which need not exist yet.
+
+    Whatever submits an evaluation calls this first: jobs read nothing of the user's beside that folder. Raises
+    UserError in one line for a set that cannot be used.
+    """
+    for name in names:
+        if name not in SOURCES:
+            keep_own(name, own_data(folder), OWN, data_dir or default_data_dir(), renew=False)
+
+
 def planned_ids(name: str, config: EvaluationConfig) -> tuple[list[str], bool]:
-    """Returns the ids of a data set's problems, and whether it is on this machine; else there is one for each row."""
-    present = present_problems(name, config.data_dir or default_data_dir(), config.source)
-    rows = range(source_named(name).num_rows)
+    """Returns the ids of a data set's problems, and whether it is on this machine; else there is one for each row.
+
+    Writes nothing; of a set of the hub that was never fetched there are none.
+    """
+    data_dir = config.data_dir or default_data_dir()
+    if name not in SOURCES:
+        found = _planned_own(name, config, data_dir)
+        ids = [problem.id for problem in found or ()]
+        return ids[: config.limit] if config.limit else ids, found is not None
+    present = present_problems(name, data_dir, config.source)
+    rows = range(SOURCES[name].num_rows)
     ids = [f"{name}/{row}" for row in rows] if present is None else [problem.id for problem in present]
     return ids[: config.limit] if config.limit else ids, present is not None
+
+
+def _planned_own(name: str, config: EvaluationConfig, data_dir: Path) -> list[Problem] | None:
+    """Returns the problems of a set that is not the kit's, as they would be prepared; None if it has to be fetched."""
+    folder, short = config.own_data, label(name)
+    for kept in (folder, data_dir):
+        entry = read_manifest(kept).get(short, {})
+        if entry.get("name", entry.get("given")) == name and parquet_path(short, kept).is_file():
+            return list(problems_of(parquet_path(short, kept)))
+    if is_hub(name):
+        return None
+    if not is_file(name):
+        return load_problems(name, data_dir)
+    with TemporaryDirectory() as temporary:
+        prepare_own(name, Path(temporary), OWN)
+        return list(problems_of(parquet_path(short, Path(temporary))))
 
 
 def own_ids(ids: list[str], shard: str, folder: EvaluationFolder, dataset: str) -> list[str]:

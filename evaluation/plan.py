@@ -21,15 +21,17 @@ def describe_plan(config: EvaluationConfig, console: Console) -> None:
         folder.check_shards(config.result_fields())
     console.print_json(json.dumps(config.result_fields()))
     problems, done = {}, {}
-    for name in config.datasets:
-        ids, is_here = planned_ids(name, config)
+    for name, given in config.labels.items():
+        ids, is_here = planned_ids(given, config)
         problems[name] = own_ids(ids, config.shard, folder, name)
         done[name] = done_keys(folder, name, with_shards=gathers)
         total, num_done = len(problems[name]) * config.num_samples, len(done[name])
         console.print(
             f"{name}: {len(problems[name])} problems x {config.num_samples} samples = {total:,}, {num_done:,} of them"
             f" done; at most {max(0, total - num_done) * config.max_tokens:,} tokens"
-            + ("" if is_here else "; to be fetched first, the number is that of its published rows"),
+            + (
+                "" if is_here else f"; to be fetched first{', the number is that of its published rows' if ids else ''}"
+            ),
             soft_wrap=True,
         )
     if config.engines:

@@ -18,17 +18,17 @@ from deepscaler.commands.train import (
     options_of_run,
     passed_on,
 )
-from deepscaler.data.sources import SOURCES
+from deepscaler.data.compose import sources_folder
+from deepscaler.data.names import KNOWN, look_in
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes.load import absolute
 from deepscaler.recipes.published import NAMES
-from deepscaler.recipes.recipe import Recipe
-from deepscaler.recipes.travel import taken_along
-from deepscaler.runs.chain import Chain, ChainOptions, build_chain
+from deepscaler.runs.chain import Chain, ChainOptions, build_chain, check_state
+from deepscaler.runs.reward_file import check_called, keep_copy, submit_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.flags import given_options
 from deepscaler.system.options import flag
-from deepscaler.training.manifest import check_recipe
+from deepscaler.training.manifest import check_recipe, take_data
 from deepscaler.training.run_chain import describe_chain, run_chain
 from evaluation.config import EvaluationConfig, load_config
 from slurm.site import Site
@@ -64,7 +64,7 @@ def configure(parser: Parser) -> None:
     sets = between.add_argument(
         "--eval", nargs="+", default=[], metavar="NAME", help="benchmarks to evaluate before and after each stage"
     )
-    offer(sets, SOURCES)
+    offer(sets, KNOWN)
     options = between.add_argument(
         "--eval-options", default="", metavar="FLAGS", help="options of `deepscaler evaluate`, as one text"
     )
@@ -78,6 +78,8 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the chain."""
+    begun = arguments.output_dir.glob("[0-9]*-*") if arguments.output_dir else ()
+    look_in(arguments.data_dir, *map(sources_folder, begun))
     recipes = [load(name, arguments, arguments.device) for name in arguments.recipes]
     root = (arguments.output_dir or Path("outputs", "-".join(recipe.name for recipe in recipes))).resolve()
     site, console = site_of(arguments), PlainConsole()
@@ -85,8 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     given, settings = [absolute(text) for text in arguments.recipes], arguments.set
     check_further(recipes, arguments.device, console)
     if own := any(map(is_ones_own, given, recipes)):
-        copies = _copied(root, recipes, arguments, console)
-        recipes, given, settings = [recipe for recipe, _ in copies], [file for _, file in copies], []
+        given, settings = [copied_recipe(recipe, root, dry_run=True) for recipe in recipes], []
     options = ChainOptions(
         datasets=tuple(arguments.eval),
         evaluation_options=evaluation_options,
@@ -94,6 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         train_options=tuple(passed_on(arguments, changes=not own)),
     )
     chain = build_chain(root, recipes, settings, options, given)
+    _take_along(chain, arguments, own=own, console=console)
     if site:
         return _submit(arguments, chain, site)
     if arguments.dry_run:
@@ -102,18 +104,35 @@ def run(arguments: argparse.Namespace) -> int:
     return run_chain(chain, console, arguments.only)
 
 
-def _copied(
-    root: Path, recipes: list[Recipe], arguments: argparse.Namespace, console: Console
-) -> list[tuple[Recipe, str]]:
-    """Takes the recipes and their files into the chain's folder. Raises UserError where a stage has begun with others.
+def _take_along(chain: Chain, arguments: argparse.Namespace, *, own: bool, console: Console) -> None:
+    """Takes the recipes and what they name into the chain's folders: whatever becomes of the files, stages train them.
 
-    A stage that has not begun trains its recipe as it is now.
+    Raises UserError where a stage has begun with another recipe.
     """
-    bound = [taken_along(recipe, root, str, dry_run=True) for recipe in recipes]
-    for stage in build_chain(root, bound, (), ChainOptions()).stages[1:]:
-        assert stage.recipe is not None, "every stage but the start model has a recipe"
-        check_recipe(stage.run, stage.recipe, options_of_run(arguments, stage.recipe))
-    return [copied_recipe(recipe, root, console, dry_run=bool(arguments.dry_run)) for recipe in recipes]
+    dry_run = bool(arguments.dry_run)
+    stages = [(stage, stage.recipe) for stage in chain.stages if stage.recipe]
+    if own:
+        for stage, recipe in stages:
+            check_recipe(stage.run, recipe, options_of_run(arguments, recipe))
+        said = [take_data(recipe, stage.folder, arguments.data_dir, dry_run=dry_run) for stage, recipe in stages]
+        for line in dict.fromkeys(line for lines in said for line in lines):
+            console.print(f"Data: {line}.", soft_wrap=True)
+        for _, recipe in stages:
+            copied_recipe(recipe, chain.root, dry_run=dry_run)
+    _keep_reward_files(chain, write=not dry_run)
+
+
+def _keep_reward_files(chain: Chain, *, write: bool) -> None:
+    """Checks the reward file of each stage, and copies it before the first begins. Raises UserError."""
+    functions = [(stage.run, stage.recipe.reward.function) for stage in chain.stages if stage.recipe]
+    for run, function in functions:
+        check_called(run, function)
+    if write and any(function for _, function in functions):
+        check_state(chain)
+        begun = any(run.is_run for run, _ in functions)
+        for run, function in functions:
+            if function:
+                keep_copy(run, function) if begun else submit_copy(run, function)
 
 
 def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:

@@ -1,13 +1,14 @@
 """`deepscaler evaluate`: flags are the fields of EvaluationConfig."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from deepscaler.commands.counting import counts_if, counts_with, counts_without
 from deepscaler.commands.launcher import CLUSTER, add_dry_run, add_place, site_of, submit
 from deepscaler.commands.parser import Parser, offer
+from deepscaler.data.names import KNOWN
 from deepscaler.data.sources import SOURCES
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.system.flags import add_flags, given_options, whole
@@ -23,11 +24,16 @@ EXAMPLES = (
 
 
 def configure(parser: Parser) -> None:
+    """Adds the options of an evaluation, and says which data sets there are."""
+    offer(add_options(parser)["datasets"], KNOWN)
+    parser.epilog = f"Data sets: {', '.join(SOURCES)}."
+
+
+def add_options(parser: Parser, without: Collection[str] = ()) -> dict[str, argparse.Action]:
     """Adds `--config`, `--dry-run` and one flag for each field; a flag not given leaves the file's or default value."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any of the options below")
     add_dry_run(parser, "print what would be drawn, write nothing")
-    actions = add_flags(parser, EvaluationConfig)
-    offer(actions["datasets"], SOURCES)
+    actions = add_flags(parser, EvaluationConfig, without)
     counts_with(actions["device"], "--engines", on=CLUSTER)
     counts_without(actions["data_dir"], "--source")
     for name in ("tensor_parallel_size", "gpu_memory_utilization"):
@@ -37,7 +43,7 @@ def configure(parser: Parser) -> None:
     _add_machines(parser)
     parser.values_of = _values
     parser.also_given = _in_file
-    parser.epilog = f"Data sets: {', '.join(SOURCES)}."
+    return actions
 
 
 def _add_machines(parser: Parser) -> None:
@@ -81,7 +87,11 @@ def _values(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates, or says what would be evaluated."""
-    config = load_config(arguments.config, given_options(arguments, EvaluationConfig))
+    return start(load_config(arguments.config, given_options(arguments, EvaluationConfig)), arguments)
+
+
+def start(config: EvaluationConfig, arguments: argparse.Namespace) -> int:
+    """Evaluates where the arguments say, or says what would be evaluated."""
     if site := site_of(arguments):
         plan = plan_evaluation(
             config, arguments.problems_per_job, arguments.nodes, arguments.gpus, dry_run=bool(arguments.dry_run)

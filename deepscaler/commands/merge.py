@@ -1,4 +1,4 @@
-"""`deepscaler merge`: a run's newest checkpoint as a Hugging Face model."""
+"""`deepscaler merge`: a run's newest or best checkpoint as a Hugging Face model."""
 
 import argparse
 from pathlib import Path
@@ -9,12 +9,19 @@ from deepscaler.runs.folder import RunFolder
 from deepscaler.system.paths import existing_folder
 from deepscaler.training.merge import describe_merge, merge
 
-EXAMPLES = ("deepscaler merge outputs/8k", "deepscaler merge outputs/8k --dry-run")
+EXAMPLES = (
+    "deepscaler merge outputs/8k",
+    "deepscaler merge outputs/8k --best",
+    "deepscaler merge outputs/8k --dry-run",
+)
 
 
 def configure(parser: Parser) -> None:
     """Adds the run's folder."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the --output-dir of `deepscaler train`")
+    parser.add_argument(
+        "--best", action="store_true", help="merge the checkpoint with the best validation, not the newest"
+    )
     parser.add_dry_run("say what would be merged, write nothing")
 
 
@@ -22,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Merges into RUN_DIR/model."""
     directory, console = RunFolder(existing_folder(arguments.run_dir).resolve()), PlainConsole()
     if arguments.dry_run:
-        describe_merge(directory, console)
+        describe_merge(directory, console, of_best=arguments.best)
     else:
-        merge(directory, console)
+        merge(directory, console, of_best=arguments.best)
     return 0

@@ -3,27 +3,27 @@
 import argparse
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-
-from rich.console import Console
 
 from deepscaler.commands.launcher import add_dry_run, add_place, site_of, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer
 from deepscaler.commands.recipe import add_changes, check_further, load
+from deepscaler.data.compose import sources_folder
+from deepscaler.data.names import look_in
 from deepscaler.job import train_job
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes import write
 from deepscaler.recipes.load import is_file
+from deepscaler.recipes.own_files import files_of
 from deepscaler.recipes.published import NAMES
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.recipes.travel import files_of, taken_along
 from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.reward_file import submit_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 from deepscaler.system.flags import whole
 from deepscaler.training.deadline import parse_deadline
-from deepscaler.training.manifest import TrainOptions, check_recipe
+from deepscaler.training.manifest import TrainOptions, check_recipe, take_data
 from deepscaler.training.plan import print_plan
 from deepscaler.training.trainer import train
 from slurm.site import Site
@@ -103,6 +103,7 @@ def passed_on(arguments: argparse.Namespace, *, changes: bool = True) -> list[st
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains, or says what would be trained."""
+    look_in(arguments.data_dir, sources_folder(arguments.output_dir) if arguments.output_dir else None)
     recipe = load(arguments.recipe, arguments, arguments.device)
     if site := site_of(arguments):
         return _submit(arguments, recipe, site)
@@ -133,17 +134,15 @@ def is_ones_own(given: str, recipe: Recipe) -> bool:
     return is_file(given) or bool(files_of(recipe))
 
 
-def copied_recipe(recipe: Recipe, folder: Path, console: Console, *, dry_run: bool) -> tuple[Recipe, str]:
-    """Takes a recipe and the files that it names into a run's folder; returns the recipe that names the copies.
+def copied_recipe(recipe: Recipe, folder: Path, *, dry_run: bool) -> str:
+    """Writes a recipe into a run's folder, and returns the copy's path.
 
-    A container sees that folder, and a job that starts again reads what was submitted, whatever became of the files.
+    A container sees that folder, and a job that starts again reads what was submitted, whatever became of the file.
     """
-    file = folder / "recipes" / f"{recipe.name}.toml"
-    recipe = taken_along(recipe, folder, partial(console.print, soft_wrap=True), dry_run=dry_run)
-    text = write.whole(recipe)
+    file, text = folder / "recipes" / f"{recipe.name}.toml", write.whole(recipe)
     if not dry_run and not (file.is_file() and file.read_text(encoding="utf-8") == text):
         write_text(file, text)
-    return recipe, str(file)
+    return str(file)
 
 
 def folders_read(arguments: argparse.Namespace, recipes: Sequence[Recipe]) -> tuple[str, ...]:
@@ -154,15 +153,17 @@ def folders_read(arguments: argparse.Namespace, recipes: Sequence[Recipe]) -> tu
 
 def _submit(arguments: argparse.Namespace, recipe: Recipe, site: Site) -> int:
     """Hands the training to SLURM."""
-    folder, console = (arguments.output_dir or Path("outputs", recipe.name)).absolute(), PlainConsole()
-    own = is_ones_own(arguments.recipe, recipe)
-    bound = taken_along(recipe, folder, str, dry_run=True) if own else recipe
-    check_recipe(RunFolder(folder), bound, options_of_run(arguments, recipe))
+    folder = (arguments.output_dir or Path("outputs", recipe.name)).absolute()
+    console, dry_run = PlainConsole(), bool(arguments.dry_run)
+    check_recipe(RunFolder(folder), recipe, options_of_run(arguments, recipe))
     check_further([recipe], arguments.device, console)
+    for line in take_data(recipe, folder, arguments.data_dir, dry_run=dry_run):
+        console.print(f"Data: {line}.", soft_wrap=True)
     given, settings = arguments.recipe, arguments.set
-    if own:
-        recipe, given = copied_recipe(recipe, folder, console, dry_run=bool(arguments.dry_run))
-        settings = []
+    if own := is_ones_own(given, recipe):
+        given, settings = copied_recipe(recipe, folder, dry_run=dry_run), []
+    if not dry_run:
+        submit_copy(RunFolder(folder), recipe.reward.function)
     changes = [part for setting in settings for part in ("--set", setting)]
     command = ["train", given, "--output-dir", str(folder), *changes, *passed_on(arguments, changes=not own)]
     job = train_job(recipe, command, arguments.device, reads=folders_read(arguments, [recipe]))

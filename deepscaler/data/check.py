@@ -1,29 +1,18 @@
-r"""What is wrong with the data itself: test problems in the training set, golds that contradict their solutions.
+"""Finds what is wrong with the data itself: test problems in a training set, golds that contradict their solutions."""
 
-Near-duplicates share at least half of their word 8-grams (Jaccard index; 8 as in the GPT-2 report's overlap
-study, section 4). Problems are compared by words, numbers and signs: case, spaces and braces do not hide a copy.
-"""
-
-import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from deepscaler.data.clean import clean_gold
 from deepscaler.data.fetch import read_rows, source_file
-from deepscaler.data.problem import INSTRUCTION, Problem
+from deepscaler.data.problem import Problem
+from deepscaler.data.similar import NEAR, shingles, words
 from deepscaler.data.sources import SOURCES
 from deepscaler.rewards import is_equivalent
 from deepscaler.rewards.extract import last_boxed
-
-SHINGLE = 8
-"""Words in an n-gram."""
-
-NEAR = 0.5
-"""Jaccard index of n-grams from which two problems count as near-duplicates."""
-
-_WORD = re.compile(r"[a-z]+|\d+|[-+*/=^<>]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +34,36 @@ class Contradiction:
     solution_says: str
 
 
-def contamination(train: list[Problem], test: list[Problem]) -> list[Overlap]:
-    """For each test problem its most similar training problem, if that is exact or near."""
-    train_shingles = [_shingles(problem) for problem in train]
-    holders: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    for index, shingles in enumerate(train_shingles):
-        for shingle in shingles:
+def contamination(train: Iterable[Problem], test: list[Problem]) -> list[Overlap]:
+    """Returns for each test problem its most similar training problem, if that is exact or near."""
+    return [overlap(test[index], *best) for index, best in sorted(most_similar(train, test).items())]
+
+
+def most_similar(train: Iterable[Problem], test: list[Problem]) -> dict[int, tuple[Problem, float]]:
+    """Returns for each test problem, by its place, the most similar training problem if it is near, and how near.
+
+    Only the n-grams of the test problems are in memory: training problems pass one by one.
+    """
+    test_shingles = [shingles(problem.question) for problem in test]
+    holders: defaultdict[str, list[int]] = defaultdict(list)
+    for index, found in enumerate(test_shingles):
+        for shingle in found:
             holders[shingle].append(index)
-    found = []
-    for problem in test:
-        shingles = _shingles(problem)
-        shared = Counter(index for shingle in shingles for index in holders.get(shingle, ()))
-        similar = [(count / len(shingles | train_shingles[index]), -index) for index, count in shared.items()]
-        similarity, index = max(similar, default=(0.0, 0))
-        if similarity >= NEAR:
-            kind: Literal["exact", "near"] = "exact" if _words(problem) == _words(train[-index]) else "near"
-            found.append(Overlap(problem.id, train[-index].id, kind, similarity))
-    return found
+    best: dict[int, tuple[Problem, float]] = {}
+    for problem in train:
+        own = shingles(problem.question)
+        shared = Counter(index for shingle in own for index in holders.get(shingle, ()))
+        for index, count in shared.items():
+            similarity = count / (len(own) + len(test_shingles[index]) - count)
+            if similarity >= NEAR and (index not in best or similarity > best[index][1]):
+                best[index] = (problem, similarity)
+    return best
+
+
+def overlap(test: Problem, train: Problem, similarity: float) -> Overlap:
+    """Returns a pair of similar problems as it is reported."""
+    kind: Literal["exact", "near"] = "exact" if words(test.question) == words(train.question) else "near"
+    return Overlap(test.id, train.id, kind, similarity)
 
 
 def contradictions(name: str, folder: Path | None) -> list[Contradiction]:
@@ -76,13 +78,3 @@ def contradictions(name: str, folder: Path | None) -> list[Contradiction]:
         if says and source.key and not any(is_equivalent(says, gold) for gold in golds):
             found.append(Contradiction(f"{name}/{source.key(row)}", golds, says))
     return found
-
-
-def _words(problem: Problem) -> list[str]:
-    return _WORD.findall(problem.question.removesuffix(INSTRUCTION).lower())
-
-
-def _shingles(problem: Problem) -> frozenset[tuple[str, ...]]:
-    """A problem's word n-grams; a shorter problem is one n-gram of its own."""
-    words = _words(problem)
-    return frozenset(tuple(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1)))

@@ -34,27 +34,30 @@ def clean_rows(rows: Iterable[Row], source: Source) -> tuple[list[Problem], Coun
         if not isinstance(question, str) or not question.strip():
             raise UserError(f"{source.name}: row {number} has no 'problem'; every row needs 'problem' and 'answer'")
         key = _key(row, source, number)
-        answer = fixes.get(key, row.get("answer"))
-        answers = answer if isinstance(answer, list) else [answer]
-        if answer is not None and not all(map(_is_answer, answers)):
-            dropped["answer is no text or number"] += 1
-            continue
-        golds = tuple(gold for gold in map(clean_gold, answers) if gold)
-        if not golds:
-            dropped["null answer" if answer is None else "empty answer"] += 1
-            continue
-        reasons = [unreadable(gold) for gold in golds]
-        if reasons[0] is not None and None not in reasons:
-            dropped[reasons[0]] += 1
-            continue
-        if not _is_unicode(question, key, *golds):
-            dropped["text is no valid Unicode"] += 1
+        golds, why = read_golds(fixes.get(key, row.get("answer")))
+        if not why and not is_unicode(question, key, *golds):
+            why = "text is no valid Unicode"
+        if why:
+            dropped[why] += 1
             continue
         seen[key] += 1  # a training set may hold a problem twice; both stay, as in the published runs
         identifier = f"{source.name}/{key}" + (f"~{seen[key]}" if seen[key] > 1 else "")
-        golds = tuple(dict.fromkeys(gold for gold, reason in zip(golds, reasons, strict=True) if reason is None))
         problems.append(Problem(id=identifier, data_source=source.name, prompt=ask(question.strip()), golds=golds))
     return problems, dropped
+
+
+def read_golds(answer: Any) -> tuple[tuple[str, ...], str]:
+    """Returns the golds of an answer or a list of them that a grader can read, or none and the reason."""
+    answers = answer if isinstance(answer, list) else [answer]
+    if answer is not None and not all(map(_is_answer, answers)):
+        return (), "answer is no text or number"
+    golds = tuple(gold for gold in map(clean_gold, answers) if gold)
+    if not golds:
+        return (), "null answer" if answer is None else "empty answer"
+    reasons = [unreadable(gold) for gold in golds]
+    if reasons[0] is not None and None not in reasons:
+        return (), reasons[0]
+    return tuple(dict.fromkeys(gold for gold, why in zip(golds, reasons, strict=True) if why is None)), ""
 
 
 def clean_gold(answer: Any) -> str:
@@ -74,7 +77,7 @@ def _is_answer(answer: Any) -> bool:
     return is_number or isinstance(answer, str)
 
 
-def _is_unicode(*texts: str) -> bool:
+def is_unicode(*texts: str) -> bool:
     """Lone surrogates can be written in JSON, but not in parquet."""
     return not any("\ud800" <= character <= "\udfff" for text in texts for character in text)
 

@@ -1,22 +1,34 @@
-"""Tells what the name of a data set means: a set of the table, a file of one's own, or a set of the hub.
+"""Tells what the name of a data set means: a set of the table, one that was registered, a file, or a set of the hub.
 
 deepscaler                        a row of SOURCES
+mine                              what `deepscaler data prepare sums.jsonl --name mine` registered
 sums.jsonl  held_out.parquet      a file
 hub:org/name@main:train           a data set of the Hugging Face hub, a revision and a split
 """
 
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from deepscaler.data.sources import SOURCES
-from deepscaler.system.errors import unknown
+from deepscaler.system.errors import UserError, unknown
+from deepscaler.system.paths import data_dir
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 HUB = "hub:"
+HUB_FORM = f"{HUB}ORG/NAME@REVISION:SPLIT"
+MANIFEST = "manifest.json"
+
+_HUB_NAME = re.compile(
+    r"hub:(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:/(?P<config>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?(?::(?P<split>[\w.-]+))?"
+)
+_folders: list[Path] = []
 
 
 def is_file(name: str) -> bool:
     """Returns whether a name is the path of a file of one's own."""
-    return name.endswith(SUFFIXES)
+    return name.endswith(SUFFIXES) and not is_hub(name)
 
 
 def is_hub(name: str) -> bool:
@@ -24,10 +36,90 @@ def is_hub(name: str) -> bool:
     return name.startswith(HUB)
 
 
-def check_name(name: str) -> None:
+def is_own(name: str) -> bool:
+    """Returns whether a name says where its data comes from: a file or a set of the hub."""
+    return is_file(name) or is_hub(name)
+
+
+def parse_hub(name: str) -> tuple[str, str, str, str]:
+    """Returns repository, configuration, revision and split, empty where not given. Raises UserError."""
+    found = _HUB_NAME.fullmatch(name)
+    if not found or ".." in name:
+        raise UserError(f"invalid data set {name!r}: expected {HUB_FORM} (revision and split may be left out)")
+    return found["repository"], found["config"] or "", found["revision"] or "main", found["split"] or ""
+
+
+def look_in(*folders: Path | None) -> None:
+    """Adds folders of prepared data to those whose registered sets are known by name in this process.
+
+    A command calls it before it reads names, with its --data-dir and the folders that a run keeps its own copies in.
+    """
+    _folders.extend(folder for folder in folders if folder and folder not in _folders)
+
+
+def registered(*folders: Path) -> dict[str, Path]:
+    """Returns every registered set and the folder that holds it; a manifest that cannot be read registers none."""
+    found: dict[str, Path] = {}
+    for folder in (*folders, *_folders, data_dir()):
+        try:
+            entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            names = [name for name, entry in entries.items() if entry.get("registered")]
+        except (OSError, ValueError, RecursionError, AttributeError):
+            continue
+        found = dict.fromkeys(names, folder) | found
+    return found
+
+
+class _Known:
+    """Lists every name that can be given, read anew each time: what a shell completes."""
+
+    def __iter__(self) -> Iterator[str]:
+        yield from SOURCES
+        yield from registered()
+
+
+KNOWN = _Known()
+
+
+def check_name(name: str, *folders: Path) -> None:
     """Raises UserError for a name that cannot be any data set's."""
-    if not (is_file(name) or is_hub(name) or name in SOURCES):
-        raise unknown("data set", name, SOURCES, or_else=f"a file ({', '.join(SUFFIXES)}) or {HUB}ORG/NAME")
+    if is_hub(name):
+        parse_hub(name)
+    elif not is_file(name) and name not in SOURCES and name not in (mine := registered(*folders)):
+        or_else = f"a file ({', '.join(SUFFIXES)}) or {HUB}ORG/NAME"
+        raise unknown("data set", name, [*SOURCES, *mine], or_else=or_else)
+
+
+def check_new_name(name: str) -> None:
+    """Raises UserError for a name that no set can be registered under."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,63}", name, re.ASCII) or name.endswith(SUFFIXES):
+        raise UserError(f"invalid value {name!r} for --name: expected letters, digits, . _ or -, and no file's ending")
+    if name in SOURCES:
+        raise UserError(f"--name {name} is a data set of the kit: choose another name")
+
+
+def label(name: str) -> str:
+    """Returns the short name of a set, for files, metrics and reports: a file's is its own name without the ending.
+
+    A file that is called like a set of the kit keeps its ending.
+    """
+    if is_hub(name):
+        repository, config, _, split = parse_hub(name)
+        return "-".join(part for part in (*repository.split("/"), config, split) if part)
+    if not is_file(name):
+        return name
+    path = Path(name)
+    stem = re.sub(r"[^\w.-]+", "-", path.stem).strip("-.") or "data"
+    return stem if stem not in SOURCES else f"{stem}-{path.suffix[1:]}"
+
+
+def labels(names: tuple[str, ...] | list[str]) -> dict[str, str]:
+    """Returns the names by their labels. Raises UserError where two have the same."""
+    found: dict[str, str] = {}
+    for name in names:
+        if found.setdefault(label(name), name) != name:
+            raise UserError(f"{found[label(name)]} and {name} are both called {label(name)!r}: rename one of them")
+    return found
 
 
 def absolute(name: str, folder: Path) -> str:

@@ -16,12 +16,12 @@ from typing import Any
 
 from deepscaler.data.clean import clean_rows
 from deepscaler.data.fetch import cached_file, read_rows, source_file
+from deepscaler.data.names import MANIFEST, registered
 from deepscaler.data.problem import Problem
 from deepscaler.data.sources import SOURCES, Source
+from deepscaler.data.table import problems_of
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import atomic_path, reason, sha256, write_json
-
-MANIFEST = "manifest.json"
 
 
 def prepare(name: str, data_dir: Path, folder: Path | None = None) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def prepare(name: str, data_dir: Path, folder: Path | None = None) -> dict[str, 
     problems, dropped, provenance = read_problems(source, folder)
     path = parquet_path(name, data_dir)
     try:
-        with _locked_manifest(data_dir) as entries:
+        with locked_manifest(data_dir) as entries:
             _write_parquet(problems, source, path)
             entry = {
                 "rows": len(problems),
@@ -50,6 +50,8 @@ def load_problems(name: str, data_dir: Path, source: Path | None = None) -> list
 
     With a source folder they are read from there, and nothing is written.
     """
+    if name not in SOURCES:
+        return list(problems_of(prepared_path(name, data_dir)))
     if source is not None:
         return read_problems(source_named(name), source)[0]
     if not is_current(source_named(name), data_dir):
@@ -57,11 +59,25 @@ def load_problems(name: str, data_dir: Path, source: Path | None = None) -> list
     return _read_parquet(name, data_dir)
 
 
+def prepared_path(name: str, data_dir: Path) -> Path:
+    """Returns the file of a set that was registered here. Raises UserError where it is gone, or is another file."""
+    folder = registered(data_dir).get(name, data_dir)
+    entry, path = read_manifest(folder).get(name), parquet_path(name, folder)
+    if entry is None:
+        raise unknown("data set", name, [*SOURCES, *registered(data_dir)])
+    if not path.is_file() or sha256(path) != entry.get("output_sha256"):
+        again = f"deepscaler data prepare {entry.get('given', 'FILE')} --name {name}"
+        raise UserError(f"{path} is missing or was changed: prepare it again: {again}")
+    return path
+
+
 def present_problems(name: str, data_dir: Path, source: Path | None = None) -> list[Problem] | None:
     """Returns the problems of a data set that is on this machine, prepared or not; None if it has to be fetched.
 
     Nothing is fetched or written.
     """
+    if name not in SOURCES:
+        return list(problems_of(prepared_path(name, data_dir)))
     found = source_named(name)
     if source is None and is_current(found, data_dir):
         return _read_parquet(name, data_dir)
@@ -176,7 +192,7 @@ def _write_parquet(problems: list[Problem], source: Source, path: Path) -> None:
 
 
 @contextmanager
-def _locked_manifest(data_dir: Path) -> Iterator[dict[str, Any]]:
+def locked_manifest(data_dir: Path) -> Iterator[dict[str, Any]]:
     """The manifest's entries, while no other process prepares anything into this folder."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / f".{MANIFEST}.lock").open("w") as lock:

@@ -11,6 +11,9 @@ from typing import Any
 INSTRUCTION = r"Let's think step by step and output the final answer within \boxed{}."
 """DeepScaleR's instruction, word for word (its data/deepscaler_dataset script); a space precedes it."""
 
+SUFFIX = f" {INSTRUCTION}"
+"""What follows a question in its prompt."""
+
 Message = dict[str, str]
 
 
@@ -52,6 +55,6 @@ class Problem:
         )
 
 
-def ask(question: str, examples: Sequence[Message] = ()) -> tuple[Message, ...]:
+def ask(question: str, examples: Sequence[Message] = (), suffix: str = SUFFIX) -> tuple[Message, ...]:
     """The recipe's prompt for a question, after any worked examples."""
-    return (*examples, {"role": "user", "content": f"{question} {INSTRUCTION}"})
+    return (*examples, {"role": "user", "content": f"{question}{suffix}"})

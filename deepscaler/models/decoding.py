@@ -5,7 +5,7 @@ What prompts share is computed once: first the tokens that all begin with, then 
 layout of a row:  [common prefix][padding][rest of its prompt][response ...]
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -39,7 +39,7 @@ class Drawn:
     log_probs: list[float]
     """Of each token, by the distribution it was drawn from before the nucleus was cut."""
     finish_reason: str
-    """`stop` or `length`."""
+    """`stop`, `length` or `abort`."""
 
 
 def end_tokens(model: Any) -> set[int]:
@@ -49,8 +49,10 @@ def end_tokens(model: Any) -> set[int]:
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
-def draw_batch(model: Any, draws: list[Draw], ends: set[int]) -> Iterator[Drawn]:
-    """Draw all responses in one batch; each is yielded as soon as it ends."""
+def draw_batch(
+    model: Any, draws: list[Draw], ends: set[int], is_aborted: Callable[[], bool] = lambda: False
+) -> Iterator[Drawn]:
+    """Draw all responses in one batch; each is yielded as soon as it ends, or as far as it is when asked to abort."""
     prompts = list(dict.fromkeys(draw.prompt_token_ids for draw in draws))
     cache, mask, logits = _read_prompts(model, prompts)
     rows = torch.tensor([prompts.index(draw.prompt_token_ids) for draw in draws], device=model.device)
@@ -60,14 +62,14 @@ def draw_batch(model: Any, draws: list[Draw], ends: set[int]) -> Iterator[Drawn]
     alive = list(range(len(draws)))
     while alive:
         tokens, log_probs = _choose(logits, [draws[index] for index in alive])
-        kept = []
+        kept, aborted = [], is_aborted()
         for row, index in enumerate(alive):
             token_ids, kept_log_probs = responses[index]
             token_ids.append(tokens[row])
             kept_log_probs.append(log_probs[row])
-            ended = tokens[row] in ends
-            if ended or len(token_ids) >= draws[index].max_tokens:
-                reason = "stop" if ended else "length"
+            ended, full = tokens[row] in ends, len(token_ids) >= draws[index].max_tokens
+            if ended or full or aborted:
+                reason = "stop" if ended else "length" if full else "abort"
                 yield Drawn(index=index, token_ids=token_ids, log_probs=kept_log_probs, finish_reason=reason)
             else:
                 kept.append(row)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from deepscaler.data.names import check_name
+from deepscaler.recipes.relations import broken_relations
 from deepscaler.recipes.tables import DataOptions, RewardOptions
 from deepscaler.system.errors import UserError
 from deepscaler.system.options import check_options, option, parse_settings, table, with_options
@@ -20,11 +21,26 @@ AdvantageEstimator = Literal["grpo", "reinforce_plus_plus", "reinforce_plus_plus
 PolicyLoss = Literal["vanilla", "gspo", "cispo", "geo_mean", "sapo", "gpg", "dppo_tv", "dppo_kl"]
 LearningRateSchedule = Literal["constant", "cosine"]
 RolloutCorrection = Literal["none", "token", "sequence"]
+RolloutRejection = Literal[
+    "none",
+    "token_k1",
+    "token_k2",
+    "token_k3",
+    "seq_sum_k1",
+    "seq_sum_k2",
+    "seq_sum_k3",
+    "seq_mean_k1",
+    "seq_mean_k2",
+    "seq_mean_k3",
+    "seq_max_k2",
+    "seq_max_k3",
+]
 KLType = Literal["low_var_kl", "kl", "abs", "mse"]
 LossAggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"]
 
 _SCRIPTS = "DeepScaleR scripts/train"
 _FORK = "default of DeepScaleR's verl fork"
+_VERL = "verl's default"
 _KIT = "this kit"
 
 
@@ -71,8 +87,11 @@ class Recipe:
     clip_ratio: float = option(
         0.2, "PPO's epsilon: bound of the probability ratio, both sides", above=0, below=1, source=_FORK
     )
+    clip_ratio_low: float = option(
+        0.0, "epsilon of the lower bound; 0 for clip_ratio", at_least=0, below=1, source=_FORK
+    )
     clip_ratio_high: float = option(
-        0.0, "upper bound of the probability ratio (DAPO's clip-higher); 0 for clip_ratio", at_least=0, source=_FORK
+        0.0, "epsilon of the upper bound (DAPO's clip-higher); 0 for clip_ratio", at_least=0, source=_FORK
     )
     dual_clip: float = option(
         0.0, "bound of the loss where the advantage is negative; 0 for none", above=1, or_zero=True, source=_FORK
@@ -90,21 +109,62 @@ class Recipe:
     loss_aggregation: LossAggregation = option(
         "token-mean", "how token losses are summed over a mini batch", source=_FORK
     )
+    mask_truncated: bool = option(
+        False,
+        "leave the tokens of responses that were cut off out of the loss (DAPO's overlong filtering)",
+        source=_FORK,
+    )
     recompute_log_probs: bool = option(
         True, "old log-probabilities come from the trainer, not the rollout engine", source=_FORK
     )
     rollout_correction: RolloutCorrection = option(
         "none",
-        "truncated importance weights between trainer and rollout engine, per token or per sequence",
+        "importance weights between trainer and rollout engine, per token or per sequence",
         source=_FORK,
     )
-    correction_threshold: float = option(2.0, "upper bound of these weights", above=0, source="verl's default")
+    correction_threshold: float = option(
+        2.0, "upper bound of these weights, to which they are cut", above=0, source=_VERL
+    )
+    correction_floor: float = option(
+        0.0, "lower bound; then a weight outside both bounds is 0 (IcePop); 0 for none", at_least=0, source=_VERL
+    )
+    rollout_rejection: RolloutRejection = option(
+        "none",
+        "leaves out tokens or responses on which trainer and rollout engine disagree, by verl's measures of it",
+        source=_FORK,
+    )
+    rejection_threshold: float = option(
+        0.0,
+        "largest value that is kept: a ratio of probabilities (k1) or a divergence (k2, k3)",
+        at_least=0,
+        source=_VERL,
+    )
+    rejection_floor: float = option(
+        0.0, "smallest ratio that is kept (k1); 0 for 1 / rejection_threshold", at_least=0, source=_VERL
+    )
     thinking: bool = option(True, "a response without </think> counts as cut off and scores 0", source=_SCRIPTS)
     filter_groups: bool = option(False, "draw again where a group is all right or all wrong (DAPO)", source=_FORK)
+    max_refills: int = option(
+        10,
+        "batches of discarded prompts, after which filter_groups takes a step's groups as they are",
+        above=0,
+        source="verl's DAPO recipe (max_num_gen_batches)",
+    )
+
+    lora_rank: int = option(
+        0, "rank of the adapter that is trained instead of all weights; 0 for none", at_least=0, source=_SCRIPTS
+    )
+    lora_alpha: int = option(16, "the adapter's product is scaled by lora_alpha / lora_rank", above=0, source=_VERL)
+    lora_modules: tuple[str, ...] = option(
+        ("all-linear",), "modules that get an adapter, by the end of their names", one_or_more=True, source=_VERL
+    )
 
     temperature: float = option(0.6, "temperature of training rollouts", above=0, source=_SCRIPTS)
     validation_temperature: float = option(0.6, "temperature of validation rollouts", at_least=0, source=_SCRIPTS)
     validation_top_p: float = option(1.0, "nucleus of validation rollouts", above=0, at_most=1, source=_SCRIPTS)
+    validation_max_response_length: int = option(
+        0, "tokens of a response in validation; 0 for max_response_length", at_least=0, source=_SCRIPTS
+    )
     validation_group_size: int = option(8, "responses per prompt in validation", above=0, source=_SCRIPTS)
     tensor_parallel_size: int = option(1, "GPUs that share one rollout engine", above=0, source=_SCRIPTS)
     sequence_parallel_size: int = option(1, "GPUs that share one sequence (Ulysses)", above=0, source=_SCRIPTS)
@@ -112,11 +172,18 @@ class Recipe:
         0.85, "share of a GPU's memory for the rollout engine", above=0, below=1, source=_SCRIPTS
     )
     asynchronous_rollout: bool = option(False, "generate the next batch during the update", source=_FORK)
+    batches_ahead: int = option(
+        1,
+        "batches asked for ahead with asynchronous_rollout: by so many updates responses are older",
+        above=0,
+        source=_VERL,
+    )
     fused_kernels: bool = option(False, "compute log-probabilities without the logits in memory", source=_FORK)
     offload_actor: bool = option(False, "keep weights and optimizer in host memory between updates", source=_SCRIPTS)
 
     save_every: int = option(20, "steps between checkpoints", above=0, source=_SCRIPTS)
     validate_every: int = option(20, "steps between validations", above=0, source=_SCRIPTS)
+    keep_best: bool = option(False, "keep the checkpoint of the best validation, too, however old it is", source=_KIT)
 
     data: DataOptions = table(DataOptions, "how files of one's own are read, mixed and asked")
     reward: RewardOptions = table(RewardOptions, "the parts of a response's reward")
@@ -145,9 +212,9 @@ class Recipe:
                 f"data.weights has {len(self.data.weights)} numbers for {len(self.train_dataset)} train_dataset:"
                 " give one for each"
             )
-        for holds, problem in self._relations():
-            if not holds:
-                raise UserError(problem)
+        self.reward.check(self.max_response_length)
+        if problem := next(broken_relations(self), None):
+            raise UserError(problem)
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -161,58 +228,13 @@ class Recipe:
 
     @property
     def max_length(self) -> int:
-        """Tokens of the longest sequence."""
+        """Tokens of the longest sequence in training."""
         return self.max_prompt_length + self.max_response_length
 
-    def _relations(self) -> list[tuple[bool, str]]:
-        """What must hold between fields."""
-        shards = self.world_size // self.sequence_parallel_size
-        return [
-            (
-                self.mini_batch_size <= self.train_batch_size and not self.train_batch_size % self.mini_batch_size,
-                f"mini_batch_size {self.mini_batch_size} must divide train_batch_size {self.train_batch_size}",
-            ),
-            (
-                not self.gpus_per_node % self.tensor_parallel_size,
-                f"tensor_parallel_size {self.tensor_parallel_size} must divide gpus_per_node {self.gpus_per_node}",
-            ),
-            (
-                not self.world_size % self.sequence_parallel_size,
-                f"sequence_parallel_size {self.sequence_parallel_size} must divide the {self.world_size} GPUs",
-            ),
-            (
-                shards > 0 and not self.mini_batch_size * self.group_size % shards,
-                f"mini_batch_size x group_size = {self.mini_batch_size * self.group_size} responses"
-                f" must divide over {shards} data-parallel ranks",
-            ),
-            (
-                self.max_tokens_per_gpu * self.sequence_parallel_size >= self.max_length,
-                f"max_tokens_per_gpu {self.max_tokens_per_gpu} x sequence_parallel_size {self.sequence_parallel_size}"
-                f" must hold one sequence of {self.max_length} tokens (prompt + response)",
-            ),
-            (
-                self.advantage_estimator != "grpo" or self.group_size > 1,
-                "grpo compares the responses of a group: group_size must be above 1",
-            ),
-            (
-                self.clip_ratio_high == 0 or self.clip_ratio_high >= self.clip_ratio,
-                f"clip_ratio_high {self.clip_ratio_high} must be 0 (for clip_ratio) or at least"
-                f" clip_ratio {self.clip_ratio}",
-            ),
-            (
-                self.rollout_correction == "none" or self.recompute_log_probs,
-                f"rollout_correction={self.rollout_correction} weighs the trainer's log-probabilities against the"
-                " rollout engine's: it needs recompute_log_probs=true",
-            ),
-            (
-                not self.asynchronous_rollout or self.rollout_correction != "none" or not self.recompute_log_probs,
-                "asynchronous_rollout trains on older weights' responses: set rollout_correction to token or sequence",
-            ),
-            (
-                self.profile == "fast" or not (self.asynchronous_rollout or self.fused_kernels or self.filter_groups),
-                "asynchronous_rollout, fused_kernels and filter_groups are of the profile `fast`",
-            ),
-        ]
+    @property
+    def validation_length(self) -> int:
+        """Tokens of the longest response in validation."""
+        return self.validation_max_response_length or self.max_response_length
 
 
 def flattened(table: dict[str, Any], above: str = "") -> dict[str, Any]:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepscaler.rewards.parts import PARTS
 from deepscaler.runs.folder import Attempt, RunFolder
+from deepscaler.runs.rewards import PREFIX, read_rewards
 from deepscaler.system.errors import UserError
 
 Metrics = dict[int, dict[str, float]]
@@ -91,8 +93,13 @@ def read_metrics(run: RunFolder) -> Metrics:
         resumed, offset = record.get("resumed_step"), record.get("step_offset") or 0
         if resumed is not None:
             merged = {step: values for step, values in merged.items() if step <= resumed}
-        for step, values in _read_lines(attempt.metrics_path):
+        lines = _read_lines(attempt.metrics_path)
+        matches = (_VALIDATION_KEY.fullmatch(key) for _, values in lines for key in values)
+        rewards = read_rewards(attempt, {match["dataset"] for match in matches if match})
+        for step, values in lines:
             merged.setdefault(step + offset, {}).update(corrected(values, limit))
+            if "critic/score/mean" in values:  # a step of training, not a validation before it
+                merged[step + offset].update(rewards.get(step, {}))
     return dict(sorted(merged.items()))
 
 
@@ -119,6 +126,21 @@ def validation(metrics: Metrics, name: str = "acc") -> dict[str, Series]:
         for dataset, (_, value) in largest.items():
             found.setdefault(dataset, []).append((step, value))
     return found
+
+
+def validation_means(metrics: Metrics) -> dict[int, float]:
+    """Returns the accuracy of each validation over all its data sets, each counted once, by step."""
+    found: dict[int, list[float]] = {}
+    for points in validation(metrics).values():
+        for step, value in points:
+            found.setdefault(step, []).append(value)
+    return {step: sum(values) / len(values) for step, values in found.items()}
+
+
+def parts(metrics: Metrics) -> dict[str, Series]:
+    """Returns the mean of each part of the reward in training, before its weight; of a recipe with several parts."""
+    found = {name: series(metrics, f"{PREFIX}{name}/mean") for name in (*PARTS, "undecided")}
+    return {name: points for name, points in found.items() if points}
 
 
 def mean(points: Series) -> float | None:

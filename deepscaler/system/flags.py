@@ -1,7 +1,7 @@
 """Turns declared options into a command's flags, and back: --num-samples 4 <-> num_samples = 4."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,15 @@ from typing import Any
 from deepscaler.system.options import REQUIRED, Option, Range, options_of
 
 
-def add_flags(parser: argparse.ArgumentParser, kind: type[object]) -> dict[str, argparse.Action]:
+def add_flags(
+    parser: argparse.ArgumentParser, kind: type[object], without: Collection[str] = ()
+) -> dict[str, argparse.Action]:
     """Adds a flag for every option, in its `section`; returns them by name. What is not given is not parsed at all."""
     actions: dict[str, argparse.Action] = {}
     groups: dict[str, argparse._ArgumentGroup] = {}
     for one in options_of(kind).values():
+        if one.name in without:
+            continue
         section = one.notes.get("section", "options")
         if section not in groups:
             groups[section] = parser.add_argument_group(section)

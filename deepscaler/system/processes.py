@@ -135,12 +135,12 @@ def _run_guarded(command: list[str], parent: int, ignored: list[int]) -> int:
 
     def kill_all(number: int, _: FrameType | None) -> None:
         killed.append(number)
-        _kill_descendants()
+        kill_descendants()
 
     signal.signal(KILL_ALL, kill_all)
     _die_with(parent, KILL_ALL)
     process.wait()
-    _kill_descendants()
+    kill_descendants()
     return KILLED if killed else exit_code(process.returncode)
 
 
@@ -172,8 +172,8 @@ def _die_with(parent: int, number: int) -> None:
         os.kill(os.getpid(), number)
 
 
-def _kill_descendants() -> None:
-    """Kills and reaps until there are none: what is killed may have started something meanwhile."""
+def kill_descendants() -> None:
+    """Kills and reaps all below this process until there are none: what is killed may have started something."""
     for _ in range(MAX_ROUNDS):
         found = descendants(os.getpid())
         if not found:
@@ -193,17 +193,27 @@ def _kill(pids: Iterable[int]) -> None:
 
 def descendants(root: int) -> list[int]:
     """Returns every living process below one, by /proc."""
-    children: dict[int, list[int]] = {}
+    below = _children_by_parent()
+    found, looked_at = [], [root]
+    while looked_at:
+        children = below.get(looked_at.pop(), [])
+        found += children
+        looked_at += children
+    return found
+
+
+def children(parent: int) -> list[int]:
+    """Returns the living processes whose parent is one, by /proc."""
+    return _children_by_parent().get(parent, [])
+
+
+def _children_by_parent() -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
             if fields[0] != "Z":
-                children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, looked_at = [], [root]
-    while looked_at:
-        below = children.get(looked_at.pop(), [])
-        found += below
-        looked_at += below
+                found.setdefault(int(fields[1]), []).append(int(stat.parent.name))
     return found
 
 

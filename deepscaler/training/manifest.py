@@ -1,27 +1,37 @@
 """What a run is bound to: its recipe, the weights it starts from, its data; and what made it: versions, command.
 
-run.json  {"recipe": {...}, "device": "cuda", "model": {"name", "identity"}, "data": {"aime": "sha256..."}, ...}
+run.json  {"recipe": {...}, "device": "cuda", "model": {"name", "identity"},
+           "data": {"train.parquet": "sha256...", "validation.parquet": "sha256...", "aime": "sha256...", ...}, ...}
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from deepscaler.data.prepare import load_problems, parquet_path
+from deepscaler.data.columns import Columns
+from deepscaler.data.compose import TRAIN, VALIDATION, Mixture, RunData, compose, data_folder, planned, take_sources
+from deepscaler.data.own import OwnOptions
 from deepscaler.models.model import find_model, open_model
 from deepscaler.models.provenance import git_revision, installed_versions
 from deepscaler.recipes.recipe import Device, Recipe
 from deepscaler.recipes.stored import stored_options
+from deepscaler.rewards.function import UserFunction
 from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.reward_file import called_file, check_called
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import sha256
 from deepscaler.system.paths import data_dir as default_data_dir
+from deepscaler.training.prompts import check_prompts
 
 FREE = (
     *("name", "model", "num_steps", "save_every", "validate_every", "num_nodes", "gpus_per_node", "max_tokens_per_gpu"),
     *("tensor_parallel_size", "sequence_parallel_size", "gpu_memory_utilization", "offload_actor"),
+    *("reward.function", "reward.timeout", "reward.memory", "reward.num_workers"),
 )
-"""Fields that may change between attempts: the place, the pace, the end. A model is its weights, not its name."""
+"""Fields that may change between attempts: the place, the pace, the end.
+
+A model is its weights, not its name; a reward function is the run's own copy of its file.
+"""
 
 
 REVISION = "main"
@@ -58,9 +68,13 @@ class Inputs:
 
 
 def check_recipe(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None:
-    """Raises UserError if the run's folder is tied to another recipe, with the differences; reads run.json alone."""
+    """Raises UserError if the run's folder is tied to another recipe, with the differences; imports and writes nothing.
+
+    Reads run.json, and the user's reward file as text.
+    """
     if run.is_run:
         _check_stored(run, recipe, options)
+    check_called(run, recipe.reward.function)
     if options.device == "cpu" and recipe.entropy_coefficient:
         raise UserError("--device cpu has no gradient of the entropy: --set entropy_coefficient=0")
 
@@ -68,49 +82,87 @@ def check_recipe(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None:
 def find_inputs(recipe: Recipe, options: TrainOptions) -> tuple[Inputs, str]:
     """Returns where a run reads from, and a note on what is not there yet; nothing is fetched or written.
 
-    A hub model that is not on this machine goes by its hub id: the name of its folder comes with it.
+    A hub model that is not on this machine goes by its hub id: the name of its folder comes with it. Sets of one's
+    own are read, so that what is wrong with them is told now.
     """
+    planned(mixture_of(recipe), options.run_dir.resolve(), options.data_dir or default_data_dir())
     model = find_model(recipe.model, REVISION)
     note = "" if model else f"{recipe.model} is not on this machine: `train` fetches it, and gives verl its folder"
-    return _inputs(recipe, options, model or recipe.model), note
+    return _inputs(options, model or recipe.model), note
 
 
-def check_inputs(run: RunFolder, recipe: Recipe, options: TrainOptions) -> tuple[Inputs, dict[str, Any]]:
+def check_inputs(
+    run: RunFolder, recipe: Recipe, options: TrainOptions, say: Callable[[str], None] = lambda _: None
+) -> tuple[Inputs, dict[str, Any]]:
     """Prepares and checks what a run reads; returns it, and what run.json will hold once this process owns the run.
 
     Raises UserError if its folder is tied to another run, with the differences.
     """
     check_recipe(run, recipe, options)
-    for name in recipe.datasets:
-        load_problems(name, options.data_dir or default_data_dir())
     model = open_model(recipe.model, REVISION)
     if model.context < recipe.max_length:
         raise UserError(
             f"the context of {recipe.model} is {model.context} tokens, the recipe's prompt and response have"
             f" {recipe.max_length}: lower max_response_length"
         )
+    data = compose(mixture_of(recipe), run.root, options.data_dir or default_data_dir())
+    for note in data.notes:
+        say(f"Data: {note}.")
     bound = {
         "model": {"name": recipe.model, "identity": model.identity},
-        "data": {name: sha256(_parquet(name, options)) for name in recipe.datasets},
+        "data": data.hashes,
         "device": options.device,
     }
     if run.is_run:
-        _check_bound(run, bound)
+        _check_bound(run, bound, data)
+    else:
+        for note in check_prompts(data.train, recipe, model.tokenizer):
+            say(f"Data: {note}.")
+    if recipe.reward.function:
+        _import_function(run, recipe)
     versions, revision = installed_versions(), git_revision()
     manifest = {"recipe": asdict(recipe), **bound, "versions": versions, "git_revision": revision}
-    return _inputs(recipe, options, model.path), manifest
+    return _inputs(options, model.path), manifest
 
 
-def _inputs(recipe: Recipe, options: TrainOptions, model: str) -> Inputs:
-    return Inputs(
-        model=str(Path(model).resolve()) if Path(model).is_dir() else model,
-        train_files=tuple(_parquet(name, options) for name in recipe.train_dataset),
-        validation_files=tuple(_parquet(name, options) for name in recipe.validation_dataset),
+def _import_function(run: RunFolder, recipe: Recipe) -> None:
+    """Has a child import the reward file on the machine that trains. Raises UserError where it cannot."""
+    file, name = called_file(run, recipe.reward.function)
+    function = UserFunction(file, name, memory=recipe.reward.memory, num_workers=1)
+    function.start()
+    function.close()
+
+
+def take_data(recipe: Recipe, run_dir: Path, data_dir: Path | None, *, dry_run: bool) -> list[str]:
+    """Copies a recipe's own files, registered sets and sets of the hub into a run's folder; returns lines to print.
+
+    Whatever submits a training calls this first, for the folder that the training will have (for a chain, once for
+    each stage's): jobs read nothing of the user's beside that folder. With `dry_run` the sets are only checked.
+    Raises UserError in one line for what cannot be used, before anything is submitted.
+    """
+    return take_sources(mixture_of(recipe), run_dir, data_dir or default_data_dir(), dry_run=dry_run)
+
+
+def mixture_of(recipe: Recipe) -> Mixture:
+    """Returns what a recipe says about its data."""
+    options = recipe.data
+    return Mixture(
+        train=recipe.train_dataset,
+        validation=recipe.validation_dataset,
+        weights=options.weights,
+        prompt_suffix=options.prompt_suffix,
+        own=OwnOptions(columns=Columns(options.problem, options.answer, options.id)),
+        seed=recipe.seed,
     )
 
 
-def _parquet(dataset: str, options: TrainOptions) -> Path:
-    return parquet_path(dataset, options.data_dir or default_data_dir()).resolve()
+def _inputs(options: TrainOptions, model: str) -> Inputs:
+    folder = data_folder(options.run_dir.resolve())
+    return Inputs(
+        model=str(Path(model).resolve()) if Path(model).is_dir() else model,
+        train_files=(folder / TRAIN,),
+        validation_files=(folder / VALIDATION,),
+    )
 
 
 def _check_stored(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None:
@@ -126,10 +178,12 @@ def _check_stored(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None
     _refuse(run, differences)
 
 
-def _check_bound(run: RunFolder, bound: dict[str, Any]) -> None:
+def _check_bound(run: RunFolder, bound: dict[str, Any], data: RunData) -> None:
+    """Compares with run.json: the run's own files, or the sets they were made of where it began without such files."""
     manifest = run.read_manifest()
     stored = {"the weights it starts from": manifest["model"]["identity"], **manifest["data"]}
-    given = {"the weights it starts from": bound["model"]["identity"], **bound["data"]}
+    names = data.record["files"] if TRAIN in stored else data.record["sets"]
+    given = {"the weights it starts from": bound["model"]["identity"], **{name: data.hashes[name] for name in names}}
     _refuse(run, [f"{name} changed" for name, value in given.items() if stored.get(name) != value])
 
 

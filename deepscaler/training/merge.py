@@ -1,6 +1,7 @@
-"""From the newest whole checkpoint to a Hugging Face model: verl's merger, verified against the shards, atomic.
+"""From the newest or best whole checkpoint to a Hugging Face model: verl's merger, verified against the shards, atomic.
 
-model/{config.json, model.safetensors, tokenizer.json, ..., merged.json}
+model/{config.json, model.safetensors, tokenizer.json, ..., merged.json}   the adapter, if one was trained, is in it
+model/lora_adapter/{adapter_config.json, adapter_model.safetensors}        and beside it
 merged.json  {"step": 40, "weights": "sha256:...", "largest_difference": 0.0078}
 """
 
@@ -16,7 +17,8 @@ from typing import Any
 
 from rich.console import Console
 
-from deepscaler.runs.checkpoints import MERGED, Checkpoint, merged_step, newest, sealed
+from deepscaler.models.adapter import add_adapters
+from deepscaler.runs.checkpoints import MERGED, Checkpoint, best_whole, choose_best, merged_step, newest, sealed
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import sync_directory, sync_tree, write_json
@@ -30,10 +32,10 @@ DEADLINE = 3600
 """Seconds for the merger."""
 
 
-def merge(run: RunFolder, console: Console) -> Path:
+def merge(run: RunFolder, console: Console, *, of_best: bool = False) -> Path:
     """The folder of the merged model, made unless it is up to date. Raises UserError where no checkpoint is whole."""
-    run.read_manifest()
-    checkpoint = newest(run, partial(console.print, soft_wrap=True))
+    recipe = run.read_manifest()["recipe"]
+    checkpoint = (best_whole if of_best else newest)(run, partial(console.print, soft_wrap=True))
     if checkpoint is None:
         raise UserError(f"{run.root} has no whole checkpoint to merge; train it first")
     if merged_step(run) == checkpoint.step:
@@ -45,29 +47,34 @@ def merge(run: RunFolder, console: Console) -> Path:
     with tempfile.TemporaryDirectory(dir=run.root, prefix=PREFIX) as folder:
         made = Path(folder) / "model"
         _run_merger(checkpoint, made, Path(folder) / "merge.log")
-        difference = _verify(checkpoint, made)
+        weights = _read_shards(checkpoint)
+        if rank := recipe.get("lora_rank"):
+            _add_adapter(made, weights)
+            weights = add_adapters(weights, recipe["lora_alpha"] / rank)
+        difference = _verify(checkpoint, made, weights)
         from deepscaler.models.model import hash_weights  # noqa: PLC0415
 
         write_json(
             made / MERGED,
             {"step": checkpoint.step, "weights": hash_weights(made), "largest_relative_difference": difference},
         )
-        for file in made.iterdir():
-            file.chmod(0o644)
+        for file in made.rglob("*"):
+            file.chmod(0o755 if file.is_dir() else 0o644)
         sync_tree(made)
         _swap(made, run.model)
     console.print(f"Merged and verified against the shards: {run.model}", soft_wrap=True)
     return run.model
 
 
-def describe_merge(run: RunFolder, console: Console) -> None:
+def describe_merge(run: RunFolder, console: Console, *, of_best: bool = False) -> None:
     """What `merge` would do (`--dry-run`); nothing is verified."""
     run.read_manifest()
     checkpoints = sealed(run)
     if not checkpoints:
         raise UserError(f"{run.root} has no whole checkpoint to merge; train it first")
-    done = merged_step(run) == checkpoints[0].step
-    console.print(f"{checkpoints[0].path} -> {run.model}{' (up to date)' if done else ''}", soft_wrap=True)
+    chosen = choose_best(run, checkpoints) if of_best else checkpoints[0]
+    done = merged_step(run) == chosen.step
+    console.print(f"{chosen.path} -> {run.model}{' (up to date)' if done else ''}", soft_wrap=True)
 
 
 def _run_merger(checkpoint: Checkpoint, target: Path, log: Path) -> None:
@@ -81,26 +88,31 @@ def _run_merger(checkpoint: Checkpoint, target: Path, log: Path) -> None:
         raise UserError(f"verl's merger failed on {checkpoint.path}: {end}")
 
 
-def _verify(checkpoint: Checkpoint, made: Path) -> float:
-    """Load the model as a user would, and compare its logits with those of the weights in the shards.
+def _add_adapter(made: Path, weights: dict[str, Any]) -> None:
+    """Has peft add the adapter to the model, whose base is taken from the shards: it would be rounded twice else."""
+    from peft import PeftModel  # noqa: PLC0415
+
+    model = _load(made)
+    model.load_state_dict(add_adapters(weights, scale=0), strict=False)
+    merged = PeftModel.from_pretrained(model, made / "lora_adapter").merge_and_unload(safe_merge=True)
+    for file in made.glob("*.safetensors*"):
+        file.unlink()
+    merged.bfloat16().save_pretrained(made)
+
+
+def _verify(checkpoint: Checkpoint, made: Path, weights: dict[str, Any]) -> float:
+    """Load the model as a user would, and compare its logits with those of the weights (float32) of the checkpoint.
 
     Returns the largest relative difference of a weight. Raises UserError if the model does not load, lacks a weight, or
     computes something else.
     """
     import torch  # noqa: PLC0415
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415
-    from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("torch.distributed.device_mesh").setLevel(logging.ERROR)  # shards are read without their group
-    try:
-        model = AutoModelForCausalLM.from_pretrained(made, dtype=torch.float32).eval()
-    except Exception as error:  # transformers raises anything
-        raise UserError(f"the merged model does not load: {error}") from error
+    model = _load(made)
     tokens = torch.arange(16).unsqueeze(0) % model.config.vocab_size
     with torch.inference_mode():
         logits = model(input_ids=tokens).logits
-        difference = _load_shards(checkpoint, model)
+        difference = _put(weights, model, checkpoint)
         wanted = model(input_ids=tokens).logits
     close = (logits - wanted).abs().max() <= 1e-3 * wanted.abs().max()
     if difference > MAX_DIFFERENCE or not bool(close):
@@ -111,10 +123,37 @@ def _verify(checkpoint: Checkpoint, made: Path) -> float:
     return difference
 
 
-def _load_shards(checkpoint: Checkpoint, model: Any) -> float:
-    """Put the shards' weights into a model; returns the largest relative difference from those it had."""
+def _load(folder: Path) -> Any:
+    """Returns a model in float32."""
+    import torch  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+    from transformers.utils import logging as transformers_logging  # noqa: PLC0415
+
+    transformers_logging.disable_progress_bar()
+    try:
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    except Exception as error:  # transformers raises anything
+        raise UserError(f"the merged model does not load: {error}") from error
+
+
+def _put(weights: dict[str, Any], model: Any, checkpoint: Checkpoint) -> float:
+    """Puts weights into a model; returns the largest relative difference from those it had."""
+    state, largest = model.state_dict(), 0.0
+    for name, given in weights.items():
+        if name not in state:
+            raise UserError(f"the merged model has no weight {name}, the checkpoint {checkpoint.path} has")
+        whole = given[: len(state[name])].float() if given.dim() else given.float()
+        scale = whole.abs().clamp(min=1e-6)
+        largest = max(largest, float(((state[name] - whole).abs() / scale).max()))
+        state[name].copy_(whole.bfloat16())  # as the merger rounds, so that the logits must be the same
+    return largest
+
+
+def _read_shards(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Returns the weights of all ranks put together, as verl names and pads them."""
     import torch  # noqa: PLC0415
 
+    logging.getLogger("torch.distributed.device_mesh").setLevel(logging.ERROR)  # shards are read without their group
     shards = [
         torch.load(
             checkpoint.path / f"actor/model_world_size_{checkpoint.world_size}_rank_{rank}.pt",
@@ -123,17 +162,10 @@ def _load_shards(checkpoint: Checkpoint, model: Any) -> float:
         )
         for rank in range(checkpoint.world_size)
     ]
-    state, largest = model.state_dict(), 0.0
-    for name in shards[0]:
-        if name not in state:
-            raise UserError(f"the merged model has no weight {name}, the checkpoint {checkpoint.path} has")
-        parts = [shard[name] for shard in shards]
-        whole = torch.cat([_local(part) for part in parts]) if hasattr(parts[0], "to_local") else parts[0]
-        whole = whole[: len(state[name])].float() if whole.dim() else whole.float()
-        scale = whole.abs().clamp(min=1e-6)
-        largest = max(largest, float(((state[name] - whole).abs() / scale).max()))
-        state[name].copy_(whole.bfloat16())  # as the merger rounds, so that the logits must be the same
-    return largest
+    return {
+        name: torch.cat([_local(shard[name]) for shard in shards]) if hasattr(first, "to_local") else first
+        for name, first in shards[0].items()
+    }
 
 
 def _local(part: Any) -> Any:

@@ -10,6 +10,7 @@ from deepscaler.recipes.model_shape import shape_of
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import sealed, unreadable
 from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.reward_file import edited_note
 from deepscaler.system.errors import UserError
 from deepscaler.training.manifest import TrainOptions, check_recipe, find_inputs
 from deepscaler.training.start import Start
@@ -34,7 +35,8 @@ def print_plan(recipe: Recipe, options: TrainOptions, console: Console) -> None:
     if options.device == "cuda":
         print_estimates(recipe, console)
     damaged = [f"{path.name} is damaged and would be set aside ({why})" for path, why in unreadable(start.run).items()]
-    for told in (*([note] if note else []), *damaged):
+    edited = edited_note(start.run, recipe.reward.function)
+    for told in (*filter(None, (note, edited)), *damaged):
         console.print(f"Note: {told}.", style="yellow", soft_wrap=True)
     ray = "with a Ray of its own" if start.has_own_ray else "in the Ray cluster at RAY_ADDRESS"
     console.print(f"\nRuns in {start.attempt.root}, {ray}:\n", soft_wrap=True)

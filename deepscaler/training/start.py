@@ -11,6 +11,7 @@ from pathlib import Path
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import PREFIX, Checkpoint
 from deepscaler.runs.folder import Attempt, RunFolder
+from deepscaler.runs.metrics import read_metrics, validation_means
 from deepscaler.system.processes import python_command
 from deepscaler.training.manifest import Inputs, TrainOptions
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
@@ -52,6 +53,13 @@ class Start:
         return self.checkpoint.step - (self.checkpoint.verl_step if self.resumes else 0)
 
     @property
+    def validates_first(self) -> bool:
+        """Whether verl validates before the first step: at the beginning, and what a kill left without a judgment."""
+        if self.checkpoint is None or not self.resumes:
+            return True
+        return self.recipe.keep_best and self.checkpoint.step not in validation_means(read_metrics(self.run))
+
+    @property
     def resume_link(self) -> Path | None:
         """The name under which verl loads the checkpoint: it reads its own step from it."""
         if self.checkpoint is None or not self.resumes:
@@ -73,6 +81,7 @@ class Start:
             run_dir=self.run.root,
             checkpoint_dir=self.attempt.checkpoints,
             resume_from=self.resume_link,
+            validate_first=self.validates_first,
             step_offset=self.step_offset,
             own_ray=self.has_own_ray,
             environment=self.environment,

@@ -17,6 +17,7 @@ from deepscaler.runs.checkpoints import adopt_leftovers, newest, sealed
 from deepscaler.runs.fence import FencedError, acquire, alive, check_ownership, identity
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.metrics import LiveMetrics
+from deepscaler.runs.reward_file import edited_note, keep_copy
 from deepscaler.system import processes
 from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import FAILED, STOPPED
@@ -49,11 +50,15 @@ def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
     run = RunFolder(options.run_dir.resolve())
     say = partial(console.print, soft_wrap=True)
     with stop_signals() as stop_requests:
-        inputs, manifest = check_inputs(run, recipe, options)
+        inputs, manifest = check_inputs(run, recipe, options, say)
         if _reached(run) >= recipe.num_steps:
             console.print(f"Finished before: step {_reached(run)} of {recipe.num_steps}.")
             return 0
         attempt = acquire(run, say)
+        if function := recipe.reward.function:
+            manifest["reward"] = keep_copy(run, function)
+            if note := edited_note(run, function):
+                say(f"Note: {note}.")
         write_json(run.manifest_path, manifest)
         write_text(run.recipe_path, whole(recipe))
         attempt.update_record(**identity(), started=now(), command=command_line())

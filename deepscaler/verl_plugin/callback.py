@@ -41,7 +41,7 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
         assert not async_save, "the recipes never save asynchronously"
         check_ownership(self._run, self._attempt)
         publish(self._run, Path(checkpoint_dir), step=self._offset + global_step, verl_step=global_step)
-        prune(self._run, self._keep)
+        prune(self._run, self._keep, self.config.trainer.keep_best)
         if self._attempt.stop_path.exists():
             trainer.total_training_steps = global_step
 

@@ -12,10 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.recipes.recipe import Device, Recipe
+from deepscaler.runs.reward_file import copied_function
 from deepscaler.system.paths import ray_cpus
 
 NO_DUAL_CLIP = 1e9
 """verl always applies dual clip, at 3.0 by default; a bound that nothing reaches is none."""
+
+STALEST = 8
+"""Weight updates after which verl by default drops a response; a recipe that asks for older ones raises it."""
+
+TRAINING_TOP_K, VALIDATION_TOP_K = -1, 0
+"""Both cut nothing off. All that an agent loop learns of a validation is its sampling parameters, so they differ."""
+
+RESPONSE_LIMIT = "response_limit"
+"""The bound of a response's tokens, among what our agent loop passes on with it for our reward manager."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +39,8 @@ class RunPaths:
     checkpoint_dir: Path
     resume_from: Path | None = None
     """A `global_step_N` of the same world size."""
+    validate_first: bool = True
+    """Whether the weights are validated before the first step."""
     step_offset: int = 0
     """Steps of the run before verl's count."""
     own_ray: bool = False
@@ -73,18 +85,33 @@ def to_arguments(overrides: dict[str, Any]) -> list[str]:
 
 def _algorithm(recipe: Recipe) -> dict[str, Any]:
     correction = None if recipe.rollout_correction == "none" else recipe.rollout_correction
+    weights, rejection = recipe.correction_threshold, recipe.rejection_threshold
+    rejects = recipe.rollout_rejection != "none"
     return {
         "algorithm.adv_estimator": recipe.advantage_estimator,
         "critic.enable": False,
         "algorithm.use_kl_in_reward": False,
         "algorithm.kl_ctrl.kl_coef": recipe.kl_coefficient,
         "algorithm.filter_groups.enable": recipe.filter_groups,
-        "algorithm.filter_groups.metric": "acc",
+        "algorithm.filter_groups.metric": _filtered_by(recipe),
         "algorithm.norm_adv_by_std_in_grpo": recipe.normalize_by_deviation,
         "algorithm.rollout_correction.bypass_mode": not recipe.recompute_log_probs,
         "algorithm.rollout_correction.rollout_is": correction,
-        "algorithm.rollout_correction.rollout_is_threshold": recipe.correction_threshold,
+        "algorithm.rollout_correction.rollout_is_threshold": _bounds(recipe.correction_floor, weights),
+        "algorithm.rollout_correction.rollout_rs": recipe.rollout_rejection if rejects else None,
+        "algorithm.rollout_correction.rollout_rs_threshold": _bounds(recipe.rejection_floor, rejection or None),
     }
+
+
+def _bounds(low: float, high: float | None) -> str | float | None:
+    """Returns one or two bounds as verl takes them: `0.5_2.0`."""
+    return f"{low!r}_{high!r}" if low else high
+
+
+def _filtered_by(recipe: Recipe) -> str:
+    """Returns what tells good responses of a group from bad ones: the grader's verdict, as in DAPO, or the reward."""
+    is_graded = recipe.reward.parts.get("grader") and not recipe.reward.parts.get("function")
+    return "acc" if is_graded else "reward"
 
 
 def _data(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
@@ -94,7 +121,7 @@ def _data(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "data.train_batch_size": recipe.train_batch_size,
         "data.val_batch_size": None,
         "data.max_prompt_length": recipe.max_prompt_length,
-        "data.max_response_length": recipe.max_response_length,
+        "data.max_response_length": max(recipe.max_response_length, recipe.validation_length),
         "data.filter_overlong_prompts": True,
         "data.seed": recipe.seed + paths.step_offset,  # a new count of verl's begins with other problems
     }
@@ -112,7 +139,7 @@ def _actor(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "use_dynamic_bsz": True,
         "ppo_max_token_len_per_gpu": recipe.max_tokens_per_gpu,
         "clip_ratio": recipe.clip_ratio,
-        "clip_ratio_low": recipe.clip_ratio,
+        "clip_ratio_low": recipe.clip_ratio_low or recipe.clip_ratio,
         "clip_ratio_high": recipe.clip_ratio_high or recipe.clip_ratio,
         "clip_ratio_c": recipe.dual_clip or NO_DUAL_CLIP,
         "entropy_coeff": recipe.entropy_coefficient,
@@ -131,6 +158,7 @@ def _actor(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "use_remove_padding": True,
         "enable_gradient_checkpointing": True,
         "use_fused_kernels": recipe.fused_kernels,
+        **_adapter(recipe),
     }
     return {
         **{f"actor_rollout_ref.model.{key}": value for key, value in model.items()},
@@ -141,34 +169,57 @@ def _actor(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     }
 
 
+def _adapter(recipe: Recipe) -> dict[str, Any]:
+    modules = list(recipe.lora_modules)
+    return {
+        "lora_rank": recipe.lora_rank,
+        "lora_alpha": recipe.lora_alpha,
+        "target_modules": modules[0] if modules == ["all-linear"] else modules,  # peft knows it as a text alone
+    }
+
+
 def _rollout(recipe: Recipe) -> dict[str, Any]:
+    longest = max(recipe.max_response_length, recipe.validation_length)
     rollout = {
         "name": "vllm",
         "n": recipe.group_size,
         "temperature": recipe.temperature,
         "top_p": 1.0,
-        "top_k": -1,
-        "max_model_len": recipe.max_length,
+        "top_k": TRAINING_TOP_K,
+        "max_model_len": recipe.max_prompt_length + longest,
         "tensor_model_parallel_size": recipe.tensor_parallel_size,
         "gpu_memory_utilization": recipe.gpu_memory_utilization,
         "log_prob_use_dynamic_bsz": True,
         "log_prob_max_token_len_per_gpu": recipe.max_tokens_per_gpu,
         "seed": recipe.seed,
-        "calculate_log_probs": not recipe.recompute_log_probs or recipe.rollout_correction != "none",
+        "calculate_log_probs": not recipe.recompute_log_probs or _corrects(recipe),
         "val_kwargs.n": recipe.validation_group_size,
         "val_kwargs.temperature": recipe.validation_temperature,
         "val_kwargs.top_p": recipe.validation_top_p,
-        "val_kwargs.top_k": -1,
+        "val_kwargs.top_k": VALIDATION_TOP_K,
         "val_kwargs.do_sample": recipe.validation_temperature > 0,
     }
-    return {f"actor_rollout_ref.rollout.{key}": value for key, value in rollout.items()}
+    if recipe.lora_rank:
+        rollout["load_format"] = "safetensors"  # the engine reads the base itself, then gets adapters only
+    if recipe.mask_truncated or recipe.validation_length != recipe.max_response_length:
+        rollout |= {
+            "agent.default_agent_loop": "deepscaler",
+            "agent.agent_loop_config_path": str(Path(__file__).with_name("agent_loops.yaml")),
+            "+custom.training_length": recipe.max_response_length,
+            "+custom.validation_length": recipe.validation_length,
+            "+custom.mask_truncated": recipe.mask_truncated,
+        }
+    prefix = "actor_rollout_ref.rollout."
+    return {("+" if "+" in key else "") + prefix + key.removeprefix("+"): value for key, value in rollout.items()}
+
+
+def _corrects(recipe: Recipe) -> bool:
+    return recipe.rollout_correction != "none" or recipe.rollout_rejection != "none"
 
 
 def _run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     return {
-        "reward.custom_reward_function.path": "pkg://deepscaler.verl_plugin.reward",
-        "reward.custom_reward_function.name": "compute_score",
-        "+reward.custom_reward_function.reward_kwargs.thinking": recipe.thinking,
+        **_reward(recipe, paths),
         "reward.reward_manager.source": "importlib",
         "reward.reward_manager.name": "RewardManager",
         "reward.reward_manager.module.path": "pkg://deepscaler.verl_plugin.reward_manager",
@@ -177,14 +228,51 @@ def _run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "trainer.total_training_steps": recipe.num_steps - paths.step_offset,
         "trainer.total_epochs": 1_000_000,  # the steps decide
         "trainer.test_freq": recipe.validate_every,
-        "trainer.val_before_train": paths.resume_from is None,
+        "trainer.val_before_train": paths.validate_first,
         "trainer.critic_warmup": 0,
-        "trainer.v1.trainer_mode": "colocate_async" if recipe.asynchronous_rollout else "sync",
+        **_sampling(recipe),
         "trainer.rollout_data_dir": str(paths.run_dir / "rollouts"),
         "trainer.validation_data_dir": str(paths.run_dir / "validation"),
         "trainer.logger": ["console", "file", "tensorboard", *(["wandb"] if paths.wandb else [])],
         "trainer.project_name": "deepscaler",
         "trainer.experiment_name": f"{recipe.name}-{recipe.profile}-{paths.run_dir.name}",
+    }
+
+
+def _sampling(recipe: Recipe) -> dict[str, Any]:
+    """What becomes a batch, by our sampler: verl's, with a bound of refills and a count of what is thrown away."""
+    own = {"train_batch_size": recipe.train_batch_size, "max_refills": recipe.max_refills}
+    return {
+        "trainer.v1.trainer_mode": "colocate_async" if recipe.asynchronous_rollout else "sync",
+        "trainer.v1.colocate_async.num_warmup_batches": recipe.batches_ahead,
+        "trainer.v1.sampler.max_off_policy_threshold": max(STALEST, recipe.batches_ahead + 2),
+        "trainer.v1.sampler.custom_sampler.path": "pkg://deepscaler.verl_plugin.sampler",
+        "trainer.v1.sampler.custom_sampler.name": "AsyncSampler" if recipe.asynchronous_rollout else "Sampler",
+        **{f"+trainer.v1.sampler.sampler_kwargs.{key}": value for key, value in own.items()},
+        "+trainer.v1.sampler.sampler_kwargs.filter_by": _filtered_by(recipe) if recipe.filter_groups else None,
+    }
+
+
+def _reward(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
+    """Returns our reward function and its arguments: the parts, and the run's own copy of a user's function."""
+    options = recipe.reward
+    arguments: dict[str, Any] = {"thinking": recipe.thinking, "max_tokens": recipe.max_response_length}
+    arguments |= {f"parts.{name}": weight for name, weight in options.parts.items()}
+    if options.overlong_buffer:
+        arguments["overlong_buffer"] = options.overlong_buffer
+    if options.length_cap:
+        arguments["length_cap"] = options.length_cap
+    if options.function:
+        arguments |= {
+            "function.file": copied_function(paths.run_dir, options.function),
+            "function.timeout": options.timeout,
+            "function.memory": options.memory,
+            "function.num_workers": options.num_workers,
+        }
+    return {
+        "reward.custom_reward_function.path": "pkg://deepscaler.verl_plugin.reward",
+        "reward.custom_reward_function.name": "compute_score",
+        **{f"+reward.custom_reward_function.reward_kwargs.{name}": value for name, value in arguments.items()},
     }
 
 
@@ -197,6 +285,7 @@ def _checkpoints(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "trainer.resume_from_path": str(paths.resume_from) if paths.resume_from else None,
         "trainer.max_actor_ckpt_to_keep": None,
         "trainer.checkpoint_callback_class": "deepscaler.verl_plugin.callback.RunCallback",
+        "+trainer.keep_best": recipe.keep_best,  # read by our callback
     }
 
 
@@ -239,6 +328,7 @@ def _on_cpu(recipe: Recipe) -> dict[str, Any]:
         "actor_rollout_ref.model.use_fused_kernels": True,  # the interface of our forward pass
         "actor_rollout_ref.model.enable_gradient_checkpointing": False,
         "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
+        **({"actor_rollout_ref.model.lora.merge": True} if recipe.lora_rank else {}),  # it has no adapters of its own
         "actor_rollout_ref.rollout.name": "transformers",
         "actor_rollout_ref.rollout.max_num_seqs": 128,
         "actor_rollout_ref.rollout.agent.num_workers": 1,

@@ -1,6 +1,7 @@
-"""verl's reward manager, which also says which responses were cut off: `val-aux/aime/truncated/mean@8`.
+"""verl's reward manager, which also knows a response's length: whether it was cut off, `val-aux/aime/truncated/mean@8`.
 
-Our grader sees a response's text only; how many tokens it had, and whether it ended, is known here.
+A reward function sees a response's text only. How many tokens it had, and to which problem, is known here. verl logs
+what a reward function says of validation only; what it says in training is written down here (runs/rewards.py).
 """
 
 from typing import Any
@@ -8,16 +9,37 @@ from typing import Any
 from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.naive import NaiveRewardManager
 
+from deepscaler.runs.rewards import RewardLog
+from deepscaler.verl_plugin.overrides import RESPONSE_LIMIT
+
 
 @register("deepscaler")
 class RewardManager(NaiveRewardManager):  # type: ignore[misc]
-    """`naive`, and one metric more."""
+    """`naive`, and what it does not tell the function and the log."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._log = RewardLog.of_this_process()
 
     async def run_single(self, data: Any) -> dict[str, Any]:
-        """Score one response."""
-        result: dict[str, Any] = await super().run_single(data)
-        batch = data[-1:][0].batch
-        responses = batch["responses"]
-        num_tokens = int(batch["attention_mask"][-responses.shape[-1] :].sum())
-        result["reward_extra_info"]["truncated"] = float(num_tokens >= int(self.config.data.max_response_length))
+        """Scores one response."""
+        last = data[-1:]  # of several outputs of one trajectory
+        item = last[0]
+        responses, row = item.batch["responses"], item.non_tensor_batch
+        num_tokens = int(item.batch["attention_mask"][-responses.shape[-1] :].sum())
+        limit = row["tool_extra_fields"].get(RESPONSE_LIMIT, self.config.data.max_response_length)
+        truncated = num_tokens >= int(limit)
+        known = {"num_tokens": num_tokens, "truncated": truncated, "problem": _problem(row.get("raw_prompt"))}
+        extra_info = last.non_tensor_batch.get("extra_info")
+        if extra_info is not None:  # verl hands it to the function as it is
+            extra_info[0] = {**extra_info[0], **known}
+        result: dict[str, Any] = await super().run_single(last)
+        result["reward_extra_info"]["truncated"] = float(truncated)
+        self._log.add(int(row.get("global_steps", 0)), str(row["data_source"]), result["reward_extra_info"])
         return result
+
+
+def _problem(messages: Any) -> str:
+    """Returns the last message of a prompt: what the model was asked."""
+    messages = [] if messages is None else list(messages)
+    return str(messages[-1].get("content", "")) if messages and isinstance(messages[-1], dict) else ""

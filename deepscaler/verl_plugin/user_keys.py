@@ -142,7 +142,7 @@ def _complaint(key: str, value: Any, decided: dict[str, list[str]]) -> str:
         hint = f"; write {key.lstrip('+~')!r}, the kit adds what Hydra needs" if key[:1] in "+~" else ""
         return f"invalid verl key {key!r}: expected names with dots between them{hint}"
     for other, names in decided.items():
-        if key == other or other.startswith(f"{key}."):
+        if key == other or other.startswith(f"{key}.") or key.startswith(f"{other}."):
             nearest = get_close_matches(key.rpartition(".")[2], names, n=1, cutoff=0.0)[0]
             return f"verl's {key} follows from the recipe: set the field {nearest} instead"
     for part, reason in DECIDED.items():

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from deepscaler.data.names import label
 from deepscaler.job import Job, train_job
 from deepscaler.recipes.recipe import Device
 from deepscaler.runs.chain import Chain, StagePlan, Step, check_state, is_done
@@ -64,4 +65,4 @@ def _is_evaluated(chain: Chain, step: Step) -> bool:
     report = step.stage.evaluation / "report.json"
     if step.kind != "evaluate" or not report.is_file():
         return False
-    return set(read_results(report).benchmarks) >= set(chain.options.datasets)
+    return set(read_results(report).benchmarks) >= set(map(label, chain.options.datasets))

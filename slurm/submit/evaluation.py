@@ -12,7 +12,7 @@ from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig, with_absolute_paths
 from evaluation.engines.gather import count_missing, done_keys, lacking
 from evaluation.folder import EvaluationFolder
-from evaluation.inputs import all_problems, planned_ids
+from evaluation.inputs import all_problems, keep_datasets, planned_ids
 from slurm.submit.launch import PlannedJob
 
 
@@ -24,6 +24,8 @@ def plan_evaluation(
     The data is prepared for the nodes, unless it is a dry run.
     """
     config = with_absolute_paths(config)
+    if not dry_run:
+        keep_datasets(config.datasets, config.output_dir, config.data_dir)
     if config.engines or config.gather or config.shard:
         gpus = 0 if config.gather or config.device == "cpu" else gpus_per_node
         job = evaluate_job(config, num_nodes=num_nodes, gpus_per_node=gpus)
@@ -31,7 +33,7 @@ def plan_evaluation(
     folder = EvaluationFolder(config.output_dir)
     folder.check(config.result_fields())
     folder.check_shards(config.result_fields())
-    ids = {name: _ids(name, config, dry_run) for name in config.datasets}
+    ids = {short: _ids(name, config, dry_run) for short, name in config.labels.items()}
     elements = _elements(config, ids, problems_per_job)
     gather = replace(evaluate_job(replace(config, gather=True)), name="gather", whole_nodes=False)
     last = PlannedJob(jobs=(gather,), outputs=(config.output_dir,), after=0 if elements else None)
@@ -61,7 +63,9 @@ def _elements(config: EvaluationConfig, ids: dict[str, list[str]], problems_per_
         for index in range(count):
             if count_missing(problems[index::count], config.num_samples, done):
                 output = config.output_dir / "shards" / f"{name}-{index}-of-{count}"
-                elements.append(replace(config, datasets=(name,), shard=f"{index}/{count}", output_dir=output))
+                elements.append(
+                    replace(config, datasets=(config.labels[name],), shard=f"{index}/{count}", output_dir=output)
+                )
     return elements
 
 

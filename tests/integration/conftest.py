@@ -20,7 +20,14 @@ from tests.integration.processes import SHARING, locked
 from tests.places import SHARED
 
 STARTED = time.monotonic()
-GROUPS = {"train": "verl", "rayjob": "verl", "containers": "docker", "commands": "slurm", "faults": "slurm"}
+GROUPS = {
+    "train": "verl",
+    "reward": "verl",
+    "rayjob": "verl",
+    "containers": "docker",
+    "commands": "slurm",
+    "faults": "slurm",
+}
 """The group of the tests in a file; all others are of the group `engines`."""
 
 NUM_TRAININGS = 2

@@ -7,7 +7,7 @@ mine-inputs-3f2a91c0   the hash of what it holds is in its name: an edited file 
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import yaml
 
 from deepscaler.data.names import is_file, is_hub
 from deepscaler.data.sources import SOURCES
+from deepscaler.recipes.own_files import files_of, with_files
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.recipes.travel import files_of, free_name, with_files
 from deepscaler.recipes.write import whole
 from deepscaler.system.errors import UserError
 
@@ -40,7 +40,7 @@ def packed(recipes: Sequence[Recipe]) -> tuple[list[Recipe], list[str], Files]:
     for source in dict.fromkeys(path for recipe in recipes for path in files_of(recipe)):
         if not source.is_file():
             raise UserError(f"the recipe names {source}, which is not there: check the path")
-        names[source] = free_name(_key(source.name), names.values())
+        names[source] = _free_name(_key(source.name), names.values())
         total += source.stat().st_size
         if total > MOST_BYTES:
             raise UserError(
@@ -56,7 +56,7 @@ def packed(recipes: Sequence[Recipe]) -> tuple[list[Recipe], list[str], Files]:
     copies = {source: Path(MOUNT, name) for source, name in names.items()}
     renamed, own = [with_files(recipe, copies) for recipe in recipes], []
     for recipe in renamed:
-        own.append(free_name(f"{_key(recipe.name)}.toml", files))
+        own.append(_free_name(f"{_key(recipe.name)}.toml", files))
         files[own[-1]] = whole(recipe).encode()
     return renamed, [f"{MOUNT}/{name}" for name in own], files
 
@@ -109,3 +109,12 @@ def _text(content: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return text if "\r" not in text and all(one.isprintable() or one in "\n\t" for one in text) else None
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    """Returns a name for a copy: the file's own, with a number before it where another has that already."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{number}-{name}"
+    return free

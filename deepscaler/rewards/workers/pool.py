@@ -1,4 +1,4 @@
-"""Worker processes for comparisons that may hang, eat memory or crash: each is killed and replaced alone.
+"""Worker processes for work that may hang, eat memory or crash: each is killed and replaced alone.
 
 The time-out is the caller's waiting on a socket, so it works in any thread and in asyncio (no SIGALRM), and no
 `__main__` is imported again (as multiprocessing's spawn would: grading from a script without a main guard is fine).
@@ -11,11 +11,12 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from deepscaler.rewards.workers.template import Template, Worker
 
 Outcome = Literal["equal", "different", "timeout", "worker_died"]
+Failure = Literal["timeout", "worker_died"]
 
 ATTEMPTS = 3
 """A task whose worker died under it is tried again in a fresh worker: the killer may have meant another."""
@@ -26,12 +27,16 @@ SLACK = 1.2
 START_DEADLINE = 120.0
 """Seconds for a worker to come up; the first imports the mathematics: two or three, many more on a busy machine."""
 
+COMPARISONS = ("-m", "deepscaler.rewards.workers.worker")
+
 
 @dataclass
 class WorkerPool:
     """Workers are made when all others are busy, up to `size`; then callers wait for one."""
 
     size: int
+    template: Template = field(default_factory=lambda: Template(COMPARISONS))
+    """Whose workers they are."""
     counts: Counter[str] = field(default_factory=Counter)
     """Outcomes since the start: equal, different, timeout, worker_died."""
 
@@ -40,23 +45,34 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._idle: list[Worker] = []
         self._busy: set[int] = set()
-        self._template = Template()
 
     def compare(self, mode: str, answer: str, gold: str, limit: float) -> Outcome:
         """Run one comparison for at most `limit` seconds of its own processor time, and SLACK more on the clock.
 
         Waiting for a worker (all are busy, or the first is starting) does not count: it says nothing of the answer.
         """
-        task = json.dumps({"mode": mode, "answer": answer, "gold": gold, "limit": limit}).encode() + b"\n"
-        with self._free:
-            outcome: Outcome = "worker_died"
-            for _ in range(ATTEMPTS):
-                outcome = self._attempt(task, limit)
-                if outcome != "worker_died":
-                    break
+        task = {"mode": mode, "answer": answer, "gold": gold, "limit": limit}
+        reply = self.ask(task, limit, limit + SLACK)
+        outcome: Outcome = reply if isinstance(reply, str) else "equal" if reply.get("equal") else "different"
         with self._lock:
             self.counts[outcome] += 1
         return outcome
+
+    def ask(
+        self, task: dict[str, Any], limit: float, clock_limit: float, attempts: int = ATTEMPTS
+    ) -> dict[str, Any] | Failure:
+        """Returns a worker's reply to a task, or why there is none after so many seconds on the clock.
+
+        A worker that dies `limit` seconds after it began has reached a limit that it set itself. Raises StartError.
+        """
+        line = json.dumps(task).encode() + b"\n"
+        with self._free:
+            reply: dict[str, Any] | Failure = "worker_died"
+            for _ in range(attempts):
+                reply = self._attempt(line, limit, clock_limit)
+                if reply != "worker_died":
+                    break
+        return reply
 
     def warm_up(self) -> None:
         """Wait for the first worker, so that nothing graded afterwards does. Raises TimeoutError or RuntimeError."""
@@ -74,29 +90,29 @@ class WorkerPool:
             for worker in self._idle:
                 worker.kill()
             self._idle.clear()
-        self._template.end()
+        self.template.end()
 
-    def _attempt(self, task: bytes, limit: float) -> Outcome:
+    def _attempt(self, line: bytes, limit: float, clock_limit: float) -> dict[str, Any] | Failure:
         try:
             worker = self._take()
         except TimeoutError:
             return "timeout"
         started = time.monotonic()
         try:
-            reply = worker.ask(task, started + limit + SLACK)
+            reply = worker.ask(line, started + clock_limit)
         except TimeoutError:
             self._discard(worker)
             return "timeout"
         if reply is None:
             self._discard(worker)
-            return "timeout" if time.monotonic() - started >= limit else "worker_died"  # it ends itself at its limit
+            return "timeout" if time.monotonic() - started >= limit else "worker_died"
         self._release(worker)
-        return "equal" if reply["equal"] else "different"
+        return reply
 
     def _take(self) -> Worker:
         with self._lock:
             worker = self._idle.pop() if self._idle else None
-        worker = worker or self._template.fork(time.monotonic() + START_DEADLINE)
+        worker = worker or self.template.fork(time.monotonic() + START_DEADLINE)
         with self._lock:
             self._busy.add(worker.pid)
         return worker

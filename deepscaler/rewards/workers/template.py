@@ -1,4 +1,7 @@
-"""This process's side of the template that forks workers, and of the workers (their own side is `worker`)."""
+"""This process's side of a template that forks workers, and of the workers.
+
+Their own side is `worker` for comparisons of the grader, `function_worker` for a reward function of the user's.
+"""
 
 import contextlib
 import json
@@ -8,7 +11,9 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from deepscaler.system.processes import python_command
 
@@ -17,6 +22,13 @@ END_DEADLINE = 5.0
 
 ATTEMPTS = 3
 """Templates tried before grading is given up: one may have been killed, three that die do not work here."""
+
+MAX_MESSAGE = 1 << 20
+"""Bytes of a worker's reply; one that says more is treated as dead, because its other side may be a user's code."""
+
+
+class StartError(RuntimeError):
+    """No worker can be had: the template dies, or says why it forks none."""
 
 
 @dataclass
@@ -29,6 +41,8 @@ class Worker:
 
     def ask(self, task: bytes, deadline: float) -> dict[str, object] | None:
         """Send a task and return the reply; None if the worker died. Raises TimeoutError at the deadline."""
+        if self._buffer:  # it has spoken unasked: the reply would be another task's
+            return None
         try:
             self.connection.settimeout(max(0.001, deadline - time.monotonic()))
             self.connection.sendall(task)
@@ -39,7 +53,7 @@ class Worker:
         return self.read(deadline)
 
     def read(self, deadline: float) -> dict[str, object] | None:
-        """The next message; None if the worker died. Raises TimeoutError at the deadline."""
+        """The next message; None if the worker died or wrote none. Raises TimeoutError at the deadline."""
         while b"\n" not in self._buffer:
             self.connection.settimeout(max(0.001, deadline - time.monotonic()))
             try:
@@ -49,9 +63,14 @@ class Worker:
             if not received:
                 return None
             self._buffer += received
+            if len(self._buffer) > MAX_MESSAGE:
+                return None
         line, _, self._buffer = self._buffer.partition(b"\n")
-        message: dict[str, object] = json.loads(line)
-        return message
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        return message if isinstance(message, dict) else None
 
     def kill(self) -> None:
         """End it at once, whatever it computes."""
@@ -62,15 +81,24 @@ class Worker:
 
 
 class Template:
-    """The process that has imported the mathematics, started when the first worker is wanted."""
+    """The process that has imported what its workers run, started when the first worker is wanted.
 
-    def __init__(self) -> None:
+    `arguments` are those of `python -P`. With a `log`, the template and its workers write there; else where this
+    process writes.
+    """
+
+    def __init__(self, arguments: Sequence[str], log: Path | None = None) -> None:
+        self._arguments, self._log = tuple(arguments), log
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
 
     def fork(self, deadline: float) -> Worker:
-        """A new worker. Raises TimeoutError at the deadline, while the template goes on starting for the next."""
+        """Returns a new worker.
+
+        Raises TimeoutError at the deadline, while the template goes on starting for the next; StartError if none of
+        several templates lives to fork one, or if one says why it cannot.
+        """
         for _ in range(ATTEMPTS):
             process, worker = self._request()
             try:
@@ -78,14 +106,14 @@ class Template:
             except TimeoutError:
                 worker.kill()
                 raise
-            if hello is not None:
+            if hello is not None and type(hello.get("pid")) is int:
                 worker.pid = int(str(hello["pid"]))
                 return worker
             worker.kill()
+            if hello is not None:
+                raise StartError(str(hello.get("error")))
             self.end(only=process)
-        raise RuntimeError(
-            "the grader's worker processes do not start: `python -m deepscaler.rewards.workers.worker` says why"
-        )
+        raise StartError(f"worker processes do not start: `python {' '.join(self._arguments)}` says why")
 
     def end(self, only: subprocess.Popen[bytes] | None = None) -> None:
         """Close its socket, at which it ends; killed if it does not. With `only`, unless another has replaced it."""
@@ -106,9 +134,10 @@ class Template:
         with self._lock:
             if self._process is None or self._connection is None:
                 self._connection, theirs = socket.socketpair()
-                command = python_command("-m", "deepscaler.rewards.workers.worker")
-                with theirs:
-                    self._process = subprocess.Popen(command, stdin=theirs.fileno())
+                command = python_command(*self._arguments)
+                with theirs, contextlib.ExitStack() as opened:
+                    output = opened.enter_context(self._log.open("ab")) if self._log else None
+                    self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=output, stderr=output)
             ours, theirs = socket.socketpair()
             with theirs, contextlib.suppress(OSError):  # a dead template shows when nobody says hello
                 socket.send_fds(self._connection, [b"+"], [theirs.fileno()])

@@ -41,7 +41,7 @@ def main() -> None:
             compare(answer, gold)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers: let the kernel reap them
     requests = socket.socket(fileno=os.dup(sys.stdin.fileno()))
-    while connection := _receive_socket(requests):
+    while connection := receive_socket(requests):
         if os.fork() == 0:
             requests.close()
             _serve(connection, comparisons)
@@ -49,7 +49,7 @@ def main() -> None:
         connection.close()
 
 
-def _receive_socket(requests: socket.socket) -> socket.socket | None:
+def receive_socket(requests: socket.socket) -> socket.socket | None:
     """The next connection passed over the parent's socket; None at its end."""
     _, ancillary, _, _ = requests.recvmsg(1, socket.CMSG_SPACE(array.array("i").itemsize))
     for _, _, data in ancillary:

@@ -4,9 +4,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from torch.distributed.tensor import DTensor
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
+from deepscaler.models.adapter import add_adapters
 from deepscaler.verl_plugin.cpu import rollout
 from deepscaler.verl_plugin.cpu.forward import forward
 
@@ -22,6 +24,13 @@ class CpuEngine(FSDPEngineWithLMHead):  # type: ignore[misc]
         module.forward = partial(forward, module)
         return module
 
+    def get_per_tensor_param(self, **given: Any) -> Any:
+        """Returns the weights for the rollout, adapters added in float32: verl's own merging rounds to bfloat16."""
+        if not self._is_lora:
+            return super().get_per_tensor_param(**given)
+        state = {name: _whole(value) for name, value in self.module.state_dict().items()}
+        return iter(add_adapters(state, self.model_config.lora_alpha / self.model_config.lora_rank).items()), None
+
     def _build_fsdp_module(self, module: Any) -> Any:
         configured: Any = self.engine_config
         self.engine_config: Any = replace(configured, forward_only=False, offload_policy=False)
@@ -29,3 +38,7 @@ class CpuEngine(FSDPEngineWithLMHead):  # type: ignore[misc]
             return super()._build_fsdp_module(module)
         finally:
             self.engine_config = configured
+
+
+def _whole(tensor: Any) -> Any:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

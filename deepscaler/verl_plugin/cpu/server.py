@@ -1,6 +1,11 @@
-"""The rollout's server: collects requests for a moment, then draws them in batches, in a thread of its own."""
+"""The rollout's server: collects requests for a moment, then draws them in batches, in a thread of its own.
+
+An asynchronous trainer aborts it before each update: responses in the making go back as far as they are, verl's client
+asks for the rest once generation is resumed with new weights, and requests that come meanwhile wait for that.
+"""
 
 import asyncio
+import threading
 import zlib
 from typing import Any
 
@@ -29,6 +34,10 @@ class RolloutServer:
         self._num_drawn = 0
         self._waiting: asyncio.Queue[tuple[Any, asyncio.Future[Any]]] = asyncio.Queue()
         self._worker: asyncio.Task[None] | None = None
+        self._aborted = threading.Event()
+        self._resumed, self._idle = asyncio.Event(), asyncio.Event()
+        self._resumed.set()
+        self._idle.set()
 
     async def ready(self) -> None:
         """The model is loaded; start to serve."""
@@ -59,7 +68,7 @@ class RolloutServer:
         return TokenOutput(
             token_ids=drawn.token_ids,
             log_probs=drawn.log_probs if sampling_params.get("logprobs") else None,
-            stop_reason="completed",
+            stop_reason="aborted" if drawn.finish_reason == "abort" else "completed",
             extra_fields={"global_steps": self._global_steps},
         )
 
@@ -73,6 +82,17 @@ class RolloutServer:
         wrong = [*unexpected, *(set(missing) - tied)]
         assert not wrong, wrong
         self._global_steps, self._num_drawn = global_steps, 0
+
+    async def abort_all_requests(self, **_: Any) -> None:
+        """Ends what is being drawn, and draws nothing until generation is resumed."""
+        self._resumed.clear()
+        self._aborted.set()
+        await self._idle.wait()
+
+    async def resume_generation(self) -> None:
+        """Draws again."""
+        self._aborted.clear()
+        self._resumed.set()
 
     async def wake_up(self, **_: Any) -> None:
         """It never sleeps; nor has it a cache to clear, or a profiler."""
@@ -88,15 +108,20 @@ class RolloutServer:
                     batch.append(await asyncio.wait_for(self._waiting.get(), QUIET))
                 except TimeoutError:
                     break
+            await self._resumed.wait()
+            self._idle.clear()
             try:
                 await asyncio.to_thread(self._draw, batch, asyncio.get_running_loop())
             except Exception as error:  # whatever torch raises
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
+            finally:
+                self._idle.set()
 
     def _draw(self, batch: list[tuple[Any, asyncio.Future[Any]]], loop: asyncio.AbstractEventLoop) -> None:
         from deepscaler.models.decoding import draw_batch  # noqa: PLC0415
 
-        for drawn in draw_batch(self._model, [draw for draw, _ in batch], self._ends):
+        draws = [draw for draw, _ in batch]
+        for drawn in draw_batch(self._model, draws, self._ends, self._aborted.is_set):
             loop.call_soon_threadsafe(batch[drawn.index][1].set_result, drawn)

@@ -233,13 +233,13 @@ def test_a_killed_worker_costs_nobody_a_score(pool: WorkerPool) -> None:
 
 def test_a_killed_template_is_replaced(pool: WorkerPool) -> None:
     pool.warm_up()
-    template, worker = pool._template._process, pool.pids()[0]
+    template, worker = pool.template._process, pool.pids()[0]
     assert template is not None
     os.kill(template.pid, signal.SIGKILL)
     os.kill(worker, signal.SIGKILL)
     pool.warm_up()
     assert pool.compare("kit", r"\sqrt{12}", r"2\sqrt{3}", 3.0) == "equal"
-    assert pool._template._process is not template
+    assert pool.template._process is not template
 
 
 def test_workers_end_with_their_pool(pool: WorkerPool) -> None:

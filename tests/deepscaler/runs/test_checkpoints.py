@@ -4,9 +4,20 @@ import json
 
 import pytest
 
-from deepscaler.runs.checkpoints import PREFIX, SEAL, adopt_leftovers, newest, prune, publish, sealed, unreadable
+from deepscaler.runs.checkpoints import (
+    PREFIX,
+    SEAL,
+    adopt_leftovers,
+    best_whole,
+    newest,
+    prune,
+    publish,
+    sealed,
+    unreadable,
+)
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
+from deepscaler.system.files import write_json
 from tests.deepscaler.runs.conftest import WriteCheckpoint
 
 
@@ -99,6 +110,56 @@ def test_old_checkpoints_are_pruned_across_attempts(run: RunFolder, write_checkp
     assert [checkpoint.step for checkpoint in sealed(run)] == [40, 20]
     assert not run.attempt(1).checkpoints.exists()
     assert sorted(path.name for path in run.checkpoints.iterdir()) == [f"{PREFIX}20", f"{PREFIX}40"]
+
+
+def validated(run: RunFolder, accuracies: dict[int, float], attempt: int = 1) -> None:
+    """Logs validations as verl does, with a second data set that says the opposite, but less."""
+    lines = [
+        {"step": step, "data": {"val-core/aime/acc/mean@8": value, "val-core/amc/acc/mean@8": 0.5 - value / 10}}
+        for step, value in accuracies.items()
+    ]
+    write_json(run.manifest_path, {"recipe": {"max_response_length": 8}})
+    path = run.attempt(attempt).metrics_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_the_best_checkpoint_stays_beside_the_newest(run: RunFolder, write_checkpoint: WriteCheckpoint) -> None:
+    published(run, write_checkpoint, 10)
+    for step in (20, 30, 40, 50):  # as verl goes: a step is validated after it was saved
+        validated(run, {done: {10: 0.1, 20: 0.4, 30: 0.2, 40: 0.3}[done] for done in range(10, step, 10)})
+        published(run, write_checkpoint, step)
+        prune(run, keep=1, keep_best=True)
+    assert [checkpoint.step for checkpoint in sealed(run)] == [50, 20]
+    found = newest(run, print)
+    assert found
+    assert found.step == 50
+    best = best_whole(run, print)
+    assert best
+    assert best.step == 20
+    validated(run, {10: 0.1, 20: 0.4, 30: 0.2, 40: 0.3, 50: 0.4})
+    best = best_whole(run, print)
+    assert best
+    assert best.step == 50, "the newest of equals"
+    prune(run, keep=1, keep_best=True)
+    assert [checkpoint.step for checkpoint in sealed(run)] == [50]
+
+
+def test_the_best_is_found_after_a_kill_and_over_attempts(run: RunFolder, write_checkpoint: WriteCheckpoint) -> None:
+    published(run, write_checkpoint, 10, 20)
+    validated(run, {10: 0.1, 20: 0.4})
+    published(run, write_checkpoint, 30, attempt=2)  # killed before it was validated
+    validated(run, {}, attempt=2)
+    run.attempt(2).update_record(resumed_step=20, step_offset=0)
+    with run.attempt(2).metrics_path.open("a") as file:
+        file.write('{"step": 30, "data": {"val-core/aime/acc')
+    prune(run, keep=1, keep_best=True)
+    assert [checkpoint.step for checkpoint in sealed(run)] == [30, 20]
+    (run.checkpoints / f"{PREFIX}20/data.pt").write_bytes(b"")
+    said: list[str] = []
+    with pytest.raises(UserError, match=r"no checkpoint of .* was validated"):
+        best_whole(run, said.append)
+    assert "step 20 is damaged" in said[0], "a damaged best is set aside, too"
 
 
 SEALS = ["{", "{}", "[]", '{"step": "x"}', '{"step": 40, "verl_step": 40, "world_size": 2, "files": {"a": "b"}}', None]

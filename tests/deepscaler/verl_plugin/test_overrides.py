@@ -1,7 +1,6 @@
 """Every recipe is a configuration that the installed verl accepts."""
 
 import asyncio
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,47 +10,18 @@ import pytest
 from deepscaler.recipes.load import in_profile, recipe_named
 from deepscaler.recipes.published import NAMES, RECIPES
 from deepscaler.recipes.recipe import Recipe
+from deepscaler.recipes.tables import RewardOptions
 from deepscaler.system.options import options_of, value_of, with_options
-from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
+from deepscaler.verl_plugin.overrides import to_overrides
+from tests.deepscaler.verl_plugin.conftest import PATHS, Compose
 from tests.places import ROOT
-
-PATHS = RunPaths(
-    model="/models/a model, {odd}='\"",
-    train_files=(Path("/data/train set.parquet"),),
-    validation_files=(Path("/data/aime.parquet"),),
-    run_dir=Path("/runs/one"),
-    checkpoint_dir=Path("/runs/one/attempts/0002/checkpoints"),
-    resume_from=Path("/runs/one/attempts/0002/resume/global_step_20"),
-    own_ray=True,
-    environment={"WANDB_DIR": "/runs/a b, {c}"},
-    wandb=True,
-)
-
-
-@pytest.fixture(scope="module")
-def verl() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the libraries that verl imports
-        import verl  # noqa: PLC0415
-        import verl.trainer.ppo.reward  # noqa: PLC0415
-        import verl.trainer.ppo.utils  # noqa: PLC0415
-        import verl.utils.config  # noqa: PLC0415
-    return verl
-
-
-def composed(verl: Any, recipe: Recipe, device: str = "cuda") -> Any:
-    from hydra import compose, initialize_config_dir  # noqa: PLC0415
-
-    folder = str(Path(verl.__file__).parent / "trainer/config")
-    with initialize_config_dir(folder, version_base=None):
-        return compose("ppo_trainer", to_arguments(to_overrides(recipe, PATHS, device)))
 
 
 @pytest.mark.parametrize(("profile", "device"), [("faithful", "cuda"), ("fast", "cuda"), ("faithful", "cpu")])
 @pytest.mark.parametrize("name", NAMES)
-def test_verl_accepts_every_recipe(verl: Any, name: str, profile: str, device: str) -> None:
+def test_verl_accepts_every_recipe(verl: Any, compose: Compose, name: str, profile: str, device: str) -> None:
     recipe = in_profile(recipe_named(name), profile)
-    config = composed(verl, recipe, device)
+    config = compose(recipe, device)
     needs = verl.trainer.ppo.utils.need_reference_policy(config), verl.trainer.ppo.utils.need_critic(config)
     verl.utils.config.validate_config(config, *needs)
     assert needs == (recipe.kl_coefficient > 0, False)
@@ -62,11 +32,36 @@ def test_verl_accepts_every_recipe(verl: Any, name: str, profile: str, device: s
         assert found == value, key
 
 
-def test_verl_loads_our_reward_function(verl: Any) -> None:
-    reward = verl.trainer.ppo.reward.get_custom_reward_fn(composed(verl, RECIPES["quickstart"]))
+def test_verl_loads_our_reward_function(verl: Any, compose: Compose) -> None:
+    reward = verl.trainer.ppo.reward.get_custom_reward_fn(compose(RECIPES["quickstart"]))
     assert asyncio.iscoroutinefunction(reward)
     response = {"data_source": "arithmetic", "solution_str": r"\boxed{2}", "ground_truth": ["2"], "extra_info": {}}
     assert asyncio.run(reward(**response))["score"] == 1
+
+
+def test_verl_calls_the_runs_own_copy_of_a_reward_file(verl: Any, compose: Compose, tmp_path: Path) -> None:
+    (tmp_path / "reward").mkdir()
+    (tmp_path / "reward/my.py").write_text("def score(golds, max_tokens): return {'score': 0.5, 'limit': max_tokens}")
+    parts = {"grader": 1.0, "function": 0.5, "overlong": 2.0}
+    options = RewardOptions(function="/elsewhere/my.py:score", parts=parts, overlong_buffer=16)
+    recipe = replace(RECIPES["quickstart"], reward=options)
+    config = compose(recipe, paths=replace(PATHS, run_dir=tmp_path))
+    reward = verl.trainer.ppo.reward.get_custom_reward_fn(config)
+    extra_info = {"num_tokens": 24, "truncated": False}
+    response = {"data_source": "arithmetic", "solution_str": r"\boxed{2}", "ground_truth": ["2"]}
+    found = asyncio.run(reward(**response, extra_info=extra_info))
+    assert (found["grader"], found["function"], found["overlong"]) == (1.0, 0.5, -0.5)
+    assert found["score"] == 1.0 + 0.5 * 0.5 - 2.0 * 0.5
+    assert found["function_limit"] == recipe.max_response_length
+
+
+def test_groups_are_filtered_by_what_tells_responses_apart() -> None:
+    base, key = RECIPES["8k"], "algorithm.filter_groups.metric"
+    assert to_overrides(base, PATHS)[key] == "acc"
+    dapo = RewardOptions(parts={"grader": 1.0, "overlong": 1.0}, overlong_buffer=2048)
+    assert to_overrides(replace(base, reward=dapo), PATHS)[key] == "acc"
+    own = RewardOptions(parts={"grader": 1.0, "function": 1.0}, function="my.py:score")
+    assert to_overrides(replace(base, reward=own), PATHS)[key] == "reward"
 
 
 def test_what_verl_changed_silently_is_said() -> None:
@@ -92,15 +87,11 @@ def test_a_small_machine_has_tickets_for_all_of_verls_actors(num_gpus: int) -> N
     assert overrides["ray_kwargs.ray_init.num_cpus"] >= 1 + 8 + 3 * num_gpus + 1
 
 
+ALL_PARTS = {"grader": 1.0, "function": 0.5, "overlong": 1.0, "length": 1.0, "format": 0.1}
+
 OTHER: dict[str, Any] = {
-    "profile": None,  # a name for three other fields
-    "train_dataset": None,  # files that `RunPaths` names, and made with what `data` says
-    "validation_dataset": None,
-    **dict.fromkeys(("data.problem", "data.answer", "data.id", "data.weights", "data.prompt_suffix"), None),
-    "reward.function": None,
-    "reward.parts": None,
-    "verl": None,
-    "model": None,
+    "reward.function": "other.py:score",
+    "reward.parts": {**ALL_PARTS, "grader": 0.5},
     "name": "other",
     "kl_type": "mse",
     "advantage_estimator": "rloo",
@@ -109,39 +100,69 @@ OTHER: dict[str, Any] = {
     "mini_batch_size": 128,
     "max_tokens_per_gpu": 40_000,
     "clip_ratio": 0.3,
+    "clip_ratio_low": 0.1,
     "clip_ratio_high": 0.28,
     "num_warmup_steps": 10,
     "learning_rate_schedule": "cosine",
     "policy_loss": "gspo",
     "rollout_correction": "sequence",
+    "correction_floor": 0.5,
+    "rollout_rejection": "seq_mean_k3",
+    "rejection_threshold": 3.0,
+    "rejection_floor": 0.6,
     "validation_top_p": 0.9,
+    "validation_max_response_length": 31_744,
     "dual_clip": 3.0,
     "gpu_memory_utilization": 0.5,
     "sequence_parallel_size": 2,
     "tensor_parallel_size": 2,
+    "lora_rank": 32,
+    "lora_modules": ("q_proj", "v_proj"),
 }
 """Another valid value where twice the value, or not the value, is none."""
 
+NEEDED: dict[str, dict[str, Any]] = {
+    "recompute_log_probs": {"rollout_correction": "none"},  # without it there is nothing to correct by
+    "rollout_rejection": {"rejection_threshold": 2.0},
+    "rejection_threshold": {"rollout_rejection": "seq_sum_k1", "rejection_threshold": 2.0},
+    "rejection_floor": {"rollout_rejection": "seq_sum_k1", "rejection_threshold": 2.0},
+    "batches_ahead": {"asynchronous_rollout": True},
+    **{
+        name: {"reward.parts": ALL_PARTS, "reward.function": "my.py:score"}
+        | {"reward.overlong_buffer": 512, "reward.length_cap": 2048}
+        for name in options_of(Recipe)
+        if name.startswith("reward.")
+    },
+}
+"""What a field takes effect with."""
 
-@pytest.mark.parametrize("name", options_of(Recipe))
-def test_every_field_changes_what_verl_is_told(name: str) -> None:
+ELSEWHERE = {
+    "profile": "a name for other fields",
+    "model": "a place, which `RunPaths` names",
+    "train_dataset": "places",
+    "validation_dataset": "places",
+    "verl": "tried by a test of its own",
+    **dict.fromkeys(("data.problem", "data.answer", "data.id", "data.weights", "data.prompt_suffix"), "read before"),
+}
+"""Fields that are no key of verl's, and why."""
+
+
+@pytest.mark.parametrize("name", [name for name in options_of(Recipe) if name not in ELSEWHERE])
+def test_every_field_changes_the_configuration_that_verl_composes(compose: Compose, name: str) -> None:
     base = replace(in_profile(RECIPES["8k"], "fast"), fused_kernels=False, asynchronous_rollout=False)
-    if name == "recompute_log_probs":  # without it there is nothing to correct by
-        base = replace(base, rollout_correction="none")
-    value = value_of(base, name)
-    other = OTHER[name] if name in OTHER else not value if isinstance(value, bool) else value * 2
-    if other is not None:
-        assert to_overrides(with_options(base, {name: other}), PATHS) != to_overrides(base, PATHS)
+    other = OTHER.get(name, None if name in OTHER else _another(value_of(base, name)))
+    base = with_options(base, NEEDED.get(name, {}) if name != "rollout_rejection" else {})
+    changed = with_options(base, {**NEEDED.get(name, {}), name: other})
+    assert compose(changed) != compose(base)
+
+
+def _another(value: Any) -> Any:
+    return not value if isinstance(value, bool) else value * 2
 
 
 @pytest.mark.parametrize(
     "text", ["jürgen/ä b", "back\\slash", 'a "quote"', 'end\\"', "end\\", "tab\there", "${no}", "{x: [1]}", ""]
 )
-def test_any_text_reaches_verl_as_it_is(verl: Any, text: str) -> None:
-    from hydra import compose, initialize_config_dir  # noqa: PLC0415
-
-    folder = str(Path(verl.__file__).parent / "trainer/config")
-    with initialize_config_dir(folder, version_base=None):
-        paths = replace(PATHS, model=text)
-        config = compose("ppo_trainer", to_arguments(to_overrides(RECIPES["8k"], paths)))
+def test_any_text_reaches_verl_as_it_is(compose: Compose, text: str) -> None:
+    config = compose(RECIPES["8k"], paths=replace(PATHS, model=text))
     assert config.actor_rollout_ref.model.path == text

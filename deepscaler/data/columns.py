@@ -1,0 +1,162 @@
+r"""Finds what a user's row holds: the problem, its golds and an id, in columns that are named or guessed.
+
+{"question": "How many ...?", "answer": "48 / 2 = 24 ... #### 72"}    GSM8K: the golds follow ####
+{"problem": "...", "solution": "... so it is \\boxed{5}."}              the gold is in the last box
+{"prompt": [{"role": "user", ...}], "reward_model": {"ground_truth": ["5"]}, "extra_info": {"index": 7}}   verl's schema
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from deepscaler.data.clean import is_unicode, read_golds
+from deepscaler.data.problem import Message
+from deepscaler.rewards.extract import last_boxed
+from deepscaler.system.errors import UserError, unknown
+
+USUAL = {
+    "problem": ("problem", "question", "prompt", "input", "query", "instruction", "text"),
+    "answer": (
+        *("answer", "final_answer", "gold", "golds", "ground_truth", "reward_model.ground_truth", "target"),
+        *("expected_answer", "answers", "label", "final", "solution", "output", "response"),
+    ),
+    "id": ("id", "problem_id", "unique_id", "uuid", "uid", "idx", "index", "extra_info.id", "extra_info.index"),
+}
+"""Names of columns in public sets, the most telling first."""
+
+SOLUTIONS = ("solution", "output", "response")
+"""Columns that hold a whole solution, of which only a marked final answer counts."""
+
+MAX_ID = 200
+MAX_PROBLEM = 200_000
+"""Characters of an id and of a problem."""
+
+_ROLES = ("system", "user", "assistant")
+_HASHES = re.compile(r"####[ \t]*(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Names of columns; empty to find them. A dot looks into a column that holds an object."""
+
+    problem: str = ""
+    answer: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The parts of one row."""
+
+    problem: str | tuple[Message, ...]
+    """A question, or a whole prompt as chat messages."""
+    golds: tuple[str, ...]
+    id: str
+
+
+def choose(row: Any, wanted: Columns, place: str) -> Columns:
+    """Returns the columns to read, as the first row has them. Raises UserError that lists what it has."""
+    if not isinstance(row, dict) or not row:
+        raise UserError(f'{place}: expected an object such as {{"problem": ..., "answer": ...}}, got {_shown(row)}')
+    if "problem" not in row and "data" in row and isinstance(row["data"], list):
+        raise UserError(f"{place}: the rows are inside 'data': write that list, or one row a line")
+    objects = {key: value for key, value in row.items() if isinstance(value, dict)}
+    names = [*map(str, row), *(f"{key}.{inner}" for key, value in objects.items() for inner in value)]
+    chosen = {}
+    for part in ("problem", "answer", "id"):
+        name = getattr(wanted, part)
+        if name and name not in names:
+            raise UserError(f"{place}: {unknown('column', name, names[:50])}; {_how(part)}")
+        by_lower = {one.lower(): one for one in reversed(names)}
+        chosen[part] = name or next((by_lower[usual] for usual in USUAL[part] if usual in by_lower), "")
+        if not chosen[part] and part != "id":
+            raise UserError(
+                f"{place}: no column is called like a {part} ({', '.join(USUAL[part][:4])}, ...);"
+                f" it has {', '.join(names[:20])}: {_how(part)}"
+            )
+    return Columns(**chosen)
+
+
+def read_row(row: Any, columns: Columns, marks: "Counter[str]") -> Found | str:
+    r"""Returns the parts of a row, or why it is left out; `marks` counts golds found after #### and in \boxed{}."""
+    if not isinstance(row, dict):
+        return "row is no object"
+    problem = _problem(_value(row, columns.problem))
+    if isinstance(problem, str) and (not problem.strip() or len(problem) > MAX_PROBLEM):
+        return "no problem" if not problem.strip() else "problem is too long"
+    if problem is None:
+        return "no problem" if _value(row, columns.problem) is None else "problem is no text"
+    answer = _value(row, columns.answer)
+    if isinstance(answer, list):
+        answer = [_final(one, columns.answer, marks) for one in answer]
+    else:
+        answer = _final(answer, columns.answer, marks)
+    if answer == [] or answer is _UNMARKED:
+        return "empty answer" if answer == [] else "solution has no \\boxed{} and no ####"
+    golds, why = read_golds(answer)
+    key = _value(row, columns.id) if columns.id else None
+    key = str(key).strip() if isinstance(key, str | int) and not isinstance(key, bool) else ""
+    if len(key) > MAX_ID or not key.isprintable():
+        key = ""
+    texts: Iterable[str] = [problem] if isinstance(problem, str) else [m["content"] for m in problem]
+    if not why and not is_unicode(key, *texts, *golds):
+        why = "text is no valid Unicode"
+    return why or Found(problem.strip() if isinstance(problem, str) else problem, golds, key)
+
+
+def _how(part: str) -> str:
+    """Returns how a column is named, on a command line and in a recipe."""
+    return f"give --{part} COLUMN, or {part} in the recipe's [data]"
+
+
+class _Unmarked:
+    """A solution without a final answer."""
+
+
+_UNMARKED = _Unmarked()
+
+
+def _final(answer: Any, column: str, marks: "Counter[str]") -> Any:
+    """Returns the final answer of a text that marks one; what is no text as it is."""
+    if isinstance(answer, Decimal):
+        return str(answer)
+    if not isinstance(answer, str):
+        return answer
+    if "####" in answer and (found := _HASHES.findall(answer)) and found[-1].strip():
+        marks["after ####"] += 1
+        return found[-1].strip()
+    if "boxed" in answer and (boxed := last_boxed(answer)):
+        marks["in \\boxed{}"] += 1
+        return boxed
+    is_solution = column.lower().rpartition(".")[2] in SOLUTIONS
+    return _UNMARKED if is_solution and len(answer.split()) > 8 else answer
+
+
+def _problem(value: Any) -> str | tuple[Message, ...] | None:
+    """Returns a question or a prompt; None for what is neither. One user message is a whole prompt, too."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not value:
+        return None
+    messages = []
+    for one in value:
+        if not isinstance(one, dict) or one.get("role") not in _ROLES or not isinstance(one.get("content"), str):
+            return None
+        messages.append({"role": one["role"], "content": one["content"]})
+    return tuple(messages) if messages[-1]["role"] == "user" else None
+
+
+def _value(row: dict[str, Any], column: str) -> Any:
+    if column in row:
+        return row[column]
+    outer, _, inner = column.partition(".")
+    value = row.get(outer)
+    return value.get(inner) if isinstance(value, dict) else None
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:57]}..."

@@ -1,0 +1,173 @@
+"""Turns users' files into one parquet file in verl's schema, in a process of its own with bounded memory and time.
+
+The parent writes a JSON request to its standard input and reads one JSON line back:
+
+{"files": [".../sums.jsonl"], "target": ".../.mine.parquet.tmp", "label": "mine", "columns": {...}, ...}
+{"rows": 498, "dropped": {"null answer": 2}, "first": {"null answer": "line 17"}, "columns": {...}, ...}
+{"error": "sums.jsonl, line 7: not valid JSON (...); write one JSON object a line"}
+
+A file may be hostile, and the library that reads parquet is large: what they break is this process. Rows pass one by
+one, so a file may be larger than the memory.
+"""
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from hashlib import blake2b, sha256
+from pathlib import Path
+from typing import Any
+
+from deepscaler.data.columns import Columns, Found, choose, read_row
+from deepscaler.data.problem import Problem, ask
+from deepscaler.data.rows import check_readable, read_rows
+from deepscaler.data.similar import Duplicates
+from deepscaler.data.table import Writer
+from deepscaler.system.errors import UserError
+from deepscaler.system.processes import LIBC, PR_SET_PDEATHSIG, python_command
+
+MEMORY = 6 << 30
+"""Bytes of address space of the child, of which parquet's libraries reserve far more than they use."""
+
+PATIENCE = 120.0
+BYTES_A_SECOND = 100_000
+"""The child may take so many seconds, and one more for so many bytes; it reads thirty times as fast."""
+
+
+def convert(request: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the child says about a request. Raises UserError where a file cannot be used."""
+    files = [Path(file) for file in request["files"]]
+    for file in files:
+        check_readable(file)
+    deadline = PATIENCE + sum(file.stat().st_size for file in files) / BYTES_A_SECOND
+    command = python_command("-m", "deepscaler.data.convert")
+    told = ", ".join(str(file) for file in files[:3])
+    try:
+        child = subprocess.run(
+            command,
+            input=json.dumps({**request, "memory": MEMORY}).encode(),
+            capture_output=True,
+            timeout=deadline,
+            check=False,
+        )
+        answer: dict[str, Any] = json.loads(child.stdout)
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"{told} was not read within {deadline:.0f} s: give JSON lines or parquet") from error
+    except ValueError as error:
+        last = child.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"code {child.returncode}"]
+        why = "not enough memory" if child.returncode == -signal.SIGKILL or "MemoryError" in last[0] else last[0][:200]
+        raise UserError(f"{told} cannot be read ({why}): give smaller rows, or JSON lines") from error
+    if "error" in answer:
+        raise UserError(answer["error"])
+    return answer
+
+
+def main() -> None:
+    """Answers the request at standard input."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    request = json.load(sys.stdin)
+    memory = request.pop("memory")
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        answer = write_problems(**request)
+    except UserError as error:
+        answer = {"error": str(error)}
+    except MemoryError:
+        told = f"a row needs more than {memory >> 30} GiB of memory: give smaller rows, or JSON lines"
+        answer = {"error": f"{request['files'][0]}: {told}"}
+    print(json.dumps(answer))
+
+
+def write_problems(
+    files: list[str],
+    target: str,
+    label: str,
+    columns: dict[str, str],
+    suffix: str,
+    split: str,
+    drop_duplicates: bool,
+) -> dict[str, Any]:
+    """Writes the problems of some files, or only reads them where `target` is empty; returns what they are."""
+    counts: dict[str, Any] = {"read": 0, "rows": 0, "renamed": 0}
+    dropped: Counter[str] = Counter()
+    marks: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    copies, ids = Duplicates(), _Ids(label)
+    chosen: Columns | None = None
+    with ExitStack() as opened:
+        writer = opened.enter_context(Writer(Path(target), split)) if target else None
+        for place, row in _rows(files):
+            counts["read"] += 1
+            if chosen is None:
+                chosen = choose(row, Columns(**columns), place)
+            found = read_row(row, chosen, marks)
+            if isinstance(found, str):
+                dropped[found] += 1
+                first.setdefault(found, place)
+                continue
+            question = _question(found)
+            if copies.is_copy(question) and drop_duplicates:
+                dropped["duplicate"] += 1
+                first.setdefault("duplicate", place)
+                continue
+            prompt = ask(found.problem, suffix=suffix) if isinstance(found.problem, str) else found.problem
+            identifier = ids.new(found.id or sha256(question.encode()).hexdigest()[:12])
+            counts["rows"] += 1
+            if writer:
+                writer.add(Problem(id=identifier, data_source=label, prompt=prompt, golds=found.golds))
+        if chosen is None:
+            raise UserError(f"{files[0]} holds no row: give a file with one problem a row")
+        if not counts["rows"]:
+            why = "; ".join(f"{count} x {reason} (first: {first[reason]})" for reason, count in dropped.items())
+            used = f"{chosen.problem!r} and {chosen.answer!r}"
+            raise UserError(
+                f"{files[0]}: none of its {counts['read']} rows can be used with the columns {used}: {why};"
+                " mend them, or name other columns"
+            )
+    return {
+        "rows": counts["rows"],
+        "dropped": dict(sorted(dropped.items())),
+        "first": first,
+        "columns": asdict(chosen),
+        "golds": dict(marks),
+        "repeated_ids": ids.num_repeated,
+        "duplicates": copies.exact,
+        "near_duplicates": copies.near,
+        "all_compared": copies.is_complete,
+    }
+
+
+def _rows(files: list[str]) -> Iterator[tuple[str, Any]]:
+    for file in files:
+        name = Path(file).name
+        for place, row in read_rows(Path(file)):
+            yield f"{name}, {place}", row
+
+
+def _question(found: Found) -> str:
+    return found.problem if isinstance(found.problem, str) else found.problem[-1]["content"]
+
+
+class _Ids:
+    """Makes ids that no other row has: one that comes again is numbered, as in the sets of the kit."""
+
+    def __init__(self, label: str) -> None:
+        self.num_repeated = 0
+        self._label = label
+        self._seen: dict[bytes, int] = {}
+
+    def new(self, key: str) -> str:
+        digest = blake2b(key.encode(), digest_size=8).digest()
+        number = self._seen[digest] = self._seen.get(digest, 0) + 1
+        self.num_repeated += number > 1
+        return f"{self._label}/{key}" + (f"~{number}" if number > 1 else "")
+
+
+if __name__ == "__main__":
+    main()

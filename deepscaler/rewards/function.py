@@ -1,0 +1,123 @@
+"""A reward function of the user's own, called in bounded worker processes.
+
+UserFunction(Path("my_reward.py"), "score").judge({"response": "...", "golds": ["4"], ...})
+-> Judgement(score=0.5, more={"brevity": 1.0}, failure="")
+
+Nothing of the file runs in this process, and nothing that it does can stop it: a call that hangs, dies, raises or
+returns no number is undecided and scores 0.
+"""
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepscaler.rewards.workers.pool import WorkerPool
+from deepscaler.rewards.workers.template import StartError, Template
+from deepscaler.system.errors import UserError
+from deepscaler.system.processes import python_command
+
+WORKER = "deepscaler.rewards.workers.function_worker"
+CHECK = "deepscaler.rewards.workers.function_check"
+
+CHECK_DEADLINE = 60.0
+"""Seconds for reading a reward file, which takes a fraction of one."""
+
+ATTEMPTS = 2
+"""Workers that a call may kill: the first may have been another's victim."""
+
+PAUSE = 60.0
+"""Seconds in which nothing is called after no worker could be had: trying costs seconds each time."""
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a reward function says of one response."""
+
+    score: float = 0.0
+    more: dict[str, float] = field(default_factory=dict)
+    """Numbers that it returned beside the score."""
+    failure: str = ""
+    """Why it is undecided; empty where it is not."""
+
+
+def split_function(given: str) -> tuple[Path, str]:
+    """Returns the file and the name in `FILE.py:NAME`. Raises UserError."""
+    file, _, name = given.rpartition(":")
+    if not file.endswith(".py") or not name.isidentifier():
+        raise UserError(
+            f"invalid value {given!r} for reward.function: expected FILE.py:NAME, such as my_reward.py:score"
+        )
+    return Path(file), name
+
+
+def check_file(file: Path, name: str) -> None:
+    """Raises UserError, with the line, where a reward file cannot be called; a child reads it, nobody imports it."""
+    command = python_command("-m", CHECK, str(file), name)
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=CHECK_DEADLINE, check=True)
+        error = str(json.loads(done.stdout)["error"])
+    except (subprocess.SubprocessError, ValueError, KeyError):
+        error = f"{file} cannot be read as Python: reading it crashes the parser"
+    if error:
+        raise UserError(f"reward.function: {error}")
+
+
+class UserFunction:
+    """A function of a file, and the workers that call it."""
+
+    def __init__(
+        self,
+        file: Path,
+        name: str,
+        *,
+        timeout: float = 10.0,
+        memory: float = 4.0,
+        num_workers: int = 8,
+        log: Path | None = None,
+    ) -> None:
+        """Takes `timeout` in seconds on the clock, `memory` in GiB a worker; what the file prints goes to `log`."""
+        arguments = ("-m", WORKER, str(file), name, str(int(memory * GIB)))
+        self._pool = WorkerPool(num_workers, Template(arguments, log or Path(os.devnull)))
+        self._timeout = timeout
+        self._asleep_until = 0.0
+
+    def start(self) -> None:
+        """Waits until the file is imported. Raises UserError where it cannot be."""
+        try:
+            self._pool.warm_up()
+        except (StartError, TimeoutError) as error:
+            self.close()
+            why = str(error) if isinstance(error, StartError) else "its import does not end"
+            raise UserError(f"reward.function: {why}") from error
+
+    def judge(self, arguments: dict[str, Any]) -> Judgement:
+        """Returns what the function says of a response; `arguments` are those of function_check.ARGUMENTS."""
+        if time.monotonic() < self._asleep_until:
+            return Judgement(failure="no worker can be had")
+        try:
+            reply = self._pool.ask(arguments, self._timeout, self._timeout, ATTEMPTS)
+        except StartError as error:
+            self._asleep_until = time.monotonic() + PAUSE
+            return Judgement(failure=f"no worker can be had: {error}")
+        if reply == "timeout":
+            return Judgement(failure=f"no answer in {self._timeout:g} s")
+        if isinstance(reply, str):
+            return Judgement(failure="its process ended")
+        try:
+            return Judgement(float(reply["score"]), dict(reply["more"]))
+        except (KeyError, TypeError, ValueError):
+            return Judgement(failure=str(reply.get("failure", "its process wrote no reply")))
+
+    def pids(self) -> list[int]:
+        """Returns the worker processes that live now."""
+        return self._pool.pids()
+
+    def close(self) -> None:
+        """Ends all workers and what they left."""
+        self._pool.close()

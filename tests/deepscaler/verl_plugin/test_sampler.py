@@ -1,0 +1,59 @@
+"""Dynamic sampling ends: what was thrown away is counted, and after so many groups the rest is taken as it is."""
+
+import warnings
+from typing import Any
+
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of the libraries that verl imports
+    from deepscaler.verl_plugin.sampler import AsyncSampler, Sampler
+
+MAX_REFILLS, BATCH = 2, 3
+
+
+def make(kind: type[Any], filter_by: str | None = "acc") -> Any:
+    own = {"train_batch_size": BATCH, "max_refills": MAX_REFILLS, "filter_by": filter_by}
+    return kind(
+        trainer_mode="sync",
+        trainer_config={},
+        max_off_policy_threshold=8,
+        max_off_policy_strategy="drop",
+        sampler_kwargs=own,
+        refill_fn=lambda num_prompts: num_prompts,
+    )
+
+
+def finish(sampler: Any, groups: dict[str, float | None], length: int = 10) -> None:
+    """Puts finished groups of two responses where verl's buffer has read them from its queue, with their one reward."""
+    for uid, reward in groups.items():
+        sampler.finished_keys["train"].add(uid)
+        sampler._dapo_classification_cache["train"][uid] = reward
+        sampler.prompt_global_steps["train"][uid] = 1
+        for place in range(2):
+            sampler.partitions["train"][f"{uid}_{place}_0"] = {"response_len": length, "seq_len": 2 * length}
+
+
+@pytest.mark.parametrize("kind", [Sampler, AsyncSampler])
+def test_groups_without_variance_are_thrown_away_up_to_the_limit(
+    kind: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleared: list[str] = []
+    monkeypatch.setattr("transfer_queue.kv_clear", lambda partition_id, keys: cleared.extend(keys))
+    sampler = make(kind)
+    evicted = 0
+    for poll in range(4):
+        finish(sampler, {f"{poll}{place}": 0.0 for place in range(2)} | {f"{poll}good": None})
+        reasons = sampler._terminal_eviction_reasons(1, "train")
+        evicted += len(sampler._evict_terminal_groups(1, "train", reasons)[0])
+        kept = sampler._sampleable_terminal_keys("train", reasons)
+        assert evicted == min(2 * (poll + 1), MAX_REFILLS * BATCH)
+        assert len(kept) == poll + 1 + max(0, 2 * (poll + 1) - MAX_REFILLS * BATCH)
+    assert sampler._num_discarded_tokens == 2 * 10 * evicted
+    assert len(cleared) == 3 * evicted, "a group and its two responses"
+
+
+def test_nothing_is_thrown_away_without_dynamic_sampling() -> None:
+    sampler = make(Sampler, filter_by=None)
+    finish(sampler, {"a": 0.0, "b": 1.0})
+    assert sampler._terminal_eviction_reasons(1, "train")[1] == set()
