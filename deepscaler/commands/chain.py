@@ -86,8 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
     evaluation_options = _evaluation_options(arguments)
     given, settings = [absolute(text) for text in arguments.recipes], arguments.set
     check_further(recipes, arguments.device, console)
+    copies = [copied_recipe(recipe, root, dry_run=True) for recipe in recipes]
+    is_job = given == copies  # of a submitted chain: what it needs is there, and the user's files may not be
     if own := any(map(is_ones_own, given, recipes)):
-        given, settings = [copied_recipe(recipe, root, dry_run=True) for recipe in recipes], []
+        given, settings = copies, []
     options = ChainOptions(
         datasets=tuple(arguments.eval),
         evaluation_options=evaluation_options,
@@ -95,7 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
         train_options=tuple(passed_on(arguments, changes=not own)),
     )
     chain = build_chain(root, recipes, settings, options, given)
-    _take_along(chain, arguments, own=own, console=console)
+    if not is_job:
+        _take_along(chain, arguments, own=own, console=console)
     if site:
         return _submit(arguments, chain, site)
     if arguments.dry_run:

@@ -9,13 +9,17 @@ import yaml
 
 from deepscaler.cli import main
 from deepscaler.commands.parser import parse
+from deepscaler.data.compose import compose
+from deepscaler.data.table import problems_of
 from deepscaler.kubernetes.check.check import Report, check_text
 from deepscaler.kubernetes.render import inputs
 from deepscaler.recipes.load import load_recipe
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.recipes.travel import files_of, taken_along
+from deepscaler.rewards.function import split_function
+from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.reward_file import called_file
 from deepscaler.system.files import write_json
-from deepscaler.training.manifest import TrainOptions
+from deepscaler.training.manifest import TrainOptions, mixture_of
 
 SITE = 'runtime = "bare"\n'
 REWARD = "def score(solution, **_):\n\treturn 1.0  \n"
@@ -25,7 +29,7 @@ REWARD = "def score(solution, **_):\n\treturn 1.0  \n"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     text = 'extends = "8k"\nmax_response_length = 4096\nlearning_rate = 2e-6\nprofile = "fast"\n'
     (tmp_path / "mine.toml").write_text(text)
-    own = 'train_dataset = ["my sums.jsonl", "deepscaler"]\n[data]\nproblem = "question"\n'
+    own = 'validation_dataset = "arithmetic"\ntrain_dataset = ["my sums.jsonl"]\n[data]\nproblem = "question"\n'
     (tmp_path / "own.toml").write_text(f'{text}{own}[reward]\nfunction = "r.py:score"\nparts = {{function = 1}}\n')
     (tmp_path / "my sums.jsonl").write_text('{"question": "1+1", "answer": "2"}\n')
     (tmp_path / "r.py").write_text(REWARD)
@@ -74,16 +78,18 @@ def test_a_job_of_slurm_reads_everything_from_the_runs_folder(
     assert "--set" not in words
     assert not out.exists()
     given = load_recipe(str(folder / "own.toml"), None, ["seed=3"])
-    planned = taken_along(given, out, str, dry_run=True)
     monkeypatch.setattr(f"deepscaler.commands.{command.split(maxsplit=1)[0]}.submit", lambda *_: 0)  # no SLURM is here
     assert main([*command.split(), "--on", "slurm", "--site", "site.toml", "--output-dir", "out"]) == 0
-    monkeypatch.chdir("/")
     for name in ("mine.toml", "own.toml", "my sums.jsonl", "r.py"):
         (folder / name).unlink()
-    found = load_recipe(words[1])
-    assert found == planned == replace(given, train_dataset=found.train_dataset, reward=found.reward)
-    assert [path.name for path in files_of(found)] == ["my sums.jsonl", "r.py"]
-    assert (out / "inputs/r.py").read_text() == REWARD
+    monkeypatch.chdir("/")
+    assert load_recipe(words[1]) == given
+    run = RunFolder(out if command.startswith("train") else out / "1-own")
+    file, name = called_file(run, given.reward.function)
+    assert (file.read_text(), name) == (REWARD, "score")
+    assert split_function(given.reward.function)[0] != file
+    data = compose(mixture_of(given), run.root, folder / "cache")
+    assert [problem.golds for problem in problems_of(data.folder / "sources/my-sums.parquet")] == [("2",)]
 
 
 def test_a_chain_keeps_its_recipes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +136,7 @@ def test_a_rayjob_brings_recipe_reward_and_data(folder: Path, capsys: pytest.Cap
     assert files["data"]["r.py"] == REWARD
     (folder / "in_pod.toml").write_text(files["data"]["own.toml"])
     given, found = load_recipe("own.toml", None, ["seed=3"]), load_recipe("in_pod.toml")
-    assert found.train_dataset == ("/inputs/my_sums.jsonl", "deepscaler")
+    assert found.train_dataset == ("/inputs/my_sums.jsonl",)
     assert found == replace(given, train_dataset=found.train_dataset, reward=found.reward)
     report = Report()
     check_text(text, "job.yaml", report)
