@@ -22,7 +22,7 @@ EXAMPLES = ("deepscaler recipes 8k 16k --profile fast", "deepscaler recipes 8k -
 MOST_PROSE = 20
 """Characters of a text of several words that a column shows."""
 
-MIN_NOTES = 20
+MIN_NOTES = 18
 """Characters that a column of prose needs at least."""
 
 

@@ -13,11 +13,12 @@ from deepscaler.commands.chain import of_chain
 from deepscaler.commands.counting import counts_if
 from deepscaler.commands.parser import Parser, named, parse
 from deepscaler.commands.recipe import check_further, load
-from deepscaler.commands.train import is_ones_own, passed_on
+from deepscaler.commands.train import passed_on
 from deepscaler.kubernetes import require_yaml
-from deepscaler.kubernetes.render.inputs import Files, packed
+from deepscaler.kubernetes.render.inputs import Files, own_files, packed
 from deepscaler.kubernetes.render.plans import Plan, evaluate_plan, quickstart_plan, run_plan, train_plan
 from deepscaler.kubernetes.render.pods import RUNS
+from deepscaler.recipes.load import is_file
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import write_text
 from deepscaler.system.flags import given_options
@@ -108,7 +109,7 @@ def _train(parsed: argparse.Namespace, given: list[str]) -> Plan:
     recipe = load(parsed.recipe, parsed, parsed.device)
     check_further([recipe], parsed.device, ERRORS)
     inputs: Files = {}
-    if is_ones_own(parsed.recipe, recipe):  # a pod has no such file
+    if is_file(parsed.recipe) or own_files(recipe):  # a pod has no such file
         [recipe], files, inputs = packed([recipe])
         given = [*files, *passed_on(parsed, changes=False)]
         given += ["--output-dir", str(parsed.output_dir)] if parsed.output_dir else []
@@ -120,7 +121,7 @@ def _chain(parsed: argparse.Namespace, given: list[str]) -> Plan:
     recipes = [load(name, parsed, parsed.device) for name in parsed.recipes]
     check_further(recipes, parsed.device, ERRORS)
     inputs: Files = {}
-    if any(map(is_ones_own, parsed.recipes, recipes)):
+    if any(map(is_file, parsed.recipes)) or any(map(own_files, recipes)):
         recipes, files, inputs = packed(recipes)
         given = [*files, *of_chain(parsed), *passed_on(parsed, changes=False)]
         given += ["--only", *parsed.only] if parsed.only else []

@@ -15,6 +15,7 @@ import yaml
 
 from deepscaler.data.names import is_file, is_hub
 from deepscaler.data.sources import SOURCES
+from deepscaler.kubernetes.render.pods import CACHE, RUNS
 from deepscaler.recipes.own_files import files_of, with_files
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.recipes.write import whole
@@ -30,6 +31,11 @@ MOST_ANNOTATED = 250_000
 Files = Mapping[str, bytes]
 
 
+def own_files(recipe: Recipe) -> list[Path]:
+    """Returns the files of this machine that a recipe names; what is on a volume is the pods' own."""
+    return [path for path in files_of(recipe) if not str(path).startswith((f"{RUNS}/", f"{CACHE}/"))]
+
+
 def packed(recipes: Sequence[Recipe]) -> tuple[list[Recipe], list[str], Files]:
     """Returns recipes that name the pods' copies, the paths of their own files in the pods, and all files by name.
 
@@ -37,7 +43,7 @@ def packed(recipes: Sequence[Recipe]) -> tuple[list[Recipe], list[str], Files]:
     """
     names: dict[Path, str] = {}
     total = 0
-    for source in dict.fromkeys(path for recipe in recipes for path in files_of(recipe)):
+    for source in dict.fromkeys(path for recipe in recipes for path in own_files(recipe)):
         if not source.is_file():
             raise UserError(f"the recipe names {source}, which is not there: check the path")
         names[source] = _free_name(_key(source.name), names.values())

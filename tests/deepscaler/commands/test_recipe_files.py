@@ -22,7 +22,7 @@ from deepscaler.system.files import write_json
 from deepscaler.training.manifest import TrainOptions, mixture_of
 
 SITE = 'runtime = "bare"\n'
-REWARD = "def score(solution, **_):\n\treturn 1.0  \n"
+REWARD = "def score(response):\n\treturn 1.0  \n"
 
 
 @pytest.fixture

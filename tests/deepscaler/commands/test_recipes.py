@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deepscaler.recipes.load import load_recipe
-from deepscaler.recipes.published import NAMES, RECIPES
+from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.system.options import options_of
 
@@ -33,11 +33,13 @@ def test_one_recipe_fits_with_every_name_and_value_whole(options: tuple[str, ...
 
 
 def test_sources_are_shown_when_they_are_asked_for() -> None:
-    assert "DeepScaleR scripts" not in "\n".join(shown("8k"))
-    assert "DeepScaleR scripts" in "\n".join(shown("8k", "--sources"))
+    assert "scripts/train" not in "\n".join(shown("8k"))
+    assert "scripts/train" in "\n".join(shown("8k", "--sources"))
 
 
-@pytest.mark.parametrize("names", [(), ("8k", "16k"), ("8k", "quickstart"), tuple(NAMES), ("2k", "4k", "--all")])
+@pytest.mark.parametrize(
+    "names", [(), ("8k", "16k"), ("8k", "quickstart"), tuple(RECIPES), ("8k", "justrl", "dapo"), ("2k", "4k", "--all")]
+)
 def test_any_recipes_are_compared_within_80_columns(names: tuple[str, ...]) -> None:
     lines = shown(*names)
     assert max(map(len, lines)) <= 80
