@@ -49,8 +49,9 @@ render: setup  ## write k8s/jobs anew, after a change of a recipe or of deepscal
 lock: setup  ## resolve the locked requirements from pyproject.toml
 	@$(BIN)/python tools/lock.py
 
-bench: setup  ## our grader against math-verify, and training with the kit against verl alone, side by side
+bench: setup  ## our grader against math-verify, a reward of one's own, and training with the kit against verl alone, side by side
 	@$(BIN)/python bench/grading.py
+	@$(BIN)/python bench/reward.py
 	@$(BIN)/python bench/step.py
 	@[ -z "$$SLURM_CONF" ] || $(BIN)/python bench/launch.py
 

@@ -47,13 +47,13 @@ QUANTITIES = {
     "mismatch": Quantity("rollout_corr/kl", "KL rollout to trainer"),
     "grad_norm": Quantity("actor/grad_norm", "gradient norm"),
     "clip_fraction": Quantity("actor/pg_clipfrac", "PPO clipped, %", percent=True),
-    "dual_clip_fraction": Quantity("actor/pg_clipfrac_lower", "dual clip, %", percent=True),
+    "dual_clip_fraction": Quantity("actor/pg_clipfrac_lower", "dual-clipped, %", percent=True),
     "correction_cut": Quantity("rollout_corr/rollout_is_ratio_fraction_high", "weights cut, %", percent=True),
     "zero_variance": Quantity(
-        "training/filter_groups/zero_variance_groups", "groups without variance, %", percent=True
+        "training/filter_groups/zero_variance_groups", "groups in the batch with one reward, %", percent=True
     ),
-    "discarded_tokens": Quantity("training/filter_groups/discarded_tokens", "tokens thrown away"),
-    "staleness": Quantity("training/off_policy/trajectory_staleness/mean", "staleness, updates"),
+    "discarded_tokens": Quantity("training/filter_groups/discarded_tokens", "response tokens thrown away"),
+    "staleness": Quantity("training/off_policy/trajectory_staleness/mean", "age of responses, updates"),
     "step_seconds": Quantity("timing_s/step", "seconds a step"),
     "generation_seconds": Quantity("timing_s/gen", "seconds of rollout"),
     "checkpoint_seconds": Quantity("timing_s/save_checkpoint", "seconds to save"),

@@ -70,8 +70,10 @@ def submit_copy(run: RunFolder, function: str) -> None:
     if not function or run.is_run:
         return
     source, name = split_function(function)
-    check_file(source, name)
     copy, _ = split_function(copied_function(run.root, function))
+    if copy.is_file() and not source.is_file():  # a job in a container sees the copy alone
+        return
+    check_file(source, name)
     copy.unlink(missing_ok=True)
     keep_copy(run, function)
 

@@ -48,17 +48,17 @@ class Status:
     clip_fraction: float | None = None
     """Of tokens, at either bound of the probability ratio."""
     dual_clip_fraction: float | None = None
-    mismatch: float | None = None
-    """KL divergence from the rollout engine's probabilities to the trainer's, in nats per token."""
     correction_cut: float | None = None
     """Of tokens whose importance weight was above its bound."""
-    zero_variance: float | None = None
-    """Of groups whose responses all got one reward."""
-    discarded_tokens: float | None = None
-    """Drawn for the last step and thrown away."""
-    staleness: float | None = None
-    """Updates between the weights that a response is of and those that learn from it."""
     entropy: float | None = None
+    mismatch: float | None = None
+    """KL divergence between rollout engine and trainer, nats per token; None where the trainer does not recompute."""
+    zero_variance: float | None = None
+    """Share of the batch's groups whose responses got one reward: they teach nothing."""
+    discarded_tokens: float | None = None
+    """Of responses that were drawn for the last step and thrown away."""
+    staleness: float | None = None
+    """Updates that the weights were ahead of those that drew the batch."""
     step_seconds: float | None = None
     tokens_per_second: float | None = None
     """Of prompts and responses, on each GPU."""

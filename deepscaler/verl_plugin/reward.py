@@ -48,7 +48,8 @@ async def compute_score(
     golds = listed_golds(ground_truth)
     verdict = await asyncio.to_thread(grade, solution_str, golds, thinking=thinking)
     undecided = verdict.reason in ("timeout", "worker_died")
-    num_tokens = int(extra.get("num_tokens", 0))
+    num_tokens, max_tokens = int(extra.pop("num_tokens", 0)), int(extra.pop("max_tokens", max_tokens))
+    truncated, problem = bool(extra.pop("truncated", False)), str(extra.pop("problem", ""))
     values = {"grader": float(verdict.correct)}
     logged: dict[str, float] = {}
     if "format" in parts:
@@ -62,12 +63,12 @@ async def compute_score(
         arguments = {
             "response": solution_str,
             "golds": golds,
-            "problem": str(extra.pop("problem", "")),
+            "problem": problem,
             "data_source": data_source,
             "id": str(extra.get("id", "")),
             "num_tokens": num_tokens,
             "max_tokens": max_tokens,
-            "truncated": bool(extra.get("truncated", False)),
+            "truncated": truncated,
             "correct": verdict.correct,
             "extra": {name: value for name, value in extra.items() if isinstance(value, str | int | float | bool)},
         }

@@ -27,9 +27,14 @@ class RewardManager(NaiveRewardManager):  # type: ignore[misc]
         item = last[0]
         responses, row = item.batch["responses"], item.non_tensor_batch
         num_tokens = int(item.batch["attention_mask"][-responses.shape[-1] :].sum())
-        limit = row["tool_extra_fields"].get(RESPONSE_LIMIT, self.config.data.max_response_length)
-        truncated = num_tokens >= int(limit)
-        known = {"num_tokens": num_tokens, "truncated": truncated, "problem": _problem(row.get("raw_prompt"))}
+        limit = int(row["tool_extra_fields"].get(RESPONSE_LIMIT, self.config.data.max_response_length))
+        truncated = num_tokens >= limit
+        known = {
+            "num_tokens": num_tokens,
+            "max_tokens": limit,
+            "truncated": truncated,
+            "problem": _problem(row.get("raw_prompt")),
+        }
         extra_info = last.non_tensor_batch.get("extra_info")
         if extra_info is not None:  # verl hands it to the function as it is
             extra_info[0] = {**extra_info[0], **known}

@@ -33,7 +33,7 @@ class _Counting:
         self._num_filtered = 0
         self._num_discarded_tokens = 0
         self._most_filtered = own["max_refills"] * own["train_batch_size"]
-        super().__init__(
+        super().__init__(  # type: ignore[call-arg]
             **given,
             poll_interval=POLL,
             filter_groups_metric=own["filter_by"],

@@ -25,7 +25,6 @@ train_batch_size = 2
 mini_batch_size = 2
 group_size = 4
 max_response_length = 8
-mask_truncated = true
 
 [reward]
 function = "my_reward.py:score"
@@ -45,7 +44,7 @@ def test_a_hostile_reward_does_not_stop_a_training(tiny_model: Path, tmp_path: P
     assert done.returncode == 0, done.stdout + done.stderr
     assert sealed(folder)[0].step == 2
     wait_until_gone(folder.root, 30)
-    assert not _leftovers(), "daemons of the reward"
+    assert not _leftovers(), "a daemon of the reward"
 
     validation = [json.loads(line) for line in (folder.root / "validation/0.jsonl").read_text().splitlines()]
     seen = {kind_of(line["output"]) for line in validation}
@@ -63,7 +62,7 @@ def test_a_hostile_reward_does_not_stop_a_training(tiny_model: Path, tmp_path: P
         weighted = values["grader"] + 0.5 * values["function"] + 0.1 * values["overlong"]
         assert metrics[step]["critic/score/mean"] == pytest.approx(weighted, abs=1e-5)
         assert values["overlong"] == -1, "all responses of random weights reach the limit"
-        assert "actor/grad_norm" not in metrics[step], "all of them are masked: there is nothing to learn from"
+        assert metrics[step]["actor/grad_norm"] >= 0
 
     file.write_text("def score(): return 1")
     again = run([*command, "--set", "num_steps=3", "--dry-run"])

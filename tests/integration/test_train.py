@@ -100,6 +100,50 @@ def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
     assert f"Finished before: step {reached + 1} of {reached + 1}" in again.stdout
 
 
+@pytest.mark.usefixtures("training")
+def test_an_adapter_trained_on_asynchronous_rollouts_is_merged_and_evaluated(tiny_model: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    more = ("lora_rank=4", "lora_alpha=8", "learning_rate=0.01", "mask_truncated=true", "max_refills=2")
+    lengths = ("validation_max_response_length=12", "validate_every=1", "keep_best=true")
+    command = train(folder.root, tiny_model, *more, *lengths, "fused_kernels=false")
+    command += ["--profile", "fast", "--keep", "1"]
+    done = run([*command, "--set", "num_steps=2"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = run([*command, "--set", "num_steps=3"])
+    assert "Resuming from the checkpoint of step 2" in done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    metrics = read_metrics(folder)
+    assert [step for step, values in metrics.items() if "critic/score/mean" in values] == [1, 2, 3]
+    assert max(values.get("training/off_policy/trajectory_staleness_worst/max", 0) for values in metrics.values()) >= 1
+    # such a model solves nothing, so every group is thrown away until the limit, then all are taken
+    assert metrics[1]["training/filter_groups/evicted_samples"] == 2 * 2
+    assert metrics[1]["training/filter_groups/discarded_tokens"] > 0
+    assert metrics[1]["training/filter_groups/zero_variance_groups"] == 1
+    lines = [json.loads(line) for line in (folder.root / "validation/0.jsonl").read_text().splitlines()]
+    assert any(line["truncated"] for line in lines)
+
+    for option in ([], ["--best"]):
+        merged = run(deepscaler("merge", folder.root, *option))
+        assert merged.returncode == 0, merged.stdout + merged.stderr
+        assert "erged" in merged.stdout
+    assert (folder.root / "model/lora_adapter/adapter_model.safetensors").is_file()
+    output = (
+        "--output-dir",
+        tmp_path / "evaluation",
+        "--num-samples",
+        1,
+        "--limit",
+        4,
+        "--max-tokens",
+        8,
+        "--engine",
+        "transformers",
+    )
+    evaluated = run(deepscaler("evaluate", "--model", folder.root / "model", "--datasets", "arithmetic", *output))
+    assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
+
+
 @pytest.mark.long
 @pytest.mark.usefixtures("training")
 def test_a_chain_killed_in_its_second_stage_goes_on_there(tiny_model: Path, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def _top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
         if not isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
             for part in ("body", "orelse", "handlers", "finalbody"):
                 for inner in getattr(statement, part, []):
-                    yield from _top_level(inner.body if isinstance(inner, ast.excepthandler) else [inner])
+                    yield from _top_level(inner.body if isinstance(inner, ast.ExceptHandler) else [inner])
 
 
 def _names_bound(statement: ast.stmt) -> list[str]:
@@ -104,10 +104,10 @@ def _names_bound(statement: ast.stmt) -> list[str]:
 def _sibling_errors(file: Path, tree: ast.Module) -> Iterator[str]:
     """Yields the imports of files beside this one, which the run's copy of it would not find."""
     for node in ast.walk(tree):
-        names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom):
-            names = ["." * node.level + (node.module or "")]
-        for name in names:
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        plain = [one.name for one in node.names]
+        for name in plain if isinstance(node, ast.Import) else ["." * node.level + (node.module or "")]:
             if name.startswith(".") or _is_beside(file, name.partition(".")[0]):
                 yield (
                     f"{file}, line {node.lineno}: imports {name}, a file beside it, and a run keeps a copy of"

@@ -76,6 +76,9 @@ def test_a_submission_renews_what_an_earlier_one_left_until_the_run_has_begun(so
     source.write_text(GOOD + "# better\n")
     submit_copy(run, function)
     assert called_file(run, function)[0].read_text() == GOOD + "# better\n"
+    source.rename(source.with_name("moved.py"))
+    submit_copy(run, function)
+    assert called_file(run, function)[0].read_text() == GOOD + "# better\n"
     begun(run, function)
     source.write_text(GOOD)
     submit_copy(run, function)

@@ -120,6 +120,27 @@ def test_json_holds_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "last checkpoint         none yet" in text
 
 
+def test_off_policy_training_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = {
+        "rollout_corr/kl": 0.0123,
+        "training/filter_groups/zero_variance_groups": 0.25,
+        "training/filter_groups/discarded_tokens": 12_345,
+        "training/off_policy/trajectory_staleness/mean": 1.5,
+    }
+    add_attempt(make_run(tmp_path), [(step, data | keys) for step, data in learning(4)], ended="now")
+    status = read_status("8k", RunFolder(tmp_path))
+    assert (status.mismatch, status.zero_variance) == (0.0123, 0.25)
+    assert main(["status", str(tmp_path)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for line in (
+        "rollout to trainer KL 0.012",
+        "groups of one reward 25.0 %",
+        "thrown away 12,345 tokens in the last step",
+        "age of responses 1.5 updates",
+    ):
+        assert line in told
+
+
 def test_a_chain_has_a_row_for_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_chain(tmp_path)
     assert [stage["state"] for stage in shown(tmp_path, capsys)["stages"]] == ["finished", "running", "not begun"]
@@ -215,9 +236,9 @@ def test_what_tells_of_an_unhealthy_algorithm_is_shown(tmp_path: Path, capsys: p
     told = {label: value.strip() for label, value in lines.items()}
     assert told["PPO clipped"] == "1.0 %"
     assert told["dual clip"] == "0.3 %"
-    assert told["rollout to trainer"] == "KL 0.012 nats"
+    assert told["rollout to trainer"] == "KL 0.012"
     assert told["weights cut"] == "0.2 %"
-    assert told["groups all alike"] == "25.0 %"
-    assert told["tokens thrown away"] == "12,345"
-    assert told["staleness"] == "1.5 updates"
+    assert told["groups of one reward"] == "25.0 %"
+    assert told["thrown away"] == "12,345 tokens in the last step"
+    assert told["age of responses"] == "1.5 updates"
     assert shown(tmp_path, capsys)["mismatch"] == 0.0123
