@@ -83,8 +83,9 @@ def all_problems(name: str, config: EvaluationConfig, console: Console | None = 
         path, entry, changed = keep_own(name, config.own_data, OWN, data_dir, renew=False)
         if changed:
             raise UserError(f"{changed} this evaluation began: put it back, or give another --output-dir")
-        for line in told(name, entry) if console and is_new else ():
-            console.print(line, soft_wrap=True)
+        if console and is_new:
+            for line in told(name, entry):
+                console.print(line, soft_wrap=True)
         problems = list(problems_of(path))
     return problems[: config.limit] if config.limit else problems
 

@@ -20,6 +20,7 @@ from deepscaler.commands.train import (
 )
 from deepscaler.data.compose import sources_folder
 from deepscaler.data.names import KNOWN, look_in
+from deepscaler.data.names import absolute as absolute_name
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes.load import absolute
 from deepscaler.recipes.published import NAMES
@@ -31,6 +32,7 @@ from deepscaler.system.options import flag
 from deepscaler.training.manifest import check_recipe, take_data
 from deepscaler.training.run_chain import describe_chain, run_chain
 from evaluation.config import EvaluationConfig, load_config
+from evaluation.inputs import keep_datasets
 from slurm.site import Site
 from slurm.submit.chain import plan_chain
 
@@ -91,14 +93,14 @@ def run(arguments: argparse.Namespace) -> int:
     if own := any(map(is_ones_own, given, recipes)):
         given, settings = copies, []
     options = ChainOptions(
-        datasets=tuple(arguments.eval),
+        datasets=tuple(absolute_name(name, Path.cwd()) for name in arguments.eval),
         evaluation_options=evaluation_options,
         gate=arguments.gate,
         train_options=tuple(passed_on(arguments, changes=not own)),
     )
     chain = build_chain(root, recipes, settings, options, given)
     if not is_job:
-        _take_along(chain, arguments, own=own, console=console)
+        _take_along(chain, arguments, own=own, submits=site is not None, console=console)
     if site:
         return _submit(arguments, chain, site)
     if arguments.dry_run:
@@ -107,21 +109,26 @@ def run(arguments: argparse.Namespace) -> int:
     return run_chain(chain, console, arguments.only)
 
 
-def _take_along(chain: Chain, arguments: argparse.Namespace, *, own: bool, console: Console) -> None:
+def _take_along(chain: Chain, arguments: argparse.Namespace, *, own: bool, submits: bool, console: Console) -> None:
     """Takes the recipes and what they name into the chain's folders: whatever becomes of the files, stages train them.
 
     Raises UserError where a stage has begun with another recipe.
     """
-    dry_run = bool(arguments.dry_run)
+    dry_run, data_dir = bool(arguments.dry_run), arguments.data_dir
     stages = [(stage, stage.recipe) for stage in chain.stages if stage.recipe]
     if own:
         for stage, recipe in stages:
             check_recipe(stage.run, recipe, options_of_run(arguments, recipe))
-        said = [take_data(recipe, stage.folder, arguments.data_dir, dry_run=dry_run) for stage, recipe in stages]
+    if own or submits:
+        said = [take_data(recipe, stage.folder, data_dir, dry_run=dry_run) for stage, recipe in stages]
         for line in dict.fromkeys(line for lines in said for line in lines):
             console.print(f"Data: {line}.", soft_wrap=True)
+    if own:
         for _, recipe in stages:
             copied_recipe(recipe, chain.root, dry_run=dry_run)
+    if submits and not dry_run:
+        for one in chain.stages:
+            keep_datasets(chain.options.datasets, one.evaluation, data_dir)
     _keep_reward_files(chain, write=not dry_run)
 
 
@@ -169,6 +176,7 @@ def _submit(arguments: argparse.Namespace, chain: Chain, site: Site) -> int:
 
 def of_chain(arguments: argparse.Namespace) -> list[str]:
     """Returns the options between the stages, as they were typed."""
-    options = ["--eval", *arguments.eval] if arguments.eval else []
+    names = [absolute_name(name, Path.cwd()) for name in arguments.eval]
+    options = ["--eval", *names] if names else []
     options += [f"--eval-options={arguments.eval_options}"] if arguments.eval_options else []
     return [*options, "--gate"] if arguments.gate else options

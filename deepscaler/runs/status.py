@@ -135,8 +135,10 @@ def _measured(metrics: Metrics) -> dict[str, Any]:
         dataset: {"first_step": p[0][0], "first": p[0][1], "last_step": p[-1][0], "last": p[-1][1]}
         for dataset, p in validation(metrics).items()
     }
-    shown = ("reward", "response_length", "cut_off", "clip_fraction", "dual_clip_fraction", "mismatch")
-    shown += ("correction_cut", "zero_variance", "discarded_tokens", "staleness", "entropy")
+    shown = (
+        *("reward", "response_length", "cut_off", "clip_fraction", "dual_clip_fraction", "mismatch"),
+        *("correction_cut", "zero_variance", "discarded_tokens", "staleness", "entropy"),
+    )
     return {
         **{name: last.get(name) for name in shown},
         "validation": accuracies or None,

@@ -23,6 +23,7 @@ STARTED = time.monotonic()
 GROUPS = {
     "train": "verl",
     "reward": "verl",
+    "own_data": "verl",
     "rayjob": "verl",
     "containers": "docker",
     "commands": "slurm",

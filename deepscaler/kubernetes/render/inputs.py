@@ -89,10 +89,11 @@ def config_map(job: str, files: Files, labels: Mapping[str, str]) -> dict[str, A
 
 def to_yaml(manifest: Mapping[str, Any]) -> str:
     """Returns a ConfigMap as YAML in which a file reads as it is."""
-    return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
+    text: str = yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
+    return text
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """Writes texts of several lines as blocks, where YAML can."""
 
 
