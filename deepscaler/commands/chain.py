@@ -4,21 +4,32 @@ import argparse
 import shlex
 from pathlib import Path
 
+from rich.console import Console
+
 from deepscaler.commands.counting import counts_with
 from deepscaler.commands.launcher import HERE, add_dry_run, site_of, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer, parse
-from deepscaler.commands.train import add_options, copied_recipe, folders_read, passed_on
+from deepscaler.commands.recipe import check_further, load
+from deepscaler.commands.train import (
+    add_options,
+    copied_recipe,
+    folders_read,
+    is_ones_own,
+    options_of_run,
+    passed_on,
+)
+from deepscaler.data.compose import sources_folder
 from deepscaler.data.names import KNOWN, look_in
 from deepscaler.data.names import absolute as absolute_name
 from deepscaler.output.terminal import PlainConsole
-from deepscaler.recipes.load import absolute, load_recipe
-from deepscaler.recipes.published import RECIPES
+from deepscaler.recipes.load import absolute
+from deepscaler.recipes.published import NAMES
 from deepscaler.runs.chain import Chain, ChainOptions, build_chain, check_state
 from deepscaler.runs.reward_file import check_called, keep_copy, submit_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.flags import given_options
 from deepscaler.system.options import flag
-from deepscaler.training.manifest import take_data
+from deepscaler.training.manifest import check_recipe, take_data
 from deepscaler.training.run_chain import describe_chain, run_chain
 from evaluation.config import EvaluationConfig, load_config
 from evaluation.inputs import keep_datasets
@@ -39,7 +50,7 @@ EXAMPLES = (
 def configure(parser: Parser) -> None:
     """Adds the stages and what happens between them."""
     recipes = parser.add_argument("recipes", nargs="+", metavar="RECIPE", help="the stages in order")
-    offer(recipes, RECIPES, files="toml")
+    offer(recipes, NAMES, files="toml")
     parser.add_argument(
         "--output-dir",
         type=folder_to_write,
@@ -69,25 +80,56 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the chain."""
-    folder = arguments.output_dir
-    look_in(arguments.data_dir, *(sorted(folder.glob("*/data/sources")) if folder else ()))
-    recipes = [load_recipe(name, arguments.profile, arguments.set) for name in arguments.recipes]
-    root = arguments.output_dir or Path("outputs", "-".join(recipe.name for recipe in recipes))
+    begun = arguments.output_dir.glob("[0-9]*-*") if arguments.output_dir else ()
+    look_in(arguments.data_dir, *map(sources_folder, begun))
+    recipes = [load(name, arguments, arguments.device) for name in arguments.recipes]
+    root = (arguments.output_dir or Path("outputs", "-".join(recipe.name for recipe in recipes))).resolve()
+    site, console = site_of(arguments), PlainConsole()
+    evaluation_options = _evaluation_options(arguments)
+    given, settings = [absolute(text) for text in arguments.recipes], arguments.set
+    check_further(recipes, arguments.device, console)
+    copies = [copied_recipe(recipe, root, dry_run=True) for recipe in recipes]
+    is_job = given == copies  # of a submitted chain: what it needs is there, and the user's files may not be
+    if own := any(map(is_ones_own, given, recipes)):
+        given, settings = copies, []
     options = ChainOptions(
         datasets=tuple(absolute_name(name, Path.cwd()) for name in arguments.eval),
-        evaluation_options=_evaluation_options(arguments),
+        evaluation_options=evaluation_options,
         gate=arguments.gate,
-        train_options=tuple(passed_on(arguments)),
+        train_options=tuple(passed_on(arguments, changes=not own)),
     )
-    given = [absolute(text) for text in arguments.recipes]
-    chain = build_chain(root.resolve(), recipes, arguments.set, options, given)
-    _keep_reward_files(chain, write=not arguments.dry_run)
-    if site := site_of(arguments):
+    chain = build_chain(root, recipes, settings, options, given)
+    if not is_job:
+        _take_along(chain, arguments, own=own, submits=site is not None, console=console)
+    if site:
         return _submit(arguments, chain, site)
     if arguments.dry_run:
-        describe_chain(chain, PlainConsole(), arguments.only)
+        describe_chain(chain, console, arguments.only)
         return 0
-    return run_chain(chain, PlainConsole(), arguments.only)
+    return run_chain(chain, console, arguments.only)
+
+
+def _take_along(chain: Chain, arguments: argparse.Namespace, *, own: bool, submits: bool, console: Console) -> None:
+    """Takes the recipes and what they name into the chain's folders: whatever becomes of the files, stages train them.
+
+    Raises UserError where a stage has begun with another recipe.
+    """
+    dry_run, data_dir = bool(arguments.dry_run), arguments.data_dir
+    stages = [(stage, stage.recipe) for stage in chain.stages if stage.recipe]
+    if own:
+        for stage, recipe in stages:
+            check_recipe(stage.run, recipe, options_of_run(arguments, recipe))
+    if own or submits:
+        said = [take_data(recipe, stage.folder, data_dir, dry_run=dry_run) for stage, recipe in stages]
+        for line in dict.fromkeys(line for lines in said for line in lines):
+            console.print(f"Data: {line}.", soft_wrap=True)
+    if own:
+        for _, recipe in stages:
+            copied_recipe(recipe, chain.root, dry_run=dry_run)
+    if submits and not dry_run:
+        for one in chain.stages:
+            keep_datasets(chain.options.datasets, one.evaluation, data_dir)
+    _keep_reward_files(chain, write=not dry_run)
 
 
 def _keep_reward_files(chain: Chain, *, write: bool) -> None:
@@ -124,22 +166,17 @@ def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 def _submit(arguments: argparse.Namespace, chain: Chain, site: Site) -> int:
     """Hands the chain to SLURM, a job for each stage and one between two."""
-    _take_data(arguments, chain)
-    given = [copied_recipe(text, chain.root, dry_run=bool(arguments.dry_run)) for text in arguments.recipes]
-    command = ["chain", *given, "--output-dir", str(chain.root), *passed_on(arguments)]
-    command += [part for setting in arguments.set for part in ("--set", setting)]
-    command += ["--eval", *chain.options.datasets] if arguments.eval else []
-    command += [f"--eval-options={arguments.eval_options}"] if arguments.eval_options else []
-    command += ["--gate"] if arguments.gate else []
+    given = [stage.given for stage in chain.stages[1:]]
+    command = ["chain", *given, "--output-dir", str(chain.root), *chain.options.train_options]
+    command += [part for setting in chain.stages[1].settings for part in ("--set", setting)]
+    command += of_chain(arguments)
     reads = folders_read(arguments, [stage.recipe for stage in chain.stages if stage.recipe])
     return submit(arguments, plan_chain(chain, command, arguments.device, reads), site, chain.root)
 
 
-def _take_data(arguments: argparse.Namespace, chain: Chain) -> None:
-    """Has every stage keep its copies of what is not the kit's, before any job is submitted."""
-    for stage in chain.stages:
-        if stage.recipe:
-            for line in take_data(stage.recipe, stage.folder, arguments.data_dir, dry_run=bool(arguments.dry_run)):
-                PlainConsole().print(f"Data: {line}.", soft_wrap=True)
-        if not arguments.dry_run:
-            keep_datasets(chain.options.datasets, stage.evaluation, arguments.data_dir)
+def of_chain(arguments: argparse.Namespace) -> list[str]:
+    """Returns the options between the stages, as they were typed."""
+    names = [absolute_name(name, Path.cwd()) for name in arguments.eval]
+    options = ["--eval", *names] if names else []
+    options += [f"--eval-options={arguments.eval_options}"] if arguments.eval_options else []
+    return [*options, "--gate"] if arguments.gate else options

@@ -8,19 +8,21 @@ from rich.console import Console
 
 from deepscaler.commands.counting import counts_if
 from deepscaler.commands.parser import Parser, offer
+from deepscaler.commands.recipe import add_changes, load
+from deepscaler.data.names import HUB
 from deepscaler.output.terminal import PlainConsole, add_row, new_table
-from deepscaler.recipes.load import load_recipe
-from deepscaler.recipes.published import RECIPES
+from deepscaler.recipes.published import NAMES, RECIPES
 from deepscaler.recipes.recipe import Recipe
+from deepscaler.recipes.write import BASE, beginning
 from deepscaler.system.options import options_of, value_of
 from deepscaler.training.plan import print_estimates
 
-EXAMPLES = ("deepscaler recipes 8k --sources", "deepscaler recipes 8k 16k --profile fast")
+EXAMPLES = ("deepscaler recipes 8k 16k --profile fast", "deepscaler recipes 8k --toml > mine.toml")
 
 MOST_PROSE = 20
 """Characters of a text of several words that a column shows."""
 
-MIN_NOTES = 20
+MIN_NOTES = 18
 """Characters that a column of prose needs at least."""
 
 
@@ -29,13 +31,12 @@ def configure(parser: Parser) -> None:
     names = parser.add_argument(
         "names", nargs="*", metavar="RECIPE", help="recipe or file to show (default: all the published ones)"
     )
-    offer(names, RECIPES, files="toml")
-    parser.add_argument(
-        "--profile", choices=("faithful", "fast"), default=None, help="profile to show (default: each recipe's own)"
+    offer(names, NAMES, files="toml")
+    add_changes(parser, profile_help="profile to show (default: each recipe's own)")
+    toml = parser.add_argument(
+        "--toml", action="store_true", help="print a recipe file to begin with: what differs, and all else as comments"
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field first; may be repeated"
-    )
+    counts_if(toml, "for one recipe", "name one", _is_one)
     every = parser.add_argument("--all", action="store_true", help="also fields that are the same in all of them")
     counts_if(every, "for several recipes", "name another", lambda values: not _is_one(values))
     sources = parser.add_argument(
@@ -47,28 +48,42 @@ def configure(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints a table, a row a field."""
     names = arguments.names or [name for name in RECIPES if name not in ("quickstart", "learn")]
-    chosen = [load_recipe(name, arguments.profile, arguments.set) for name in names]
-    values = {name: [value_of(recipe, name) for recipe in chosen] for name in options_of(Recipe) if name != "name"}
+    chosen = [load(name, arguments) for name in names]
+    if arguments.toml:
+        base = names[0] if names[0] in NAMES else BASE
+        print(beginning(chosen[0], base), end="")
+        return 0
+    values = _values(chosen)
     rows = {name: _all_shown(several) for name, several in values.items()}
     same = [name for name, several in values.items() if several.count(several[0]) == len(several)]
     console = PlainConsole()
     if len(chosen) == 1:
-        _print_notes(chosen[0], list(rows), "source" if arguments.sources else "help", console)
+        _print_notes(values, list(rows), "source" if arguments.sources else "help", console)
         print_estimates(chosen[0], console)
         return 0
     _compare(chosen, {name: values for name, values in rows.items() if name not in same}, console)
     if arguments.all:
         console.print("\nThe same in all of them", style="bold")
-        _print_notes(chosen[0], same, "help", console)
+        _print_notes(values, same, "help", console)
     else:
         console.print("Fields that are the same in all of them are left out; --all shows them.")
     return 0
 
 
-def _print_notes(recipe: Recipe, names: list[str], note: str, console: Console) -> None:
+def _values(recipes: list[Recipe]) -> dict[str, list[Any]]:
+    """Returns each field's values in some recipes, and those of each key in their tables [verl], None where absent."""
+    options = [name for name in options_of(Recipe) if name not in ("name", "verl")]
+    found: dict[str, list[Any]] = {name: [value_of(recipe, name) for recipe in recipes] for name in options}
+    keys = dict.fromkeys(key for recipe in recipes for key in recipe.verl)
+    return found | {f"verl.{key}": [recipe.verl.get(key) for recipe in recipes] for key in keys}
+
+
+def _print_notes(values: Mapping[str, list[Any]], names: list[str], note: str, console: Console) -> None:
     """Prints fields with their values, and their meaning or source in the room that is left."""
-    notes = {name: one.help if note == "help" else str(one.notes[note]) for name, one in options_of(Recipe).items()}
-    rows = [[name, _shown(value_of(recipe, name)), notes[name]] for name in names]
+    options = options_of(Recipe)
+    about = {name: options.get(name, options["verl"]) for name in names}
+    notes = {name: one.help if note == "help" else str(one.notes[note]) for name, one in about.items()}
+    rows = [[name, _shown(values[name][0]), notes[name]] for name in names]
     _print_whole(["field", "value", "from" if note == "source" else "meaning"], rows, console, notes=True)
 
 
@@ -109,10 +124,14 @@ def _is_one(values: Mapping[str, Any]) -> bool:
 
 def _shown(value: object) -> str:
     """Returns a value for a narrow column: of a hub id the last part."""
-    if isinstance(value, tuple):
+    if value is None:
+        return "-"
+    if isinstance(value, tuple | list):
         return ", ".join(map(_shown, value)) or "-"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_shown(item)}" for name, item in value.items()) or "-"
+    if isinstance(value, str) and value.startswith(HUB):
+        return value.removeprefix(HUB).partition("@")[0].split("/")[1]
     if isinstance(value, str):
         return value.rpartition("/")[2] if " " not in value else value if len(value) <= MOST_PROSE else "(a text)"
     return f"{value:,}" if type(value) is int else str(value)
@@ -120,5 +139,15 @@ def _shown(value: object) -> str:
 
 def _all_shown(values: list[Any]) -> list[str]:
     """Returns how values are shown side by side: whole where the short forms of different ones are the same."""
-    short = list(map(_shown, values))
-    return short if len(set(short)) == len(set(map(repr, values))) else list(map(str, values))
+    num_different = len(set(map(repr, values)))
+    for show in (_shown, _begun):
+        shown = list(map(show, values))
+        if len(set(shown)) == num_different:
+            return shown
+    return list(map(str, values))
+
+
+def _begun(value: Any) -> str:
+    """Returns the beginning of a long text."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= MOST_PROSE else f"{text[:MOST_PROSE]}…"

@@ -7,14 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+from deepscaler.commands.chain import of_chain
 from deepscaler.commands.counting import counts_if
 from deepscaler.commands.parser import Parser, named, parse
+from deepscaler.commands.recipe import check_further, load
 from deepscaler.commands.train import passed_on
 from deepscaler.kubernetes import require_yaml
+from deepscaler.kubernetes.render.inputs import Files, own_files, packed
 from deepscaler.kubernetes.render.plans import Plan, evaluate_plan, quickstart_plan, run_plan, train_plan
 from deepscaler.kubernetes.render.pods import RUNS
-from deepscaler.recipes.load import is_file, load_recipe, to_words
-from deepscaler.recipes.recipe import Recipe
+from deepscaler.recipes.load import is_file
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import write_text
 from deepscaler.system.flags import given_options
@@ -26,6 +30,9 @@ EXAMPLES = (
 )
 
 JOBS = Path("k8s", "jobs")
+
+ERRORS = Console(stderr=True)
+"""For notes: standard output may be the manifest."""
 
 
 def configure(parser: Parser) -> None:
@@ -99,35 +106,29 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 
 
 def _train(parsed: argparse.Namespace, given: list[str]) -> Plan:
-    recipe = load_recipe(parsed.recipe, parsed.profile, parsed.set)
-    _check_reward_file(recipe)
-    if is_file(parsed.recipe):  # a pod has no such file
-        given = [*to_words(recipe), *passed_on(parsed)]
+    recipe = load(parsed.recipe, parsed, parsed.device)
+    check_further([recipe], parsed.device, ERRORS)
+    inputs: Files = {}
+    if is_file(parsed.recipe) or own_files(recipe):  # a pod has no such file
+        [recipe], files, inputs = packed([recipe])
+        given = [*files, *passed_on(parsed, changes=False)]
         given += ["--output-dir", str(parsed.output_dir)] if parsed.output_dir else []
     given, folder = _with_folder(parsed, given, f"{RUNS}/{recipe.name}")
-    return train_plan(recipe, ("train", *given), folder, parsed.device)
+    return replace(train_plan(recipe, ("train", *given), folder, parsed.device), inputs=inputs)
 
 
 def _chain(parsed: argparse.Namespace, given: list[str]) -> Plan:
-    recipes = [load_recipe(name, parsed.profile, parsed.set) for name in parsed.recipes]
-    for recipe in recipes:
-        _check_reward_file(recipe)
-    if files := [name for name in parsed.recipes if is_file(name)]:
-        raise UserError(f"{files[0]}: a chain's RayJob takes no recipe files; render `train {files[0]}` for each stage")
-    given, folder = _with_folder(parsed, given, f"{RUNS}/{'-'.join(parsed.recipes)}")
+    recipes = [load(name, parsed, parsed.device) for name in parsed.recipes]
+    check_further(recipes, parsed.device, ERRORS)
+    inputs: Files = {}
+    if any(map(is_file, parsed.recipes)) or any(map(own_files, recipes)):
+        recipes, files, inputs = packed(recipes)
+        given = [*files, *of_chain(parsed), *passed_on(parsed, changes=False)]
+        given += ["--only", *parsed.only] if parsed.only else []
+        given += ["--output-dir", str(parsed.output_dir)] if parsed.output_dir else []
+    given, folder = _with_folder(parsed, given, f"{RUNS}/{'-'.join(recipe.name for recipe in recipes)}")
     only = [step.partition(":")[0] for step in parsed.only]
-    return run_plan(recipes, ("chain", *given), folder, parsed.eval, parsed.device, only)
-
-
-def _check_reward_file(recipe: Recipe) -> None:
-    """Raises UserError for a reward file that no pod sees."""
-    function = recipe.reward.function
-    if function and not function.startswith(f"{RUNS}/"):
-        name = function.rpartition("/")[2]
-        raise UserError(
-            f"reward.function {function}: a pod sees no such file; copy it to the volume of the runs and give"
-            f" --set reward.function={RUNS}/{name}"
-        )
+    return replace(run_plan(recipes, ("chain", *given), folder, parsed.eval, parsed.device, only), inputs=inputs)
 
 
 def _evaluate(parsed: argparse.Namespace, given: list[str]) -> Plan:

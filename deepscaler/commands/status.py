@@ -89,6 +89,8 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("response length", f"{status.response_length:,.0f} tokens" if status.response_length is not None else ""),
         ("cut off", percent(status.cut_off)),
         ("PPO clipped", percent(status.clip_fraction)),
+        ("dual clip", percent(status.dual_clip_fraction) if status.dual_clip_fraction else ""),
+        ("weights cut", percent(status.correction_cut)),
         ("entropy", f"{number(status.entropy)} nats" if status.entropy is not None else ""),
         ("rollout to trainer", f"KL {status.mismatch:.2g}" if status.mismatch is not None else ""),
         ("groups of one reward", percent(status.zero_variance)),

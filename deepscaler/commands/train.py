@@ -7,12 +7,15 @@ from pathlib import Path
 
 from deepscaler.commands.launcher import add_dry_run, add_place, site_of, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer
+from deepscaler.commands.recipe import add_changes, check_further, load
 from deepscaler.data.compose import sources_folder
 from deepscaler.data.names import look_in
 from deepscaler.job import train_job
 from deepscaler.output.terminal import PlainConsole
-from deepscaler.recipes.load import is_file, load_recipe, recipe_named, to_toml
-from deepscaler.recipes.published import RECIPES
+from deepscaler.recipes import write
+from deepscaler.recipes.load import is_file
+from deepscaler.recipes.own_files import files_of
+from deepscaler.recipes.published import NAMES
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.reward_file import submit_copy
@@ -38,7 +41,8 @@ def configure(parser: Parser) -> None:
         parser.add_argument(
             "recipe", metavar="RECIPE", help="published recipe (see `deepscaler recipes`) or a TOML file of your own"
         ),
-        RECIPES,
+        NAMES,
+        files="toml",
     )
     parser.add_argument(
         "--output-dir", type=folder_to_write, metavar="DIR", help="folder of the run (default: outputs/RECIPE)"
@@ -50,18 +54,9 @@ def configure(parser: Parser) -> None:
 def add_options(parser: Parser) -> None:
     """Adds what `train` and `chain` have in common."""
     recipe = parser.add_argument_group("the recipe")
-    recipe.add_argument(
-        "--profile",
-        choices=("faithful", "fast"),
-        default=None,
-        help="faithful to the paper, or fast: with what verl has gained since (default: the recipe's own)",
-    )
-    recipe.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="change a field of the recipe; may be repeated",
+    add_changes(
+        recipe,
+        profile_help="faithful to the paper, or fast: with what verl has gained since (default: the recipe's own)",
     )
     recipe.add_argument("--data-dir", type=Path, metavar="DIR", help="prepared data (default: <cache>/data)")
     training = parser.add_argument_group("the training")
@@ -86,13 +81,16 @@ def add_options(parser: Parser) -> None:
     add_place(parser)
 
 
-def passed_on(arguments: argparse.Namespace) -> list[str]:
-    """Returns the options of `add_options` that were typed, save `--set`; one deadline for all that follow."""
+def passed_on(arguments: argparse.Namespace, *, changes: bool = True) -> list[str]:
+    """Returns the options of `add_options` that were typed, save `--set`; one deadline for all that follow.
+
+    Without `changes` also save the profile: a recipe that was copied has it.
+    """
     deadline = arguments.deadline
     if deadline and arguments.on == "local":
         deadline = str(int(parse_deadline(deadline, time.time())))
     flags = {
-        "profile": arguments.profile,
+        **({"profile": arguments.profile} if changes else {}),
         "device": arguments.device,
         "data_dir": arguments.data_dir and arguments.data_dir.absolute(),
         "keep": arguments.keep,
@@ -106,14 +104,17 @@ def passed_on(arguments: argparse.Namespace) -> list[str]:
 def run(arguments: argparse.Namespace) -> int:
     """Trains, or says what would be trained."""
     look_in(arguments.data_dir, sources_folder(arguments.output_dir) if arguments.output_dir else None)
-    recipe = load_recipe(arguments.recipe, arguments.profile, arguments.set)
+    recipe = load(arguments.recipe, arguments, arguments.device)
     if site := site_of(arguments):
         return _submit(arguments, recipe, site)
     options = options_of_run(arguments, recipe)
+    console = PlainConsole()
+    check_recipe(RunFolder(options.run_dir), recipe, options)
+    check_further([recipe], arguments.device, console)
     if arguments.dry_run:
-        print_plan(recipe, options, PlainConsole())
+        print_plan(recipe, options, console)
         return 0
-    return train(recipe, options, PlainConsole())
+    return train(recipe, options, console)
 
 
 def options_of_run(arguments: argparse.Namespace, recipe: Recipe) -> TrainOptions:
@@ -128,18 +129,20 @@ def options_of_run(arguments: argparse.Namespace, recipe: Recipe) -> TrainOption
     )
 
 
-def copied_recipe(given: str, folder: Path, *, dry_run: bool) -> str:
-    """Returns what a job is given for a recipe: its name, or a copy of its file in the run's folder.
+def is_ones_own(given: str, recipe: Recipe) -> bool:
+    """Returns whether a recipe is a file, or names files: another machine may see none of them."""
+    return is_file(given) or bool(files_of(recipe))
+
+
+def copied_recipe(recipe: Recipe, folder: Path, *, dry_run: bool) -> str:
+    """Writes a recipe into a run's folder, and returns the copy's path.
 
     A container sees that folder, and a job that starts again reads what was submitted, whatever became of the file.
     """
-    if not is_file(given):
-        return given
-    recipe = recipe_named(given)
-    copy = folder / "recipes" / f"{recipe.name}.toml"
-    if not dry_run:
-        write_text(copy, to_toml(recipe))
-    return str(copy)
+    file, text = folder / "recipes" / f"{recipe.name}.toml", write.whole(recipe)
+    if not dry_run and not (file.is_file() and file.read_text(encoding="utf-8") == text):
+        write_text(file, text)
+    return str(file)
 
 
 def folders_read(arguments: argparse.Namespace, recipes: Sequence[Recipe]) -> tuple[str, ...]:
@@ -151,14 +154,18 @@ def folders_read(arguments: argparse.Namespace, recipes: Sequence[Recipe]) -> tu
 def _submit(arguments: argparse.Namespace, recipe: Recipe, site: Site) -> int:
     """Hands the training to SLURM."""
     folder = (arguments.output_dir or Path("outputs", recipe.name)).absolute()
+    console, dry_run = PlainConsole(), bool(arguments.dry_run)
     check_recipe(RunFolder(folder), recipe, options_of_run(arguments, recipe))
-    for line in take_data(recipe, folder, arguments.data_dir, dry_run=bool(arguments.dry_run)):
-        PlainConsole().print(f"Data: {line}.", soft_wrap=True)
-    settings = [part for setting in arguments.set for part in ("--set", setting)]
-    given = copied_recipe(arguments.recipe, folder, dry_run=bool(arguments.dry_run))
-    if not arguments.dry_run:
+    check_further([recipe], arguments.device, console)
+    for line in take_data(recipe, folder, arguments.data_dir, dry_run=dry_run):
+        console.print(f"Data: {line}.", soft_wrap=True)
+    given, settings = arguments.recipe, arguments.set
+    if own := is_ones_own(given, recipe):
+        given, settings = copied_recipe(recipe, folder, dry_run=dry_run), []
+    if not dry_run:
         submit_copy(RunFolder(folder), recipe.reward.function)
-    command = ["train", given, "--output-dir", str(folder), *settings, *passed_on(arguments)]
+    changes = [part for setting in settings for part in ("--set", setting)]
+    command = ["train", given, "--output-dir", str(folder), *changes, *passed_on(arguments, changes=not own)]
     job = train_job(recipe, command, arguments.device, reads=folders_read(arguments, [recipe]))
     return submit(arguments, [PlannedJob(jobs=(job,), outputs=(folder,))], site, folder)
 

@@ -6,19 +6,22 @@ model = "Qwen/Qwen3-4B"
 max_response_length = 4096
 """
 
-import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from deepscaler.data.names import absolute as absolute_name
+from deepscaler.recipes.lines import line_of
 from deepscaler.recipes.model_shape import check_heads
-from deepscaler.recipes.published import RECIPES
+from deepscaler.recipes.published import FILES, NAMES, RECIPES
 from deepscaler.recipes.recipe import Profile, Recipe, with_settings
+from deepscaler.recipes.thinking import check_thinking
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import read_toml
-from deepscaler.system.options import convert_options, options_of, value_of, with_options
+from deepscaler.system.options import options_of, shown_value, with_options
 
 SUFFIX = ".toml"
 MOST_FILES = 10
@@ -34,6 +37,7 @@ def load_recipe(given: str, profile: Profile | None = None, settings: Sequence[s
     recipe = with_settings(in_profile(recipe, profile or recipe.profile), list(settings))
     recipe = _seen_from(recipe, Path.cwd())
     check_heads(recipe)
+    check_thinking(recipe)
     return recipe
 
 
@@ -41,8 +45,10 @@ def recipe_named(given: str) -> Recipe:
     """Returns a published recipe, or that of a file. Raises UserError that lists the published names."""
     if is_file(given):
         return _read(Path(given), ())
+    if given in FILES:
+        return _read(FILES[given], ())
     if given not in RECIPES:
-        raise unknown("recipe", given, RECIPES, or_else=f"or a file that ends in {SUFFIX}")
+        raise unknown("recipe", given, NAMES, or_else=f"or a file that ends in {SUFFIX}")
     return RECIPES[given]
 
 
@@ -72,71 +78,6 @@ def in_profile(recipe: Recipe, profile: Profile) -> Recipe:
     )
 
 
-def to_toml(recipe: Recipe) -> str:
-    """Returns a recipe as a file: the published one that it differs least from, and the fields that differ."""
-    name, differing = _nearest(recipe)
-    lines = [f'extends = "{name}"']
-    tables: dict[str, list[str]] = {}
-    for field, value in differing.items():
-        table, _, key = field.partition(".")
-        if key:
-            quoted = json.dumps(key, ensure_ascii=False) if "." in key else key
-            tables.setdefault(table, []).append(f"{quoted} = {_toml(value)}")
-        else:
-            lines.append(f"{field} = {_toml(value)}")
-    for table, rows in tables.items():
-        lines += ["", f"[{table}]", *rows]
-    return "\n".join([*lines, ""])
-
-
-def to_words(recipe: Recipe) -> list[str]:
-    """Returns a recipe as words of a command, for a machine that sees no file: a published name and options."""
-    name, differing = _nearest(recipe)
-    words = [name]
-    for field, value in differing.items():
-        words += ["--profile", value] if field == "profile" else ["--set", f"{field}={_text(field, value)}"]
-    return words
-
-
-def _nearest(recipe: Recipe) -> tuple[str, dict[str, Any]]:
-    """Returns a published recipe's name, and the fields in which the recipe differs from it in its own profile."""
-    # a key of verl's that a base sets cannot be taken back
-    bases = {name: base for name, base in RECIPES.items() if not set(base.verl) - set(recipe.verl)}
-    found = {name: _differing(recipe, base) for name, base in bases.items()}
-    name = min(found, key=lambda name: len(found[name]))
-    return name, found[name]
-
-
-def _differing(recipe: Recipe, base: Recipe) -> dict[str, Any]:
-    differing: dict[str, Any] = {"profile": recipe.profile} if recipe.profile != base.profile else {}
-    base = in_profile(base, recipe.profile)
-    for name in options_of(Recipe):
-        value, theirs = value_of(recipe, name), value_of(base, name)
-        if name == "verl":
-            differing |= {f"verl.{key}": item for key, item in value.items() if theirs.get(key, ...) != item}
-        elif value != theirs:
-            differing[name] = value
-    return differing
-
-
-def _toml(value: Any) -> str:
-    """Returns a value as TOML, which lacks nothing of JSON's but null and writes tables on one line with `=`."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _text(field: str, value: Any) -> str:
-    """Returns a value as `--set` reads it."""
-    if field.startswith("verl."):
-        return _toml(value)
-    if isinstance(value, dict | tuple):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _seen_from(recipe: Recipe, folder: Path) -> Recipe:
     """Returns a recipe whose relative paths, as seen from a folder, are absolute."""
     function = recipe.reward.function
@@ -150,28 +91,88 @@ def _seen_from(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def _read(file: Path, extended_by: tuple[Path, ...]) -> Recipe:
-    """Returns the recipe of a file, whose base is read first. Raises UserError that names the file."""
+    """Returns the recipe of a file, whose base is read first. Raises UserError that names file and line."""
     file = file.absolute()
     if file in extended_by or len(extended_by) >= MOST_FILES:
         chain = " -> ".join(one.name for one in (*extended_by, file))
         raise UserError(f"{chain}: recipe files extend one another in a circle; let one extend a published recipe")
     values = read_toml(file)
+    text = file.read_text(encoding="utf-8-sig")
     base = values.pop("extends", None)
     if not isinstance(base, str):
         unlike = [name for name in values if name.lower() == "extends"]
         given = f"extends = {base!r}" if base is not None else f"{unlike[0]} = ..." if unlike else "no extends"
         raise UserError(
-            f'{file} holds {given}: give extends = "8k", the name of a published recipe'
-            f" ({', '.join(RECIPES)}) or another file"
+            f'{at(file, text, "extends")} holds {given}: give extends = "8k", the name of a published recipe'
+            f" ({', '.join(NAMES)}) or another file"
         )
     try:
         recipe = _read(file.parent / base, (*extended_by, file)) if is_file(base) else recipe_named(base)
     except UserError as error:
-        raise error if extended_by else UserError(f"{file}: {error}") from error
-    changes = {"name": file.stem} | convert_options(values, Recipe, file)
+        raise error if extended_by else UserError(f"{at(file, text, 'extends')}: {error}") from error
+    changes = {"name": file.stem} | _converted(values, file, text)
     try:
         if (profile := changes.get("profile")) is not None:
             recipe = in_profile(recipe, profile)
         return _seen_from(with_options(recipe, changes), file.parent)
     except UserError as error:
-        raise UserError(f"{file}: {error}") from error
+        guilty = [name for name in changes if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", str(error))]
+        raise UserError(f"{at(file, text, *guilty[:1])}: {error}") from error
+
+
+def _converted(values: dict[str, Any], file: Path, text: str) -> dict[str, Any]:
+    """Returns the options that a file sets, typed, by name. Raises UserError that names file, line and nearest name."""
+    known = options_of(Recipe)
+    tables = {name.partition(".")[0] for name in known if "." in name}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in tables and not isinstance(value, dict):
+            raise UserError(
+                f"{at(file, text, name)}: invalid value {shown_value(value)} for {name}: expected a table [{name}]"
+            )
+        given = {f"{name}.{key}": item for key, item in value.items()} if name in tables else {name: value}
+        for key, item in given.items():
+            try:
+                if key not in known:
+                    raise unknown_field(key, is_table=isinstance(item, dict))
+                found[key] = known[key].convert(item)
+                known[key].check(found[key])
+            except UserError as error:
+                raise UserError(f"{at(file, text, key)}: {error}") from error
+    return found
+
+
+def unknown_field(name: str, *, is_table: bool) -> UserError:
+    """Returns the error for a name that is no field of a recipe; the 60 that are ones do not fit in it."""
+    known = options_of(Recipe)
+    names = [*known, *dict.fromkeys(one.partition(".")[0] for one in known if "." in one)]
+    here = [one for one in known if one.rpartition(".")[2] == name]  # a key of a table, given without it
+    near = here or get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near and not is_table else "a key of verl's belongs into the table [verl];"
+    return UserError(f"unknown recipe field {name!r}; {hint} `deepscaler recipes 8k` shows them all")
+
+
+def place_of(given: str, name: str) -> str:
+    """Returns `FILE, line N: ` where a recipe file, or one that it extends, sets an option; empty for no file."""
+    files = _files_of(given)
+    for file in files:
+        text = file.read_text(encoding="utf-8-sig")
+        if line_of(text, name):
+            return f"{at(file, text, name)}: "
+    return ""
+
+
+def _files_of(given: str) -> list[Path]:
+    """Returns the file of a recipe that loads, and those that it extends, the first first."""
+    found: list[Path] = []
+    while is_file(given) or given in FILES:
+        file = FILES[given] if given in FILES else (found[-1].parent if found else Path()) / given
+        found.append(file.absolute())
+        given = str(read_toml(file)["extends"])
+    return found
+
+
+def at(file: Path, text: str, *names: str) -> str:
+    """Returns a file, with the line that sets an option where one is named and found."""
+    line = line_of(text, names[0]) if names else 0
+    return f"{file}, line {line}" if line else str(file)

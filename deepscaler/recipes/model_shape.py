@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.system.errors import UserError
@@ -14,7 +15,7 @@ MOST_GPUS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """The sizes of a decoder-only transformer with gated MLPs (Qwen2, Llama)."""
+    """The sizes of a decoder-only transformer with gated MLPs (Qwen2, Qwen3, Llama)."""
 
     num_layers: int
     hidden_size: int
@@ -24,6 +25,10 @@ class ModelShape:
     vocab_size: int
     tied_embeddings: bool
     attention_bias: bool
+    width: int = 0
+    """Of one attention head, where a model says it (Qwen3): 0 for an equal share of hidden_size."""
+    qk_norm: bool = False
+    """Whether queries and keys are normalized, each with weights of a head's width (Qwen3)."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for what is no size."""
@@ -31,21 +36,24 @@ class ModelShape:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} {value!r} is no whole number above 0")
+        if not isinstance(self.width, int) or self.width < 0:
+            raise ValueError(f"head_dim {self.width!r} is no whole number above 0")
         if not self.hidden_size >= self.num_heads >= self.num_kv_heads:
             raise ValueError(f"{self.num_heads} heads for a width of {self.hidden_size}, {self.num_kv_heads} of keys")
 
     @property
     def head_dim(self) -> int:
         """Width of one attention head."""
-        return self.hidden_size // self.num_heads
+        return self.width or self.hidden_size // self.num_heads
 
     @property
     def num_parameters(self) -> int:
         """Exactly as many as the checkpoint holds."""
-        kv_size = self.num_kv_heads * self.head_dim
-        attention = 2 * self.hidden_size**2 + 2 * self.hidden_size * kv_size
-        bias = self.hidden_size + 2 * kv_size if self.attention_bias else 0
-        layer = attention + bias + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
+        query_size, kv_size = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        attention = 2 * self.hidden_size * (query_size + kv_size)
+        bias = query_size + 2 * kv_size if self.attention_bias else 0
+        norms = 2 * self.head_dim if self.qk_norm else 0
+        layer = attention + bias + norms + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
         embeddings = self.vocab_size * self.hidden_size * (1 if self.tied_embeddings else 2)
         return embeddings + self.num_layers * layer + self.hidden_size
 
@@ -60,29 +68,34 @@ class ModelShape:
         return 2 * 2 * self.num_layers * self.num_kv_heads * self.head_dim
 
 
+def _qwen2(layers: int, hidden: int, inside: int, heads: int, kv_heads: int, **more: Any) -> ModelShape:
+    return ModelShape(
+        num_layers=layers,
+        hidden_size=hidden,
+        intermediate_size=inside,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        **{"vocab_size": 151_936, "tied_embeddings": False, "attention_bias": True, **more},
+    )
+
+
+def _qwen3(layers: int, hidden: int, inside: int, heads: int) -> ModelShape:
+    return _qwen2(layers, hidden, inside, heads, 8, tied_embeddings=True, attention_bias=False, width=128, qk_norm=True)
+
+
 KNOWN_SHAPES = {
-    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": ModelShape(
-        num_layers=28,
-        hidden_size=1536,
-        intermediate_size=8960,
-        num_heads=12,
-        num_kv_heads=2,
-        vocab_size=151_936,
-        tied_embeddings=False,
-        attention_bias=True,
-    ),
-    "HuggingFaceTB/SmolLM2-135M-Instruct": ModelShape(
-        num_layers=30,
-        hidden_size=576,
-        intermediate_size=1536,
-        num_heads=9,
-        num_kv_heads=3,
-        vocab_size=49_152,
-        tied_embeddings=True,
-        attention_bias=False,
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": _qwen2(28, 1536, 8960, 12, 2),
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": _qwen2(28, 3584, 18_944, 28, 4, vocab_size=152_064),
+    "Qwen/Qwen2.5-Math-1.5B": _qwen2(28, 1536, 8960, 12, 2, tied_embeddings=True),
+    "nvidia/OpenMath-Nemotron-1.5B": _qwen2(28, 1536, 8960, 12, 2, tied_embeddings=True),
+    "Qwen/Qwen3-0.6B": _qwen3(28, 1024, 3072, 16),
+    "Qwen/Qwen3-1.7B": _qwen3(28, 2048, 6144, 16),
+    "Qwen/Qwen3-4B": _qwen3(36, 2560, 9728, 32),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": _qwen2(
+        30, 576, 1536, 9, 3, vocab_size=49_152, tied_embeddings=True, attention_bias=False
     ),
 }
-"""Of the recipes' models, so that nothing here needs the hub."""
+"""Of models that recipes start from, so that nothing here needs the hub."""
 
 
 def shape_of(model: str) -> ModelShape:
@@ -101,6 +114,8 @@ def shape_of(model: str) -> ModelShape:
             vocab_size=config["vocab_size"],
             tied_embeddings=config.get("tie_word_embeddings", True),
             attention_bias=config.get("attention_bias", config.get("model_type") == "qwen2"),
+            width=config.get("head_dim") or 0,
+            qk_norm=config.get("model_type") == "qwen3",
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"the shape of {model} is not known: {file} does not tell it ({reason(error)})") from error

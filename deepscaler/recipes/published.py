@@ -1,9 +1,10 @@
-"""The published stages and ablations, and two for a CPU: each says only how it differs from the one it varies.
+"""DeepScaleR's stages and ablations, and two for a CPU: each says only how it differs from the one it varies.
 
-8k -> 16k -> 24k is DeepScaleR's schedule; 2k and 4k are its ablations.
+8k -> 16k -> 24k is DeepScaleR's schedule; 2k and 4k are its ablations. What others published are the TOML files here.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 from deepscaler.recipes.recipe import Recipe
 
@@ -68,4 +69,10 @@ _LEARN = replace(
 )
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (_2K, _4K, _8K, _16K, _24K, _QUICKSTART, _LEARN)}
-"""Every recipe by name."""
+"""The recipes of this module by name."""
+
+FILES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.toml"))}
+"""Recipes that others published, by name: files beside this one, read when one is asked for."""
+
+NAMES = (*RECIPES, *FILES)
+"""Every name of a recipe."""

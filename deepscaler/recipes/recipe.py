@@ -190,6 +190,7 @@ class Recipe:
     verl: dict[str, Any] = option({}, "any other key of verl's configuration", merged=True, source=_KIT)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "verl", flattened(self.verl))
         try:
             self._check()
         except UserError as error:
@@ -234,6 +235,15 @@ class Recipe:
     def validation_length(self) -> int:
         """Tokens of the longest response in validation."""
         return self.validation_max_response_length or self.max_response_length
+
+
+def flattened(table: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Returns nested tables as one of dotted keys; a later key wins, and an empty table stays."""
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        key = f"{above}{name}"
+        found |= flattened(value, f"{key}.") if isinstance(value, dict) and value else {key: value}
+    return found
 
 
 def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:

@@ -1,6 +1,7 @@
 """The folder of one training run: what it is bound to, its attempts, its checkpoints.
 
 run.json                              recipe, model, data, versions: what the run is
+recipe.toml                           every field of the recipe, as a file that trains the same again
 attempts/0003/attempt.json            how one start of it went: host, command, resumed step, end
 attempts/0003/heartbeat               changes while the attempt lives
 attempts/0003/stop                    asks the attempt to stop at the next safe point
@@ -39,6 +40,11 @@ class RunFolder:
     def manifest_path(self) -> Path:
         """What the run is."""
         return self.root / "run.json"
+
+    @property
+    def recipe_path(self) -> Path:
+        """The resolved recipe, as a file that `deepscaler train` takes."""
+        return self.root / "recipe.toml"
 
     @property
     def checkpoints(self) -> Path:

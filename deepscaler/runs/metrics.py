@@ -48,6 +48,7 @@ QUANTITIES = {
     "grad_norm": Quantity("actor/grad_norm", "gradient norm"),
     "clip_fraction": Quantity("actor/pg_clipfrac", "PPO clipped, %", percent=True),
     "dual_clip_fraction": Quantity("actor/pg_clipfrac_lower", "dual-clipped, %", percent=True),
+    "correction_cut": Quantity("rollout_corr/rollout_is_ratio_fraction_high", "weights cut, %", percent=True),
     "zero_variance": Quantity(
         "training/filter_groups/zero_variance_groups", "groups in the batch with one reward, %", percent=True
     ),
@@ -59,7 +60,11 @@ QUANTITIES = {
     "validation_seconds": Quantity("timing_s/testing", "seconds to validate"),
     "throughput": Quantity("perf/throughput", "tokens/s per GPU"),
 }
-"""Ours -> verl's. `timing_s/step` counts saving a checkpoint, not validating."""
+"""Ours -> verl's. `timing_s/step` counts saving a checkpoint, not validating.
+
+verl counts tokens clipped at either bound of the ratio as one (`clip_fraction`), and those at the dual clip apart.
+The kit's sampler counts groups without variance and tokens thrown away: verl counts groups, and only filtered ones.
+"""
 
 VALIDATION = {
     "acc": "accuracy",

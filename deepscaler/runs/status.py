@@ -46,6 +46,10 @@ class Status:
     response_length: float | None = None
     cut_off: float | None = None
     clip_fraction: float | None = None
+    """Of tokens, at either bound of the probability ratio."""
+    dual_clip_fraction: float | None = None
+    correction_cut: float | None = None
+    """Of tokens whose importance weight was above its bound."""
     entropy: float | None = None
     mismatch: float | None = None
     """KL divergence between rollout engine and trainer, nats per token; None where the trainer does not recompute."""
@@ -131,8 +135,10 @@ def _measured(metrics: Metrics) -> dict[str, Any]:
         dataset: {"first_step": p[0][0], "first": p[0][1], "last_step": p[-1][0], "last": p[-1][1]}
         for dataset, p in validation(metrics).items()
     }
-    shown = ["reward", "response_length", "cut_off", "clip_fraction", "entropy"]
-    shown += ["mismatch", "zero_variance", "discarded_tokens", "staleness"]
+    shown = (
+        *("reward", "response_length", "cut_off", "clip_fraction", "dual_clip_fraction", "mismatch"),
+        *("correction_cut", "zero_variance", "discarded_tokens", "staleness", "entropy"),
+    )
     return {
         **{name: last.get(name) for name in shown},
         "validation": accuracies or None,

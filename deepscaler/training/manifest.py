@@ -170,7 +170,7 @@ def _check_stored(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None
     stored, given = stored_options(manifest["recipe"]), stored_options(asdict(recipe))
     differences = [
         f"{name}: {stored.get(name)!r} -> {value!r}"
-        for name, value in given.items()
+        for name, value in ({name: None for name in stored if name.startswith("verl.")} | given).items()
         if name not in FREE and stored.get(name) != value
     ]
     if manifest.get("device") != options.device:

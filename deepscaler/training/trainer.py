@@ -12,6 +12,7 @@ from rich.console import Console
 
 from deepscaler.models.provenance import command_line
 from deepscaler.recipes.recipe import Recipe
+from deepscaler.recipes.write import whole
 from deepscaler.runs.checkpoints import adopt_leftovers, newest, sealed
 from deepscaler.runs.fence import FencedError, acquire, alive, check_ownership, identity
 from deepscaler.runs.folder import Attempt, RunFolder
@@ -20,7 +21,7 @@ from deepscaler.runs.reward_file import edited_note, keep_copy
 from deepscaler.system import processes
 from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import FAILED, STOPPED
-from deepscaler.system.files import write_json
+from deepscaler.system.files import write_json, write_text
 from deepscaler.system.signals import stop_signals
 from deepscaler.training.deadline import must_stop
 from deepscaler.training.launch import Launch, prepare_launch
@@ -59,6 +60,7 @@ def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
             if note := edited_note(run, function):
                 say(f"Note: {note}.")
         write_json(run.manifest_path, manifest)
+        write_text(run.recipe_path, whole(recipe))
         attempt.update_record(**identity(), started=now(), command=command_line())
         start = Start(run=run, attempt=attempt, recipe=recipe, options=options, inputs=inputs)
         outcome = "failed"

@@ -56,7 +56,7 @@ def to_overrides(recipe: Recipe, paths: RunPaths, device: Device = "cuda") -> di
     Explicit about what verl 0.9.1 changed since DeepScaleR's fork: entropy coefficient, dual clip, overlong prompts,
     the length of the rollout engine's context, sampling in validation, loss aggregation.
     """
-    return {
+    ours = {
         **_algorithm(recipe),
         **_data(recipe, paths),
         **_actor(recipe, paths),
@@ -66,6 +66,16 @@ def to_overrides(recipe: Recipe, paths: RunPaths, device: Device = "cuda") -> di
         **_ray(recipe, paths, device),
         **(_on_cpu(recipe) if device == "cpu" else {}),
     }
+    return _merged(ours, recipe.verl)
+
+
+def _merged(ours: dict[str, Any], users: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns our keys with those of a recipe's [verl] in their place or beside them (see user_keys).
+
+    `++` sets a key whether verl's YAML has it or not. TOML has no null, so the text stands for it.
+    """
+    left = {key: value for key, value in ours.items() if key.lstrip("+") not in users}
+    return left | {f"++{key}": None if value == "null" else value for key, value in users.items()}
 
 
 def to_arguments(overrides: dict[str, Any]) -> list[str]:
@@ -339,4 +349,6 @@ def _hydra(value: Any) -> str:
         return '"' + re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + (found[2] and '\\"'), text) + '"'
     if isinstance(value, list):
         return f"[{','.join(map(_hydra, value))}]"
+    if isinstance(value, dict):  # user_keys flattens all but empty ones
+        return "{}"
     return json.dumps(value) if not isinstance(value, float) else repr(value)

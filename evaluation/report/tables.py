@@ -32,7 +32,7 @@ def comparison_table(benchmarks: list[BenchmarkScores], model: str) -> Rows:
         cells = [_published_cell(result.scores.get(name), result.deviations.get(name)) for name in names]
         if mean is not None:
             cells.append(_published_cell(_mean(result.scores), None))
-        rows.append([result.model, *cells, result.source])
+        rows.append([result.model, *cells, result.told])
     return rows
 
 

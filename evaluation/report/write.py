@@ -79,7 +79,8 @@ def _as_markdown(benchmarks: list[BenchmarkScores], config: dict[str, Any], mode
     protocol = {name: value for name, value in config.items() if name not in ("model", "datasets")}
     parts = [
         f"# Evaluation of `{config['model']}`",
-        "Pass@1 in percent (95 % interval, clustered by problem) beside published results.",
+        "Pass@1 in percent (95 % interval, clustered by problem) beside published results. Each source stands with the"
+        " protocol that it measured by: compare rows of one protocol.",
         markdown_table(comparison_table(benchmarks, str(config["model"]))),
         "## Details",
         markdown_table(detail_table(benchmarks)),

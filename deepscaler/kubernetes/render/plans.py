@@ -4,10 +4,11 @@ Plan(job=train_job(recipe, ("train", "8k", ...)), run_dir="/runs/8k", retries=6,
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from deepscaler.data.names import is_file
 from deepscaler.job import Job, evaluate_job, train_job
 from deepscaler.kubernetes.render.pods import RUNS
 from deepscaler.recipes.load import recipe_named
@@ -42,13 +43,15 @@ class Plan:
     """Seconds for one Ray cluster: an end for what hangs, far above what the job takes."""
     start_deadline: int = 2 * HOUR
     """Seconds until the command runs: scheduling, images, the model's download."""
+    inputs: Mapping[str, bytes] = field(default_factory=dict)
+    """Files that go along, by their name in the pods: recipes of a user's own, and what these name."""
     keep: int = 300
     """Seconds that the pods stay when all is over, for a look into them."""
 
     @property
     def prepare(self) -> tuple[str, ...]:
         """The command that fills the cache before Ray starts; a model with a path is a folder of the pods already."""
-        names = dict.fromkeys(self.job.datasets)
+        names = dict.fromkeys(name for name in self.job.datasets if not is_file(name))
         model = self.job.model
         fetch = (f"--model={model}",) if model and not model.startswith("/") else ()
         return ("deepscaler", "data", "prepare", "--missing", *names, *fetch) if names or fetch else ()

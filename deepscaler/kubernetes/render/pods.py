@@ -104,6 +104,12 @@ def worker_pod(
     return pod
 
 
+def mount_files(pod: dict[str, Any], config_map: str, path: str) -> None:
+    """Adds a ConfigMap to a pod, read-only, where its Ray container finds the files."""
+    pod["volumes"].append({"name": "inputs", "configMap": {"name": config_map}})
+    pod["containers"][0]["volumeMounts"].append({"name": "inputs", "mountPath": path, "readOnly": True})
+
+
 def literal(argument: str) -> str:
     """A text that the kubelet leaves as it is: in a command it would expand `$(NAME)` from the environment."""
     return argument.replace("$", "$$")

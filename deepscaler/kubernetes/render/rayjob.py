@@ -6,9 +6,11 @@ k8s/README.md tells it in words.
 
 from typing import Any
 
+from deepscaler.job import Job
+from deepscaler.kubernetes.render.inputs import MOUNT, map_name
 from deepscaler.kubernetes.render.machines import CPU_NODE, GPU_WORKER, HEAD, LOGICAL_CPUS, Machine
 from deepscaler.kubernetes.render.plans import Plan
-from deepscaler.kubernetes.render.pods import PART_OF, head_pod, worker_pod
+from deepscaler.kubernetes.render.pods import PART_OF, head_pod, mount_files, worker_pod
 
 RAY_VERSION = "2.60.0"
 """Of the images (docker/requirements): the operator decides by it which health checks and tokens Ray knows."""
@@ -58,8 +60,13 @@ def to_rayjob(plan: Plan, image: str | None = None) -> dict[str, Any]:
         "ttlSecondsAfterFinished": plan.keep,
         "rayClusterSpec": _cluster(plan, image or f"{IMAGE}:{job.image}"),
     }
-    names = {"app.kubernetes.io/part-of": PART_OF, "app.kubernetes.io/instance": job.name}
-    return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": job.name, "labels": names}, "spec": spec}
+    metadata = {"name": job.name, "labels": job_labels(job)}
+    return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": metadata, "spec": spec}
+
+
+def job_labels(job: Job) -> dict[str, str]:
+    """Returns the labels of what belongs to a job."""
+    return {"app.kubernetes.io/part-of": PART_OF, "app.kubernetes.io/instance": job.name}
 
 
 def _cluster(plan: Plan, image: str) -> dict[str, Any]:
@@ -77,6 +84,7 @@ def _cluster(plan: Plan, image: str) -> dict[str, Any]:
             "template": head_pod(job, image, head, prepare=plan.prepare, run_dir=plan.run_dir, shared=plan.shared),
         },
     }
+    templates = [cluster["headGroupSpec"]["template"]]
     if num_workers:
         num_gpus = 0 if on_cpu else job.gpus_per_node
         template = worker_pod(job, image, machine, num_gpus=num_gpus, run_dir=plan.run_dir, shared=plan.shared)
@@ -89,6 +97,10 @@ def _cluster(plan: Plan, image: str) -> dict[str, Any]:
             "template": template,
         }
         cluster["workerGroupSpecs"] = [workers]
+        templates.append(template)
+    if plan.inputs:
+        for one in templates:
+            mount_files(one["spec"], map_name(job.name, plan.inputs), MOUNT)
     return cluster
 
 

@@ -3,20 +3,29 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from deepscaler.kubernetes.render import inputs
 from deepscaler.kubernetes.render.emit import to_yaml
 from deepscaler.kubernetes.render.plans import Plan, committed_plans
-from deepscaler.kubernetes.render.rayjob import HEADER, comments_of, to_rayjob
+from deepscaler.kubernetes.render.rayjob import HEADER, comments_of, job_labels, to_rayjob
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 
 NAMESPACE = "deepscaler"
+
+FILES = "the recipe and the files that it names, as they were when this was rendered"
+SERVER_SIDE = "too large for the annotation of `kubectl apply`: give --server-side, or use `kubectl create`"
 
 
 def rendered(plan: Plan, command: str, image: str | None = None) -> str:
     """One RayJob as YAML, headed by the command that makes it."""
     shown = "".join(character if character.isprintable() else " " for character in command)  # it must not end the line
     header = HEADER.format(command=shown)
-    return f"# {header}\n{to_yaml(to_rayjob(plan, image), comments_of(plan))}"
+    rayjob = f"# {header}\n{to_yaml(to_rayjob(plan, image), comments_of(plan))}"
+    if not plan.inputs:
+        return rayjob
+    files = inputs.to_yaml(inputs.config_map(plan.job.name, plan.inputs, job_labels(plan.job)))
+    large = f"# {SERVER_SIDE}\n" if len(files) > inputs.MOST_ANNOTATED else ""
+    return f"{rayjob}---\n# {FILES}\n{large}{files}"
 
 
 def committed_files() -> Iterator[tuple[str, str]]:

@@ -51,6 +51,7 @@ REFUSED = {
     "render evaluate --model m/m --problems-per-job 2": "--problems-per-job 2 counts only with --on slurm",
     "recipes 8k --all": "--all counts only for several recipes; name another, or leave --all out",
     "recipes --sources": "--sources counts only for one recipe; name one, or leave --sources out",
+    "recipes --toml": "--toml counts only for one recipe; name one, or leave --toml out",
     "data prepare arithmetic --source X": "--source X counts only for published sets",
     **{
         f"data prepare aime {words}": f"{words} counts only for a file or a set of the hub; name one"

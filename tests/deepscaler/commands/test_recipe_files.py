@@ -1,6 +1,7 @@
-"""Every command that takes a recipe takes a file, and what it starts elsewhere finds the same recipe."""
+"""Every command that takes a recipe takes a file, and what it starts elsewhere finds the same recipe and its files."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,17 +9,31 @@ import yaml
 
 from deepscaler.cli import main
 from deepscaler.commands.parser import parse
-from deepscaler.commands.train import copied_recipe
+from deepscaler.data.compose import compose
+from deepscaler.data.table import problems_of
+from deepscaler.kubernetes.check.check import Report, check_text
+from deepscaler.kubernetes.render import inputs
 from deepscaler.recipes.load import load_recipe
 from deepscaler.recipes.recipe import Recipe
+from deepscaler.rewards.function import split_function
+from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.reward_file import called_file
+from deepscaler.system.files import write_json
+from deepscaler.training.manifest import TrainOptions, mixture_of
 
 SITE = 'runtime = "bare"\n'
+REWARD = "def score(response):\n\treturn 1.0  \n"
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     text = 'extends = "8k"\nmax_response_length = 4096\nlearning_rate = 2e-6\nprofile = "fast"\n'
     (tmp_path / "mine.toml").write_text(text)
+    own = 'validation_dataset = "arithmetic"\ntrain_dataset = ["my sums.jsonl"]\n[data]\nproblem = "question"\n'
+    (tmp_path / "own.toml").write_text(f'{text}{own}[reward]\nfunction = "r.py:score"\nparts = {{function = 1}}\n')
+    (tmp_path / "my sums.jsonl").write_text('{"question": "1+1", "answer": "2"}\n')
+    (tmp_path / "r.py").write_text(REWARD)
+    (tmp_path / "site.toml").write_text(SITE)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -27,6 +42,15 @@ def loaded(command: str) -> Recipe:
     """Returns the recipe that a command trains."""
     parsed = parse(shlex.split(command.removeprefix("deepscaler ")))
     return load_recipe(parsed.recipe, parsed.profile, parsed.set)
+
+
+def submitted(command: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Returns the words of the first job that a command would submit."""
+    assert (
+        main([*shlex.split(command), "--on", "slurm", "--site", "site.toml", "--output-dir", "out", "--dry-run"]) == 0
+    )
+    job = next(line for line in capsys.readouterr().out.splitlines() if ": deepscaler " in line)
+    return shlex.split(job.partition(": deepscaler ")[2])
 
 
 def test_a_file_is_trained_and_compared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,38 +62,131 @@ def test_a_file_is_trained_and_compared(folder: Path, capsys: pytest.CaptureFixt
     assert "4,096" in capsys.readouterr().out
 
 
-def test_a_chain_names_the_file_wherever_its_steps_run(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert main(["chain", "2k", "mine.toml", "--output-dir", str(folder / "out"), "--dry-run"]) == 0
-    train = [line for line in capsys.readouterr().out.splitlines() if line.startswith("deepscaler train")]
-    monkeypatch.chdir("/")
-    assert [loaded(line).name for line in train] == ["2k", "mine"]
-    assert loaded(train[1]).learning_rate == 2e-6
+def test_a_published_recipe_stays_a_name_with_what_was_typed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = submitted("train 8k --set seed=3 --profile fast --verl data.shuffle=false", capsys)
+    assert words[:2] == ["train", "8k"]
+    assert " ".join(words[4:]) == "--set seed=3 --set verl.data.shuffle=false --profile fast"
 
 
-@pytest.mark.parametrize("command", ["train mine.toml --set seed=3", "chain mine.toml --set seed=3"])
-def test_a_job_of_slurm_names_the_file_wherever_it_runs(
+@pytest.mark.parametrize("command", ["train own.toml --set seed=3", "chain own.toml --set seed=3"])
+def test_a_job_of_slurm_reads_everything_from_the_runs_folder(
     command: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / "site.toml").write_text(SITE)
-    assert main([*command.split(), "--on", "slurm", "--site", "site.toml", "--output-dir", "out", "--dry-run"]) == 0
-    job = next(line for line in capsys.readouterr().out.splitlines() if ": deepscaler " in line)
+    words = submitted(command, capsys)
+    out = folder / "out"
+    assert words[1] == str(out / "recipes/own.toml")  # where a container sees it, and nobody edits it
+    assert "--set" not in words
+    assert not out.exists()
+    given = load_recipe(str(folder / "own.toml"), None, ["seed=3"])
+    monkeypatch.setattr(f"deepscaler.commands.{command.split(maxsplit=1)[0]}.submit", lambda *_: 0)  # no SLURM is here
+    assert main([*command.split(), "--on", "slurm", "--site", "site.toml", "--output-dir", "out"]) == 0
+    for name in ("mine.toml", "own.toml", "my sums.jsonl", "r.py"):
+        (folder / name).unlink()
     monkeypatch.chdir("/")
-    words = shlex.split(job.partition(": deepscaler ")[2])
-    assert words[1] == str(folder / "out/recipes/mine.toml")  # where a container sees it, and nobody edits it
-    assert not Path(words[1]).exists()
-    original = load_recipe(str(folder / "mine.toml"))
-    assert copied_recipe(str(folder / "mine.toml"), folder / "out", dry_run=False) == words[1]
-    assert load_recipe(words[1]) == original
-    assert "seed=3" in words
+    assert load_recipe(words[1]) == given
+    run = RunFolder(out if command.startswith("train") else out / "1-own")
+    file, name = called_file(run, given.reward.function)
+    assert (file.read_text(), name) == (REWARD, "score")
+    assert split_function(given.reward.function)[0] != file
+    data = compose(mixture_of(given), run.root, folder / "cache")
+    assert [problem.golds for problem in problems_of(data.folder / "sources/my-sums.parquet")] == [("2",)]
 
 
-def test_a_rayjob_has_no_file_and_trains_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["render", "train", "mine.toml", "--set", "seed=3", "--set=group_size=16", "--keep", "1"]) == 0
-    job = yaml.safe_load(capsys.readouterr().out)
-    entrypoint = job["spec"]["entrypoint"]
-    assert "mine.toml" not in entrypoint
-    assert "--keep 1" in entrypoint
-    assert loaded(entrypoint) == load_recipe("mine.toml", None, ["seed=3", "group_size=16"])
-    assert main(["render", "chain", "mine.toml", "16k"]) == 2
+def test_a_chain_keeps_its_recipes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chain", "2k", "own.toml", "--output-dir", str(folder / "out"), "--dry-run"]) == 0
+    train = [line for line in capsys.readouterr().out.splitlines() if line.startswith("deepscaler train")]
+    assert [shlex.split(line)[2] for line in train] == [f"{folder}/out/recipes/{name}.toml" for name in ("2k", "own")]
+    assert main(["chain", "2k", "4k", "--set", "seed=3", "--output-dir", str(folder / "out"), "--dry-run"]) == 0
+    train = [line for line in capsys.readouterr().out.splitlines() if line.startswith("deepscaler train")]
+    assert [(loaded(line).name, loaded(line).seed) for line in train] == [("2k", 3), ("4k", 3)]
+
+
+@pytest.mark.parametrize("command", ["train mine.toml", "chain mine.toml"])
+def test_a_run_that_has_begun_is_not_changed_by_its_file(
+    command: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = load_recipe(str(folder / "mine.toml"))
+    run = folder / "out" / ("1-mine" if command.startswith("chain") else "")
+    from dataclasses import asdict  # noqa: PLC0415
+
+    write_json(run / "run.json", {"recipe": asdict(recipe), "device": TrainOptions(run_dir=run).device})
+    submitted(command, capsys)
+    (folder / "mine.toml").write_text('extends = "8k"\nseed = 7\nprofile = "fast"\nmax_response_length = 4096\n')
+    arguments = [*command.split(), "--on", "slurm", "--site", "site.toml", "--output-dir", "out"]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "holds another run" in error
+    assert "seed: 42 -> 7" in error
+    assert not (folder / "out/recipes").exists()
+
+
+def test_a_rayjob_brings_recipe_reward_and_data(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "train", "own.toml", "--set", "seed=3", "--keep", "1"]) == 0
+    text = capsys.readouterr().out
+    job, files = yaml.safe_load_all(text)
+    assert job["spec"]["entrypoint"] == "deepscaler train /inputs/own.toml --keep 1 --output-dir /runs/own"
+    name = files["metadata"]["name"]
+    cluster = job["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        assert {"name": "inputs", "configMap": {"name": name}} in pod["volumes"]
+        mount = {"name": "inputs", "mountPath": "/inputs", "readOnly": True}
+        assert mount in pod["containers"][0]["volumeMounts"]
+    assert files["immutable"] is True
+    assert files["data"]["r.py"] == REWARD
+    (folder / "in_pod.toml").write_text(files["data"]["own.toml"])
+    given, found = load_recipe("own.toml", None, ["seed=3"]), load_recipe("in_pod.toml")
+    assert found.train_dataset == ("/inputs/my_sums.jsonl",)
+    assert found == replace(given, train_dataset=found.train_dataset, reward=found.reward)
+    report = Report()
+    check_text(text, "job.yaml", report)
+    assert (report.findings, report.num_objects, report.unchecked) == ([], 2, set())
+    (folder / "r.py").write_text(REWARD + "\n")
+    assert main(["render", "train", "own.toml", "--set", "seed=3", "--keep", "1"]) == 0
+    _, other = yaml.safe_load_all(capsys.readouterr().out)
+    assert other["metadata"]["name"] != name  # a Secret or ConfigMap that changes under a run would change the run
+
+
+def test_a_chains_rayjob_takes_recipe_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "chain", "mine.toml", "8k", "--eval", "aime", "--gate"]) == 0
+    job, files = yaml.safe_load_all(capsys.readouterr().out)
+    command = job["spec"]["entrypoint"].removesuffix(" || test $? -eq 3")
+    assert command == (
+        "deepscaler chain /inputs/mine.toml /inputs/8k.toml --eval aime --gate --output-dir /runs/mine-8k"
+    )
+    assert set(files["data"]) == {"mine.toml", "8k.toml"}
+    parse(shlex.split(command)[1:])
+
+
+def test_bytes_and_any_text_survive_the_manifest(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "---\n  x: &a *b\n\ttab  \n#\n'\"$(x) \u2028 ü\n\n"
+    files = {"a.txt": hostile.encode(), "b.parquet": bytes(range(256)), "c.py": b"x = 1", "d.jsonl": b"a\r\n", "e": b""}
+    manifest = inputs.config_map("job", files, {})
+    found = yaml.safe_load(inputs.to_yaml(manifest))
+    assert found == manifest
+    import base64  # noqa: PLC0415
+
+    back = {name: text.encode() for name, text in found.get("data", {}).items()}
+    back |= {name: base64.b64decode(text) for name, text in found.get("binaryData", {}).items()}
+    assert back == files
+    (folder / "my sums.jsonl").write_bytes(b"x" * inputs.MOST_BYTES)
+    assert main(["render", "train", "own.toml"]) == 2
+    error = capsys.readouterr().err
+    assert "which is what a ConfigMap takes: put them on the volume of the cache or into a bucket" in error
+
+
+@pytest.mark.parametrize("command", ["recipes", "train", "chain", "render train", "render chain"])
+def test_every_command_names_file_line_and_nearest_key(
+    command: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "base.toml").write_text('extends = "8k"\n\n[verl]\ndata.shufle = false\n')
+    (folder / "later.toml").write_text('extends = "base.toml"\n')
+    assert main([*command.split(), "later.toml"]) == 2
+    error = capsys.readouterr().err
+    assert error == (
+        f"deepscaler: {folder}/base.toml, line 4: unknown verl key 'data.shufle'; did you mean 'data.shuffle'?\n"
+    )
+    assert main([*command.split(), "8k", "--verl", "data.shuffle=no"]) == 2
+    assert "deepscaler: --verl: invalid value 'no' for verl's data.shuffle" in capsys.readouterr().err
+    assert {path.name for path in folder.iterdir()} >= {"base.toml"}
+    assert not (folder / "outputs").exists()

@@ -3,14 +3,16 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from deepscaler.recipes.load import load_recipe
 from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.system.options import options_of
 
-FIELDS = [name for name in options_of(Recipe) if name != "name"]
+FIELDS = [name for name in options_of(Recipe) if name not in ("name", "verl")]
 
 
 def shown(*arguments: str, columns: int = 80) -> list[str]:
@@ -31,11 +33,13 @@ def test_one_recipe_fits_with_every_name_and_value_whole(options: tuple[str, ...
 
 
 def test_sources_are_shown_when_they_are_asked_for() -> None:
-    assert "DeepScaleR scripts" not in "\n".join(shown("8k"))
-    assert "DeepScaleR scripts" in "\n".join(shown("8k", "--sources"))
+    assert "scripts/train" not in "\n".join(shown("8k"))
+    assert "scripts/train" in "\n".join(shown("8k", "--sources"))
 
 
-@pytest.mark.parametrize("names", [(), ("8k", "16k"), ("8k", "quickstart"), tuple(RECIPES), ("2k", "4k", "--all")])
+@pytest.mark.parametrize(
+    "names", [(), ("8k", "16k"), ("8k", "quickstart"), tuple(RECIPES), ("8k", "justrl", "dapo"), ("2k", "4k", "--all")]
+)
 def test_any_recipes_are_compared_within_80_columns(names: tuple[str, ...]) -> None:
     lines = shown(*names)
     assert max(map(len, lines)) <= 80
@@ -53,3 +57,18 @@ def test_a_value_that_is_wider_than_the_terminal_stays_whole() -> None:
     long = "model=" + "x" * 90
     (row,) = (line.split() for line in shown("8k", "--set", long) if line.startswith("model "))
     assert row[:5] == ["model", "x" * 90, "hub", "id", "or"]
+
+
+def test_a_recipe_to_begin_with_is_a_file_that_loads(tmp_path: Path) -> None:
+    file = tmp_path / "8k.toml"
+    file.write_text("\n".join(shown("8k", "--toml")) + "\n")
+    assert load_recipe(str(file)) == RECIPES["8k"]
+    file.write_text("\n".join(shown("8k", "--toml", "--set", "group_size=16", "--verl", "data.shuffle=false")) + "\n")
+    recipe = load_recipe(str(file))
+    assert (recipe.group_size, recipe.verl) == (16, {"data.shuffle": False})
+    assert "# learning_rate = 1e-06  # learning rate of AdamW, after the warm-up" in file.read_text().splitlines()
+
+
+def test_keys_of_verl_are_compared_beside_the_fields() -> None:
+    lines = shown("8k", "16k", "--verl", "data.shuffle=false", "--all")
+    assert any(line.split()[:2] == ["verl.data.shuffle", "False"] for line in lines)

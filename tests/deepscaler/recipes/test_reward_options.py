@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from deepscaler.cli import main
 from deepscaler.recipes.published import RECIPES
@@ -78,11 +79,14 @@ def test_a_wrong_reward_file_is_one_line_before_anything_is_written(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_pod_is_given_no_file_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "my.py").write_text("def score(): return 1")
+def test_a_pod_is_given_a_copy_of_this_machines_file_and_its_own_by_name(tmp_path: Path) -> None:
+    (tmp_path / "my.py").write_text("def score(): return 1\n")
     settings = ["--set", f"reward.function={tmp_path}/my.py:score", "--set", "reward.parts=grader=1,function=1"]
-    assert main(["render", "--output", str(tmp_path / "out.yaml"), "train", "8k", *settings]) == 2
-    assert "a pod sees no such file" in capsys.readouterr().err
+    assert main(["render", "--output", str(tmp_path / "out.yaml"), "train", "8k", *settings]) == 0
+    job, files = yaml.safe_load_all((tmp_path / "out.yaml").read_text())
+    assert job["spec"]["entrypoint"].startswith("deepscaler train /inputs/8k.toml ")
+    assert files["data"]["my.py"] == "def score(): return 1\n"
+    assert 'function = "/inputs/my.py:score"' in files["data"]["8k.toml"]
     settings[1] = "reward.function=/runs/my.py:score"
     assert main(["render", "--output", str(tmp_path / "out.yaml"), "train", "8k", *settings]) == 0
     assert "reward.function=/runs/my.py:score" in (tmp_path / "out.yaml").read_text()

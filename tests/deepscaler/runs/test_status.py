@@ -215,3 +215,30 @@ def test_a_plan_says_which_checkpoint_would_be_set_aside(tmp_path: Path, capsys:
     shown_plan = capsys.readouterr().out
     assert "would resume from step 4" in shown_plan
     assert "global_step_6 is damaged and would be set aside (seal.json holds no step)." in shown_plan
+
+
+def test_what_tells_of_an_unhealthy_algorithm_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path)
+    add_attempt(run, learning(2))
+    values = {
+        "rollout_corr/kl": 0.0123,
+        "rollout_corr/rollout_is_ratio_fraction_high": 0.002,
+        "actor/pg_clipfrac": 0.01,
+        "actor/pg_clipfrac_lower": 0.003,
+        "training/filter_groups/zero_variance_groups": 0.25,
+        "training/filter_groups/discarded_tokens": 12345,
+        "training/off_policy/trajectory_staleness/mean": 1.5,
+    }
+    with run.attempts()[-1].metrics_path.open("a") as file:
+        file.write(json.dumps({"step": 3, "data": values}) + "\n")
+    assert main(["status", str(tmp_path)]) == 0
+    lines = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines() if "  " in line)
+    told = {label: value.strip() for label, value in lines.items()}
+    assert told["PPO clipped"] == "1.0 %"
+    assert told["dual clip"] == "0.3 %"
+    assert told["rollout to trainer"] == "KL 0.012"
+    assert told["weights cut"] == "0.2 %"
+    assert told["groups of one reward"] == "25.0 %"
+    assert told["thrown away"] == "12,345 tokens in the last step"
+    assert told["age of responses"] == "1.5 updates"
+    assert shown(tmp_path, capsys)["mismatch"] == 0.0123

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from deepscaler.recipes.load import in_profile
-from deepscaler.recipes.published import RECIPES
+from deepscaler.recipes.load import in_profile, recipe_named
+from deepscaler.recipes.published import NAMES, RECIPES
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.recipes.tables import RewardOptions
 from deepscaler.system.options import options_of, value_of, with_options
@@ -18,9 +18,9 @@ from tests.places import ROOT
 
 
 @pytest.mark.parametrize(("profile", "device"), [("faithful", "cuda"), ("fast", "cuda"), ("faithful", "cpu")])
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", NAMES)
 def test_verl_accepts_every_recipe(verl: Any, compose: Compose, name: str, profile: str, device: str) -> None:
-    recipe = in_profile(RECIPES[name], profile)
+    recipe = in_profile(recipe_named(name), profile)
     config = compose(recipe, device)
     needs = verl.trainer.ppo.utils.need_reference_policy(config), verl.trainer.ppo.utils.need_critic(config)
     verl.utils.config.validate_config(config, *needs)

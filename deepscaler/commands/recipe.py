@@ -1,0 +1,66 @@
+"""The recipe of a command line: --profile, --set and --verl, and the checks before anything is written or submitted."""
+
+import argparse
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from deepscaler.recipes.load import load_recipe, place_of
+from deepscaler.recipes.recipe import Device, Recipe
+from deepscaler.recipes.thinking import check_thinking
+from deepscaler.system.errors import UserError
+from deepscaler.verl_plugin.compose import complaint_of_verl
+from deepscaler.verl_plugin.user_keys import wrong_keys
+
+
+def add_changes(options: argparse._ActionsContainer, *, profile_help: str) -> None:
+    """Adds the flags that change a recipe."""
+    options.add_argument("--profile", choices=("faithful", "fast"), default=None, help=profile_help)
+    options.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change a field of the recipe; may be repeated",
+    )
+    options.add_argument(
+        "--verl",
+        action="append",
+        dest="set",
+        default=[],
+        type=_verl_setting,
+        metavar="KEY=VALUE",
+        help="set any other key of verl's configuration, such as data.shuffle=false",
+    )
+
+
+def load(given: str, arguments: argparse.Namespace, device: Device = "cuda") -> Recipe:
+    """Returns the recipe that a command line asks for. Raises UserError where it or a key in [verl] is wrong."""
+    recipe = load_recipe(given, arguments.profile, arguments.set)
+    for key, why in wrong_keys(recipe, device):
+        typed = any(setting.startswith(f"verl.{key}=") for setting in arguments.set)
+        raise UserError(f"{'--verl: ' if typed else place_of(given, f'verl.{key}')}{why}")
+    return recipe
+
+
+def check_further(recipes: Sequence[Recipe], device: Device, console: Console) -> None:
+    """Says what is doubtful about recipes, and has the installed verl check those that set keys of its own.
+
+    Raises UserError with what verl refuses. A recipe without [verl] was composed with verl in the tests of this kit.
+    """
+    for recipe in recipes:
+        if doubt := check_thinking(recipe):
+            console.print(f"Note: {doubt}.", style="yellow", soft_wrap=True)
+        if recipe.verl:
+            complaint, note = complaint_of_verl(recipe, device)
+            if complaint:
+                raise UserError(f"recipe {recipe.name}: {complaint}")
+            if note:
+                console.print(f"Note: {note}.", style="yellow", soft_wrap=True)
+
+
+def _verl_setting(text: str) -> str:
+    key, separator, _ = text.partition("=")
+    if not separator or not key:
+        raise argparse.ArgumentTypeError(f"invalid value {text!r}: expected KEY=VALUE")
+    return f"verl.{text}"

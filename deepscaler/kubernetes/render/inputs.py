@@ -1,0 +1,127 @@
+"""Recipe, reward and data files that go along with a RayJob: a ConfigMap, mounted read-only in every pod.
+
+mine-inputs-3f2a91c0   the hash of what it holds is in its name: an edited file is another ConfigMap, for another run
+/inputs/mine.toml  /inputs/sums.jsonl
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deepscaler.data.names import is_file, is_hub
+from deepscaler.data.sources import SOURCES
+from deepscaler.kubernetes.render.pods import CACHE, RUNS
+from deepscaler.recipes.own_files import files_of, with_files
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.recipes.write import whole
+from deepscaler.system.errors import UserError
+
+MOUNT = "/inputs"
+MOST_BYTES = 1_000_000
+"""Of all files: Kubernetes takes 1 MiB with all that stands around them."""
+
+MOST_ANNOTATED = 250_000
+"""Bytes of a manifest that `kubectl apply` can write into an annotation, as it does without --server-side."""
+
+Files = Mapping[str, bytes]
+
+
+def own_files(recipe: Recipe) -> list[Path]:
+    """Returns the files of this machine that a recipe names; what is on a volume is the pods' own."""
+    return [path for path in files_of(recipe) if not str(path).startswith((f"{RUNS}/", f"{CACHE}/"))]
+
+
+def packed(recipes: Sequence[Recipe]) -> tuple[list[Recipe], list[str], Files]:
+    """Returns recipes that name the pods' copies, the paths of their own files in the pods, and all files by name.
+
+    Raises UserError for a file that is missing, for too many bytes, and for data that a pod cannot get.
+    """
+    names: dict[Path, str] = {}
+    total = 0
+    for source in dict.fromkeys(path for recipe in recipes for path in own_files(recipe)):
+        if not source.is_file():
+            raise UserError(f"the recipe names {source}, which is not there: check the path")
+        names[source] = _free_name(_key(source.name), names.values())
+        total += source.stat().st_size
+        if total > MOST_BYTES:
+            raise UserError(
+                f"the recipe's files have more than {MOST_BYTES:,} bytes with {source}, which is what a ConfigMap"
+                " takes: put them on the volume of the cache or into a bucket, and name their path in the pods or"
+                " hub:ORG/NAME"
+            )
+    for recipe in recipes:
+        for name in recipe.datasets:
+            if not (is_file(name) or is_hub(name) or name in SOURCES):
+                raise UserError(f"{name} was registered on this machine, no pod has it: name its file in the recipe")
+    files = {name: source.read_bytes() for source, name in names.items()}
+    copies = {source: Path(MOUNT, name) for source, name in names.items()}
+    renamed, own = [with_files(recipe, copies) for recipe in recipes], []
+    for recipe in renamed:
+        own.append(_free_name(f"{_key(recipe.name)}.toml", files))
+        files[own[-1]] = whole(recipe).encode()
+    return renamed, [f"{MOUNT}/{name}" for name in own], files
+
+
+def map_name(job: str, files: Files) -> str:
+    """Returns the name of the ConfigMap that holds some files."""
+    digest = hashlib.sha256(b"".join(f"{name}\0{len(files[name])}\0".encode() + files[name] for name in sorted(files)))
+    return f"{job}-inputs-{digest.hexdigest()[:8]}"
+
+
+def config_map(job: str, files: Files, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the ConfigMap as a manifest."""
+    texts = {name: text for name, content in files.items() if (text := _text(content)) is not None}
+    binary = {name: base64.b64encode(files[name]).decode() for name in files if name not in texts}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": map_name(job, files), "labels": dict(labels)},
+        "immutable": True,
+        **({"data": texts} if texts else {}),
+        **({"binaryData": binary} if binary else {}),
+    }
+
+
+def to_yaml(manifest: Mapping[str, Any]) -> str:
+    """Returns a ConfigMap as YAML in which a file reads as it is."""
+    text: str = yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
+    return text
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+    """Writes texts of several lines as blocks, where YAML can."""
+
+
+def _represent(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent)
+
+
+def _key(name: str) -> str:
+    """Returns a file's name as a key of a ConfigMap."""
+    return re.sub(r"[^-._a-zA-Z0-9]", "_", name)
+
+
+def _text(content: bytes) -> str | None:
+    """Returns a file's text; None where a ConfigMap has to hold its bytes."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if "\r" not in text and all(one.isprintable() or one in "\n\t" for one in text) else None
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    """Returns a name for a copy: the file's own, with a number before it where another has that already."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{number}-{name}"
+    return free
