@@ -21,6 +21,12 @@ GPUS = {"A100-40GB": 40, "A100-80GB": 80, "H100-80GB": 80}
 BYTES_OF_STATE = 4 + 4 + 8
 """A parameter in float32, its gradient, and AdamW's two moments (verl's FSDP actor keeps all in float32)."""
 
+CHUNK = 2048
+"""Tokens whose logits exist at once where fused_kernels=chunked."""
+
+TRITON_SPLIT = 9504
+"""Words of the vocabulary whose gradient verl's Triton kernel holds at once (utils/kernel/kernels.py)."""
+
 BYTES_BETWEEN_UPDATES = 4 + 8
 """The same without the gradient."""
 
@@ -36,7 +42,7 @@ class Estimate:
     activations: int
     """Inputs of every layer of one packed micro batch, kept by gradient checkpointing, and one layer's inside."""
     logits: int
-    """Of one micro batch: bfloat16, a float32 copy, and its gradient."""
+    """Of what exists of them at once, and their gradient."""
     resident: int
     """What training leaves on the GPU while the rollout engine generates."""
     engine: int
@@ -61,7 +67,7 @@ class Estimate:
         if self.training > MARGIN * self.memory:
             found.append(
                 f"an update needs about {self.training / GIB:.0f} GiB, a {self.gpu} has {self.memory / GIB:.0f}:"
-                " lower max_tokens_per_gpu (with sequence_parallel_size), or use fused_kernels"
+                " lower max_tokens_per_gpu (with sequence_parallel_size)"
             )
         if self.resident + self.engine > self.memory:
             found.append(
@@ -91,7 +97,7 @@ def estimate(recipe: Recipe, shape: ModelShape, gpu: str) -> Estimate:
         memory=memory,
         state=BYTES_OF_STATE * shape.num_parameters // recipe.world_size,
         activations=2 * tokens * shape.hidden_size * shape.num_layers + inside,
-        logits=0 if recipe.fused_kernels else tokens * shape.vocab_size * (2 + 4 + 4),
+        logits=_logits(recipe, shape),
         resident=0 if recipe.offload_actor else BYTES_BETWEEN_UPDATES * shape.num_parameters // recipe.world_size,
         engine=engine,
         engine_weights=engine_weights,
@@ -100,3 +106,16 @@ def estimate(recipe: Recipe, shape: ModelShape, gpu: str) -> Estimate:
         responses_per_engine=recipe.train_batch_size * recipe.group_size // num_engines,
         updates_per_step=recipe.num_epochs_per_batch * recipe.train_batch_size // recipe.mini_batch_size,
     )
+
+
+def _logits(recipe: Recipe, shape: ModelShape) -> int:
+    """Returns bytes of the logits that exist at once: in float32 and their gradient in bfloat16.
+
+    Beside them the gradient of the last layer's weight, while it is summed up.
+    """
+    last_layer = shape.vocab_size * shape.hidden_size
+    if recipe.fused_kernels == "chunked":
+        return min(CHUNK, recipe.max_tokens_per_gpu) * shape.vocab_size * (4 + 2) + last_layer * (4 + 4)
+    if recipe.fused_kernels == "triton":
+        return recipe.max_tokens_per_gpu * TRITON_SPLIT * 2 + last_layer * 2
+    return recipe.max_tokens_per_gpu * shape.vocab_size * (2 + 4 + 4)

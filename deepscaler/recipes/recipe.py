@@ -20,6 +20,7 @@ PolicyLoss = Literal["vanilla", "gspo", "cispo", "geo_mean", "sapo", "gpg", "dpp
 LearningRateSchedule = Literal["constant", "cosine"]
 RolloutCorrection = Literal["none", "token", "sequence"]
 KLType = Literal["low_var_kl", "kl", "abs", "mse"]
+FusedKernels = Literal["none", "chunked", "triton"]
 LossAggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"]
 
 _SCRIPTS = "DeepScaleR scripts/train"
@@ -107,7 +108,11 @@ class Recipe:
         0.85, "share of a GPU's memory for the rollout engine", above=0, below=1, source=_SCRIPTS
     )
     asynchronous_rollout: bool = option(False, "generate the next batch during the update", source=_FORK)
-    fused_kernels: bool = option(False, "compute log-probabilities without the logits in memory", source=_FORK)
+    fused_kernels: FusedKernels = option(
+        "chunked",
+        "how log-probabilities are computed without a batch's logits in memory: in chunks, or by verl's Triton kernel",
+        source=_KIT,
+    )
     offload_actor: bool = option(False, "keep weights and optimizer in host memory between updates", source=_SCRIPTS)
 
     save_every: int = option(20, "steps between checkpoints", above=0, source=_SCRIPTS)
@@ -187,8 +192,8 @@ class Recipe:
                 "asynchronous_rollout trains on older weights' responses: set rollout_correction to token or sequence",
             ),
             (
-                self.profile == "fast" or not (self.asynchronous_rollout or self.fused_kernels or self.filter_groups),
-                "asynchronous_rollout, fused_kernels and filter_groups are of the profile `fast`",
+                self.profile == "fast" or not (self.asynchronous_rollout or self.filter_groups),
+                "asynchronous_rollout and filter_groups are of the profile `fast`",
             ),
         ]
 

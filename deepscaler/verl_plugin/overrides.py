@@ -17,6 +17,12 @@ from deepscaler.system.paths import ray_cpus
 NO_DUAL_CLIP = 1e9
 """verl always applies dual clip, at 3.0 by default; a bound that nothing reaches is none."""
 
+ATTENTION = "torch_varlen"
+"""The name under which deepscaler.verl_plugin.attention registers itself."""
+
+MOST_IN_A_GRAPH = 512
+"""Sequences of the largest CUDA graph that vLLM captures by default."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPaths:
@@ -52,7 +58,7 @@ def to_overrides(recipe: Recipe, paths: RunPaths, device: Device = "cuda") -> di
         **_run(recipe, paths),
         **_checkpoints(recipe, paths),
         **_ray(recipe, paths, device),
-        **(_on_cpu(recipe) if device == "cpu" else {}),
+        **(_on_cpu(recipe) if device == "cpu" else _on_gpu(recipe)),
     }
 
 
@@ -120,7 +126,8 @@ def _actor(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "path": paths.model,
         "use_remove_padding": True,
         "enable_gradient_checkpointing": True,
-        "use_fused_kernels": recipe.fused_kernels,
+        "use_fused_kernels": recipe.fused_kernels != "none",
+        "fused_kernel_options.impl_backend": recipe.fused_kernels,
     }
     return {
         **{f"actor_rollout_ref.model.{key}": value for key, value in model.items()},
@@ -208,6 +215,22 @@ def _ray(recipe: Recipe, paths: RunPaths, device: Device) -> dict[str, Any]:
     if device == "cpu":  # a pretended GPU for each rank
         local["+ray_kwargs.ray_init.num_gpus"] = recipe.gpus_per_node
     return {**environment, **local}
+
+
+def _on_gpu(recipe: Recipe) -> dict[str, Any]:
+    """Returns the kit's engine for GPUs, and the CUDA graphs of as many sequences as an engine is given.
+
+    vLLM captures 51 sizes up to 512 unless told otherwise, each at every start.
+    """
+    engines = recipe.world_size // recipe.tensor_parallel_size
+    most = min(MOST_IN_A_GRAPH, -(-recipe.train_batch_size * recipe.group_size // engines))
+    if recipe.asynchronous_rollout:  # a second batch is in flight
+        most = min(MOST_IN_A_GRAPH, 2 * most)
+    return {
+        "actor_rollout_ref.model.external_lib": "deepscaler.verl_plugin.engine",
+        "+actor_rollout_ref.model.override_config.attn_implementation": ATTENTION,
+        "actor_rollout_ref.rollout.cudagraph_capture_sizes": [1, 2, 4, *range(8, most + 8, 8)],
+    }
 
 
 def _on_cpu(recipe: Recipe) -> dict[str, Any]:
