@@ -49,7 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = str(small_model(print))
     recipe = replace(recipe_named("quickstart"), model=model, num_steps=arguments.steps, validate_every=1000)
-    for name in (recipe.train_dataset, recipe.validation_dataset):
+    for name in recipe.datasets:
         load_problems(name, data_dir())
     measured: dict[str, list[dict[str, float]]] = {"verl": [], "kit": []}
     with tempfile.TemporaryDirectory(prefix="bench-step-") as folder:
@@ -67,8 +67,8 @@ def run_verl(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
     reward.write_text(PLAIN_REWARD, encoding="utf-8")
     paths = RunPaths(
         model=recipe.model,
-        train_file=parquet_path(recipe.train_dataset, data_dir()),
-        validation_file=parquet_path(recipe.validation_dataset, data_dir()),
+        train_files=tuple(parquet_path(name, data_dir()) for name in recipe.train_dataset),
+        validation_files=tuple(parquet_path(name, data_dir()) for name in recipe.validation_dataset),
         run_dir=folder,
         checkpoint_dir=folder / "checkpoints",
         own_ray=True,

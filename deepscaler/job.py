@@ -70,7 +70,7 @@ def train_job(recipe: Recipe, arguments: Sequence[str], device: Device = "cuda",
         image="train" if device == "cuda" else "cpu",
         ray=True,
         model=recipe.model,
-        datasets=(recipe.train_dataset, recipe.validation_dataset),
+        datasets=recipe.datasets,
         reads=reads,
     )
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from deepscaler.data.sources import PUBLISHED_BENCHMARKS, SOURCES
 from deepscaler.recipes.recipe import Device
 from deepscaler.system.errors import UserError, unknown
+from deepscaler.system.flags import to_flags
 from deepscaler.system.options import (
     REQUIRED,
     check_options,
@@ -19,7 +20,6 @@ from deepscaler.system.options import (
     option,
     options_of,
     read_options,
-    to_flags,
 )
 
 EngineName = Literal["vllm", "transformers"]

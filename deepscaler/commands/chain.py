@@ -14,7 +14,8 @@ from deepscaler.recipes.load import absolute, load_recipe
 from deepscaler.recipes.published import RECIPES
 from deepscaler.runs.chain import Chain, ChainOptions, build_chain
 from deepscaler.system.errors import UserError
-from deepscaler.system.options import flag, given_options
+from deepscaler.system.flags import given_options
+from deepscaler.system.options import flag
 from deepscaler.training.run_chain import describe_chain, run_chain
 from evaluation.config import EvaluationConfig, load_config
 from slurm.site import Site

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from deepscaler.commands.counting import counts_with
 from deepscaler.commands.launcher import add_dry_run, add_place, site_of
-from deepscaler.commands.parser import Parser, folder_to_write, number, whole
+from deepscaler.commands.parser import Parser, folder_to_write
 from deepscaler.doctor.examine import MODULES, examine, guess_purpose
 from deepscaler.job import Image, Job
 from deepscaler.output.terminal import PlainConsole, printable
 from deepscaler.system.exit_codes import DONE, FAILED
+from deepscaler.system.flags import number, whole
 from slurm.site import Site
 from slurm.submit.doctor import describe_examination, examine_nodes
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from deepscaler.commands.counting import counts_if, counts_with, counts_without
 from deepscaler.commands.launcher import CLUSTER, add_dry_run, add_place, site_of, submit
-from deepscaler.commands.parser import Parser, offer, whole
+from deepscaler.commands.parser import Parser, offer
 from deepscaler.data.sources import SOURCES
 from deepscaler.output.terminal import PlainConsole
-from deepscaler.system.options import add_flags, given_options, options_of, read_options
+from deepscaler.system.flags import add_flags, given_options, whole
+from deepscaler.system.options import options_of, read_options
 from evaluation.config import EvaluationConfig, load_config
 from evaluation.plan import describe_plan
 from slurm.submit.evaluation import plan_evaluation

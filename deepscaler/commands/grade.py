@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from deepscaler.commands.parser import Parser
-from deepscaler.output.terminal import PlainConsole, add_row, new_table, print_table
+from deepscaler.output.terminal import PlainConsole, print_rows
 from deepscaler.system.files import write_text
 
 EXAMPLES = (
@@ -33,11 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     columns = Columns(response=arguments.response, gold=arguments.gold, id=arguments.id)
     scored = grade_file(arguments.file, columns, thinking=arguments.thinking == "yes", mode=arguments.grader)
-    header, *rows = file_table(arguments.file.stem, scored)
-    table = new_table(header)
-    for row in rows:
-        add_row(table, row)
-    print_table(PlainConsole(), f"{arguments.file}, grader {arguments.grader}", table)
+    rows = file_table(arguments.file.stem, scored)
+    print_rows(PlainConsole(), f"{arguments.file}, grader {arguments.grader}", rows)
     if arguments.output:
         verdicts = [
             {"id": s.sample.problem_id, "correct": s.grade.correct, "reason": s.grade.reason, "answer": s.grade.answer}

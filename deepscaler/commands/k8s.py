@@ -4,10 +4,11 @@ import argparse
 import os
 from pathlib import Path
 
-from deepscaler.commands.parser import Parser, add_action, whole
+from deepscaler.commands.parser import Parser, add_action
 from deepscaler.kubernetes import require_yaml
 from deepscaler.kubernetes.pod.lifecycle import stop_training, wait_for_others
 from deepscaler.kubernetes.pod.metrics import serve
+from deepscaler.system.flags import whole
 from deepscaler.system.paths import existing_folder
 
 EXAMPLES = ("deepscaler k8s check k8s/overlays/kueue-a100", "deepscaler k8s metrics /runs --port 9095")

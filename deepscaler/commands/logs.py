@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from deepscaler.commands.parser import Parser, whole
+from deepscaler.commands.parser import Parser
+from deepscaler.system.flags import whole
 from deepscaler.system.paths import existing_folder
 from slurm.logs import show_logs
 

@@ -9,9 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import partial
 from importlib import import_module
-from math import inf
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
@@ -19,7 +17,6 @@ from deepscaler.commands.counting import complaint
 from deepscaler.commands.table import COMMANDS, NAMES
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.exit_codes import BAD_INPUT
-from deepscaler.system.options import KINDS, Range, digits_limit, shown_value
 
 N = TypeVar("N", int, float)
 
@@ -212,28 +209,6 @@ def fill(parser: Parser, name: str) -> Parser:
 def parse(words: Sequence[str], **preset: Any) -> argparse.Namespace:
     """Reads a whole command after `deepscaler`; preset values take the place of defaults."""
     return parser_of(words[0]).parse_args(words[1:], argparse.Namespace(**preset))
-
-
-def whole(minimum: int, at_most: float = inf) -> Callable[[str], int]:
-    """Returns the type of an option that takes whole numbers of a range."""
-    return partial(_read_number, int, Range(at_least=minimum, at_most=at_most))
-
-
-def number(above: float) -> Callable[[str], float]:
-    """Returns the type of an option that takes numbers above a bound."""
-    return partial(_read_number, float, Range(above=above))
-
-
-def _read_number(kind: type[N], allowed: Range, text: str) -> N:
-    what = f"{KINDS[kind]} {allowed}".rstrip()
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not allowed.holds(value):
-        limit = digits_limit(text) if kind is int else ""
-        raise argparse.ArgumentTypeError(f"invalid value {shown_value(text)}: expected {what}{limit}")
-    return value
 
 
 def named(text: str) -> str:

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     model = arguments.model or (NAME if arguments.dry_run else str(small_model(console.print)))
     recipe = replace(recipe_named(arguments.recipe), model=model)
     options = ChainOptions(
-        datasets=(recipe.validation_dataset,),
+        datasets=recipe.validation_dataset,
         evaluation_options=(*EVALUATION, "--engine", arguments.engine),
         train_options=("--device", "cpu"),
     )

@@ -12,10 +12,13 @@ from deepscaler.output.terminal import PlainConsole, add_row, new_table
 from deepscaler.recipes.load import load_recipe
 from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.system.options import options_of
+from deepscaler.system.options import options_of, value_of
 from deepscaler.training.plan import print_estimates
 
 EXAMPLES = ("deepscaler recipes 8k --sources", "deepscaler recipes 8k 16k --profile fast")
+
+MOST_PROSE = 20
+"""Characters of a text of several words that a column shows."""
 
 MIN_NOTES = 20
 """Characters that a column of prose needs at least."""
@@ -45,9 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints a table, a row a field."""
     names = arguments.names or [name for name in RECIPES if name not in ("quickstart", "learn")]
     chosen = [load_recipe(name, arguments.profile, arguments.set) for name in names]
-    values = {name: [getattr(recipe, name) for recipe in chosen] for name in options_of(Recipe) if name != "name"}
+    values = {name: [value_of(recipe, name) for recipe in chosen] for name in options_of(Recipe) if name != "name"}
     rows = {name: _all_shown(several) for name, several in values.items()}
-    same = [name for name, several in values.items() if len(set(several)) == 1]
+    same = [name for name, several in values.items() if several.count(several[0]) == len(several)]
     console = PlainConsole()
     if len(chosen) == 1:
         _print_notes(chosen[0], list(rows), "source" if arguments.sources else "help", console)
@@ -65,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _print_notes(recipe: Recipe, names: list[str], note: str, console: Console) -> None:
     """Prints fields with their values, and their meaning or source in the room that is left."""
     notes = {name: one.help if note == "help" else str(one.notes[note]) for name, one in options_of(Recipe).items()}
-    rows = [[name, _shown(getattr(recipe, name)), notes[name]] for name in names]
+    rows = [[name, _shown(value_of(recipe, name)), notes[name]] for name in names]
     _print_whole(["field", "value", "from" if note == "source" else "meaning"], rows, console, notes=True)
 
 
@@ -106,10 +109,16 @@ def _is_one(values: Mapping[str, Any]) -> bool:
 
 def _shown(value: object) -> str:
     """Returns a value for a narrow column: of a hub id the last part."""
-    return value.rpartition("/")[2] if isinstance(value, str) else f"{value:,}" if type(value) is int else str(value)
+    if isinstance(value, tuple):
+        return ", ".join(map(_shown, value)) or "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(item)}" for name, item in value.items()) or "-"
+    if isinstance(value, str):
+        return value.rpartition("/")[2] if " " not in value else value if len(value) <= MOST_PROSE else "(a text)"
+    return f"{value:,}" if type(value) is int else str(value)
 
 
 def _all_shown(values: list[Any]) -> list[str]:
     """Returns how values are shown side by side: whole where the short forms of different ones are the same."""
     short = list(map(_shown, values))
-    return short if len(set(short)) == len(set(values)) else list(map(str, values))
+    return short if len(set(short)) == len(set(map(repr, values))) else list(map(str, values))

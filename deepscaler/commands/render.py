@@ -16,7 +16,7 @@ from deepscaler.kubernetes.render.pods import RUNS
 from deepscaler.recipes.load import is_file, load_recipe, to_words
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import write_text
-from deepscaler.system.options import given_options
+from deepscaler.system.flags import given_options
 from evaluation.config import EvaluationConfig, load_config
 
 EXAMPLES = (

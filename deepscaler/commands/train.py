@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepscaler.commands.launcher import add_dry_run, add_place, site_of, submit
-from deepscaler.commands.parser import Parser, folder_to_write, offer, whole
+from deepscaler.commands.parser import Parser, folder_to_write, offer
 from deepscaler.job import train_job
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes.load import is_file, load_recipe, recipe_named, to_toml
@@ -15,6 +15,7 @@ from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
+from deepscaler.system.flags import whole
 from deepscaler.training.deadline import parse_deadline
 from deepscaler.training.manifest import TrainOptions, check_recipe
 from deepscaler.training.plan import print_plan

@@ -43,6 +43,15 @@ def print_table(console: Console, title: str, table: Table) -> None:
     console.print(table)
 
 
+def print_rows(console: Console, title: str, rows: list[list[str]]) -> None:
+    """Prints rows of cells, the first being the header, below a title."""
+    header, *others = rows
+    table = new_table(header)
+    for row in others:
+        add_row(table, row)
+    print_table(console, title, table)
+
+
 def printable(text: str) -> str:
     """On one line, whatever it holds: control characters and half characters are replaced."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -8,16 +8,17 @@ max_response_length = 4096
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from deepscaler.data.names import absolute as absolute_name
 from deepscaler.recipes.model_shape import check_heads
 from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Profile, Recipe, with_settings
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import read_toml
-from deepscaler.system.options import convert_options
+from deepscaler.system.options import convert_options, options_of, value_of, with_options
 
 SUFFIX = ".toml"
 MOST_FILES = 10
@@ -31,6 +32,7 @@ def load_recipe(given: str, profile: Profile | None = None, settings: Sequence[s
             raise UserError(f"--set {setting} would change the name alone: give --profile {setting[8:] or 'NAME'}")
     recipe = recipe_named(given)
     recipe = with_settings(in_profile(recipe, profile or recipe.profile), list(settings))
+    recipe = _seen_from(recipe, Path.cwd())
     check_heads(recipe)
     return recipe
 
@@ -71,8 +73,18 @@ def in_profile(recipe: Recipe, profile: Profile) -> Recipe:
 def to_toml(recipe: Recipe) -> str:
     """Returns a recipe as a file: the published one that it differs least from, and the fields that differ."""
     name, differing = _nearest(recipe)
-    lines = [f"{field} = {json.dumps(value, ensure_ascii=False)}" for field, value in differing.items()]
-    return "\n".join([f'extends = "{name}"', *lines, ""])
+    lines = [f'extends = "{name}"']
+    tables: dict[str, list[str]] = {}
+    for field, value in differing.items():
+        table, _, key = field.partition(".")
+        if key:
+            quoted = json.dumps(key, ensure_ascii=False) if "." in key else key
+            tables.setdefault(table, []).append(f"{quoted} = {_toml(value)}")
+        else:
+            lines.append(f"{field} = {_toml(value)}")
+    for table, rows in tables.items():
+        lines += ["", f"[{table}]", *rows]
+    return "\n".join([*lines, ""])
 
 
 def to_words(recipe: Recipe) -> list[str]:
@@ -80,14 +92,15 @@ def to_words(recipe: Recipe) -> list[str]:
     name, differing = _nearest(recipe)
     words = [name]
     for field, value in differing.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        words += ["--profile", text] if field == "profile" else ["--set", f"{field}={text}"]
+        words += ["--profile", value] if field == "profile" else ["--set", f"{field}={_text(field, value)}"]
     return words
 
 
 def _nearest(recipe: Recipe) -> tuple[str, dict[str, Any]]:
     """Returns a published recipe's name, and the fields in which the recipe differs from it in its own profile."""
-    found = {name: _differing(recipe, base) for name, base in RECIPES.items()}
+    # a key of verl's that a base sets cannot be taken back
+    bases = {name: base for name, base in RECIPES.items() if not set(base.verl) - set(recipe.verl)}
+    found = {name: _differing(recipe, base) for name, base in bases.items()}
     name = min(found, key=lambda name: len(found[name]))
     return name, found[name]
 
@@ -95,8 +108,43 @@ def _nearest(recipe: Recipe) -> tuple[str, dict[str, Any]]:
 def _differing(recipe: Recipe, base: Recipe) -> dict[str, Any]:
     differing: dict[str, Any] = {"profile": recipe.profile} if recipe.profile != base.profile else {}
     base = in_profile(base, recipe.profile)
-    names = [one.name for one in fields(Recipe)]
-    return differing | {name: getattr(recipe, name) for name in names if getattr(recipe, name) != getattr(base, name)}
+    for name in options_of(Recipe):
+        value, theirs = value_of(recipe, name), value_of(base, name)
+        if name == "verl":
+            differing |= {f"verl.{key}": item for key, item in value.items() if theirs.get(key, ...) != item}
+        elif value != theirs:
+            differing[name] = value
+    return differing
+
+
+def _toml(value: Any) -> str:
+    """Returns a value as TOML, which lacks nothing of JSON's but null and writes tables on one line with `=`."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _text(field: str, value: Any) -> str:
+    """Returns a value as `--set` reads it."""
+    if field.startswith("verl."):
+        return _toml(value)
+    if isinstance(value, dict | tuple):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _seen_from(recipe: Recipe, folder: Path) -> Recipe:
+    """Returns a recipe whose relative paths, as seen from a folder, are absolute."""
+    function = recipe.reward.function
+    return replace(
+        recipe,
+        model=str((folder / recipe.model).absolute()) if (folder / recipe.model).is_dir() else recipe.model,
+        train_dataset=tuple(absolute_name(name, folder) for name in recipe.train_dataset),
+        validation_dataset=tuple(absolute_name(name, folder) for name in recipe.validation_dataset),
+        reward=replace(recipe.reward, function=str((folder / function).absolute()) if function else ""),
+    )
 
 
 def _read(file: Path, extended_by: tuple[Path, ...]) -> Recipe:
@@ -122,6 +170,6 @@ def _read(file: Path, extended_by: tuple[Path, ...]) -> Recipe:
     try:
         if (profile := changes.get("profile")) is not None:
             recipe = in_profile(recipe, profile)
-        return replace(recipe, **changes)
+        return _seen_from(with_options(recipe, changes), file.parent)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error

@@ -4,12 +4,13 @@ replace(BASE, name="16k", max_response_length=16_384, group_size=16, num_nodes=4
 """
 
 import re
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from deepscaler.data.sources import SOURCES
-from deepscaler.system.errors import UserError, unknown
-from deepscaler.system.options import check_options, option, parse_settings
+from deepscaler.data.names import check_name
+from deepscaler.recipes.tables import DataOptions, RewardOptions
+from deepscaler.system.errors import UserError
+from deepscaler.system.options import check_options, option, parse_settings, table, with_options
 
 Profile = Literal["faithful", "fast"]
 Device = Literal["cuda", "cpu"]
@@ -37,8 +38,12 @@ class Recipe:
     model: str = option(
         "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "hub id or folder of the model to start from", source=_SCRIPTS
     )
-    train_dataset: str = option("deepscaler", "prepared data set to train on", source=_SCRIPTS)
-    validation_dataset: str = option("aime", "prepared data set to validate on", source=_SCRIPTS)
+    train_dataset: tuple[str, ...] = option(
+        ("deepscaler",), "data sets to train on: names, files or hub:ORG/NAME", one_or_more=True, source=_SCRIPTS
+    )
+    validation_dataset: tuple[str, ...] = option(
+        ("aime",), "data sets to validate on: names, files or hub:ORG/NAME", one_or_more=True, source=_SCRIPTS
+    )
     num_steps: int = option(
         1040, "optimization steps of the stage, one batch each", above=0, source="DeepScaleR blog, Figure 1"
     )
@@ -118,6 +123,10 @@ class Recipe:
     save_every: int = option(20, "steps between checkpoints", above=0, source=_SCRIPTS)
     validate_every: int = option(20, "steps between validations", above=0, source=_SCRIPTS)
 
+    data: DataOptions = table(DataOptions, "how files of one's own are read, mixed and asked")
+    reward: RewardOptions = table(RewardOptions, "the parts of a response's reward")
+    verl: dict[str, Any] = option({}, "any other key of verl's configuration", merged=True, source=_KIT)
+
     def __post_init__(self) -> None:
         try:
             self._check()
@@ -130,12 +139,24 @@ class Recipe:
             raise UserError(f"invalid value {self.name!r} for name: expected letters, digits, . _ or -")
         if not self.model:
             raise UserError("invalid value '' for model: expected a hub id or a folder")
-        for name in (self.train_dataset, self.validation_dataset):
-            if name not in SOURCES:
-                raise unknown("data set", name, SOURCES)
+        for field in ("train_dataset", "validation_dataset"):
+            if not getattr(self, field):
+                raise UserError(f"{field} is empty: give one or more data sets")
+            for name in getattr(self, field):
+                check_name(name)
+        if self.data.weights and len(self.data.weights) != len(self.train_dataset):
+            raise UserError(
+                f"data.weights has {len(self.data.weights)} numbers for {len(self.train_dataset)} train_dataset:"
+                " give one for each"
+            )
         for holds, problem in self._relations():
             if not holds:
                 raise UserError(problem)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """All that it reads, in training and validation."""
+        return tuple(dict.fromkeys((*self.train_dataset, *self.validation_dataset)))
 
     @property
     def world_size(self) -> int:
@@ -200,4 +221,4 @@ class Recipe:
 
 def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
     """Returns a recipe changed by `field=value` texts. Raises UserError for unknown fields and unreadable values."""
-    return replace(recipe, **parse_settings(settings, Recipe, "recipe field"))
+    return with_options(recipe, parse_settings(settings, Recipe, "recipe field"))

@@ -11,10 +11,10 @@ from deepscaler.data.prepare import load_problems, parquet_path
 from deepscaler.models.model import find_model, open_model
 from deepscaler.models.provenance import git_revision, installed_versions
 from deepscaler.recipes.recipe import Device, Recipe
+from deepscaler.recipes.stored import stored_options
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import sha256
-from deepscaler.system.options import options_of
 from deepscaler.system.paths import data_dir as default_data_dir
 
 FREE = (
@@ -53,8 +53,8 @@ class Inputs:
 
     model: str
     """A folder."""
-    train_file: Path
-    validation_file: Path
+    train_files: tuple[Path, ...]
+    validation_files: tuple[Path, ...]
 
 
 def check_recipe(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None:
@@ -81,8 +81,7 @@ def check_inputs(run: RunFolder, recipe: Recipe, options: TrainOptions) -> tuple
     Raises UserError if its folder is tied to another run, with the differences.
     """
     check_recipe(run, recipe, options)
-    datasets = (recipe.train_dataset, recipe.validation_dataset)
-    for name in datasets:
+    for name in recipe.datasets:
         load_problems(name, options.data_dir or default_data_dir())
     model = open_model(recipe.model, REVISION)
     if model.context < recipe.max_length:
@@ -92,7 +91,7 @@ def check_inputs(run: RunFolder, recipe: Recipe, options: TrainOptions) -> tuple
         )
     bound = {
         "model": {"name": recipe.model, "identity": model.identity},
-        "data": {name: sha256(_parquet(name, options)) for name in datasets},
+        "data": {name: sha256(_parquet(name, options)) for name in recipe.datasets},
         "device": options.device,
     }
     if run.is_run:
@@ -105,8 +104,8 @@ def check_inputs(run: RunFolder, recipe: Recipe, options: TrainOptions) -> tuple
 def _inputs(recipe: Recipe, options: TrainOptions, model: str) -> Inputs:
     return Inputs(
         model=str(Path(model).resolve()) if Path(model).is_dir() else model,
-        train_file=_parquet(recipe.train_dataset, options),
-        validation_file=_parquet(recipe.validation_dataset, options),
+        train_files=tuple(_parquet(name, options) for name in recipe.train_dataset),
+        validation_files=tuple(_parquet(name, options) for name in recipe.validation_dataset),
     )
 
 
@@ -116,11 +115,10 @@ def _parquet(dataset: str, options: TrainOptions) -> Path:
 
 def _check_stored(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None:
     manifest = run.read_manifest()
-    defaults = {name: one.default for name, one in options_of(Recipe).items()}
-    stored: dict[str, Any] = {**defaults, **manifest["recipe"]}  # a field may be newer than the run
+    stored, given = stored_options(manifest["recipe"]), stored_options(asdict(recipe))
     differences = [
         f"{name}: {stored.get(name)!r} -> {value!r}"
-        for name, value in asdict(recipe).items()
+        for name, value in given.items()
         if name not in FREE and stored.get(name) != value
     ]
     if manifest.get("device") != options.device:

@@ -68,8 +68,8 @@ class Start:
         """The trainer with every override, to be started in the attempt's folder with `environment`."""
         paths = RunPaths(
             model=str(self.run.model) if self.continues_merged else self.inputs.model,
-            train_file=self.inputs.train_file,
-            validation_file=self.inputs.validation_file,
+            train_files=self.inputs.train_files,
+            validation_files=self.inputs.validation_files,
             run_dir=self.run.root,
             checkpoint_dir=self.attempt.checkpoints,
             resume_from=self.resume_link,

@@ -29,8 +29,8 @@ class RunPaths:
     """Where one run reads and writes: places, not hyperparameters."""
 
     model: str
-    train_file: Path
-    validation_file: Path
+    train_files: tuple[Path, ...]
+    validation_files: tuple[Path, ...]
     run_dir: Path
     checkpoint_dir: Path
     resume_from: Path | None = None
@@ -85,8 +85,8 @@ def _algorithm(recipe: Recipe) -> dict[str, Any]:
 
 def _data(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     return {
-        "data.train_files": str(paths.train_file),
-        "data.val_files": str(paths.validation_file),
+        "data.train_files": list(map(str, paths.train_files)),
+        "data.val_files": list(map(str, paths.validation_files)),
         "data.train_batch_size": recipe.train_batch_size,
         "data.val_batch_size": None,
         "data.max_prompt_length": recipe.max_prompt_length,

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from deepscaler.output.cells import markdown_table
-from deepscaler.output.terminal import add_row, new_table, print_table
+from deepscaler.output.terminal import add_row, new_table, print_rows, print_table
 from deepscaler.rewards.grade import Mode
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
@@ -101,11 +101,7 @@ def _print(
         for row in group:
             add_row(table, row[:-1])
     print_table(console, f"Pass@1 in percent, 95 % interval, grader {mode}", table)
-    header, *rows = detail_table(benchmarks)
-    table = new_table(header)
-    for row in rows:
-        add_row(table, row)
-    print_table(console, "Details", table)
+    print_rows(console, "Details", detail_table(benchmarks))
     for warning in notes:
         console.print(Text(f"Note: {warning}", style="yellow"))
 

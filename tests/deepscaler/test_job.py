@@ -7,7 +7,7 @@ import pytest
 from deepscaler.commands.parser import parse
 from deepscaler.job import evaluate_job
 from deepscaler.system.errors import UserError
-from deepscaler.system.options import given_options
+from deepscaler.system.flags import given_options
 from evaluation.config import EvaluationConfig, load_config
 
 

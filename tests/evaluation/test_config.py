@@ -7,7 +7,7 @@ import pytest
 
 from deepscaler.commands.parser import parse
 from deepscaler.system.errors import UserError
-from deepscaler.system.options import given_options
+from deepscaler.system.flags import given_options
 from evaluation.config import EvaluationConfig, load_config, with_thinking
 
 REQUIRED: dict[str, Any] = {"model": "m", "output_dir": Path("out")}

@@ -121,7 +121,7 @@ def run_plan(
             f" --set num_nodes={max(sizes)[0]}, or render a stage at a time with --only"
         )
     [(num_nodes, gpus_per_node)] = sizes
-    needed = [name for recipe in recipes for name in (recipe.train_dataset, recipe.validation_dataset)]
+    needed = [name for recipe in recipes for name in recipe.datasets]
     job = Job(
         name="-".join(["chain", *dict.fromkeys(only)]),
         arguments=tuple(arguments),

@@ -1,5 +1,6 @@
 """A place in a span of tokens, from which the rules of the grammar take what is theirs."""
 
+from abc import ABC, abstractmethod
 from typing import Self
 
 from deepscaler.rewards.answers.nodes import Node
@@ -7,7 +8,7 @@ from deepscaler.rewards.answers.reader import Span
 from deepscaler.rewards.answers.tokens import MAX_DEPTH, Token, UnreadableError
 
 
-class Cursor:
+class Cursor(ABC):
     """Where the parser of one span stands."""
 
     def __init__(self, span: Span, depth: int = 0, *, upright: bool = True) -> None:
@@ -77,18 +78,18 @@ class Cursor:
         if depth > 2 * MAX_DEPTH:
             raise UnreadableError("too deep")
 
+    @abstractmethod
     def parse(self) -> Node:
         """Returns the tree of the whole span. Raises UnreadableError where it is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def product(self) -> Node:
         """Returns the factors up to a sign."""
-        raise NotImplementedError
 
+    @abstractmethod
     def power(self) -> Node:
         """Returns an atom with what stands behind and above it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def argument(self, *, signed: bool = False) -> Node:
         r"""Returns what TeX takes after `\frac`, `\sqrt` or `^`: a group, or one sign."""
-        raise NotImplementedError

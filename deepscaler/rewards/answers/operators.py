@@ -1,5 +1,6 @@
 r"""Commands that take an argument: fractions, roots, functions, accents, and work that is still to be done."""
 
+from abc import abstractmethod
 from itertools import pairwise
 
 from deepscaler.rewards.answers.nodes import Node, derivative, negated, number, product_of
@@ -169,13 +170,13 @@ class Operators(Suffixes):
         self.depth -= 1
         return node
 
+    @abstractmethod
     def call(self, name: Node) -> Node:
         """Returns a name with the bracket that follows: a function's value or a product."""
-        raise NotImplementedError
 
+    @abstractmethod
     def begins_factor(self, token: Token) -> bool:
-        """Whether a token begins another factor of a product."""
-        raise NotImplementedError
+        """Returns whether a token begins another factor of a product."""
 
 
 def _order(bottom: list[str]) -> int:

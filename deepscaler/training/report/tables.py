@@ -11,6 +11,7 @@ from deepscaler.data.sources import title
 from deepscaler.output.cells import Rows, short_name
 from deepscaler.output.terminal import printable
 from deepscaler.recipes.recipe import Recipe
+from deepscaler.recipes.stored import default_options, stored_options
 from deepscaler.runs.metrics import QUANTITIES, VALIDATION, Series, mean, quantity, validation
 from deepscaler.runs.stages import Stage
 from deepscaler.system.options import options_of
@@ -31,7 +32,8 @@ def summary(stages: list[Stage]) -> str:
     """What was trained on what, and how far."""
     recipe, last = stages[0].recipe, stages[-1]
     steps = f"step {last.start + last.step:,} of {last.start + last.num_steps:,}"
-    return printable(f"{short_name(str(recipe.get('model')))} trained on {recipe.get('train_dataset')}, {steps}")
+    datasets = ", ".join(map(str, stored_options(recipe)["train_dataset"]))
+    return printable(f"{short_name(str(recipe.get('model')))} trained on {datasets}, {steps}")
 
 
 def notes(stages: list[Stage]) -> list[str]:
@@ -74,10 +76,12 @@ def recipe_tables(stages: list[Stage]) -> tuple[Rows, Rows]:
     options = options_of(Recipe)
     header = ["field", *(stage.name for stage in stages), "default", "meaning"]
     differing, same = [header], [header]
-    for name in dict.fromkeys(name for stage in stages for name in stage.recipe):
-        default = options[name].default if name in options else None
-        values = [stage.recipe.get(name) for stage in stages]
-        about = options[name].help if name in options else "unknown to this version"
+    stored = [stored_options(stage.recipe) for stage in stages]
+    for name in dict.fromkeys(name for recipe in stored for name in recipe):
+        default = default_options().get(name)
+        values = [recipe.get(name) for recipe in stored]
+        known = options["verl"] if name.startswith("verl.") else options.get(name)
+        about = known.help if known else "unknown to this version"
         row = [name, *map(_shown, values), _shown(default), about]
         (same if all(value == default for value in values) else differing).append(row)
     return differing, same

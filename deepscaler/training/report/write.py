@@ -6,9 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from deepscaler.output.cells import Rows
 from deepscaler.output.plotting import write_png
-from deepscaler.output.terminal import add_row, new_table, print_table
+from deepscaler.output.terminal import print_rows
 from deepscaler.runs.metrics import QUANTITIES, VALIDATION, quantity, validation
 from deepscaler.runs.stages import Stage, not_begun, read_stages
 from deepscaler.system.files import write_json, write_text
@@ -30,9 +29,9 @@ def write_training_report(directory: Path, console: Console) -> dict[str, Any]:
     write_json(directory / "report.json", report)
     write_text(directory / "report.html", html_page(stages, evaluations, remarks))
     write_png(curves_figure(stages, heading(stages), summary(stages)), directory / "report.png")
-    _print_rows(console, f"{heading(stages)}: {summary(stages)}", progress_table(stages))
+    print_rows(console, f"{heading(stages)}: {summary(stages)}", progress_table(stages))
     if evaluations:
-        _print_rows(console, "Pass@1 in percent, 95 % interval", evaluations_table(evaluations))
+        print_rows(console, "Pass@1 in percent, 95 % interval", evaluations_table(evaluations))
     for remark in remarks:
         console.print(Text(f"Note: {remark}", style="yellow"))
     console.print(f"Report: {directory / 'report.html'}", soft_wrap=True)
@@ -69,11 +68,3 @@ def _stage_as_json(stage: Stage) -> dict[str, Any]:
         "attempts": [attempt.read_record() for attempt in stage.run.attempts()],
         **stage.manifest,
     }
-
-
-def _print_rows(console: Console, title: str, rows: Rows) -> None:
-    header, *others = rows
-    table = new_table(header)
-    for row in others:
-        add_row(table, row)
-    print_table(console, title, table)

@@ -8,6 +8,7 @@ from deepscaler.commands.parser import parse
 from deepscaler.recipes.load import load_recipe, to_toml, to_words
 from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Profile, Recipe, with_settings
+from deepscaler.recipes.tables import DataOptions
 from deepscaler.system.errors import UserError
 
 
@@ -52,6 +53,10 @@ def test_a_profile_in_a_file_means_what_it_means_as_a_flag(tmp_path: Path) -> No
         ('extends = "r.toml"', "in a circle"),
         ('extends = "8k"\nsequence_parallel_size = 8', "cannot share the 12 attention heads"),
         ("extends = ", "r.toml cannot be read"),
+        ('extends = "8k"\ndata = 3', "for data in"),
+        ('extends = "8k"\n[data]\nproblems = "q"', "did you mean 'data.problem'"),
+        ('extends = "8k"\n[data]\nweights = [1, 2]', "data.weights has 2 numbers for 1 train_dataset"),
+        ('extends = "8k"\n[reward]\nparts = {grader = "x"}', "expected a table of numbers"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -85,3 +90,48 @@ def test_the_profile_is_no_mere_name() -> None:
 def test_some_editors_begin_a_file_with_a_mark(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbfextends = '8k'\r\nseed = 3\r\n")
     assert load_recipe(str(tmp_path / "mine.toml")).seed == 3
+
+
+WHOLE = """
+extends = "8k"
+model = "Qwen/Qwen3-4B"
+train_dataset = ["sums.jsonl", "deepscaler"]
+validation_dataset = "held_out.parquet"
+clip_ratio_high = 0.28
+
+[data]
+problem = "question"
+weights = [0.7, 0.3]
+prompt_suffix = ""
+
+[reward]
+function = "my_reward.py:score"
+parts = {grader = 1, function = 0.5}
+
+[verl]
+"actor_rollout_ref.actor.optim.betas" = [0.9, 0.95]
+"""
+
+
+def test_tables_are_read_and_written_again(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, "mine.toml", WHOLE))
+    assert recipe.train_dataset == (str(tmp_path / "sums.jsonl"), "deepscaler")
+    assert recipe.validation_dataset == (str(tmp_path / "held_out.parquet"),)
+    assert recipe.data == DataOptions(problem="question", weights=(0.7, 0.3), prompt_suffix="")
+    assert recipe.reward.function == f"{tmp_path}/my_reward.py:score"
+    assert recipe.reward.parts == {"grader": 1.0, "function": 0.5}
+    assert recipe.verl == {"actor_rollout_ref.actor.optim.betas": [0.9, 0.95]}
+    assert load_recipe(write(tmp_path, "copy.toml", to_toml(recipe))) == recipe
+    chosen = parse(["train", *to_words(recipe)])
+    assert load_recipe(chosen.recipe, chosen.profile, chosen.set) == recipe
+
+
+def test_a_file_keeps_the_tables_of_the_file_it_extends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "mine.toml", WHOLE)
+    later = write(tmp_path, "later.toml", 'extends = "mine.toml"\ndata.id = "key"\nverl = {"trainer.x" = true}\n')
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(later, None, ["train_dataset=a.json,aime", "reward.parts=function=2", "verl.trainer.y=[1]"])
+    assert (recipe.data.problem, recipe.data.id) == ("question", "key")
+    assert recipe.verl == {"actor_rollout_ref.actor.optim.betas": [0.9, 0.95], "trainer.x": True, "trainer.y": [1]}
+    assert recipe.train_dataset == (str(tmp_path / "a.json"), "aime")
+    assert recipe.reward.parts == {"function": 2.0}

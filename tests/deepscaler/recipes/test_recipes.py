@@ -53,7 +53,7 @@ def test_every_parameter_says_what_it_means_and_where_it_is_from() -> None:
         ({"kl_type": "low_var"}, "did you mean 'low_var_kl'"),
         ({"advantage_estimator": "grop"}, "did you mean 'grpo'"),
         ({"group_size": 1}, "group_size must be above 1"),
-        ({"train_dataset": "deepscalr"}, "did you mean 'deepscaler'"),
+        ({"train_dataset": ("deepscalr",)}, "did you mean 'deepscaler'"),
         ({"learning_rate": 0.0}, "invalid value 0.0 for learning_rate: expected a number above 0"),
         ({"gpu_memory_utilization": 1.5}, "expected a number above 0 and below 1"),
         ({"fused_kernels": True}, "of the profile `fast`"),

@@ -8,17 +8,8 @@ from typing import Any, Literal
 import pytest
 
 from deepscaler.system.errors import UserError
-from deepscaler.system.options import (
-    REQUIRED,
-    add_flags,
-    check_options,
-    flag,
-    given_options,
-    option,
-    parse_settings,
-    read_options,
-    to_flags,
-)
+from deepscaler.system.flags import add_flags, given_options, to_flags
+from deepscaler.system.options import REQUIRED, check_options, flag, option, parse_settings, read_options
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,14 @@ import pytest
 from deepscaler.recipes.load import in_profile
 from deepscaler.recipes.published import RECIPES
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.system.options import options_of
+from deepscaler.system.options import options_of, value_of, with_options
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
 from tests.places import ROOT
 
 PATHS = RunPaths(
     model="/models/a model, {odd}='\"",
-    train_file=Path("/data/train set.parquet"),
-    validation_file=Path("/data/aime.parquet"),
+    train_files=(Path("/data/train set.parquet"),),
+    validation_files=(Path("/data/aime.parquet"),),
     run_dir=Path("/runs/one"),
     checkpoint_dir=Path("/runs/one/attempts/0002/checkpoints"),
     resume_from=Path("/runs/one/attempts/0002/resume/global_step_20"),
@@ -94,8 +94,12 @@ def test_a_small_machine_has_tickets_for_all_of_verls_actors(num_gpus: int) -> N
 
 OTHER: dict[str, Any] = {
     "profile": None,  # a name for three other fields
-    "train_dataset": None,  # a file that `RunPaths` names
+    "train_dataset": None,  # files that `RunPaths` names, and made with what `data` says
     "validation_dataset": None,
+    **dict.fromkeys(("data.problem", "data.answer", "data.id", "data.weights", "data.prompt_suffix"), None),
+    "reward.function": None,
+    "reward.parts": None,
+    "verl": None,
     "model": None,
     "name": "other",
     "kl_type": "mse",
@@ -124,10 +128,10 @@ def test_every_field_changes_what_verl_is_told(name: str) -> None:
     base = replace(in_profile(RECIPES["8k"], "fast"), fused_kernels=False, asynchronous_rollout=False)
     if name == "recompute_log_probs":  # without it there is nothing to correct by
         base = replace(base, rollout_correction="none")
-    value = getattr(base, name)
-    other = OTHER.get(name, not value if isinstance(value, bool) else value * 2)
+    value = value_of(base, name)
+    other = OTHER[name] if name in OTHER else not value if isinstance(value, bool) else value * 2
     if other is not None:
-        assert to_overrides(replace(base, **{name: other}), PATHS) != to_overrides(base, PATHS)
+        assert to_overrides(with_options(base, {name: other}), PATHS) != to_overrides(base, PATHS)
 
 
 @pytest.mark.parametrize(
