@@ -3,10 +3,10 @@
 checks    kernels against float32                     floors   attention, last layer and passes in plain torch
 engine    verl's passes over one batch                vllm     generation alone, started without and with a cache
 faithful  `deepscaler train`, its phases and steps    fast     the same with --profile fast
-stock     verl without the kit's settings             resume   the start of a run that goes on
+stock     faithful, by verl's own defaults
 
 Each part is a process with a time limit; what it finds is in DIR/gpu.jsonl at once, and a part that fails or is cut off
-costs only itself. Random weights will do: `--model` is any folder of a model. Without a GPU everything is tiny: a rehearsal.
+costs only itself. Random weights will do: `--model` is any folder of a model. Without a GPU all is tiny: a rehearsal.
 """
 
 import argparse
@@ -30,7 +30,6 @@ PARTS = {
     "faithful": 400,
     "fast": 400,
     "stock": 400,
-    "resume": 300,
 }
 """Seconds that each may take."""
 
@@ -41,7 +40,7 @@ SHAPE = {
     "mini_batch_size": 8,
     "group_size": 8,
     "gpus_per_node": 1,
-    "max_tokens_per_gpu": 16_384,
+    "max_tokens_per_gpu": 18_432,
     "gpu_memory_utilization": 0.5,
     "train_dataset": "arithmetic_train",
     "validation_dataset": "arithmetic",
@@ -49,7 +48,25 @@ SHAPE = {
     "validate_every": 1000,
     "save_every": 1000,
 }
-"""Recipe 8k on one GPU: 64 responses of 4,096 tokens a step."""
+"""Recipe 8k on one GPU: 64 responses of 4,096 tokens a step, four in a micro batch."""
+
+REHEARSAL = {
+    "max_prompt_length": 128,
+    "max_response_length": 8,
+    "train_batch_size": 2,
+    "mini_batch_size": 2,
+    "group_size": 2,
+    "kl_coefficient": 0.0,
+    "entropy_coefficient": 0.0,
+}
+"""What a machine without a GPU trains instead."""
+
+NO_PAUSES = {"trainer.val_before_train": False, "trainer.test_freq": -1, "trainer.save_freq": -1}
+"""Keys of verl's that keep a training to its steps."""
+
+STOCK = {"actor_rollout_ref.model.use_fused_kernels": False, "actor_rollout_ref.rollout.cudagraph_capture_sizes": None}
+STOCK_ENVIRONMENT = {"VLLM_DISABLE_COMPILE_CACHE": "1"}
+"""Defaults of verl's in the place of the kit's; the attention stays, where there is no other."""
 
 PHASES = {
     "generate and reward": "timing_s/gen",
@@ -57,7 +74,6 @@ PHASES = {
     "reference": "timing_s/ref",
     "update": "timing_s/update_actor",
     "weights to the rollout": "timing_s/update_weights",
-    "save": "timing_s/save_checkpoint",
     "step": "timing_s/step",
 }
 
@@ -67,10 +83,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="folder of a model")
     parser.add_argument("--output", type=Path, default=Path("gpu-bench"), help="default: %(default)s")
-    parser.add_argument("--parts", default="checks,floors,engine,vllm,faithful,fast", help="default: %(default)s")
+    parser.add_argument(
+        "--parts",
+        default="checks,floors,engine,vllm,faithful,fast",
+        help="each may be followed by :SECONDS (default: %(default)s)",
+    )
     parser.add_argument("--steps", type=int, default=6, help="steps of a training (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=460, help="for all parts together (default: %(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="of the trainings' recipe")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PART:FIELD=VALUE",
+        help="of a training's recipe: fast:offload_actor=true",
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -78,8 +104,9 @@ def main() -> None:
         child(arguments.child, arguments)
         return
     end = time.monotonic() + arguments.seconds
-    for part in arguments.parts.split(","):
-        limit = min(PARTS[part], end - time.monotonic())
+    for word in arguments.parts.split(","):
+        part, _, most = word.partition(":")
+        limit = min(float(most or PARTS[part]), end - time.monotonic())
         if limit < 10:
             print(f"{part}: no time left")
             continue
@@ -159,40 +186,67 @@ if __name__ == "__main__":
 
 
 def train(part: str, arguments: argparse.Namespace, note: Any) -> None:
-    """Trains with the kit's own command, and reads the phases of its steps."""
+    """Trains with the kit's settings, neither validating nor saving, and reads the phases of the steps."""
     import torch
+    from rich.console import Console
 
-    from deepscaler.system.processes import deepscaler_command
+    from deepscaler.recipes.load import load_recipe
+    from deepscaler.runs.fence import acquire
+    from deepscaler.runs.folder import RunFolder
+    from deepscaler.system import processes
+    from deepscaler.training.launch import prepare_launch
+    from deepscaler.training.manifest import TrainOptions, check_inputs
+    from deepscaler.training.start import Start
+    from deepscaler.verl_plugin.overrides import to_arguments
 
     gpu = torch.cuda.is_available()
-    run_folder = arguments.output / ("run-faithful" if part == "resume" else f"run-{part}")
-    shape = dict(SHAPE)
-    if not gpu:
-        shape |= {"max_prompt_length": 128, "max_response_length": 8, "train_batch_size": 2, "mini_batch_size": 2}
-        shape |= {"group_size": 2, "kl_coefficient": 0.0, "entropy_coefficient": 0.0, "recompute_log_probs": False}
-    steps = arguments.steps + 1 if part == "resume" else arguments.steps
-    shape |= {"model": arguments.model, "num_steps": steps}
+    shape = {**SHAPE, **({} if gpu else REHEARSAL), "model": arguments.model, "num_steps": arguments.steps}
     settings = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in shape.items()]
-    command = ["train", "8k", "--device", "cuda" if gpu else "cpu", "--output-dir", str(run_folder)]
-    command += ["--profile", "fast" if part == "fast" else "faithful"]
-    command += [word for one in (*settings, *arguments.set) for word in ("--set", one)]
-    started = time.time()
-    subprocess.run(deepscaler_command(command), check=False)
-    tell_steps(run_folder, started, note)
+    given = [word.partition(":")[2] for word in arguments.set if word.partition(":")[0] == part]
+    recipe = load_recipe("8k", "fast" if part == "fast" else "faithful", [*settings, *given])
+    options = TrainOptions(run_dir=arguments.output / f"run-{part}", device="cuda" if gpu else "cpu")
+    run = RunFolder(options.run_dir.resolve())
+    inputs, _ = check_inputs(run, recipe, options)
+    start = Start(run=run, attempt=acquire(run, print), recipe=recipe, options=options, inputs=inputs)
+    launch = prepare_launch(start, Console())
+    command = [*launch.command, *to_arguments({**NO_PAUSES, **(STOCK if part == "stock" else {})})]
+    environment = {**launch.environment, **(STOCK_ENVIRONMENT if part == "stock" else {})}
+    log, stamped = start.attempt.log_path, arguments.output / f"{part}.verl.log"
+    begin = time.time()
+    process = processes.start(command, log=log, environment=environment, folder=launch.folder)
+    try:
+        log.touch()
+        with log.open(encoding="utf-8", errors="replace") as lines, stamped.open("w", encoding="utf-8") as out:
+            ended, told = False, 0
+            while not ended:
+                ended = process.poll() is not None
+                for line in lines:
+                    out.write(f"{time.time() - begin:6.1f} {line}")
+                out.flush()
+                told = tell_steps(start.attempt.metrics_path, begin, note, told)
+                time.sleep(0.2)
+    finally:
+        processes.kill(process)
+        launch.clean_up()
+    print("verl ended with", process.returncode)
+    if process.returncode:
+        sys.exit(1)
 
 
-def tell_steps(run_folder: Path, started: float, note: Any) -> None:
-    """Notes the phases of the first step and the median of the others, by the metrics of the newest attempt."""
-    newest = sorted(run_folder.glob("attempts/*/metrics.jsonl"))[-1]
-    entries = [json.loads(line)["data"] for line in newest.read_text(encoding="utf-8").splitlines()]
+def tell_steps(metrics: Path, begin: float, note: Any, told: int) -> int:
+    """Notes the first step, and after each other one the median of all but the first; returns how many were noted."""
+    entries = []
+    with suppress(OSError):
+        whole = metrics.read_text(encoding="utf-8").rpartition("\n")[0]
+        entries = [json.loads(line)["data"] for line in whole.splitlines()]
     steps = [entry for entry in entries if "timing_s/step" in entry]
-    for name, chosen in (("first step", steps[:1]), ("warm steps", steps[1:])):
-        if chosen:
-            values = {label: statistics.median(step.get(key, 0.0) for step in chosen) for label, key in PHASES.items()}
-            tokens = statistics.median(step["perf/total_num_tokens"] for step in chosen)
-            note(name, steps=len(chosen), tokens=tokens, tokens_per_second=tokens / values["step"], **values)
-    first = newest.stat().st_mtime - started - sum(step["timing_s/step"] for step in steps[1:])
-    note("start to the end of the first step", seconds=first)
+    for number in range(told, len(steps)):
+        chosen = steps[number : number + 1] if number == 0 else steps[1 : number + 1]
+        values = {label: statistics.median(step.get(key, 0.0) for step in chosen) for label, key in PHASES.items()}
+        tokens = statistics.median(step["perf/total_num_tokens"] for step in chosen)
+        name = "first step" if number == 0 else f"warm steps, median of {number}"
+        note(name, ended=time.time() - begin, tokens=tokens, tokens_per_second=tokens / values["step"], **values)
+    return len(steps)
 
 
 def tell(output: Path) -> None:

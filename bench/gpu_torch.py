@@ -55,7 +55,8 @@ def peak() -> Iterator[dict[str, float]]:
 
 def distance(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """Returns the norm of the difference by the norm of the reference."""
-    return float((ours.double() - theirs.double()).norm() / theirs.double().norm())
+    ours, theirs = ours.detach().double(), theirs.detach().double()
+    return float((ours - theirs).norm() / theirs.norm())
 
 
 def sizes(model: str) -> tuple[int, int]:
@@ -108,7 +109,7 @@ def checks(model: str, record: Record) -> None:
         values = [torch.randn(shape, device=DEVICE, dtype=TYPE) for shape in shapes]
         results = []
         for dtype in (TYPE, torch.float32):
-            given = [value.to(dtype).requires_grad_() for value in values]
+            given = [value.detach().to(dtype).requires_grad_() for value in values]
             output, _ = attention.packed_attention(
                 None, *given, None, scaling=HEAD_DIM**-0.5, position_ids=positions.clone(), sliding_window=window
             )
@@ -138,10 +139,7 @@ def checks(model: str, record: Record) -> None:
 
 def floors(model: str, record: Record) -> None:
     """Plain torch: attention, the last layer, and whole passes without verl."""
-    from transformers import AutoModelForCausalLM
-
-    from deepscaler.verl_plugin import attention, log_probs
-    from deepscaler.verl_plugin.overrides import ATTENTION
+    from deepscaler.verl_plugin import attention
 
     for sequences in (TOKENS // LONGEST, 1):
         length = TOKENS // sequences
@@ -158,6 +156,12 @@ def floors(model: str, record: Record) -> None:
             forward_tflops=flops / forward / 1e12,
             both_tflops=3.5 * flops / both / 1e12,
         )
+    _last_layer(model, record)
+    _whole_passes(model, record)
+
+
+def _last_layer(model: str, record: Record) -> None:
+    from deepscaler.verl_plugin import log_probs
 
     hidden, weight, labels = inputs(model, TOKENS)
     plain = seconds(lambda: hidden.detach() @ weight.detach().t())
@@ -183,7 +187,14 @@ def floors(model: str, record: Record) -> None:
             both = seconds(lambda run=run: differentiate(run()))
         log_probs.CHUNK, log_probs._compiled = before, compiled
         record(f"last layer, {name}", first_seconds=first, forward_ms=1e3 * forward, update_ms=1e3 * both, **memory)
-    del hidden, weight
+
+
+def _whole_passes(model: str, record: Record) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from deepscaler.verl_plugin import attention, log_probs
+    from deepscaler.verl_plugin.overrides import ATTENTION
+
     attention.register()
     whole = AutoModelForCausalLM.from_pretrained(model, dtype=TYPE, attn_implementation=ATTENTION).to(DEVICE)
     log_probs.score_tokens(whole)
@@ -211,11 +222,36 @@ def floors(model: str, record: Record) -> None:
 def engine(model: str, record: Record) -> None:
     """Verl's FSDP engine over a batch, as the kit sets it and in verl's other ways."""
     import torch.distributed as dist
-    from verl.models.transformers import dense_common
 
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if GPU else "gloo", init_method="tcp://127.0.0.1:29711", rank=0, world_size=1
     )
+    lengths = [LONGEST - 13 * n % 97 for n in range(SEQUENCES)]
+    wanted = _actor(model, lengths, record)
+    data, num_tokens = _batch(model, lengths, TOKENS, fused=True)
+    found: dict[str, Any] = {}
+    for name, rounded in (("16 bits", True), ("float32, as verl", False)):
+        reference = _engine(model, forward_only=True, rounded=rounded)
+        with reference.eval_mode():
+            first = seconds_once(lambda one=reference: one.infer_batch(data))
+            took = seconds(lambda one=reference, name=name: found.__setitem__(name, one.infer_batch(data)), 2)
+        record(f"engine, reference, {name}", first_seconds=first, tokens_per_second=num_tokens / took)
+    values = [one["model_output"]["log_probs"].values().float() for one in found.values()]
+    record("engine, reference, largest difference", difference=float((values[0] - values[1]).abs().max()))
+    if GPU:
+        other = _engine(model, forward_only=False, strategy="fsdp2")
+        with other.eval_mode():
+            result = other.infer_batch(data)["model_output"]["log_probs"].values().float().cpu()
+        with other.train_mode():
+            other.train_batch(data, _loss)
+        record("engine, fsdp2, largest difference to fsdp", difference=float((result - wanted).abs().max()))
+    dist.destroy_process_group()
+
+
+def _actor(model: str, lengths: list[int], record: Record) -> torch.Tensor:
+    """Times the actor's passes by every way to its scores, and its memory; returns the log-probabilities."""
+    from verl.models.transformers import dense_common
+
     actor = _engine(model, forward_only=False)
     inner = getattr(actor.module, "_fsdp_wrapped_module", actor.module)
     variants: dict[str, Callable[..., Any] | None] = {"chunked": inner.forward}
@@ -225,7 +261,6 @@ def engine(model: str, record: Record) -> None:
     variants["logits"] = partial(type(inner).forward, inner)
     heads = (partial(type(inner.lm_head).forward, inner.lm_head), inner.lm_head.forward)
     seen: dict[str, Any] = {}
-    lengths = [LONGEST - 13 * n % 97 for n in range(SEQUENCES)]
     for update in (False, True):  # all log-probabilities before any update changes the weights
         for name, forward in variants.items():
             inner.forward, inner.lm_head.forward = forward, heads[name == "chunked"]
@@ -250,25 +285,8 @@ def engine(model: str, record: Record) -> None:
             )
     inner.forward, inner.lm_head.forward = variants["chunked"], heads[1]
     _memory(model, actor, inner, record)
-    del actor, inner, variants, heads
-    data, num_tokens = _batch(model, lengths, TOKENS, fused=True)
-    found = {}
-    for name, rounded in (("16 bits", True), ("float32, as verl", False)):
-        reference = _engine(model, forward_only=True, rounded=rounded)
-        with reference.eval_mode():
-            first = seconds_once(lambda one=reference: one.infer_batch(data))
-            took = seconds(lambda one=reference, name=name: found.__setitem__(name, one.infer_batch(data)), 2)
-        record(f"engine, reference, {name}", first_seconds=first, tokens_per_second=num_tokens / took)
-    values = [one["model_output"]["log_probs"].values().float() for one in found.values()]
-    record("engine, reference, largest difference", difference=float((values[0] - values[1]).abs().max()))
-    if GPU:
-        other = _engine(model, forward_only=False, strategy="fsdp2")
-        with other.eval_mode():
-            result = other.infer_batch(data)["model_output"]["log_probs"].values().float().cpu()
-        with other.train_mode():
-            other.train_batch(data, _loss)
-        record("engine, fsdp2, largest difference to fsdp", difference=float((result - seen["wanted"]).abs().max()))
-    dist.destroy_process_group()
+    wanted: torch.Tensor = seen["wanted"]
+    return wanted
 
 
 def seconds_once(function: Callable[[], Any]) -> float:

@@ -118,6 +118,9 @@ class Recipe:
         "how log-probabilities are computed without a batch's logits in memory: in chunks, or by verl's Triton kernel",
         source=_KIT,
     )
+    checkpoint_activations: bool = option(
+        True, "compute activations again for the gradient, instead of keeping them", source=_SCRIPTS
+    )
     offload_actor: bool = option(False, "keep weights and optimizer in host memory between updates", source=_SCRIPTS)
 
     save_every: int = option(20, "steps between checkpoints", above=0, source=_SCRIPTS)

@@ -20,6 +20,7 @@ from deepscaler.system.paths import data_dir as default_data_dir
 FREE = (
     *("name", "model", "num_steps", "save_every", "validate_every", "num_nodes", "gpus_per_node", "max_tokens_per_gpu"),
     *("tensor_parallel_size", "sequence_parallel_size", "gpu_memory_utilization", "offload_actor"),
+    "checkpoint_activations",
 )
 """Fields that may change between attempts: the place, the pace, the end. A model is its weights, not its name."""
 

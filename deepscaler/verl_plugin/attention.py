@@ -3,8 +3,8 @@
 actor_rollout_ref.model.override_config.attn_implementation=torch_varlen
 
 A packed batch is one row that holds whole sequences one after another; position 0 marks where each begins. torch
-carries FlashAttention for it (`varlen_attn`), so nothing has to be compiled. On a CPU, and for float32, which that kernel
-does not take, each sequence goes through `scaled_dot_product_attention` by itself: slower, the same numbers.
+carries FlashAttention for it (`varlen_attn`), so nothing has to be compiled. On a CPU, and for float32, which that
+kernel does not take, each sequence goes through `scaled_dot_product_attention` by itself: slower, the same numbers.
 """
 
 from typing import Any

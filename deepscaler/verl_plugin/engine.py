@@ -14,7 +14,7 @@ from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from deepscaler.verl_plugin import attention, log_probs
 
 CHUNKED = "chunked"
-"""The kit's backend among verl's `fused_kernel_options.impl_backend`; verl leaves a model alone under a name it lacks."""
+"""The kit's backend in `fused_kernel_options.impl_backend`; verl leaves a model alone under a name it does not know."""
 
 attention.register()
 torch_functional.logprobs_from_logits_v2 = log_probs.log_probs_of_logits

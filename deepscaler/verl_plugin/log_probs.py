@@ -2,9 +2,9 @@
 
 scores(hidden, lm_head.weight, labels, temperature=0.6)  ->  (log_probs, entropy), both (tokens,) in float32
 
-A vocabulary of 152 thousand makes the logits of 32,768 tokens 20 GB in float32, of which an update needs several. Here a
-chunk of tokens at a time goes through the last layer, and the backward pass computes its logits again: the same sums in
-another order, for 4 % more arithmetic.
+A vocabulary of 152 thousand makes the logits of 32,768 tokens 20 GB in float32, of which an update needs several. Here
+a chunk of tokens at a time goes through the last layer, and the backward pass computes its logits again: the same sums
+in another order, for 4 % more arithmetic.
 """
 
 from collections.abc import Callable

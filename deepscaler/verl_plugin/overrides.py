@@ -92,6 +92,7 @@ def _data(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "data.max_prompt_length": recipe.max_prompt_length,
         "data.max_response_length": recipe.max_response_length,
         "data.filter_overlong_prompts": True,
+        "data.dataloader_num_workers": 0,  # a step's prompts are tokenized in milliseconds
         "data.seed": recipe.seed + paths.step_offset,  # a new count of verl's begins with other problems
     }
 
@@ -125,7 +126,7 @@ def _actor(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     model = {
         "path": paths.model,
         "use_remove_padding": True,
-        "enable_gradient_checkpointing": True,
+        "enable_gradient_checkpointing": recipe.checkpoint_activations,
         "use_fused_kernels": recipe.fused_kernels != "none",
         "fused_kernel_options.impl_backend": recipe.fused_kernels,
     }
@@ -218,18 +219,23 @@ def _ray(recipe: Recipe, paths: RunPaths, device: Device) -> dict[str, Any]:
 
 
 def _on_gpu(recipe: Recipe) -> dict[str, Any]:
-    """Returns the kit's engine for GPUs, and the CUDA graphs of as many sequences as an engine is given.
+    """Returns the kit's engine for GPUs, CUDA graphs of as many sequences as an engine is given, and fewer processes.
 
-    vLLM captures 51 sizes up to 512 unless told otherwise, each at every start.
+    vLLM captures 51 sizes up to 512 unless told otherwise, each at every start. verl starts eight processes of each
+    kind for any number of GPUs, and each imports torch and verl first.
     """
     engines = recipe.world_size // recipe.tensor_parallel_size
     most = min(MOST_IN_A_GRAPH, -(-recipe.train_batch_size * recipe.group_size // engines))
     if recipe.asynchronous_rollout:  # a second batch is in flight
         most = min(MOST_IN_A_GRAPH, 2 * most)
+    num_workers = min(8, 2 * recipe.world_size)
     return {
         "actor_rollout_ref.model.external_lib": "deepscaler.verl_plugin.engine",
         "+actor_rollout_ref.model.override_config.attn_implementation": ATTENTION,
         "actor_rollout_ref.rollout.cudagraph_capture_sizes": [1, 2, 4, *range(8, most + 8, 8)],
+        "actor_rollout_ref.rollout.agent.num_workers": num_workers,
+        "reward.num_workers": num_workers,
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units": num_workers,
     }
 
 
@@ -256,7 +262,6 @@ def _on_cpu(recipe: Recipe) -> dict[str, Any]:
         "actor_rollout_ref.rollout.max_num_seqs": 128,
         "actor_rollout_ref.rollout.agent.num_workers": 1,
         "reward.num_workers": 1,
-        "data.dataloader_num_workers": 0,
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
     }
 

@@ -103,6 +103,7 @@ OTHER: dict[str, Any] = {
     "model": None,
     "name": "other",
     "kl_type": "mse",
+    "fused_kernels": "triton",
     "advantage_estimator": "rloo",
     "loss_aggregation": "seq-mean-token-sum",
     "num_nodes": 2,
@@ -125,7 +126,7 @@ OTHER: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", options_of(Recipe))
 def test_every_field_changes_what_verl_is_told(name: str) -> None:
-    base = replace(in_profile(RECIPES["8k"], "fast"), fused_kernels=False, asynchronous_rollout=False)
+    base = replace(in_profile(RECIPES["8k"], "fast"), asynchronous_rollout=False)
     if name == "recompute_log_probs":  # without it there is nothing to correct by
         base = replace(base, rollout_correction="none")
     value = value_of(base, name)
