@@ -12,6 +12,7 @@ costs only itself. Random weights will do: `--model` is any folder of a model. W
 import argparse
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -187,26 +188,29 @@ if __name__ == "__main__":
 
 def train(part: str, arguments: argparse.Namespace, note: Any) -> None:
     """Trains with the kit's settings, neither validating nor saving, and reads the phases of the steps."""
-    import torch
     from rich.console import Console
 
+    from deepscaler.data.prepare import load_problems
     from deepscaler.recipes.load import load_recipe
     from deepscaler.runs.fence import acquire
     from deepscaler.runs.folder import RunFolder
     from deepscaler.system import processes
+    from deepscaler.system.paths import data_dir
     from deepscaler.training.launch import prepare_launch
-    from deepscaler.training.manifest import TrainOptions, check_inputs
+    from deepscaler.training.manifest import TrainOptions, find_inputs
     from deepscaler.training.start import Start
     from deepscaler.verl_plugin.overrides import to_arguments
 
-    gpu = torch.cuda.is_available()
+    gpu = shutil.which("nvidia-smi") is not None
     shape = {**SHAPE, **({} if gpu else REHEARSAL), "model": arguments.model, "num_steps": arguments.steps}
     settings = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in shape.items()]
     given = [word.partition(":")[2] for word in arguments.set if word.partition(":")[0] == part]
     recipe = load_recipe("8k", "fast" if part == "fast" else "faithful", [*settings, *given])
     options = TrainOptions(run_dir=arguments.output / f"run-{part}", device="cuda" if gpu else "cpu")
     run = RunFolder(options.run_dir.resolve())
-    inputs, _ = check_inputs(run, recipe, options)
+    for name in recipe.datasets:
+        load_problems(name, data_dir())
+    inputs, _ = find_inputs(recipe, options)
     start = Start(run=run, attempt=acquire(run, print), recipe=recipe, options=options, inputs=inputs)
     launch = prepare_launch(start, Console())
     command = [*launch.command, *to_arguments({**NO_PAUSES, **(STOCK if part == "stock" else {})})]
