@@ -1,8 +1,9 @@
 """What a recipe needs of each GPU, before anything is submitted: products of sizes, no measurement.
 
 Training and the rollout engine take turns on a GPU's memory (the engine sleeps during the update), so each must fit
-alone; beside the engine only the actor's weights and optimiser stay, unless they are offloaded. Left out: CUDA's own
-gigabyte, fragmentation, NCCL buffers; hence the margin.
+alone; beside the engine only the actor's weights and optimiser stay, unless they are offloaded. What an update needs at
+different times is added up: torch's allocator keeps the blocks of one for the next of the same size, but seldom for
+others. Left out: CUDA's own gigabyte, NCCL buffers; hence the margin.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,15 @@ GPUS = {"A100-40GB": 40, "A100-80GB": 80, "H100-80GB": 80}
 BYTES_OF_STATE = 4 + 4 + 8
 """A parameter in float32, its gradient, and AdamW's two moments (verl's FSDP actor keeps all in float32)."""
 
+BYTES_OF_STEP = 4
+"""What AdamW computes for all parameters at once, in float32."""
+
+CHUNK = 2048
+"""Tokens whose logits exist at once where fused_kernels=chunked."""
+
+TRITON_SPLIT = 9504
+"""Words of the vocabulary whose gradient verl's Triton kernel holds at once (utils/kernel/kernels.py)."""
+
 BYTES_BETWEEN_UPDATES = 4 + 8
 """The same without the gradient."""
 
@@ -36,10 +46,12 @@ class Estimate:
     memory: int
     state: int
     """Sharded weights, gradients and optimiser."""
+    step: int
+    """While the optimiser steps."""
     activations: int
-    """Inputs of every layer of one packed micro batch, kept by gradient checkpointing, and one layer's inside."""
+    """Of one packed micro batch: the inputs of every layer and one layer's inside, or all that the gradient needs."""
     logits: int
-    """Of one micro batch: bfloat16, a float32 copy, and its gradient."""
+    """Of what exists of them at once, and their gradient."""
     resident: int
     """What training leaves on the GPU while the rollout engine generates."""
     engine: int
@@ -55,7 +67,7 @@ class Estimate:
     @property
     def training(self) -> int:
         """Peak of an update."""
-        return self.state + self.activations + self.logits
+        return self.state + self.step + self.activations + self.logits
 
     @property
     def warnings(self) -> list[str]:
@@ -64,7 +76,7 @@ class Estimate:
         if self.training > MARGIN * self.memory:
             found.append(
                 f"an update needs about {self.training / GIB:.0f} GiB, a {self.gpu} has {self.memory / GIB:.0f}:"
-                " lower max_tokens_per_gpu (with sequence_parallel_size), or use fused_kernels"
+                " lower max_tokens_per_gpu (with sequence_parallel_size)"
             )
         if self.resident + self.engine > self.memory:
             found.append(
@@ -82,8 +94,6 @@ def estimate(recipe: Recipe, shape: ModelShape, gpu: str) -> Estimate:
     if gpu not in GPUS:
         raise unknown("GPU", gpu, GPUS)
     memory = GPUS[gpu] * 10**9
-    tokens = recipe.max_tokens_per_gpu
-    inside = tokens * (8 * shape.hidden_size + 6 * shape.intermediate_size)
     engine_weights = 2 * shape.num_parameters // recipe.tensor_parallel_size
     engine = int(recipe.gpu_memory_utilization * memory)
     kv_cache = engine - engine_weights
@@ -94,8 +104,9 @@ def estimate(recipe: Recipe, shape: ModelShape, gpu: str) -> Estimate:
         gpu=gpu,
         memory=memory,
         state=trained * shape.num_parameters // recipe.world_size,
-        activations=2 * tokens * shape.hidden_size * shape.num_layers + inside,
-        logits=0 if recipe.fused_kernels else tokens * shape.vocab_size * (2 + 4 + 4),
+        step=0 if recipe.lora_rank else BYTES_OF_STEP * shape.num_parameters // recipe.world_size,
+        activations=_activations(recipe, shape),
+        logits=_logits(recipe, shape),
         resident=0 if recipe.offload_actor else resting * shape.num_parameters // recipe.world_size,
         engine=engine,
         engine_weights=engine_weights,
@@ -104,3 +115,25 @@ def estimate(recipe: Recipe, shape: ModelShape, gpu: str) -> Estimate:
         responses_per_engine=recipe.train_batch_size * recipe.group_size // num_engines,
         updates_per_step=recipe.num_epochs_per_batch * recipe.train_batch_size // recipe.mini_batch_size,
     )
+
+
+def _activations(recipe: Recipe, shape: ModelShape) -> int:
+    """Returns bytes of what a forward pass leaves for the gradient of one micro batch."""
+    tokens = recipe.max_tokens_per_gpu
+    if recipe.checkpoint_activations:
+        inside = 8 * shape.hidden_size + 6 * shape.intermediate_size
+        return tokens * (2 * shape.hidden_size * shape.num_layers + inside)
+    return tokens * shape.num_layers * (22 * shape.hidden_size + 8 * shape.intermediate_size)
+
+
+def _logits(recipe: Recipe, shape: ModelShape) -> int:
+    """Returns bytes of the logits that exist at once: in float32 and their gradient in bfloat16.
+
+    Beside them the gradient of the last layer's weight, while it is summed up.
+    """
+    last_layer = shape.vocab_size * shape.hidden_size
+    if recipe.fused_kernels == "chunked":
+        return min(CHUNK, recipe.max_tokens_per_gpu) * shape.vocab_size * (4 + 2) + last_layer * (4 + 4)
+    if recipe.fused_kernels == "triton":
+        return recipe.max_tokens_per_gpu * TRITON_SPLIT * 2 + last_layer * 2
+    return recipe.max_tokens_per_gpu * shape.vocab_size * (2 + 4 + 4)

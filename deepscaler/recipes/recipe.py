@@ -36,6 +36,7 @@ RolloutRejection = Literal[
     "seq_max_k3",
 ]
 KLType = Literal["low_var_kl", "kl", "abs", "mse"]
+FusedKernels = Literal["none", "chunked", "triton"]
 LossAggregation = Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"]
 
 _SCRIPTS = "DeepScaleR scripts/train"
@@ -178,7 +179,14 @@ class Recipe:
         above=0,
         source=_VERL,
     )
-    fused_kernels: bool = option(False, "compute log-probabilities without the logits in memory", source=_FORK)
+    fused_kernels: FusedKernels = option(
+        "chunked",
+        "how log-probabilities are computed without a batch's logits in memory: in chunks, or by verl's Triton kernel",
+        source=_KIT,
+    )
+    checkpoint_activations: bool = option(
+        True, "compute activations again for the gradient, instead of keeping them", source=_SCRIPTS
+    )
     offload_actor: bool = option(False, "keep weights and optimizer in host memory between updates", source=_SCRIPTS)
 
     save_every: int = option(20, "steps between checkpoints", above=0, source=_SCRIPTS)

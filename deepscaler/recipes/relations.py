@@ -79,8 +79,8 @@ def _algorithm(r: "Recipe") -> list[tuple[bool, str]]:
         # what `faithful` refuses changes which weights are trained, on which responses, or how exactly they are
         # scored, whatever the hyperparameters are; figures that were published for a recipe are then none of its own
         (
-            r.profile == "fast" or not (r.asynchronous_rollout or r.fused_kernels or r.filter_groups or r.lora_rank),
-            "asynchronous_rollout, fused_kernels, filter_groups and lora_rank are of the profile `fast`",
+            r.profile == "fast" or not (r.asynchronous_rollout or r.filter_groups or r.lora_rank),
+            "asynchronous_rollout, filter_groups and lora_rank are of the profile `fast`",
         ),
     ]
 

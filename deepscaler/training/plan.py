@@ -69,6 +69,7 @@ def print_estimates(recipe: Recipe, console: Console) -> None:
     table = new_table(["estimate for one GPU, GiB", *GPUS])
     for label, value in (
         ("weights, gradients, optimiser", "state"),
+        ("the optimiser's step", "step"),
         ("activations", "activations"),
         ("logits", "logits"),
         ("= peak of an update", "training"),

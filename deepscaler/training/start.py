@@ -12,6 +12,7 @@ from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import PREFIX, Checkpoint
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.metrics import read_metrics, validation_means
+from deepscaler.system.paths import cache_dir, compiled_caches
 from deepscaler.system.processes import python_command
 from deepscaler.training.manifest import Inputs, TrainOptions
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
@@ -100,6 +101,8 @@ class Start:
             "VERL_FILE_LOGGER_PATH": str(self.attempt.metrics_path),
             "TENSORBOARD_DIR": str(self.run.root / "tensorboard" / self.attempt.root.name),
         }
+        if self.options.device == "cuda":
+            settings |= self._compiled()
         if self.options.device == "cpu":
             settings |= {
                 "VERL_PLATFORM": "cpu",
@@ -115,3 +118,14 @@ class Start:
                 "WANDB_RESUME": "allow",
             }
         return settings
+
+    def _compiled(self) -> dict[str, str]:
+        """Returns what keeps compiled kernels for the next start, below the kit's cache unless a site says where.
+
+        verl turns vLLM's cache off, because engines that started at once read each other's half-written files (vllm
+        #31199). torch 2.10 and later put such files in place whole, and vLLM keys them by its settings, the versions
+        and the GPU.
+        """
+        settings = {"VLLM_DISABLE_COMPILE_CACHE": os.environ.get("VLLM_DISABLE_COMPILE_CACHE", "0")}
+        folders = compiled_caches(str(cache_dir().absolute() / "compiled"))
+        return settings | {name: folder for name, folder in folders.items() if name not in os.environ}

@@ -27,6 +27,12 @@ TRAINING_TOP_K, VALIDATION_TOP_K = -1, 0
 RESPONSE_LIMIT = "response_limit"
 """The bound of a response's tokens, among what our agent loop passes on with it for our reward manager."""
 
+ATTENTION = "torch_varlen"
+"""The name under which deepscaler.verl_plugin.attention registers itself."""
+
+MOST_IN_A_GRAPH = 512
+"""Sequences of the largest CUDA graph that vLLM captures by default."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPaths:
@@ -64,7 +70,7 @@ def to_overrides(recipe: Recipe, paths: RunPaths, device: Device = "cuda") -> di
         **_run(recipe, paths),
         **_checkpoints(recipe, paths),
         **_ray(recipe, paths, device),
-        **(_on_cpu(recipe) if device == "cpu" else {}),
+        **(_on_cpu(recipe) if device == "cpu" else _on_gpu(recipe)),
     }
     return _merged(ours, recipe.verl)
 
@@ -123,6 +129,7 @@ def _data(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "data.max_prompt_length": recipe.max_prompt_length,
         "data.max_response_length": max(recipe.max_response_length, recipe.validation_length),
         "data.filter_overlong_prompts": True,
+        "data.dataloader_num_workers": 0,  # a step's prompts are tokenized in milliseconds
         "data.seed": recipe.seed + paths.step_offset,  # a new count of verl's begins with other problems
     }
 
@@ -156,8 +163,9 @@ def _actor(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     model = {
         "path": paths.model,
         "use_remove_padding": True,
-        "enable_gradient_checkpointing": True,
-        "use_fused_kernels": recipe.fused_kernels,
+        "enable_gradient_checkpointing": recipe.checkpoint_activations,
+        "use_fused_kernels": recipe.fused_kernels != "none",
+        "fused_kernel_options.impl_backend": recipe.fused_kernels,
         **_adapter(recipe),
     }
     return {
@@ -309,6 +317,27 @@ def _ray(recipe: Recipe, paths: RunPaths, device: Device) -> dict[str, Any]:
     return {**environment, **local}
 
 
+def _on_gpu(recipe: Recipe) -> dict[str, Any]:
+    """Returns the kit's engine for GPUs, CUDA graphs of as many sequences as an engine is given, and fewer processes.
+
+    vLLM captures 51 sizes up to 512 unless told otherwise, each at every start. verl starts eight processes of each
+    kind for any number of GPUs, and each imports torch and verl first.
+    """
+    engines = recipe.world_size // recipe.tensor_parallel_size
+    most = min(MOST_IN_A_GRAPH, -(-recipe.train_batch_size * recipe.group_size // engines))
+    if recipe.asynchronous_rollout:  # a second batch is in flight
+        most = min(MOST_IN_A_GRAPH, 2 * most)
+    num_workers = min(8, 2 * recipe.world_size)
+    return {
+        "actor_rollout_ref.model.external_lib": "deepscaler.verl_plugin.engine",
+        "+actor_rollout_ref.model.override_config.attn_implementation": ATTENTION,
+        "actor_rollout_ref.rollout.cudagraph_capture_sizes": [1, 2, 4, *range(8, most + 8, 8)],
+        "actor_rollout_ref.rollout.agent.num_workers": num_workers,
+        "reward.num_workers": num_workers,
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units": num_workers,
+    }
+
+
 def _on_cpu(recipe: Recipe) -> dict[str, Any]:
     """The plug-in of deepscaler.verl_plugin.cpu, everything in float32, and as few processes as verl allows."""
     models = {
@@ -333,7 +362,6 @@ def _on_cpu(recipe: Recipe) -> dict[str, Any]:
         "actor_rollout_ref.rollout.max_num_seqs": 128,
         "actor_rollout_ref.rollout.agent.num_workers": 1,
         "reward.num_workers": 1,
-        "data.dataloader_num_workers": 0,
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
     }
 

@@ -6,18 +6,33 @@ import pytest
 
 from deepscaler.cli import main
 from deepscaler.recipes.load import in_profile
-from deepscaler.recipes.memory import GPUS, estimate
+from deepscaler.recipes.memory import GIB, GPUS, estimate
 from deepscaler.recipes.model_shape import shape_of
 from deepscaler.recipes.published import RECIPES
 from deepscaler.system.errors import UserError
 
 
-def test_the_published_hardware_fits_and_half_of_it_does_not() -> None:
+def test_the_published_recipes_fit_the_published_hardware_and_half_of_it() -> None:
     for name in ("8k", "16k", "24k"):
-        shape = shape_of(RECIPES[name].model)
-        assert estimate(RECIPES[name], shape, "A100-80GB").warnings == []
-        (warning,) = estimate(RECIPES[name], shape, "A100-40GB").warnings
+        recipe, shape = RECIPES[name], shape_of(RECIPES[name].model)
+        for gpu in ("A100-80GB", "A100-40GB"):
+            assert estimate(recipe, shape, gpu).warnings == []
+        (warning,) = estimate(replace(recipe, fused_kernels="none"), shape, "A100-40GB").warnings
         assert "max_tokens_per_gpu" in warning
+
+
+def test_an_update_is_estimated_as_it_was_measured() -> None:
+    shape = shape_of(RECIPES["8k"].model)
+    alone = replace(RECIPES["8k"], gpus_per_node=1)
+    measured_gib = {  # reserved by torch on an H200
+        41.9: alone,
+        54.2: replace(alone, max_tokens_per_gpu=16_384, fused_kernels="none"),
+    }
+    for measured, recipe in measured_gib.items():
+        assert measured < estimate(recipe, shape, "H100-80GB").training / GIB * 1.03 < 1.15 * measured
+    kept = replace(alone, max_tokens_per_gpu=16_384, checkpoint_activations=False)
+    more = estimate(kept, shape, "H100-80GB").activations - estimate(alone, shape, "H100-80GB").activations
+    assert 40 * GIB < more < 46 * GIB
 
 
 def test_one_gpu_cannot_keep_the_optimiser_beside_an_engine_of_its_size() -> None:
@@ -29,9 +44,12 @@ def test_one_gpu_cannot_keep_the_optimiser_beside_an_engine_of_its_size() -> Non
         assert estimate(replace(alone, **change), shape, "A100-80GB").warnings == []
 
 
-def test_fused_kernels_save_the_logits() -> None:
-    recipe = in_profile(RECIPES["8k"], "fast")
-    assert estimate(recipe, shape_of(recipe.model), "A100-40GB").warnings == []
+def test_no_batch_of_logits_is_held_unless_asked_for() -> None:
+    recipe, shape = RECIPES["8k"], shape_of(RECIPES["8k"].model)
+    kinds = ("none", "chunked", "triton")
+    held = {kind: estimate(replace(recipe, fused_kernels=kind), shape, "A100-40GB").logits for kind in kinds}
+    assert 10 * held["chunked"] < held["none"]
+    assert held["triton"] < held["none"]
 
 
 def test_an_adapter_spares_gradients_and_moments() -> None:

@@ -56,7 +56,6 @@ def test_every_parameter_says_what_it_means_and_where_it_is_from() -> None:
         ({"train_dataset": ("deepscalr",)}, "did you mean 'deepscaler'"),
         ({"learning_rate": 0.0}, "invalid value 0.0 for learning_rate: expected a number above 0"),
         ({"gpu_memory_utilization": 1.5}, "expected a number above 0 and below 1"),
-        ({"fused_kernels": True}, "of the profile `fast`"),
         ({"clip_ratio_high": 0.1}, "must be 0 .for clip_ratio. or at least the lower bound 0.2"),
         ({"rollout_correction": "token", "recompute_log_probs": False}, "it needs recompute_log_probs=true"),
         ({"rollout_rejection": "seq_mean_k3"}, "needs rejection_threshold: verl's presets have 0.01"),

@@ -108,3 +108,17 @@ def test_a_dry_run_refuses_a_folder_of_another_recipe(tmp_path: Path, capsys: py
     make_run(tmp_path)
     assert main(["train", "16k", "--output-dir", str(tmp_path), "--dry-run"]) == 2
     assert "holds another run (" in capsys.readouterr().err
+
+
+def test_compiled_kernels_outlive_a_start_below_the_cache_unless_the_site_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEEPSCALER_CACHE", str(tmp_path))
+    for name in ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "VLLM_DISABLE_COMPILE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VLLM_CACHE_ROOT", "/scratch/vllm")
+    environment, command = printed(capsys, "8k")
+    assert environment["VLLM_DISABLE_COMPILE_CACHE"] == "0"
+    assert environment["TRITON_CACHE_DIR"] == f"{tmp_path}/compiled/triton"
+    assert "VLLM_CACHE_ROOT" not in environment, "a Ray worker of another machine may have it elsewhere"
+    assert any(word.startswith("+ray_kwargs.ray_init.runtime_env.env_vars.TRITON_CACHE_DIR") for word in command)

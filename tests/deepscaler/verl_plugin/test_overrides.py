@@ -94,6 +94,7 @@ OTHER: dict[str, Any] = {
     "reward.parts": {**ALL_PARTS, "grader": 0.5},
     "name": "other",
     "kl_type": "mse",
+    "fused_kernels": "triton",
     "advantage_estimator": "rloo",
     "loss_aggregation": "seq-mean-token-sum",
     "num_nodes": 2,
@@ -149,7 +150,7 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("name", [name for name in options_of(Recipe) if name not in ELSEWHERE])
 def test_every_field_changes_the_configuration_that_verl_composes(compose: Compose, name: str) -> None:
-    base = replace(in_profile(RECIPES["8k"], "fast"), fused_kernels=False, asynchronous_rollout=False)
+    base = replace(in_profile(RECIPES["8k"], "fast"), asynchronous_rollout=False)
     other = OTHER.get(name, None if name in OTHER else _another(value_of(base, name)))
     base = with_options(base, NEEDED.get(name, {}) if name != "rollout_rejection" else {})
     changed = with_options(base, {**NEEDED.get(name, {}), name: other})

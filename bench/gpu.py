@@ -1,0 +1,269 @@
+"""How far from the floor a step on one GPU is: `python bench/gpu.py --model FOLDER --output DIR`.
+
+checks    kernels against float32                     floors   attention, last layer and passes in plain torch
+engine    verl's passes over one batch                vllm     generation alone, started without and with a cache
+faithful  `deepscaler train`, its phases and steps    fast     the same with --profile fast
+stock     faithful, by verl's own defaults
+
+Each part is a process with a time limit; what it finds is in DIR/gpu.jsonl at once, and a part that fails or is cut off
+costs only itself. Random weights will do: `--model` is any folder of a model. Without a GPU all is tiny: a rehearsal.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+PARTS = {
+    "checks": 60,
+    "floors": 90,
+    "engine": 150,
+    "vllm": 150,
+    "faithful": 400,
+    "fast": 400,
+    "stock": 400,
+}
+"""Seconds that each may take."""
+
+SHAPE = {
+    "max_prompt_length": 512,
+    "max_response_length": 4096,
+    "train_batch_size": 8,
+    "mini_batch_size": 8,
+    "group_size": 8,
+    "gpus_per_node": 1,
+    "max_tokens_per_gpu": 18_432,
+    "gpu_memory_utilization": 0.5,
+    "train_dataset": "arithmetic_train",
+    "validation_dataset": "arithmetic",
+    "validation_group_size": 1,
+    "validate_every": 1000,
+    "save_every": 1000,
+}
+"""Recipe 8k on one GPU: 64 responses of 4,096 tokens a step, four in a micro batch."""
+
+REHEARSAL = {
+    "max_prompt_length": 128,
+    "max_response_length": 8,
+    "train_batch_size": 2,
+    "mini_batch_size": 2,
+    "group_size": 2,
+    "kl_coefficient": 0.0,
+    "entropy_coefficient": 0.0,
+}
+"""What a machine without a GPU trains instead."""
+
+NO_PAUSES = {"trainer.val_before_train": False, "trainer.test_freq": -1, "trainer.save_freq": -1}
+"""Keys of verl's that keep a training to its steps."""
+
+STOCK = {"actor_rollout_ref.model.use_fused_kernels": False, "actor_rollout_ref.rollout.cudagraph_capture_sizes": None}
+STOCK_ENVIRONMENT = {"VLLM_DISABLE_COMPILE_CACHE": "1"}
+"""Defaults of verl's in the place of the kit's; the attention stays, where there is no other."""
+
+PHASES = {
+    "generate and reward": "timing_s/gen",
+    "old log-probabilities": "timing_s/old_log_prob",
+    "reference": "timing_s/ref",
+    "update": "timing_s/update_actor",
+    "weights to the rollout": "timing_s/update_weights",
+    "step": "timing_s/step",
+}
+
+
+def main() -> None:
+    """Runs the parts that were asked for, one after another, and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="folder of a model")
+    parser.add_argument("--output", type=Path, default=Path("gpu-bench"), help="default: %(default)s")
+    parser.add_argument(
+        "--parts",
+        default="checks,floors,engine,vllm,faithful,fast",
+        help="each may be followed by :SECONDS (default: %(default)s)",
+    )
+    parser.add_argument("--steps", type=int, default=6, help="steps of a training (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=460, help="for all parts together (default: %(default)s)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PART:FIELD=VALUE",
+        help="of a training's recipe: fast:offload_actor=true",
+    )
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    if arguments.child:
+        child(arguments.child, arguments)
+        return
+    end = time.monotonic() + arguments.seconds
+    for word in arguments.parts.split(","):
+        part, _, most = word.partition(":")
+        limit = min(float(most or PARTS[part]), end - time.monotonic())
+        if limit < 10:
+            print(f"{part}: no time left")
+            continue
+        started = time.monotonic()
+        outcome = run(part, sys.argv[1:], arguments.output, limit)
+        record(arguments.output, part, f"{part}: {outcome}", seconds=time.monotonic() - started)
+    tell(arguments.output)
+
+
+def run(part: str, words: list[str], output: Path, limit: float) -> str:
+    """Runs a part in a process group of its own; returns how it ended."""
+    command = [sys.executable, "-P", str(Path(__file__).resolve()), *words, "--child", part]
+    folder = str(Path(__file__).resolve().parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])}
+    with (output / f"{part}.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=environment
+        )
+        try:
+            return {0: "done"}.get(process.wait(limit), "failed")
+        except subprocess.TimeoutExpired:
+            return f"cut off after {limit:.0f} s"
+        finally:
+            for sign in (signal.SIGTERM, signal.SIGKILL):
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, sign)
+                if sign == signal.SIGTERM:
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(15)
+
+
+def record(output: Path, part: str, name: str, **values: Any) -> None:
+    """Appends a finding to the file of findings, and says it."""
+    rounded = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in values.items()}
+    with (output / "gpu.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"part": part, "name": name, **rounded}) + "\n")
+    print(name, rounded, flush=True)
+
+
+def child(part: str, arguments: argparse.Namespace) -> None:
+    """Does one part."""
+    note = partial(record, arguments.output, part)
+    if part in ("checks", "floors", "engine", "vllm"):
+        import gpu_torch
+
+        if not gpu_torch.GPU:
+            os.environ |= {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": "deepscaler.verl_plugin.cpu.platform"}
+        else:
+            import torch
+
+            note("card", name_of_card=torch.cuda.get_device_name(), torch=torch.__version__)
+        if part != "vllm":
+            getattr(gpu_torch, part)(arguments.model, note)
+            return
+        cache = arguments.output / "vllm-cache" if "BENCH_CACHE" not in os.environ else Path(os.environ["BENCH_CACHE"])
+        for again in ("", "1"):
+            command = [sys.executable, "-c", _VLLM, arguments.model, str(arguments.output)]
+            settings = {
+                "VLLM_DISABLE_COMPILE_CACHE": "0",
+                "VLLM_CACHE_ROOT": str(cache.resolve()),
+                "BENCH_START_ONLY": again,
+            }
+            settings["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"  # whether there is a GPU was asked in this process
+            subprocess.run(command, env={**os.environ, **settings}, check=True)
+        return
+    train(part, arguments, note)
+
+
+_VLLM = """
+import sys
+from functools import partial
+from pathlib import Path
+import gpu, gpu_torch
+if __name__ == "__main__":
+    gpu_torch.vllm_engine(sys.argv[1], partial(gpu.record, Path(sys.argv[2]), "vllm"))
+"""
+
+
+def train(part: str, arguments: argparse.Namespace, note: Any) -> None:
+    """Trains with the kit's settings, neither validating nor saving, and reads the phases of the steps."""
+    from rich.console import Console
+
+    from deepscaler.data.prepare import load_problems
+    from deepscaler.recipes.load import load_recipe
+    from deepscaler.runs.fence import acquire
+    from deepscaler.runs.folder import RunFolder
+    from deepscaler.system import processes
+    from deepscaler.system.paths import data_dir
+    from deepscaler.training.launch import prepare_launch
+    from deepscaler.training.manifest import TrainOptions, find_inputs
+    from deepscaler.training.start import Start
+    from deepscaler.verl_plugin.overrides import to_arguments
+
+    gpu = shutil.which("nvidia-smi") is not None
+    shape = {**SHAPE, **({} if gpu else REHEARSAL), "model": arguments.model, "num_steps": arguments.steps}
+    settings = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in shape.items()]
+    given = [word.partition(":")[2] for word in arguments.set if word.partition(":")[0] == part]
+    recipe = load_recipe("8k", "fast" if part == "fast" else "faithful", [*settings, *given])
+    options = TrainOptions(run_dir=arguments.output / f"run-{part}", device="cuda" if gpu else "cpu")
+    run = RunFolder(options.run_dir.resolve())
+    for name in recipe.datasets:
+        load_problems(name, data_dir())
+    inputs, _ = find_inputs(recipe, options)
+    start = Start(run=run, attempt=acquire(run, print), recipe=recipe, options=options, inputs=inputs)
+    launch = prepare_launch(start, Console())
+    command = [*launch.command, *to_arguments({**NO_PAUSES, **(STOCK if part == "stock" else {})})]
+    environment = {**launch.environment, **(STOCK_ENVIRONMENT if part == "stock" else {})}
+    log, stamped = start.attempt.log_path, arguments.output / f"{part}.verl.log"
+    begin = time.time()
+    process = processes.start(command, log=log, environment=environment, folder=launch.folder)
+    try:
+        log.touch()
+        with log.open(encoding="utf-8", errors="replace") as lines, stamped.open("w", encoding="utf-8") as out:
+            ended, told = False, 0
+            while not ended:
+                ended = process.poll() is not None
+                for line in lines:
+                    out.write(f"{time.time() - begin:6.1f} {line}")
+                out.flush()
+                told = tell_steps(start.attempt.metrics_path, begin, note, told)
+                time.sleep(0.2)
+    finally:
+        processes.kill(process)
+        launch.clean_up()
+    print("verl ended with", process.returncode)
+    if process.returncode:
+        sys.exit(1)
+
+
+def tell_steps(metrics: Path, begin: float, note: Any, told: int) -> int:
+    """Notes the first step, and after each other one the median of all but the first; returns how many were noted."""
+    entries = []
+    with suppress(OSError):
+        whole = metrics.read_text(encoding="utf-8").rpartition("\n")[0]
+        entries = [json.loads(line)["data"] for line in whole.splitlines()]
+    steps = [entry for entry in entries if "timing_s/step" in entry]
+    for number in range(told, len(steps)):
+        chosen = steps[number : number + 1] if number == 0 else steps[1 : number + 1]
+        values = {label: statistics.median(step.get(key, 0.0) for step in chosen) for label, key in PHASES.items()}
+        tokens = statistics.median(step["perf/total_num_tokens"] for step in chosen)
+        name = "first step" if number == 0 else f"warm steps, median of {number}"
+        note(name, ended=time.time() - begin, tokens=tokens, tokens_per_second=tokens / values["step"], **values)
+    return len(steps)
+
+
+def tell(output: Path) -> None:
+    """Prints what was found."""
+    lines = [json.loads(line) for line in (output / "gpu.jsonl").read_text(encoding="utf-8").splitlines()]
+    card = next((line["name_of_card"] for line in lines if "name_of_card" in line), "no GPU")
+    print(f"\n{card}")
+    for line in lines:
+        values = {key: value for key, value in line.items() if key not in ("part", "name")}
+        print(
+            f"{line['part']:9} {line['name'][:52]:52} " + "  ".join(f"{key} {value}" for key, value in values.items())
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""verl's FSDP engine for NVIDIA GPUs with the kit's attention and log-probabilities: what verl's `external_lib` loads.
+
+actor_rollout_ref.model.external_lib=deepscaler.verl_plugin.engine
+"""
+
+from typing import Any
+
+import torch
+from verl.utils import torch_functional
+from verl.utils.torch_dtypes import PrecisionType
+from verl.workers.engine import EngineRegistry
+from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
+
+from deepscaler.verl_plugin import attention, log_probs
+
+CHUNKED = "chunked"
+"""The kit's backend in `fused_kernel_options.impl_backend`; verl leaves a model alone under a name it does not know."""
+
+attention.register()
+torch_functional.logprobs_from_logits_v2 = log_probs.log_probs_of_logits
+
+
+@EngineRegistry.register(model_type="language_model", backend=["fsdp", "fsdp2"], device="cuda", vendor="nvidia")
+class GpuEngine(FSDPEngineWithLMHead):  # type: ignore[misc]
+    """The engine as it is; verl prefers one that names a vendor to its own, which names none."""
+
+    def _build_module(self) -> Any:
+        return prepare(super()._build_module(), self.model_config, self.engine_config)
+
+
+def prepare(module: Any, model: Any, engine: Any) -> Any:
+    """Makes a model that verl has loaded score tokens without logits, and keeps a reference in 16 bits."""
+    if model.use_fused_kernels:
+        backend = (model.fused_kernel_options or {}).get("impl_backend")
+        if backend == CHUNKED:
+            log_probs.score_tokens(module)
+        elif engine.strategy == "fsdp2":
+            raise ValueError(
+                f"verl's fused kernels ({backend}) multiply with the last layer's weight behind FSDP2's back, which"
+                f" fails: set fused_kernels={CHUNKED}, or strategy=fsdp"
+            )
+    if engine.forward_only:
+        _round_parameters(module, engine)
+    return module
+
+
+def _round_parameters(module: Any, engine: Any) -> None:
+    """Keeps parameters in the type that the forward pass rounds them to anyway: half the host memory, half the copying.
+
+    verl's own switch for it (`model_dtype`) rounds buffers, too, and with them the frequencies of the rotary embedding:
+    positions beyond some hundred would mean others.
+    """
+    dtype = PrecisionType.to_dtype((engine.mixed_precision or {}).get("param_dtype", "bf16"))
+    if dtype != torch.float32:
+        for parameter in module.parameters():
+            parameter.data = parameter.data.to(dtype)
