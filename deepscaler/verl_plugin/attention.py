@@ -100,7 +100,9 @@ def _attend(
                 len(rows[0]), device=q.device
             )
             mask = (distance >= 0) & (distance < sliding_window)
-        alone = [x.transpose(0, 1)[None] for x in rows]
-        output = functional.scaled_dot_product_attention(*alone, attn_mask=mask, is_causal=mask is None, scale=scaling)
+        one_q, one_k, one_v = (x.transpose(0, 1)[None] for x in rows)
+        output = functional.scaled_dot_product_attention(
+            one_q, one_k, one_v, attn_mask=mask, is_causal=mask is None, scale=scaling
+        )
         outputs.append(output[0].transpose(0, 1))
     return torch.cat(outputs)

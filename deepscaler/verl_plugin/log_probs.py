@@ -94,7 +94,7 @@ def _score_by_head(
     return scores(hidden, head.weight, labels, temperature)
 
 
-class _Scores(torch.autograd.Function):
+class _Scores(torch.autograd.Function):  # type: ignore[misc]
     """Saves what was given and two numbers a token; the logits are computed again."""
 
     @staticmethod

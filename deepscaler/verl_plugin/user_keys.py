@@ -127,14 +127,16 @@ def decided_keys(recipe: Recipe, device: Device = "cuda") -> dict[str, list[str]
 
 
 def _others(one: Option, value: Any) -> list[Any]:
-    """Returns other values of an option, whatever its range: what 0 switches off depends on it, too."""
+    """Returns other values of an option: what 0 switches off depends on it, too."""
     if one.choices:
         return [choice for choice in one.choices if choice != value]
     if one.kind is bool:
         return [not value]
     if one.kind is tuple:
         return [(*value, "other")]
-    return [value + "other"] if one.kind is str else [value + 1, 0] if value else [1]
+    if one.kind is str:
+        return [value + "other"]
+    return [value + 1, 0] if value and one.allowed.holds(0) else [value + 1]
 
 
 def _complaint(key: str, value: Any, decided: dict[str, list[str]]) -> str:

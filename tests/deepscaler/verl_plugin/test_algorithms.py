@@ -27,7 +27,6 @@ with warnings.catch_warnings():
 BASE = replace(
     in_profile(RECIPES["8k"], "fast"),
     asynchronous_rollout=False,
-    fused_kernels=False,
     filter_groups=False,
     rollout_correction="none",
     kl_coefficient=0.1,

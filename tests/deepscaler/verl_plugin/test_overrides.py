@@ -91,6 +91,8 @@ ALL_PARTS = {"grader": 1.0, "function": 0.5, "overlong": 1.0, "length": 1.0, "fo
 
 OTHER: dict[str, Any] = {
     "reward.function": "other.py:score",
+    "reward.overlong_buffer": 1024,
+    "reward.length_cap": 4096,
     "reward.parts": {**ALL_PARTS, "grader": 0.5},
     "name": "other",
     "kl_type": "mse",
