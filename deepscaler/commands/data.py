@@ -288,7 +288,8 @@ def _available(folder: Path | None) -> list[str]:
 def _is_any_published(values: Mapping[str, Any]) -> bool:
     """Returns whether one of the chosen sets has a published file; a name that is unknown is refused elsewhere."""
     names = values.get("names", [])
-    return not names or any(name in SOURCES and SOURCES[name].file for name in names)
+    known = [name for name in names if is_own(name) or name in KNOWN]
+    return len(known) < len(names) or not names or any(name in SOURCES and SOURCES[name].file for name in names)
 
 
 def _is_any_own(values: Mapping[str, Any]) -> bool:

@@ -45,6 +45,7 @@ def add_filter(parser: Parser) -> None:
     )
     parser.add_argument("--scores", type=Path, metavar="DIR", help="folder of the scoring (default: the only one)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="prepared data (default: <cache>/data)")
+    parser.add_dry_run("say how many rows would be kept, write nothing")
     parser.set_defaults(act=_filter)
 
 
@@ -103,6 +104,10 @@ def _filter(arguments: argparse.Namespace) -> int:
     else:
         source = parquet_path(label(name), own_data(scored))  # the very problems that were scored
     path = parquet_path(arguments.new, folder)
+    if arguments.dry_run:
+        num_kept = sum(map(is_kept, rows_of(source)))
+        print(f"{arguments.new}: would keep {num_kept:,} rows of {label(name)}{_left_out(dropped)} -> {path}")
+        return 0
     with locked_manifest(folder) as entries, atomic_path(path) as temporary:
         kept = copy_rows(filter(is_kept, rows_of(source)), temporary, lambda row: {**row, "data_source": arguments.new})
         if not kept:
@@ -120,9 +125,12 @@ def _filter(arguments: argparse.Namespace) -> int:
             "registered": True,
         }
         write_json(folder / MANIFEST, dict(sorted({**entries, arguments.new: entry}.items())))
-    left_out = "".join(f", {count:,} left out ({why})" for why, count in sorted(dropped.items()))
-    print(f"{arguments.new}: {kept:,} rows of {label(name)}{left_out} -> {path}")
+    print(f"{arguments.new}: {kept:,} rows of {label(name)}{_left_out(dropped)} -> {path}")
     return 0
+
+
+def _left_out(dropped: Counter[str]) -> str:
+    return "".join(f", {count:,} left out ({why})" for why, count in sorted(dropped.items()))
 
 
 def _only_scoring(name: str, folder: Path) -> Path:

@@ -10,9 +10,8 @@ from deepscaler.system.paths import existing_folder
 from deepscaler.training.merge import describe_merge, merge
 
 EXAMPLES = (
-    "deepscaler merge outputs/8k",
-    "deepscaler merge outputs/8k --best",
     "deepscaler merge outputs/8k --dry-run",
+    "deepscaler merge outputs/8k --best",
 )
 
 

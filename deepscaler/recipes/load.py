@@ -74,6 +74,7 @@ def in_profile(recipe: Recipe, profile: Profile) -> Recipe:
         filter_groups=fast and recipe.filter_groups,
         # responses of older weights need it: without, AReaL's 1.5B model fell from 42.0 to 23.3 on AIME 2024
         rollout_correction="token" if fast and recipe.recompute_log_probs else "none",
+        correction_floor=recipe.correction_floor if fast else 0.0,
     )
 
 

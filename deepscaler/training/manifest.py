@@ -78,6 +78,8 @@ def check_recipe(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None:
     check_called(run, recipe.reward.function)
     if options.device == "cpu" and recipe.entropy_coefficient:
         raise UserError("--device cpu has no gradient of the entropy: --set entropy_coefficient=0")
+    if options.device == "cpu" and recipe.sequence_parallel_size > 1:
+        raise UserError("--device cpu does not share a sequence between ranks: --set sequence_parallel_size=1")
 
 
 def find_inputs(recipe: Recipe, options: TrainOptions) -> tuple[Inputs, str]:

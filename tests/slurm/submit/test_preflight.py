@@ -52,7 +52,7 @@ def test_what_is_read_and_prepared_here_lies_in_the_sites_cache(
     command = ["evaluate", "--model", "owner/model", "--datasets", "arithmetic", "--output-dir", str(tmp_path / "out")]
     assert main([*command, "--on", "slurm", "--site", str(site), "--dry-run=full"]) == 0
     assert f"export DEEPSCALER_CACHE={tmp_path}/cache/deepscaler" in capsys.readouterr().out
-    fake(sbatch="Submitted batch job 7", squeue="")
+    fake(sbatch="Submitted batch job 7", squeue="", srun="")
     assert main([*command, "--on", "slurm", "--site", str(site)]) == 0, capsys.readouterr().err
     assert (tmp_path / "cache/deepscaler/data/arithmetic.parquet").is_file()
 
