@@ -16,7 +16,7 @@ MODULES = {
     "login": ("deepscaler", "evaluation", "slurm.node.task", "mpmath", "sympy", "pyarrow", "matplotlib", "rich"),
     "cpu": ("torch", "transformers", "ray", "verl", "vllm"),
     "eval": ("torch", "transformers", "ray", "vllm"),
-    "train": ("torch", "transformers", "ray", "verl", "vllm", "wandb"),
+    "train": ("torch", "transformers", "ray", "verl", "vllm", "wandb", "deepscaler.verl_plugin.attention"),
 }
 """What must import for each purpose."""
 
