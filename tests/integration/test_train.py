@@ -103,7 +103,8 @@ def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
 @pytest.mark.usefixtures("training")
 def test_an_adapter_trained_on_asynchronous_rollouts_is_merged_and_evaluated(tiny_model: Path, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    more = ("lora_rank=4", "lora_alpha=8", "learning_rate=0.01", "mask_truncated=true", "max_refills=2")
+    more = ("lora_rank=4", "lora_alpha=8", "learning_rate=0.01", "mask_truncated=true")
+    more += ("filter_groups=true", "max_refills=2")
     lengths = ("validation_max_response_length=12", "validate_every=1", "keep_best=true")
     command = train(folder.root, tiny_model, *more, *lengths)
     command += ["--profile", "fast", "--keep", "1"]
