@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,17 @@ def verl() -> Any:
 
 @pytest.fixture(scope="session")
 def compose(verl: Any) -> Compose:
-    """Returns a function from a recipe to verl's whole configuration."""
+    """Returns a function from a recipe to verl's whole configuration; each is composed once, in about a second."""
     from hydra import compose, initialize_config_dir  # noqa: PLC0415
 
     folder = str(Path(verl.__file__).parent / "trainer/config")
 
-    def composed(recipe: Recipe, device: str = "cuda", paths: RunPaths = PATHS) -> Any:
+    @cache
+    def configuration(*arguments: str) -> Any:
         with initialize_config_dir(folder, version_base=None):
-            return compose("ppo_trainer", to_arguments(to_overrides(recipe, paths, device)))
+            return compose("ppo_trainer", list(arguments))
+
+    def composed(recipe: Recipe, device: str = "cuda", paths: RunPaths = PATHS) -> Any:
+        return configuration(*to_arguments(to_overrides(recipe, paths, device)))
 
     return composed
