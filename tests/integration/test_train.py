@@ -116,8 +116,8 @@ def test_an_adapter_trained_on_asynchronous_rollouts_is_merged_and_evaluated(tin
 
     metrics = read_metrics(folder)
     assert [step for step, values in metrics.items() if "critic/score/mean" in values] == [1, 2, 3]
-    assert max(values.get("training/off_policy/trajectory_staleness_worst/max", 0) for values in metrics.values()) >= 1
-    # such a model solves nothing, so every group is thrown away until the limit, then all are taken
+    # such a model solves nothing, so every group is thrown away until the limit, the batch asked for ahead among them;
+    # then all are taken
     assert metrics[1]["training/filter_groups/evicted_samples"] == 2 * 2
     assert metrics[1]["training/filter_groups/discarded_tokens"] > 0
     assert metrics[1]["training/filter_groups/zero_variance_groups"] == 1
