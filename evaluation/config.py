@@ -13,16 +13,8 @@ from deepscaler.data.sources import PUBLISHED_BENCHMARKS
 from deepscaler.recipes.recipe import Device
 from deepscaler.system.errors import UserError
 from deepscaler.system.flags import to_flags
-from deepscaler.system.options import (
-    REQUIRED,
-    check_options,
-    convert_options,
-    flag,
-    option,
-    options_of,
-    read_options,
-    shown_value,
-)
+from deepscaler.system.option import flag, shown_value
+from deepscaler.system.options import REQUIRED, check_options, convert_options, option, options_of, read_options
 
 EngineName = Literal["vllm", "transformers"]
 Thinking = Literal["auto", "yes", "no"]

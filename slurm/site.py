@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from deepscaler.system.errors import UserError
-from deepscaler.system.options import check_options, option, read_options, shown_value
+from deepscaler.system.option import shown_value
+from deepscaler.system.options import check_options, option, read_options
 from slurm.runtime_class import beside, make_runtime
 from slurm.runtimes import Runtime
 

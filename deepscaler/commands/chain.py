@@ -28,7 +28,7 @@ from deepscaler.runs.chain import Chain, ChainOptions, build_chain, check_state
 from deepscaler.runs.reward_file import check_called, keep_copy, submit_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.flags import given_options
-from deepscaler.system.options import flag
+from deepscaler.system.option import flag
 from deepscaler.training.manifest import check_recipe, take_data
 from deepscaler.training.run_chain import describe_chain, run_chain
 from evaluation.config import EvaluationConfig, load_config

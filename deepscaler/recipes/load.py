@@ -21,7 +21,8 @@ from deepscaler.recipes.recipe import Profile, Recipe, with_settings
 from deepscaler.recipes.thinking import check_thinking
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import read_toml
-from deepscaler.system.options import options_of, shown_value, with_options
+from deepscaler.system.option import shown_value
+from deepscaler.system.options import options_of, with_options
 
 SUFFIX = ".toml"
 MOST_FILES = 10

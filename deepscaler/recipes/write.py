@@ -11,7 +11,8 @@ from typing import Any
 
 from deepscaler.recipes.load import recipe_named
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.system.options import Option, options_of, value_of
+from deepscaler.system.option import Option
+from deepscaler.system.options import options_of, value_of
 
 BASE = "8k"
 """What a whole recipe extends; it sets no key of verl's, so that nothing has to be taken back."""

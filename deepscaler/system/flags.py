@@ -6,7 +6,8 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from deepscaler.system.options import REQUIRED, Option, Range, options_of
+from deepscaler.system.option import Option, Range
+from deepscaler.system.options import REQUIRED, options_of
 
 
 def add_flags(

@@ -10,178 +10,23 @@ dtype = "float23"    invalid value 'float23' for dtype: expected auto or float32
 A field whose type is such a class again is a table of a file: its options are named `data.weights`.
 """
 
-import json
-import re
 import tomllib
 from collections.abc import Callable
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
+from dataclasses import MISSING, Field, field, fields, is_dataclass, replace
 from functools import cache
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import read_toml
+from deepscaler.system.option import KINDS, SEVERAL, Option, Range, shown_value
 
 T = TypeVar("T")
 
 REQUIRED: Any = MISSING
 """The default of an option that must be given."""
-
-KINDS: dict[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "text", Path: "a path"}
-
-SEVERAL: dict[type, str] = {str: "texts", float: "numbers", object: "values"}
-"""Items of a list or table."""
-
-
-MAX_DIGITS = 18
-"""Of an integer: what follows it here counts in 64 bits or in floats."""
-
-MAX_SHOWN = 80
-"""Characters of a refused value that an error repeats."""
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Numbers that an option accepts; `or_zero` also accepts 0, which then switches something off."""
-
-    at_least: float = -inf
-    above: float = -inf
-    at_most: float = inf
-    below: float = inf
-    or_zero: bool = False
-
-    def holds(self, value: float) -> bool:
-        """Returns whether a number lies in the range."""
-        if _is_long(value) or not isfinite(value):
-            return False
-        inside = self.at_least <= value <= self.at_most and self.above < value < self.below
-        return inside or (self.or_zero and value == 0)
-
-    def __str__(self) -> str:
-        """Returns words that follow `an integer`: `of at least 1`, `above 0 and below 1`."""
-        bounds = {
-            "of at least": self.at_least,
-            "above": self.above,
-            "at most": self.at_most,
-            "below": self.below,
-        }
-        words = [f"{word} {_plain(bound)}" for word, bound in bounds.items() if isfinite(bound)]
-        return " and ".join(words) + (", or 0" if self.or_zero else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """What a field's declaration says, with its type taken apart."""
-
-    name: str
-    """With the table it is in: `data.weights`."""
-    kind: type
-    """bool, int, float, str, Path, tuple or dict."""
-    item: type
-    """str or float, or object for any value of a file, where `kind` is tuple or dict (by name)."""
-    choices: tuple[str, ...]
-    default: Any
-    help: str
-    allowed: Range
-    notes: dict[str, Any]
-    """What the owner of the options says beside: `source`, `result`, `section`."""
-
-    @property
-    def flag(self) -> str:
-        """Returns `--num-samples` for `num_samples`."""
-        return flag(self.name)
-
-    @property
-    def expected(self) -> str:
-        """Returns what may be given, in words."""
-        if self.choices:
-            return " or ".join(self.choices) if len(self.choices) < 3 else f"one of {', '.join(self.choices)}"
-        several = {tuple: "a list of", dict: "a table of"}
-        kind = f"{several[self.kind]} {SEVERAL[self.item]}" if self.kind in several else KINDS[self.kind]
-        return f"{kind} {self.allowed}".rstrip()
-
-    def refuse(self, value: Any, label: str = "") -> UserError:
-        """Returns the one error for a value that this option does not accept."""
-        return UserError(self.refusal(value, f" for {label or self.name}"))
-
-    def refusal(self, value: Any, place: str = "") -> str:
-        """Returns the words of that error; argparse names the place by itself."""
-        shown = shown_value(value)
-        nearest = get_close_matches(shown.strip("'"), self.choices, n=1, cutoff=0.5)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else f" ({self.help})" if self.help else ""
-        limit = digits_limit(value) if self.kind is int else ""
-        return f"invalid value {shown}{place}: expected {self.expected}{limit}{hint}"
-
-    def accepts(self, value: Any) -> bool:
-        """Returns whether a value of the right type is in the range, or among the choices."""
-        if self.choices:
-            return value in self.choices
-        numbers = value.values() if self.kind is dict else value if self.kind is tuple else (value,)
-        is_number = float in (self.kind, self.item) or self.kind is int
-        return not is_number or all(map(self.allowed.holds, numbers))
-
-    def check(self, value: Any, label: str = "") -> None:
-        """Raises UserError for a value out of the range or the choices."""
-        if not self.accepts(value):
-            raise self.refuse(value, label)
-
-    def read(self, text: str) -> Any:
-        """Returns the value that a flag's text means. Raises ValueError."""
-        if self.kind is bool:
-            if text.lower() not in ("true", "false"):
-                raise ValueError
-            return text.lower() == "true"
-        if self.kind is int:
-            return int(text.replace("_", ""))
-        if self.kind is Path and not text:
-            raise ValueError  # Path("") is the working directory
-        if self.kind is tuple:
-            items = json.loads(text) if text.startswith("[") else text.split(",") if text else []
-            return tuple(map(self.item, items))
-        if self.kind is dict:
-            pairs = json.loads(text) if text.startswith("{") else dict(_pair(part) for part in text.split(",") if part)
-            return {str(name): pairs[name] if self.item is object else self.item(pairs[name]) for name in pairs}
-        return self.kind(text)
-
-    def parse(self, text: str, label: str = "") -> Any:
-        """Returns the value that a flag's text means. Raises UserError."""
-        try:
-            return self.read(text)
-        except (ValueError, TypeError, RecursionError):
-            raise self.refuse(text, label) from None
-
-    def convert(self, value: Any, label: str = "") -> Any:
-        """Returns a value of a TOML or JSON file in the type of the field. Raises UserError."""
-        if self.kind is tuple and isinstance(value, str) and self.notes.get("one_or_more"):
-            return (value,)
-        if self.kind is tuple and isinstance(value, list):
-            return tuple(self._item(item, value, label) for item in value)
-        if self.kind is dict and isinstance(value, dict):
-            return {name: self._item(item, value, label) for name, item in value.items()}
-        if self.kind is float and type(value) is int and not _is_long(value):
-            return float(value)
-        if self.kind is Path and isinstance(value, str):
-            return Path(value)
-        if type(value) is self.kind and self.kind in (bool, int, float, str):
-            return value
-        raise self.refuse(value, label)
-
-    def _item(self, item: Any, whole: Any, label: str) -> Any:
-        if self.item is float and type(item) is int and not _is_long(item):
-            return float(item)
-        if self.item is object or type(item) is self.item:
-            return item
-        raise self.refuse(whole, label)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise ValueError
-    return name, value
 
 
 def option(
@@ -305,11 +150,6 @@ def any_value(text: str) -> Any:
         return text
 
 
-def flag(name: str) -> str:
-    """Returns `--num-samples` for `num_samples`."""
-    return "--" + name.replace("_", "-")
-
-
 def _option(one: "Field[Any]", hint: Any) -> Option:
     """Takes a field's annotation apart: `Path | None` is a path, a Literal its choices."""
     if get_origin(hint) in (Union, UnionType):
@@ -324,26 +164,3 @@ def _option(one: "Field[Any]", hint: Any) -> Option:
     default = one.default if one.default_factory is MISSING else one.default_factory()
     details = one.metadata
     return Option(one.name, kind, item, choices, default, details["help"], details["range"], details["notes"])
-
-
-def _is_long(value: Any) -> bool:
-    return type(value) is int and abs(value) >= 10**MAX_DIGITS
-
-
-def digits_limit(value: Any) -> str:
-    """Returns what to add to the expectation of an integer where one has too many digits; else nothing."""
-    is_long_text = isinstance(value, str) and re.fullmatch(rf"[+-]?[\d_]{{{MAX_DIGITS + 1},}}", value)
-    return f", with at most {MAX_DIGITS} digits" if is_long_text or _is_long(value) else ""
-
-
-def shown_value(value: Any) -> str:
-    """Returns a refused value as an error repeats it: Python writes no integer of more than 4300 digits."""
-    if _is_long(value):
-        return f"of {int(value.bit_length() * 0.30103) + 1} digits"
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 20]}... ({len(text)} characters)"
-
-
-def _plain(number: float) -> str:
-    """Returns a bound as people write it: 4294967295, not 4.29497e+09."""
-    return f"{number:.0f}" if number == int(number) else f"{number:g}"

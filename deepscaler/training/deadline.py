@@ -7,7 +7,7 @@
 import re
 
 from deepscaler.system.errors import UserError
-from deepscaler.system.options import shown_value
+from deepscaler.system.option import shown_value
 
 MARGIN = 1.25
 """Of the slowest recent step, because steps grow longer as responses do."""

@@ -15,7 +15,8 @@ from typing import Any
 
 from deepscaler.recipes.recipe import Device, Recipe
 from deepscaler.system.errors import UserError
-from deepscaler.system.options import Option, options_of, shown_value, value_of
+from deepscaler.system.option import Option, shown_value
+from deepscaler.system.options import options_of, value_of
 from deepscaler.verl_plugin.overrides import RunPaths, to_overrides
 
 KEY = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")

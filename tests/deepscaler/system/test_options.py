@@ -9,7 +9,8 @@ import pytest
 
 from deepscaler.system.errors import UserError
 from deepscaler.system.flags import add_flags, given_options, to_flags
-from deepscaler.system.options import REQUIRED, check_options, flag, option, parse_settings, read_options
+from deepscaler.system.option import flag
+from deepscaler.system.options import REQUIRED, check_options, option, parse_settings, read_options
 
 
 @dataclass(frozen=True, kw_only=True)
