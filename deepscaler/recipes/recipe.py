@@ -244,6 +244,11 @@ class Recipe:
         """Tokens of the longest response in validation."""
         return self.validation_max_response_length or self.max_response_length
 
+    @property
+    def longest_response(self) -> int:
+        """Tokens of the longest response in training or validation."""
+        return max(self.max_response_length, self.validation_length)
+
 
 def flattened(table: dict[str, Any], above: str = "") -> dict[str, Any]:
     """Returns nested tables as one of dotted keys; a later key wins, and an empty table stays."""

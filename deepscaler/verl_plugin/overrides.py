@@ -127,7 +127,7 @@ def _data(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "data.train_batch_size": recipe.train_batch_size,
         "data.val_batch_size": None,
         "data.max_prompt_length": recipe.max_prompt_length,
-        "data.max_response_length": max(recipe.max_response_length, recipe.validation_length),
+        "data.max_response_length": recipe.longest_response,
         "data.filter_overlong_prompts": True,
         "data.dataloader_num_workers": 0,  # a step's prompts are tokenized in milliseconds
         "data.seed": recipe.seed + paths.step_offset,  # a new count of verl's begins with other problems
@@ -169,8 +169,8 @@ def _actor(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         **_adapter(recipe),
     }
     return {
-        **{f"actor_rollout_ref.model.{key}": value for key, value in model.items()},
-        **{f"actor_rollout_ref.actor.{key}": value for key, value in actor.items()},
+        **_below("actor_rollout_ref.model", model),
+        **_below("actor_rollout_ref.actor", actor),
         "actor_rollout_ref.ref.fsdp_config.param_offload": True,
         "actor_rollout_ref.ref.log_prob_use_dynamic_bsz": True,
         "actor_rollout_ref.ref.log_prob_max_token_len_per_gpu": recipe.max_tokens_per_gpu,
@@ -187,14 +187,13 @@ def _adapter(recipe: Recipe) -> dict[str, Any]:
 
 
 def _rollout(recipe: Recipe) -> dict[str, Any]:
-    longest = max(recipe.max_response_length, recipe.validation_length)
     rollout = {
         "name": "vllm",
         "n": recipe.group_size,
         "temperature": recipe.temperature,
         "top_p": 1.0,
         "top_k": TRAINING_TOP_K,
-        "max_model_len": recipe.max_prompt_length + longest,
+        "max_model_len": recipe.max_prompt_length + recipe.longest_response,
         "tensor_model_parallel_size": recipe.tensor_parallel_size,
         "gpu_memory_utilization": recipe.gpu_memory_utilization,
         "log_prob_use_dynamic_bsz": True,
@@ -217,8 +216,7 @@ def _rollout(recipe: Recipe) -> dict[str, Any]:
             "+custom.validation_length": recipe.validation_length,
             "+custom.mask_truncated": recipe.mask_truncated,
         }
-    prefix = "actor_rollout_ref.rollout."
-    return {("+" if "+" in key else "") + prefix + key.removeprefix("+"): value for key, value in rollout.items()}
+    return _below("actor_rollout_ref.rollout", rollout)
 
 
 def _corrects(recipe: Recipe) -> bool:
@@ -340,18 +338,15 @@ def _on_gpu(recipe: Recipe) -> dict[str, Any]:
 
 def _on_cpu(recipe: Recipe) -> dict[str, Any]:
     """The plug-in of deepscaler.verl_plugin.cpu, everything in float32, and as few processes as verl allows."""
-    models = {
-        f"actor_rollout_ref.{part}.{key}": value
-        for part in ("actor", "ref")
-        for key, value in {
-            "strategy": "fsdp2",
-            "fsdp_config.use_torch_compile": False,
-            "fsdp_config.model_dtype": "fp32",
-            "+fsdp_config.mixed_precision.param_dtype": "fp32",
-        }.items()
+    engine = {
+        "strategy": "fsdp2",
+        "fsdp_config.use_torch_compile": False,
+        "fsdp_config.model_dtype": "fp32",
+        "+fsdp_config.mixed_precision.param_dtype": "fp32",
     }
     return {
-        **{("+" if "+" in key else "") + key.replace("+", ""): value for key, value in models.items()},
+        **_below("actor_rollout_ref.actor", engine),
+        **_below("actor_rollout_ref.ref", engine),
         "actor_rollout_ref.model.external_lib": "deepscaler.verl_plugin.cpu.engine",
         "actor_rollout_ref.model.use_remove_padding": False,
         "actor_rollout_ref.model.use_fused_kernels": True,  # the interface of our forward pass
@@ -364,6 +359,11 @@ def _on_cpu(recipe: Recipe) -> dict[str, Any]:
         "reward.num_workers": 1,
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
     }
+
+
+def _below(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns keys of a table of verl's as whole ones; the `+` of a key that verl lacks stands first."""
+    return {f"{'+' if key.startswith('+') else ''}{table}.{key.removeprefix('+')}": values[key] for key in values}
 
 
 def _hydra(value: Any) -> str:
