@@ -1,4 +1,4 @@
-"""How far from the floor a step on one GPU is: `python bench/gpu.py --model FOLDER --output DIR`.
+"""Measures how far from the floor a step on one GPU is: `python bench/gpu.py --model FOLDER --output DIR`.
 
 checks    kernels against float32                     floors   attention, last layer and passes in plain torch
 engine    verl's passes over one batch                vllm     generation alone, started without and with a cache
@@ -60,14 +60,14 @@ REHEARSAL = {
     "kl_coefficient": 0.0,
     "entropy_coefficient": 0.0,
 }
-"""What a machine without a GPU trains instead."""
+"""The fields that make it a rehearsal on a machine without a GPU."""
 
 NO_PAUSES = {"trainer.val_before_train": False, "trainer.test_freq": -1, "trainer.save_freq": -1}
 """Keys of verl's that keep a training to its steps."""
 
 STOCK = {"actor_rollout_ref.model.use_fused_kernels": False, "actor_rollout_ref.rollout.cudagraph_capture_sizes": None}
 STOCK_ENVIRONMENT = {"VLLM_DISABLE_COMPILE_CACHE": "1"}
-"""Defaults of verl's in the place of the kit's; the attention stays, where there is no other."""
+"""verl's defaults, which take the place of the kit's; the attention stays, where there is no other."""
 
 PHASES = {
     "generate and reward": "timing_s/gen",
@@ -150,40 +150,39 @@ def record(output: Path, part: str, name: str, **values: Any) -> None:
 def child(part: str, arguments: argparse.Namespace) -> None:
     """Does one part."""
     note = partial(record, arguments.output, part)
-    if part in ("checks", "floors", "engine", "vllm"):
-        import gpu_torch
-
-        if not gpu_torch.GPU:
-            os.environ |= {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": "deepscaler.verl_plugin.cpu.platform"}
-        else:
-            import torch
-
-            note("card", name_of_card=torch.cuda.get_device_name(), torch=torch.__version__)
-        if part != "vllm":
-            getattr(gpu_torch, part)(arguments.model, note)
-            return
-        cache = arguments.output / "vllm-cache" if "BENCH_CACHE" not in os.environ else Path(os.environ["BENCH_CACHE"])
-        for again in ("", "1"):
-            command = [sys.executable, "-c", _VLLM, arguments.model, str(arguments.output)]
-            settings = {
-                "VLLM_DISABLE_COMPILE_CACHE": "0",
-                "VLLM_CACHE_ROOT": str(cache.resolve()),
-                "BENCH_START_ONLY": again,
-            }
-            settings["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"  # whether there is a GPU was asked in this process
-            subprocess.run(command, env={**os.environ, **settings}, check=True)
+    if part in ("faithful", "fast", "stock"):
+        train(part, arguments, note)
         return
-    train(part, arguments, note)
+    import gpu_torch
+
+    if gpu_torch.GPU:
+        import torch
+
+        note("card", name_of_card=torch.cuda.get_device_name(), torch=torch.__version__)
+    else:
+        os.environ |= {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": "deepscaler.verl_plugin.cpu.platform"}
+    if part == "vllm":
+        start_vllm(arguments)
+        return
+    import gpu_engines
+
+    parts = {"checks": gpu_torch.checks, "floors": gpu_torch.floors, "engine": gpu_engines.engine}
+    parts[part](arguments.model, note)
 
 
-_VLLM = """
-import sys
-from functools import partial
-from pathlib import Path
-import gpu, gpu_torch
-if __name__ == "__main__":
-    gpu_torch.vllm_engine(sys.argv[1], partial(gpu.record, Path(sys.argv[2]), "vllm"))
-"""
+def start_vllm(arguments: argparse.Namespace) -> None:
+    """Starts vLLM twice with one cache of compiled kernels, to generate and to time the second start."""
+    cache = Path(os.environ.get("BENCH_CACHE", arguments.output / "vllm-cache"))
+    for again in ("", "1"):
+        settings = {
+            "VLLM_DISABLE_COMPILE_CACHE": "0",
+            "VLLM_CACHE_ROOT": str(cache.resolve()),
+            "BENCH_START_ONLY": again,
+            "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # whether there is a GPU was asked in this process
+        }
+        script = Path(__file__).with_name("gpu_engines.py")
+        command = [sys.executable, str(script), arguments.model, str(arguments.output)]
+        subprocess.run(command, env={**os.environ, **settings}, check=True)
 
 
 def train(part: str, arguments: argparse.Namespace, note: Any) -> None:
