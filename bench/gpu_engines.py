@@ -190,6 +190,7 @@ def generate(model: str, record: Record) -> None:
     begin = time.perf_counter()
     at_once = (64, 128, 256) if GPU else (4,)
     options: dict[str, Any] = {"enforce_eager": True, "dtype": "float32", "max_num_batched_tokens": 4096}
+    options["gpu_memory_utilization"] = 0.3  # of the whole machine, other processes included
     if GPU:
         graphs = [1, 2, 4, *range(8, at_once[-1] + 8, 8)]
         options = {

@@ -44,7 +44,7 @@ group_size = 8
 max_response_length = 16
 learning_rate = 1e-3
 recompute_log_probs = true
-fused_kernels = false
+fused_kernels = "none"
 filter_groups = false
 batches_ahead = {ahead}
 rollout_correction = "token"
@@ -72,8 +72,8 @@ def main() -> int:
     for name, changes in RUNS.items():
         settings = {"rollout_correction": "none"} | changes
         words = [word for field, value in settings.items() for word in ("--set", f"{field}={value}")]
-        command = deepscaler_command("train", str(recipe), "--device", "cpu", "--output-dir", str(folder(root, name)))
-        subprocess.run([*command, *words], check=True)
+        place = ("--device", "cpu", "--output-dir", str(folder(root, name)))
+        subprocess.run(deepscaler_command(("train", str(recipe), *place, *words)), check=True)
     draw(root, given.figure)
     for name in RUNS:
         metrics = read_metrics(RunFolder(folder(root, name)))
