@@ -1,11 +1,12 @@
-"""Does correction matter where weights are late? `python bench/staleness.py --ahead 4`, half an hour on two cores.
+"""Does correction matter where weights are late? `python bench/staleness.py`, a quarter of an hour on two cores.
 
-Two trainings of a small random model by verl, alike but for the importance weights of `rollout_correction=token`. Both
-ask for batches ahead, so responses are by some updates older than the weights that learn from them. The reward is the
-share of e among the letters of a response, which such a model can learn. Draws both to docs/staleness.png.
+Three trainings of a small random model by verl: on policy, and with responses that are several updates old, with and
+without the importance weights of `rollout_correction=token`. The reward is the share of different small letters among
+the 16 bytes of a response: a model can learn that, and a policy that collapses loses it. Draws docs/staleness.png.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -13,52 +14,63 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from deepscaler.models.smollm import small_model
-from deepscaler.output.plotting import BLUE, ORANGE, PAPER_STYLE
+from deepscaler.output.plotting import BLUE, INK, ORANGE, PAPER_STYLE
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.metrics import mean, quantity, read_metrics
 from deepscaler.system.processes import deepscaler_command
 
-RUNS = {
-    "token weights": {"rollout_correction": "token"},
-    "no correction": {"rollout_rejection": "seq_mean_k3", "rejection_threshold": "1e9"},  # which rejects nothing
+RUNS: dict[str, tuple[str, dict[str, str]]] = {
+    "on policy": (INK, {"profile": "faithful"}),
+    "late, token weights": (BLUE, {}),
+    # the kit asks for weights or rejection, and this one rejects nothing
+    "late, no correction": (
+        ORANGE,
+        {"rollout_correction": "none", "rollout_rejection": "seq_mean_k3", "rejection_threshold": "1e9"},
+    ),
 }
-PANELS = {"reward": "mean reward", "mismatch": "KL rollout to trainer, nats", "staleness": "age of responses, updates"}
+PANELS = {"reward": "mean reward", "entropy": "entropy, nats", "mismatch": "KL rollout to trainer, nats"}
 
 REWARD = """
-def score(response, **known):
-    letters = [letter for letter in response.lower() if letter.isalpha()]
-    return letters.count("e") / max(1, len(letters))
+def score(response):
+    return len({letter for letter in response if "a" <= letter <= "z"}) / 16
 """
 RECIPE = """
 extends = "quickstart"
-profile = "fast"
 name = "staleness"
-model = "{model}"
+model = "model"
+train_dataset = "numbers.jsonl"
+validation_dataset = "numbers.jsonl"
 num_steps = {steps}
 save_every = {steps}
 validate_every = {steps}
 train_batch_size = 8
 mini_batch_size = 2
 group_size = 8
+max_prompt_length = 32
 max_response_length = 16
-learning_rate = 1e-3
-recompute_log_probs = true
-fused_kernels = "none"
-filter_groups = false
-batches_ahead = {ahead}
-rollout_correction = "token"
+learning_rate = {learning_rate}
+[data]
+prompt_suffix = ""
 [reward]
 function = "reward.py:score"
 parts = {{function = 1.0}}
 """
+LATE = """
+extends = "staleness.toml"
+profile = "fast"
+recompute_log_probs = true
+fused_kernels = "none"
+batches_ahead = {ahead}
+rollout_correction = "token"
+"""
 
 
 def main() -> int:
-    """Trains twice, resuming what is there, and draws."""
+    """Trains three times, resuming what is there, and draws."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ahead", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--learning-rate", default="1e-3")
     parser.add_argument("--output-dir", type=Path, default=Path(tempfile.gettempdir()) / "staleness")
     parser.add_argument("--figure", type=Path, default=Path(__file__).parent.parent / "docs/staleness.png")
     given = parser.parse_args()
@@ -66,38 +78,49 @@ def main() -> int:
     root.mkdir(parents=True, exist_ok=True)
     if not (root / "model").is_dir():
         make_model(root / "model")
+    rows = [{"problem": f"Say {number}.", "answer": number} for number in range(512)]
+    (root / "numbers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (root / "reward.py").write_text(REWARD)
-    recipe = root / "staleness.toml"
-    recipe.write_text(RECIPE.format(model=root / "model", steps=given.steps, ahead=given.ahead))
-    for name, changes in RUNS.items():
-        settings = {"rollout_correction": "none"} | changes
-        words = [word for field, value in settings.items() for word in ("--set", f"{field}={value}")]
+    (root / "staleness.toml").write_text(RECIPE.format(steps=given.steps, learning_rate=given.learning_rate))
+    (root / "late.toml").write_text(LATE.format(ahead=given.ahead))
+    for name, (_, changes) in RUNS.items():
+        recipe = root / ("late.toml" if name.startswith("late") else "staleness.toml")
+        settings = [word for field, value in changes.items() for word in ("--set", f"{field}={value}")]
+        if "profile" in changes:
+            settings = ["--profile", changes["profile"]]
         place = ("--device", "cpu", "--output-dir", str(folder(root, name)))
-        subprocess.run(deepscaler_command(("train", str(recipe), *place, *words)), check=True)
+        subprocess.run(deepscaler_command(("train", str(recipe), *place, *settings)), check=True)
     draw(root, given.figure)
     for name in RUNS:
         metrics = read_metrics(RunFolder(folder(root, name)))
-        ends = {panel: mean(quantity(metrics, panel)[-10:]) for panel in PANELS}
-        print(f"{name}, last 10 steps: " + ", ".join(f"{PANELS[panel]} {value}" for panel, value in ends.items()))
+        shown = {**PANELS, "staleness": "age of responses"}
+        ends = {label: mean(quantity(metrics, panel)[-10:]) for panel, label in shown.items()}
+        print(f"{name}, last 10 steps: " + ", ".join(f"{label} {value}" for label, value in ends.items()))
     return 0
 
 
 def folder(root: Path, name: str) -> Path:
     """Returns where a run is."""
-    return root / name.replace(" ", "-")
+    return root / name.replace(", ", "-").replace(" ", "-")
 
 
 def make_model(target: Path) -> None:
-    """Writes three million random parameters with the small model's tokenizer."""
+    """Writes two layers of random weights whose tokens are bytes."""
     import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    tokenizer = AutoTokenizer.from_pretrained(small_model(print))
-    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "max_position_embeddings": 2048}
+    letters = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<end>", "<pad>"]
+    plain = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(letters)}, merges=[]))
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    plain.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<end>", pad_token="<pad>")  # noqa: S106
+    tokenizer.chat_template = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
+    sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "max_position_embeddings": 256}
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes, **ends, **heads)).save_pretrained(target)
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(letters), **sizes, **ends, **heads)).save_pretrained(target)
     tokenizer.save_pretrained(target)
 
 
@@ -108,7 +131,7 @@ def draw(root: Path, target: Path) -> None:
     with mpl.rc_context(PAPER_STYLE):
         figure = Figure(figsize=(11, 3.2), layout="constrained")
         for axes, (panel, label) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
-            for name, colour in zip(RUNS, (BLUE, ORANGE), strict=True):
+            for name, (colour, _) in RUNS.items():
                 points = quantity(read_metrics(RunFolder(folder(root, name))), panel)
                 axes.plot([step for step, _ in points], [value for _, value in points], color=colour, label=name)
             axes.set(xlabel="step", title=label)
