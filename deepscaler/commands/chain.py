@@ -2,12 +2,14 @@
 
 import argparse
 import shlex
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from deepscaler.commands.counting import counts_with
-from deepscaler.commands.launcher import HERE, add_dry_run, site_of, submit
+from deepscaler.commands.launcher import add_dry_run, launcher_for, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer, parse
 from deepscaler.commands.recipe import check_further, load
 from deepscaler.commands.train import (
@@ -21,6 +23,9 @@ from deepscaler.commands.train import (
 from deepscaler.data.compose import sources_folder
 from deepscaler.data.names import KNOWN, look_in
 from deepscaler.data.names import absolute as absolute_name
+from deepscaler.job import Job
+from deepscaler.launch.chain import plan_chain
+from deepscaler.launch.launcher import PlannedJob
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes.load import absolute
 from deepscaler.recipes.published import NAMES
@@ -33,8 +38,6 @@ from deepscaler.training.manifest import check_recipe, take_data
 from deepscaler.training.run_chain import describe_chain, run_chain
 from evaluation.config import EvaluationConfig, load_config
 from evaluation.inputs import keep_datasets
-from slurm.site import Site
-from slurm.submit.chain import plan_chain
 
 OF_THE_CHAIN = frozenset(
     ("model", "output_dir", "datasets", "revision", "shard", "gather", "dry_run", "on", "site", "nodes", "gpus")
@@ -61,7 +64,7 @@ def configure(parser: Parser) -> None:
     only = parser.add_argument(
         "--only", nargs="+", default=[], metavar="STEP", help="only these steps: 16k:train, 8k:merge, 8k:evaluate"
     )
-    counts_with(only, on=HERE)  # the jobs of --on slurm are given their steps
+    counts_with(only, on=("local", "k8s"))  # a cluster's jobs are given their steps; `render` presets k8s
     between = parser.add_argument_group("between the stages")
     sets = between.add_argument(
         "--eval", nargs="+", default=[], metavar="NAME", help="benchmarks to evaluate before and after each stage"
@@ -84,8 +87,13 @@ def run(arguments: argparse.Namespace) -> int:
     look_in(arguments.data_dir, *map(sources_folder, begun))
     recipes = [load(name, arguments, arguments.device) for name in arguments.recipes]
     root = (arguments.output_dir or Path("outputs", "-".join(recipe.name for recipe in recipes))).resolve()
-    site, console = site_of(arguments), PlainConsole()
-    evaluation_options = _evaluation_options(arguments)
+    launcher, console = launcher_for(arguments), PlainConsole()
+    evaluation_options = evaluation_options_of(arguments)
+    if not launcher.sees_files:
+        from deepscaler.commands.far import chain_far  # noqa: PLC0415  no other place needs it
+
+        check_further(recipes, arguments.device, console)
+        return submit(arguments, chain_far(arguments, recipes, launcher.folder_there(root)), launcher, root)
     given, settings = [absolute(text) for text in arguments.recipes], arguments.set
     check_further(recipes, arguments.device, console)
     copies = [copied_recipe(recipe, root, dry_run=True) for recipe in recipes]
@@ -100,13 +108,22 @@ def run(arguments: argparse.Namespace) -> int:
     )
     chain = build_chain(root, recipes, settings, options, given)
     if not is_job:
-        _take_along(chain, arguments, own=own, submits=site is not None, console=console)
-    if site:
-        return _submit(arguments, chain, site)
-    if arguments.dry_run:
-        describe_chain(chain, console, arguments.only)
+        _take_along(chain, arguments, own=own, submits=arguments.on != "local", console=console)
+    if arguments.on == "local":
+        here = partial(_chain_here, chain, arguments.only, dry_run=bool(arguments.dry_run))
+        job = Job(name="chain", arguments=("chain", *given))
+        return submit(arguments, [PlannedJob(jobs=(job,), outputs=(root,), here=here)], launcher, root)
+    reads = folders_read(arguments, [stage.recipe for stage in chain.stages if stage.recipe])
+    plan = plan_chain(chain, command_of(chain, arguments), arguments.device, reads)
+    return submit(arguments, plan, launcher, root)
+
+
+def _chain_here(chain: Chain, only: Sequence[str], *, dry_run: bool) -> int:
+    """Runs the steps that are left on this machine, or the Ray cluster that it is part of."""
+    if dry_run:
+        describe_chain(chain, PlainConsole(), only)
         return 0
-    return run_chain(chain, console, arguments.only)
+    return run_chain(chain, PlainConsole(), only)
 
 
 def _take_along(chain: Chain, arguments: argparse.Namespace, *, own: bool, submits: bool, console: Console) -> None:
@@ -145,7 +162,7 @@ def _keep_reward_files(chain: Chain, *, write: bool) -> None:
                 keep_copy(run, function) if begun else submit_copy(run, function)
 
 
-def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
+def evaluation_options_of(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Returns those for `deepscaler evaluate`, read by its own parser. Raises UserError or exits with 2."""
     try:
         options = shlex.split(arguments.eval_options)
@@ -164,14 +181,12 @@ def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
     return tuple(options)
 
 
-def _submit(arguments: argparse.Namespace, chain: Chain, site: Site) -> int:
-    """Hands the chain to SLURM, a job for each stage and one between two."""
+def command_of(chain: Chain, arguments: argparse.Namespace) -> list[str]:
+    """Returns the command of a chain, without the steps that a job does."""
     given = [stage.given for stage in chain.stages[1:]]
-    command = ["chain", *given, "--output-dir", str(chain.root), *chain.options.train_options]
-    command += [part for setting in chain.stages[1].settings for part in ("--set", setting)]
-    command += of_chain(arguments)
-    reads = folders_read(arguments, [stage.recipe for stage in chain.stages if stage.recipe])
-    return submit(arguments, plan_chain(chain, command, arguments.device, reads), site, chain.root)
+    changes = [part for setting in chain.stages[1].settings for part in ("--set", setting)]
+    options = (*chain.options.train_options, *changes, *of_chain(arguments))
+    return ["chain", *given, "--output-dir", str(chain.root), *options]
 
 
 def of_chain(arguments: argparse.Namespace) -> list[str]:

@@ -2,18 +2,21 @@
 
 import argparse
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deepscaler.commands.counting import counts_if, counts_with, counts_without
-from deepscaler.commands.launcher import CLUSTER, add_dry_run, add_place, site_of, submit
+from deepscaler.commands.launcher import CLUSTER, add_dry_run, add_place, launcher_for, submit
 from deepscaler.commands.parser import Parser, offer
 from deepscaler.data.names import KNOWN
 from deepscaler.data.sources import SOURCES
+from deepscaler.job import Job
+from deepscaler.launch.launcher import PlannedJob
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.system.flags import add_flags, given_options, whole
 from deepscaler.system.options import options_of, read_options
-from evaluation.config import EvaluationConfig, load_config
+from evaluation.config import EvaluationConfig, load_config, to_arguments
 from evaluation.plan import describe_plan
 from slurm.submit.evaluation import plan_evaluation
 
@@ -92,12 +95,24 @@ def run(arguments: argparse.Namespace) -> int:
 
 def start(config: EvaluationConfig, arguments: argparse.Namespace) -> int:
     """Evaluates where the arguments say, or says what would be evaluated."""
-    if site := site_of(arguments):
-        plan = plan_evaluation(
-            config, arguments.problems_per_job, arguments.nodes, arguments.gpus, dry_run=bool(arguments.dry_run)
-        )
-        return submit(arguments, plan, site, config.output_dir.absolute())
-    if arguments.dry_run:
+    launcher, folder = launcher_for(arguments), config.output_dir
+    if not launcher.sees_files:
+        from deepscaler.commands.far import evaluate_far  # noqa: PLC0415  no other place needs it
+
+        return submit(arguments, [evaluate_far(arguments, config, launcher.folder_there(folder))], launcher, folder)
+    if arguments.on == "local":
+        here = partial(_evaluate_here, config, dry_run=bool(arguments.dry_run))
+        job = Job(name="evaluate", arguments=tuple(to_arguments(config)))
+        return submit(arguments, [PlannedJob(jobs=(job,), outputs=(folder,), here=here)], launcher, folder)
+    plan = plan_evaluation(
+        config, arguments.problems_per_job, arguments.nodes, arguments.gpus, dry_run=bool(arguments.dry_run)
+    )
+    return submit(arguments, plan, launcher, folder.absolute())
+
+
+def _evaluate_here(config: EvaluationConfig, *, dry_run: bool) -> int:
+    """Evaluates on this machine, or the Ray cluster that it is part of."""
+    if dry_run:
         describe_plan(config, PlainConsole())
         return 0
     from evaluation.evaluate import evaluate  # noqa: PLC0415  matplotlib: 0.5 s

@@ -9,16 +9,14 @@ from typing import Any
 
 from rich.console import Console
 
-from deepscaler.commands.chain import of_chain
 from deepscaler.commands.counting import counts_if
+from deepscaler.commands.far import evaluate_far, one_chain_far, quickstart_far, train_far
 from deepscaler.commands.parser import Parser, named, parse
 from deepscaler.commands.recipe import check_further, load
-from deepscaler.commands.train import passed_on
 from deepscaler.kubernetes import require_yaml
-from deepscaler.kubernetes.render.inputs import Files, own_files, packed
-from deepscaler.kubernetes.render.plans import Plan, evaluate_plan, quickstart_plan, run_plan, train_plan
+from deepscaler.kubernetes.render.plans import Plan, plan_of
 from deepscaler.kubernetes.render.pods import RUNS
-from deepscaler.recipes.load import is_file
+from deepscaler.launch.launcher import PlannedJob
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import write_text
 from deepscaler.system.flags import given_options
@@ -97,53 +95,34 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     if command not in makers:
         raise unknown("command to render", command, makers)
     parsed = parse([command, *given], on="k8s")
-    if parsed.on != "k8s":
-        raise UserError(f"--on {parsed.on} is another launcher: leave it out of a command that is rendered")
+    for option in ("on", "site"):
+        if option in parsed.given:
+            raise UserError(f"--{option} is for what submits: leave it out of a command that is rendered")
     if parsed.dry_run:
         raise UserError(f"a RayJob is for work: give --dry-run before {command}, to render, or leave it out")
-    plan = makers[command](parsed, given)
-    return replace(plan, job=replace(plan.job, name=arguments.name)) if arguments.name else plan
+    planned = makers[command](parsed)
+    job = replace(planned.jobs[0], name=arguments.name) if arguments.name else planned.jobs[0]
+    return plan_of(job, planned.inputs)
 
 
-def _train(parsed: argparse.Namespace, given: list[str]) -> Plan:
+def _train(parsed: argparse.Namespace) -> PlannedJob:
     recipe = load(parsed.recipe, parsed, parsed.device)
     check_further([recipe], parsed.device, ERRORS)
-    inputs: Files = {}
-    if is_file(parsed.recipe) or own_files(recipe):  # a pod has no such file
-        [recipe], files, inputs = packed([recipe])
-        given = [*files, *passed_on(parsed, changes=False)]
-        given += ["--output-dir", str(parsed.output_dir)] if parsed.output_dir else []
-    given, folder = _with_folder(parsed, given, f"{RUNS}/{recipe.name}")
-    return replace(train_plan(recipe, ("train", *given), folder, parsed.device), inputs=inputs)
+    return train_far(parsed, recipe, parsed.output_dir or Path(RUNS, recipe.name))
 
 
-def _chain(parsed: argparse.Namespace, given: list[str]) -> Plan:
+def _chain(parsed: argparse.Namespace) -> PlannedJob:
     recipes = [load(name, parsed, parsed.device) for name in parsed.recipes]
     check_further(recipes, parsed.device, ERRORS)
-    inputs: Files = {}
-    if any(map(is_file, parsed.recipes)) or any(map(own_files, recipes)):
-        recipes, files, inputs = packed(recipes)
-        given = [*files, *of_chain(parsed), *passed_on(parsed, changes=False)]
-        given += ["--only", *parsed.only] if parsed.only else []
-        given += ["--output-dir", str(parsed.output_dir)] if parsed.output_dir else []
-    given, folder = _with_folder(parsed, given, f"{RUNS}/{'-'.join(recipe.name for recipe in recipes)}")
-    only = [step.partition(":")[0] for step in parsed.only]
-    return replace(run_plan(recipes, ("chain", *given), folder, parsed.eval, parsed.device, only), inputs=inputs)
+    default = Path(RUNS, "-".join(recipe.name for recipe in recipes))
+    return one_chain_far(parsed, recipes, parsed.output_dir or default)
 
 
-def _evaluate(parsed: argparse.Namespace, given: list[str]) -> Plan:
-    _, folder = _with_folder(parsed, given, f"{RUNS}/evaluation")
-    config = load_config(parsed.config, {**given_options(parsed, EvaluationConfig), "output_dir": Path(folder)})
-    return evaluate_plan(config, num_nodes=parsed.nodes, gpus_per_node=parsed.gpus)
+def _evaluate(parsed: argparse.Namespace) -> PlannedJob:
+    folder = getattr(parsed, "output_dir", None) or Path(RUNS, "evaluation")
+    config = load_config(parsed.config, {**given_options(parsed, EvaluationConfig), "output_dir": folder})
+    return evaluate_far(parsed, config, folder)
 
 
-def _quickstart(parsed: argparse.Namespace, given: list[str]) -> Plan:
-    plan = quickstart_plan()
-    given, _folder = _with_folder(parsed, given, f"{RUNS}/{parsed.recipe}")
-    return replace(plan, job=replace(plan.job, arguments=("quickstart", *given)))
-
-
-def _with_folder(parsed: argparse.Namespace, given: list[str], default: str) -> tuple[list[str], str]:
-    """The command's arguments with an --output-dir, and that folder."""
-    folder = getattr(parsed, "output_dir", None)
-    return (given, str(folder)) if folder else ([*given, "--output-dir", default], default)
+def _quickstart(parsed: argparse.Namespace) -> PlannedJob:
+    return quickstart_far(parsed, parsed.output_dir or Path(RUNS, parsed.recipe))

@@ -8,12 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from deepscaler.commands.parser import Parser
+from deepscaler.launch.launcher import JobState, launcher_of
 from deepscaler.output.terminal import PlainConsole, add_row, new_table, print_table, printable
 from deepscaler.runs.outputs import find_kind
 from deepscaler.runs.status import Status, read_statuses
 from deepscaler.system.paths import existing_folder
-from slurm.cluster import JobState
-from slurm.jobs import SubmittedJob, known_states
 
 EXAMPLES = ("deepscaler status outputs/8k", "deepscaler status outputs/8k-16k-24k --json")
 
@@ -34,14 +33,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     kind = find_kind(arguments.run_dir)
     chain = kind == "chain"
-    jobs, why = known_states(arguments.run_dir)
+    launcher = launcher_of(arguments.run_dir)
+    jobs, why = launcher.states(arguments.run_dir)
     not_asked = " ".join(why.split())  # squeue tells over several lines
     statuses = read_statuses(arguments.run_dir) if kind in ("run", "chain") or not jobs else []
     if arguments.json:
         shown = [asdict(status) for status in statuses]
         told = {"stages": shown} if chain else shown[0] if shown else {}
-        told |= {"jobs": [{"name": job.name, **asdict(state)} for job, state in jobs]} if jobs else {}
-        told |= {"slurm_not_asked": not_asked} if not_asked else {}
+        told |= {"jobs": [{"name": name, **asdict(state)} for name, state in jobs]} if jobs else {}
+        told |= {f"{launcher.on}_not_asked": not_asked} if not_asked else {}
         print(json.dumps(told, indent=2))
         return 0
     console = PlainConsole()
@@ -50,9 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     elif statuses:
         _print_run(statuses[0], console)
     if jobs:
-        _print_jobs(jobs, console)
+        _print_jobs(launcher.title, jobs, console)
     if not_asked:
-        console.print(f"SLURM was not asked ({not_asked}): jobs are shown as their files tell.", soft_wrap=True)
+        console.print(
+            f"{launcher.title} was not asked ({not_asked}): jobs are shown as their files tell.", soft_wrap=True
+        )
     return 0
 
 
@@ -126,16 +128,16 @@ def _print_chain(statuses: list[Status], console: Console) -> None:
     console.print(table)
 
 
-def _print_jobs(jobs: list[tuple[SubmittedJob, JobState]], console: Console) -> None:
-    """What SLURM says of each job, or what its last attempt left."""
+def _print_jobs(title: str, jobs: list[tuple[str, JobState]], console: Console) -> None:
+    """Prints what the place says of each job, or what its last attempt left."""
     table = new_table(["job", "name", "state", "reason", "runs for", "nodes"], text_columns=(0, 1, 2, 3, 5))
-    for job, state in jobs:
+    for name, state in jobs:
         reason = "" if state.reason == "None" else state.reason
         if state.state == "PENDING" and state.start not in ("", "N/A") and not reason.startswith("JobHeld"):
             reason += f", expected {state.start}"
-        texts = (job.job_id, job.name, state.state, reason, state.elapsed, state.nodes)
+        texts = (state.job_id, name, state.state, reason, state.elapsed, state.nodes)
         add_row(table, [printable(text) for text in texts])
-    print_table(console, "SLURM", table)
+    print_table(console, title, table)
 
 
 def percent(share: float | None) -> str:

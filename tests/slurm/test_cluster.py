@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from deepscaler.launch.launcher import JobState
 from deepscaler.system.errors import UserError
 from slurm import cluster
-from slurm.cluster import JobState, live_jobs, past_state
+from slurm.cluster import live_jobs, past_state
 from slurm.discover import discover
 from slurm.site import load_site
 from tests.slurm.conftest import Fake, NoSlurm

@@ -47,7 +47,6 @@ REFUSED = {
     "doctor --on slurm --image-only": "--image-only counts only with --on local",
     "render --name x": "--name x counts only with a COMMAND; add one, such as train 8k, or leave --name out",
     "render --image x": "--image x counts only with a COMMAND",
-    "render train 8k --site s.toml": "--site s.toml counts only with --on slurm",
     "render evaluate --model m/m --problems-per-job 2": "--problems-per-job 2 counts only with --on slurm",
     "recipes 8k --all": "--all counts only for several recipes; name another, or leave --all out",
     "recipes --sources": "--sources counts only for one recipe; name one, or leave --sources out",

@@ -172,7 +172,7 @@ def test_bytes_and_any_text_survive_the_manifest(folder: Path, capsys: pytest.Ca
     (folder / "my sums.jsonl").write_bytes(b"x" * inputs.MOST_BYTES)
     assert main(["render", "train", "own.toml"]) == 2
     error = capsys.readouterr().err
-    assert "which is what a ConfigMap takes: put them on the volume of the cache or into a bucket" in error
+    assert "which is what a ConfigMap takes: put it on a volume" in error
 
 
 @pytest.mark.parametrize("command", ["recipes", "train", "chain", "render train", "render chain"])

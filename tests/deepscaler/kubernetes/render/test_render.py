@@ -241,7 +241,7 @@ def test_a_training_on_cpus_has_pretended_gpus(capsys: pytest.CaptureFixture[str
         (["--name", "x" * 48, "train", "8k"], "1 to 47"),
         (["run", "8k", "16k"], "--set num_nodes=4, or render a stage at a time"),
         (["trian", "8k"], "did you mean 'train'"),
-        (["train", "8k", "--on", "slurm"], "is another launcher"),
+        (["train", "8k", "--on", "slurm"], "--on is for what submits"),
         (["evaluate", "--model", "m/m", "--output-dir", "here"], "must lie below /runs"),
         (["evaluate", "--model", "m/m", "--engines", "99"], "do not suit 99 engines"),
         (["--output", "/nowhere"], "there is no folder"),

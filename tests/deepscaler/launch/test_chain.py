@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from deepscaler.launch.chain import plan_chain
 from deepscaler.recipes.published import RECIPES
 from deepscaler.runs.chain import ChainOptions, build_chain
 from deepscaler.system.errors import UserError
-from slurm.submit.chain import plan_chain
 from tests.deepscaler.runs.runs import seal_checkpoint
 
 COMMAND = ["chain", "8k", "16k", "24k", "--output-dir", "/runs/chain"]

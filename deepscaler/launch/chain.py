@@ -2,7 +2,7 @@
 
 start ─> train-8k (1 x 8) ─> after-8k (1 x 8) ─> train-16k (4 x 8) ─> after-16k (1 x 8) ─> ...
 
-Each waits for the success of the one before; where that fails, SLURM removes the rest. Submitted again, the chain
+Each waits for the success of the one before; where that fails, the rest is not started. Submitted again, the chain
 leaves out what is done.
 """
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from deepscaler.data.names import label
 from deepscaler.job import Job, train_job
+from deepscaler.launch.launcher import PlannedJob
 from deepscaler.recipes.recipe import Device
 from deepscaler.runs.chain import Chain, StagePlan, Step, check_state, is_done
 from deepscaler.system.errors import UserError
 from evaluation.results import read_results
-from slurm.submit.launch import PlannedJob
 
 
 def plan_chain(chain: Chain, command: Sequence[str], device: Device, reads: tuple[str, ...] = ()) -> list[PlannedJob]:

@@ -1,0 +1,97 @@
+"""What a command becomes on machines that do not see this one's files: its job there, and the files that go along.
+
+train mine.toml  ->  train /inputs/mine.toml --output-dir /runs/mine, with mine.toml and what it names
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from deepscaler.commands.chain import command_of, evaluation_options_of, of_chain
+from deepscaler.commands.train import passed_on
+from deepscaler.job import Job, train_job
+from deepscaler.kubernetes.render.inputs import ON_VOLUMES, Files, own_files, packed
+from deepscaler.kubernetes.render.plans import chain_job, engines_job, quickstart_job
+from deepscaler.launch.chain import plan_chain
+from deepscaler.launch.launcher import PlannedJob
+from deepscaler.recipes.load import is_file
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.runs.chain import ChainOptions, build_chain
+from deepscaler.system.errors import UserError
+from evaluation.config import EvaluationConfig
+
+
+def train_far(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> PlannedJob:
+    """Returns the job of `deepscaler train`. Raises UserError for what does not go along."""
+    [recipe], [given], words, inputs = _recipes(arguments, [recipe], [arguments.recipe])
+    command = ("train", given, *words, "--output-dir", str(folder))
+    return _planned(train_job(recipe, command, arguments.device), folder, inputs)
+
+
+def chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: Path) -> list[PlannedJob]:
+    """Returns the jobs of `deepscaler chain`, each stage at its own size. Raises UserError for what stays here."""
+    if arguments.only:
+        return [one_chain_far(arguments, recipes, folder)]
+    recipes, given, _, inputs = _recipes(arguments, recipes, arguments.recipes)
+    is_own = bool(inputs)
+    options = ChainOptions(
+        datasets=tuple(arguments.eval),
+        evaluation_options=evaluation_options_of(arguments),
+        gate=arguments.gate,
+        train_options=tuple(passed_on(arguments, changes=not is_own)),
+    )
+    chain = build_chain(folder, recipes, [] if is_own else arguments.set, options, given)
+    plan = plan_chain(chain, command_of(chain, arguments), arguments.device)
+    return [replace(planned, inputs=inputs) for planned in plan]
+
+
+def one_chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: Path) -> PlannedJob:
+    """Returns a chain as one job on machines of one size. Raises UserError where its stages differ in that."""
+    recipes, given, words, inputs = _recipes(arguments, recipes, arguments.recipes)
+    only = ("--only", *arguments.only) if arguments.only else ()
+    command = ("chain", *given, *words, *of_chain(arguments), *only, "--output-dir", str(folder))
+    stages = [step.partition(":")[0] for step in arguments.only]
+    job = chain_job(recipes, command, arguments.eval, arguments.device, stages)
+    return _planned(job, folder, inputs)
+
+
+def evaluate_far(arguments: argparse.Namespace, config: EvaluationConfig, folder: Path) -> PlannedJob:
+    """Returns the job of `deepscaler evaluate`. Raises UserError for what does not go along."""
+    _, _, datasets, inputs = packed([], config.datasets)
+    if config.model and Path(config.model).is_dir() and not config.model.startswith(ON_VOLUMES):
+        raise UserError(
+            f"--model {config.model} is a folder of this machine, no pod sees it: name a hub id or a path"
+            " below /runs or /cache"
+        )
+    config = replace(config, output_dir=folder, datasets=tuple(datasets))
+    job = engines_job(config, num_nodes=arguments.nodes, gpus_per_node=arguments.gpus)
+    return _planned(job, folder, inputs)
+
+
+def quickstart_far(arguments: argparse.Namespace, folder: Path) -> PlannedJob:
+    """Returns the job of `deepscaler quickstart`."""
+    typed = {"--model": arguments.model, "--recipe": arguments.recipe, "--engine": arguments.engine}
+    given = {flag: value for flag, value in typed.items() if flag.removeprefix("--") in arguments.given}
+    words = [word for flag, value in given.items() for word in (flag, value)]
+    return _planned(quickstart_job((*words, "--output-dir", str(folder))), folder, {})
+
+
+def _recipes(
+    arguments: argparse.Namespace, recipes: Sequence[Recipe], given: Sequence[str]
+) -> tuple[list[Recipe], list[str], list[str], Files]:
+    """Returns recipes, what they are called there, the options that go on, and the files that go along."""
+    folder = arguments.data_dir
+    if folder and not str(folder).startswith(ON_VOLUMES):
+        raise UserError(
+            f"--data-dir {folder} is a folder of this machine, no pod sees it: name one below /runs or /cache"
+        )
+    if any(map(is_file, given)) or any(map(own_files, recipes)):
+        renamed, files, _, inputs = packed(recipes)
+        return renamed, files, passed_on(arguments, changes=False), inputs
+    changes = [part for setting in arguments.set for part in ("--set", setting)]
+    return list(recipes), list(given), [*changes, *passed_on(arguments)], {}
+
+
+def _planned(job: Job, folder: Path, inputs: Files) -> PlannedJob:
+    return PlannedJob(jobs=(job,), outputs=(folder,), inputs=inputs)

@@ -1,0 +1,105 @@
+"""Fits a RayJob and the kit's components to a place: sizes, claims, and the cluster's own names of things."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from deepscaler.kubernetes.cluster.place import Place
+from deepscaler.kubernetes.render.pods import CLAIMS
+
+WORKERS = "/spec/rayClusterSpec/workerGroupSpecs/"
+NODE_SELECTOR = f"{WORKERS}0/template/spec/nodeSelector"
+QUEUE_LABELS = ("kueue.x-k8s.io/queue-name", "volcano.sh/queue-name", "kai.scheduler/queue")
+INTERFACES = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")
+
+GIB = 1 << 30
+UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": GIB, "Ti": 1 << 40}
+
+
+def fit(rayjob: dict[str, Any], place: Place) -> dict[str, Any]:
+    """Returns a RayJob (changed in place) with a place's claims and, where it has GPU workers, its sizes."""
+    cluster = rayjob["spec"]["rayClusterSpec"]
+    head, groups = cluster["headGroupSpec"], cluster.get("workerGroupSpecs", [])
+    for group in (head, *groups):
+        _fit_volumes(group["template"]["spec"], place)
+    if any("nvidia.com/gpu" in _ray(group)["resources"]["limits"] for group in groups):
+        _fit_size(_ray(head), place.head_cpu, place.head_memory)
+        for group in groups:
+            pod = group["template"]["spec"]
+            for container in (*pod["initContainers"], *pod["containers"]):
+                if "nvidia.com/gpu" in container["resources"]["limits"]:
+                    _fit_size(container, place.worker_cpu, place.worker_memory)
+            for volume in pod["volumes"]:
+                if volume["name"] == "shm":
+                    volume["emptyDir"]["sizeLimit"] = place.shared_memory
+            group["rayStartParams"]["object-store-memory"] = str(in_bytes(place.shared_memory) // 2)
+    return rayjob
+
+
+def adapt(component: Mapping[str, Any], place: Place, *, has_workers: bool) -> dict[str, Any]:
+    """Returns a component whose patches use a place's names; without workers, what is about workers is left out."""
+    patches = []
+    for patch in component.get("patches", ()):
+        operations = patch.get("patch")
+        if not isinstance(operations, list):
+            patches.append(patch)
+            continue
+        kept = [_adapted(one, place) for one in operations if has_workers or not one["path"].startswith(WORKERS)]
+        if kept:
+            patches.append({**patch, "patch": kept})
+    return {**component, **({"patches": patches} if "patches" in component else {})}
+
+
+def node_labels_patch(place: Place, *, is_set: bool) -> list[dict[str, Any]]:
+    """Returns the operations that add a place's node labels, to those of a component or as the first."""
+    if not is_set:
+        return [{"op": "add", "path": NODE_SELECTOR, "value": dict(place.node_labels)}] if place.node_labels else []
+    return [
+        {"op": "add", "path": f"{NODE_SELECTOR}/{_escaped(name)}", "value": value}
+        for name, value in place.node_labels.items()
+    ]
+
+
+def in_bytes(quantity: str) -> int:
+    """Returns the bytes of a quantity such as 128Gi."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGTP]i?|)", quantity)
+    assert match, "a place checks its quantities"
+    return int(float(match[1]) * UNITS[match[2]])
+
+
+def _ray(group: Mapping[str, Any]) -> dict[str, Any]:
+    container: dict[str, Any] = group["template"]["spec"]["containers"][0]
+    return container
+
+
+def _fit_volumes(pod: dict[str, Any], place: Place) -> None:
+    names = {CLAIMS["runs"]: place.runs_claim, CLAIMS["cache"]: place.cache_claim}
+    for volume in pod["volumes"]:
+        if claim := volume.get("persistentVolumeClaim"):
+            claim["claimName"] = names.get(claim["claimName"], claim["claimName"])
+    if place.data_claim:
+        source = {"claimName": place.data_claim, "readOnly": True}
+        pod["volumes"].append({"name": "data", "persistentVolumeClaim": source})
+        pod["containers"][0]["volumeMounts"].append({"name": "data", "mountPath": "/data", "readOnly": True})
+
+
+def _fit_size(container: dict[str, Any], cpu: str, memory: str) -> None:
+    container["resources"]["requests"] |= {"cpu": cpu, "memory": memory}
+    container["resources"]["limits"] |= {"memory": memory}
+
+
+def _adapted(operation: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """Returns an operation with the queue, the fabric's resource and the interface of a place."""
+    one, path = dict(operation), operation["path"]
+    if place.queue and path.removeprefix("/metadata/labels/") in map(_escaped, QUEUE_LABELS):
+        one["value"] = place.queue
+    if place.fabric_resource and re.search(r"/resources/(requests|limits)/(rdma~1|vpc\.amazonaws\.com~1)", path):
+        one["path"] = f"{path.rpartition('/')[0]}/{_escaped(place.fabric_resource)}"
+    if place.interface and isinstance(one.get("value"), dict) and one["value"].get("name") in INTERFACES:
+        one["value"] = {**one["value"], "value": place.interface}
+    return one
+
+
+def _escaped(name: str) -> str:
+    """Returns a name as a part of a JSON pointer."""
+    return name.replace("~", "~0").replace("/", "~1")

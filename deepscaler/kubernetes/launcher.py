@@ -1,0 +1,111 @@
+"""Kubernetes as a place to run: RayJobs by kubectl, whose pods see volumes of the cluster and nothing of this machine.
+
+outputs/mine/k8s/jobs.json   [{"name": "train-mine", "context": "research", "namespace": "deepscaler", ...}]
+outputs/mine/k8s/train-mine/ what was applied, as a kustomization
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console
+
+from deepscaler.job import Job
+from deepscaler.kubernetes import require_yaml
+from deepscaler.kubernetes.cluster.place import Place, load_place
+from deepscaler.kubernetes.cluster.record import Submitted, read_jobs
+from deepscaler.kubernetes.render.plans import Plan, plan_of
+from deepscaler.kubernetes.render.pods import RUNS
+from deepscaler.launch.launcher import JobState, Launcher, PlannedJob
+from deepscaler.system.errors import UserError
+
+LONGEST_NAME = 47
+"""Characters of a RayJob's name: KubeRay adds to it for pods and services."""
+
+
+class KubernetesLauncher(Launcher):
+    """The cluster of a site file, or the one that a run's jobs were submitted to."""
+
+    on = "k8s"
+    title = "Kubernetes"
+    sees_files = False
+
+    def __init__(self, place: Place | None, jobs: Sequence[Submitted] = ()) -> None:
+        self._place = place
+        self._jobs = jobs
+
+    @classmethod
+    def at(cls, site: Path | None) -> Self:
+        """Returns the launcher of a site file. Raises UserError where it is missing, or an extra package is."""
+        require_yaml()
+        if site is None:
+            raise UserError("--on k8s needs --site FILE; `deepscaler k8s init FILE` asks the cluster and writes one")
+        return cls(load_place(site))
+
+    @classmethod
+    def of(cls, folder: Path) -> Self | None:
+        """Returns the launcher of a folder whose jobs went to a cluster."""
+        jobs = read_jobs(folder)
+        return cls(None, jobs) if jobs else None
+
+    @property
+    def place(self) -> Place:
+        """The site file; only what submits needs it."""
+        assert self._place is not None, "made by `at`"
+        return self._place
+
+    def folder_there(self, folder: Path) -> Path:
+        """Returns the run's folder on the volume of the runs: the same last name."""
+        return Path(RUNS, folder.absolute().name)
+
+    def submit(self, plan: Sequence[PlannedJob], folder: Path, console: Console) -> int:
+        """Applies a job after the cluster was asked whether it would take it; a finished one of the same run goes."""
+        from deepscaler.kubernetes.cluster.submit import submit  # noqa: PLC0415  needs yaml, an extra
+
+        return submit(self._plans(plan, folder), self.place, folder, console)
+
+    def describe(self, plan: Sequence[PlannedJob], folder: Path, console: Console, *, full: bool) -> int:
+        """Prints a line a job, with `full` the YAML, and asks the cluster whether it would take it."""
+        from deepscaler.kubernetes.cluster.submit import describe  # noqa: PLC0415  needs yaml, an extra
+
+        return describe(self._plans(plan, folder), self.place, folder, console, full=full)
+
+    def states(self, folder: Path) -> tuple[list[tuple[str, JobState]], str]:
+        """Returns each job as the cluster tells: its state, why it waits, retries used."""
+        raise NotImplementedError
+
+    def show_logs(self, folder: Path, job: str | None, lines: int, *, follow: bool) -> int:
+        """Prints the command's log from the head's pod, through every retry."""
+        raise NotImplementedError
+
+    def cancel(self, folder: Path, console: Console, *, dry_run: bool) -> int:
+        """Deletes the jobs; a training saves first."""
+        raise NotImplementedError
+
+    def examine(self, job: Job, folder: Path, console: Console, *, minutes: float) -> int:
+        """Has a pod on each of some nodes examine it."""
+        raise NotImplementedError
+
+    def describe_examination(self, job: Job, folder: Path, console: Console, *, full: bool) -> int:
+        """Prints the pods of `examine`."""
+        raise NotImplementedError
+
+    def _plans(self, plan: Sequence[PlannedJob], folder: Path) -> list[Plan]:
+        """Returns the jobs with their lives here, named after the run's folder."""
+        plans = [plan_of(planned.jobs[0], planned.inputs) for planned in plan]
+        return [
+            replace(one, job=replace(one.job, name=job_name(one.job, folder, alone=len(plan) == 1))) for one in plans
+        ]
+
+
+def job_name(job: Job, folder: Path, *, alone: bool) -> str:
+    """Returns the name of a run's job: its command and its folder's name, or within a chain its own name after that."""
+    parts = [job.arguments[0], folder.absolute().name] + ([] if alone else [job.name])
+    name = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:6]
+    return f"{name[: LONGEST_NAME - 7].rstrip('-')}-{digest}"
