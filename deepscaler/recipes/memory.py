@@ -8,16 +8,16 @@ others. Left out: CUDA's own gigabyte, NCCL buffers; hence the margin.
 
 from dataclasses import dataclass
 
+from deepscaler.recipes.cards import card_named
 from deepscaler.recipes.model_shape import ModelShape
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.system.errors import unknown
 
 GIB = 1 << 30
 MARGIN = 0.9
 """Share of a GPU's memory that an estimate may fill."""
 
-GPUS = {"A100-40GB": 40, "A100-80GB": 80, "H100-80GB": 80}
-"""Nominal memory in GB (10^9 bytes)."""
+GPUS = ("A100-40GB", "A100-80GB", "H100-80GB")
+"""The cards that a plan shows side by side."""
 
 BYTES_OF_STATE = 4 + 4 + 8
 """A parameter in float32, its gradient, and AdamW's two moments (verl's FSDP actor keeps all in float32)."""
@@ -59,6 +59,8 @@ class Estimate:
     engine_weights: int
     kv_cache: int
     """What the rollout engine has left for keys and values; negative if its weights do not fit."""
+    cached_tokens: int
+    """Whose keys and values fit into the cache of one engine, over all its GPUs."""
     sequences_at_once: int
     """Sequences of full length that fit into the cache of one engine; short ones fit more often."""
     responses_per_engine: int
@@ -90,14 +92,12 @@ class Estimate:
 
 
 def estimate(recipe: Recipe, shape: ModelShape, gpu: str) -> Estimate:
-    """What one GPU of a kind has to hold for a recipe."""
-    if gpu not in GPUS:
-        raise unknown("GPU", gpu, GPUS)
-    memory = GPUS[gpu] * 10**9
+    """Returns what one GPU of a kind has to hold for a recipe. Raises UserError for an unknown kind."""
+    memory = card_named(gpu).memory
     engine_weights = 2 * shape.num_parameters // recipe.tensor_parallel_size
     engine = int(recipe.gpu_memory_utilization * memory)
     kv_cache = engine - engine_weights
-    cached_tokens = kv_cache * recipe.tensor_parallel_size // shape.kv_bytes_per_token
+    cached_tokens = max(0, kv_cache) * recipe.tensor_parallel_size // shape.kv_bytes_per_token
     trained, resting = (BYTES_FROZEN,) * 2 if recipe.lora_rank else (BYTES_OF_STATE, BYTES_BETWEEN_UPDATES)
     num_engines = recipe.world_size // recipe.tensor_parallel_size
     return Estimate(
@@ -111,7 +111,8 @@ def estimate(recipe: Recipe, shape: ModelShape, gpu: str) -> Estimate:
         engine=engine,
         engine_weights=engine_weights,
         kv_cache=kv_cache,
-        sequences_at_once=max(0, cached_tokens // recipe.max_length),
+        cached_tokens=cached_tokens,
+        sequences_at_once=cached_tokens // recipe.max_length,
         responses_per_engine=recipe.train_batch_size * recipe.group_size // num_engines,
         updates_per_step=recipe.num_epochs_per_batch * recipe.train_batch_size // recipe.mini_batch_size,
     )

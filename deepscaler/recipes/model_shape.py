@@ -57,6 +57,20 @@ class ModelShape:
         embeddings = self.vocab_size * self.hidden_size * (1 if self.tied_embeddings else 2)
         return embeddings + self.num_layers * layer + self.hidden_size
 
+    @property
+    def num_multiplied(self) -> int:
+        """Parameters that a token is multiplied by: all but the table of input embeddings."""
+        return self.num_parameters - (0 if self.tied_embeddings else self.vocab_size * self.hidden_size)
+
+    def forward_flops(self, tokens: float) -> float:
+        """Returns operations of a forward pass over one sequence: two a parameter and token, and causal attention.
+
+        Queries by keys and scores by values are 2 x 2 x heads x head_dim operations for a pair of tokens, and half of
+        the pairs count.
+        """
+        attention = 2 * self.num_layers * self.num_heads * self.head_dim * tokens**2
+        return 2 * self.num_multiplied * tokens + attention
+
     def heads_divide_by(self, num_gpus: int) -> bool:
         """Whether GPUs can share the attention heads, or some of them have one of keys and values in common."""
         kv_heads = self.num_kv_heads
