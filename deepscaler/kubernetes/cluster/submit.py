@@ -47,20 +47,14 @@ def submit(plans: Sequence[Plan], place: Place, folder: Path, console: Console) 
             told = ", ".join(f"{verb} {resource}" for verb, resource in lacking)
             raise ClusterError(f"your user may not {told} in namespace {place.namespace}: ask who runs the cluster")
         check_set_up(cluster, place, needs_claims=any(plan.shared for plan in plans))
+        ended = [one.plan.job.name for one in composed if _has_ended(cluster, one.plan)]
         for one in composed:
-            cluster.ask(
-                "apply",
-                "--server-side",
-                "--dry-run=server",
-                "--field-manager=deepscaler",
-                "-f",
-                "-",
-                given=dump(one.objects),
-            )
+            _apply(cluster, one.objects, dry_run=True)
+        for name in ended:
+            console.print(f"Removing the job {name} that has ended; what it wrote stays on the volume.", soft_wrap=True)
+            cluster.ask("delete", "rayjob", name, f"--timeout={DELETE_SECONDS:.0f}s", seconds=DELETE_SECONDS + 30)
         for one in composed:
-            _make_room(cluster, one.plan, console)
-        for one in composed:
-            cluster.ask("apply", "--server-side", "--field-manager=deepscaler", "-f", "-", given=dump(one.objects))
+            _apply(cluster, one.objects, dry_run=False)
             console.print(f"Applied {_told(one.plan)}.", soft_wrap=True)
         write_jobs(folder, [_record(one.plan, place) for one in composed])
     console.print(f"Watch: deepscaler status {folder}; deepscaler logs {folder} --follow", soft_wrap=True)
@@ -79,9 +73,7 @@ def describe(plans: Sequence[Plan], place: Place, folder: Path, console: Console
     try:
         greet(cluster, console)
         check_set_up(cluster, place, needs_claims=any(plan.shared for plan in plans))
-        cluster.ask(
-            "apply", "--server-side", "--dry-run=server", "--field-manager=deepscaler", "-f", "-", given=dump(objects)
-        )
+        _apply(cluster, objects, dry_run=True)
         answer = "and the cluster would take it"
     except UnreachableError as reason:
         answer = f"but the cluster was not asked: {reason}"
@@ -119,12 +111,18 @@ def _compose(plan: Plan, place: Place, folder: Path) -> Composed:
     return Composed(plan, objects)
 
 
-def _make_room(cluster: Kubectl, plan: Plan, console: Console) -> None:
-    """Removes a job of the same run that has ended; what it wrote stays. Raises UserError for one that works."""
+def _apply(cluster: Kubectl, objects: Objects, *, dry_run: bool) -> None:
+    """Applies objects, or asks the server whether it would take them, also in the place of older ones. Raises UserError."""
+    how = ("--dry-run=server", "--force-conflicts") if dry_run else ()
+    cluster.ask("apply", "--server-side", "--field-manager=deepscaler", *how, "-f", "-", given=dump(objects))
+
+
+def _has_ended(cluster: Kubectl, plan: Plan) -> bool:
+    """Returns whether there is a job of the same run that has ended. Raises UserError for one that works."""
     name = plan.job.name
     found = cluster.find("rayjob", name)
     if found is None:
-        return
+        return False
     run = plan.job.arguments[-1]
     if run not in found["spec"]["entrypoint"]:
         raise UserError(
@@ -136,8 +134,7 @@ def _make_room(cluster: Kubectl, plan: Plan, console: Console) -> None:
         raise UserError(
             f"{name} is there already ({state}): watch it with `deepscaler status`, end it with `deepscaler cancel`"
         )
-    console.print(f"Removing the job {name} that has ended; what it wrote stays on the volume.", soft_wrap=True)
-    cluster.ask("delete", "rayjob", name, f"--timeout={DELETE_SECONDS:.0f}s", seconds=DELETE_SECONDS + 30)
+    return True
 
 
 def _record(plan: Plan, place: Place) -> Submitted:
