@@ -112,7 +112,7 @@ def _compose(plan: Plan, place: Place, folder: Path) -> Composed:
 
 
 def _apply(cluster: Kubectl, objects: Objects, *, dry_run: bool) -> None:
-    """Applies objects, or asks the server whether it would take them, also in the place of older ones. Raises UserError."""
+    """Applies objects, or asks the server whether it would take them, also in the place of older ones."""
     how = ("--dry-run=server", "--force-conflicts") if dry_run else ()
     cluster.ask("apply", "--server-side", "--field-manager=deepscaler", *how, "-f", "-", given=dump(objects))
 
