@@ -93,12 +93,22 @@ def check_set_up(cluster: Kubectl, place: Place, *, needs_claims: bool) -> None:
     """Raises ClusterError where the namespace lacks what is made once."""
     claims = [f"pvc/{claim}" for claim in (place.runs_claim, place.cache_claim)] if needs_claims else []
     claims += [f"pvc/{place.data_claim}"] if place.data_claim else []
-    missing = [name for name in ("serviceaccount/deepscaler", *claims) if cluster.find(name) is None]
+    missing = [name for name in ("serviceaccount/deepscaler", *claims) if _is_missing(cluster, name)]
     if missing:
         raise ClusterError(
             f"namespace {place.namespace} of {place.context} has no {', '.join(missing)}: make it once with"
             " deepscaler k8s setup --site FILE"
         )
+
+
+def _is_missing(cluster: Kubectl, name: str) -> bool:
+    """Returns whether the namespace lacks an object; what the user may not look at is taken to be there."""
+    try:
+        return cluster.find(name) is None
+    except ClusterError as error:
+        if "(Forbidden)" in str(error):
+            return False
+        raise
 
 
 def is_ended(rayjob: dict[str, Any]) -> bool:
