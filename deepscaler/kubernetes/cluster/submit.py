@@ -1,4 +1,4 @@
-"""Applies the jobs of a run, or tells what would be applied. Nothing is applied before the cluster has agreed to it."""
+"""Submits the jobs of a run, or tells what would be submitted. Nothing is made before the cluster has agreed to it."""
 
 import tempfile
 from collections.abc import Sequence
@@ -49,13 +49,13 @@ def submit(plans: Sequence[Plan], place: Place, folder: Path, console: Console) 
         check_set_up(cluster, place, needs_claims=any(plan.shared for plan in plans))
         ended = [one.plan.job.name for one in composed if _has_ended(cluster, one.plan)]
         for one in composed:
-            _apply(cluster, one.objects, dry_run=True)
+            _create(cluster, one.objects, dry_run=True)
         for name in ended:
             console.print(f"Removing the job {name} that has ended; what it wrote stays on the volume.", soft_wrap=True)
             cluster.ask("delete", "rayjob", name, f"--timeout={DELETE_SECONDS:.0f}s", seconds=DELETE_SECONDS + 30)
         for one in composed:
-            _apply(cluster, one.objects, dry_run=False)
-            console.print(f"Applied {_told(one.plan)}.", soft_wrap=True)
+            _create(cluster, one.objects, dry_run=False)
+            console.print(f"Submitted {_told(one.plan)}.", soft_wrap=True)
         write_jobs(folder, [_record(one.plan, place) for one in composed])
     console.print(f"Watch: deepscaler status {folder}; deepscaler logs {folder} --follow", soft_wrap=True)
     return 0
@@ -73,11 +73,11 @@ def describe(plans: Sequence[Plan], place: Place, folder: Path, console: Console
     try:
         greet(cluster, console)
         check_set_up(cluster, place, needs_claims=any(plan.shared for plan in plans))
-        _apply(cluster, objects, dry_run=True)
+        _create(cluster, objects, dry_run=True)
         answer = "and the cluster would take it"
     except UnreachableError as reason:
         answer = f"but the cluster was not asked: {reason}"
-    console.print(f"The manifests are right, {answer}. Nothing was applied.", soft_wrap=True)
+    console.print(f"The manifests are right, {answer}. Nothing was submitted.", soft_wrap=True)
     return 0
 
 
@@ -121,10 +121,18 @@ def _compose(plan: Plan, place: Place, folder: Path) -> Composed:
     return Composed(plan, objects)
 
 
-def _apply(cluster: Kubectl, objects: Objects, *, dry_run: bool) -> None:
-    """Applies objects, or asks the server whether it would take them, also in the place of older ones."""
-    how = ("--dry-run=server", "--force-conflicts") if dry_run else ()
-    cluster.ask("apply", "--server-side", "--field-manager=deepscaler", *how, "-f", "-", given=dump(objects))
+def _create(cluster: Kubectl, objects: Objects, *, dry_run: bool) -> None:
+    """Makes objects, or asks the server whether it would. Raises ClusterError.
+
+    `kubectl apply` would want the right to patch. A ConfigMap that is there holds the same, by the hash in its name.
+    """
+    how = ("--dry-run=server",) if dry_run else ()
+    for one in objects:
+        try:
+            cluster.ask("create", "--field-manager=deepscaler", *how, "-f", "-", given=dump([one]))
+        except ClusterError as error:
+            if "(AlreadyExists)" not in str(error) or not (dry_run or one["kind"] == "ConfigMap"):
+                raise
 
 
 def _has_ended(cluster: Kubectl, plan: Plan) -> bool:
