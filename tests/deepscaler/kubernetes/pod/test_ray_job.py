@@ -83,6 +83,8 @@ def command(script: str) -> Iterator["subprocess.Popen[bytes]"]:
     environment = {**os.environ, "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(config)}
     process = subprocess.Popen(script, shell=True, env=environment, start_new_session=True)
     try:
+        while "sleep" not in {ray_job._name(pid) for pid in ray_job.commands([NAME])}:
+            time.sleep(0.02)
         yield process
     finally:
         if process.poll() is None:
@@ -123,8 +125,6 @@ def test_a_head_does_not_wait_for_a_dashboard_that_is_gone(monkeypatch: pytest.M
 def test_a_command_that_is_no_training_is_ended_once_and_its_shell_tells_how(script: str) -> None:
     with dashboard() as (server, address), command(script) as process:
         server.job("RUNNING")
-        while "sleep" not in {ray_job._name(pid) for pid in ray_job.commands([NAME])}:
-            time.sleep(0.02)
         staying = Thread(target=seconds, args=(address, 30), kwargs={"is_ending": False})
         staying.start()
         assert process.wait(20) in (-signal.SIGTERM, 128 + signal.SIGTERM, 1)
