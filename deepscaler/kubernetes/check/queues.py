@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from deepscaler.kubernetes.check.finding import Problem
-from deepscaler.kubernetes.check.quantities import pod_requests, quantity
+from deepscaler.kubernetes.check.quantities import pod_requests, quantity, shown
 
 Tree = Mapping[str, Any]
 
@@ -158,7 +158,7 @@ def _mismatch(pods: PodSet, flavor: Tree, flavors: Sequence[Tree], everything: S
 def _lack(flavor: Tree, needed: Mapping[str, Fraction], left: Mapping[Any, Fraction], in_cohort: bool) -> str:
     """Returns what a flavor has too little of; a queue in a cohort may borrow the rest."""
     lacking = [] if in_cohort else [(key[1], left[key], n) for key, n in _keyed(flavor, needed) if left[key] < n]
-    return ", ".join(f"has {float(has):g} of {name}, and {float(n):g} is needed" for name, has, n in lacking)
+    return ", ".join(f"has {shown(has)} of {name}, and {shown(n)} is needed" for name, has, n in lacking)
 
 
 def _keyed(flavor: Tree, needed: Mapping[str, Fraction]) -> list[tuple[tuple[str, str], Fraction]]:
