@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deepscaler.commands.counting import counts_with
+from deepscaler.commands.evaluate import options_given
 from deepscaler.commands.launcher import HERE, add_dry_run, site_of, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer, parse
 from deepscaler.commands.recipe import check_further, load
@@ -27,11 +28,10 @@ from deepscaler.recipes.published import NAMES
 from deepscaler.runs.chain import Chain, ChainOptions, build_chain, check_state
 from deepscaler.runs.reward_file import check_called, edited_note, keep_copy, submit_copy
 from deepscaler.system.errors import UserError
-from deepscaler.system.flags import given_options
 from deepscaler.system.option import flag
 from deepscaler.training.manifest import check_recipe, take_data
 from deepscaler.training.run_chain import describe_chain, run_chain
-from evaluation.config import EvaluationConfig, load_config
+from evaluation.config import config_of
 from evaluation.inputs import keep_datasets
 from slurm.site import Site
 from slurm.submit.chain import plan_chain
@@ -162,10 +162,7 @@ def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
     if own := sorted(OF_THE_CHAIN & parsed.given):
         raise UserError(f"--eval-options must not hold {flag(own[0])}: the chain decides it for each evaluation")
     chosen = {"datasets": tuple(arguments.eval)} if arguments.eval else {}
-    load_config(
-        parsed.config,
-        {"model": "of a stage", "output_dir": Path(), **chosen, **given_options(parsed, EvaluationConfig)},
-    )
+    config_of({"model": "of a stage", "output_dir": Path(), **chosen, **options_given(parsed)})
     return tuple(options)
 
 

@@ -13,7 +13,7 @@ from deepscaler.data.sources import SOURCES
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.system.flags import add_flags, given_options, whole
 from deepscaler.system.options import options_of, read_options
-from evaluation.config import EvaluationConfig, load_config
+from evaluation.config import EvaluationConfig, config_of
 from evaluation.plan import describe_plan
 from slurm.submit.evaluation import plan_evaluation
 
@@ -74,9 +74,16 @@ def _is_of_hub(values: Mapping[str, Any]) -> bool:
 
 
 def _in_file(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options that the configuration file gives."""
-    is_there = arguments.config and arguments.config.is_file()  # `run` reports one that is not
-    return read_options(arguments.config, EvaluationConfig) if is_there else {}
+    """Returns the options that the configuration file gives; reads it once, and a pipe can be read once only."""
+    if "in_file" not in arguments:
+        arguments.in_file = read_options(arguments.config, EvaluationConfig) if arguments.config else {}
+    found: dict[str, Any] = arguments.in_file
+    return found
+
+
+def options_given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options that the configuration file gives, with those that were typed over them."""
+    return {**_in_file(arguments), **given_options(arguments, EvaluationConfig)}
 
 
 def _values(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -87,7 +94,7 @@ def _values(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates, or says what would be evaluated."""
-    return start(load_config(arguments.config, given_options(arguments, EvaluationConfig)), arguments)
+    return start(config_of(options_given(arguments)), arguments)
 
 
 def start(config: EvaluationConfig, arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from deepscaler.commands.chain import of_chain
 from deepscaler.commands.counting import counts_if
+from deepscaler.commands.evaluate import options_given
 from deepscaler.commands.parser import Parser, named, parse
 from deepscaler.commands.recipe import check_further, load
 from deepscaler.commands.train import passed_on
@@ -21,8 +22,7 @@ from deepscaler.kubernetes.render.pods import RUNS
 from deepscaler.recipes.load import is_file
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import write_text
-from deepscaler.system.flags import given_options
-from evaluation.config import EvaluationConfig, load_config
+from evaluation.config import config_of
 
 EXAMPLES = (
     "deepscaler render --output mine.yaml train 16k --set num_nodes=2",
@@ -133,7 +133,7 @@ def _chain(parsed: argparse.Namespace, given: list[str]) -> Plan:
 
 def _evaluate(parsed: argparse.Namespace, given: list[str]) -> Plan:
     _, folder = _with_folder(parsed, given, f"{RUNS}/evaluation")
-    config = load_config(parsed.config, {**given_options(parsed, EvaluationConfig), "output_dir": Path(folder)})
+    config = config_of({**options_given(parsed), "output_dir": Path(folder)})
     return evaluate_plan(config, num_nodes=parsed.nodes, gpus_per_node=parsed.gpus)
 
 
