@@ -41,7 +41,7 @@ REWARD = "reward/"
 
 QUANTITIES = {
     "reward": Quantity("critic/score/mean", "mean reward"),
-    **{f"{part}_part": Quantity(f"{REWARD}{part}/mean", f"reward's part {part}") for part in PARTS},
+    **{f"{part}_part": Quantity(f"{REWARD}{part}/mean", f"{part} part of the reward") for part in PARTS},
     "undecided": Quantity(f"{REWARD}undecided/mean", "undecided rewards, %", percent=True),
     "response_length": Quantity("response_length/mean", "response tokens"),
     "cut_off": Quantity("response_length/clip_ratio", "cut off, %", percent=True),
