@@ -42,7 +42,7 @@ def add_options(parser: Parser, without: Collection[str] = ()) -> dict[str, argp
     counts_if(actions["revision"], "for a model of the hub", "give its id as --model", _is_of_hub)
     _add_machines(parser)
     parser.values_of = _values
-    parser.also_given = _in_file
+    parser.also_given = _in_file_if_there
     return actions
 
 
@@ -75,10 +75,15 @@ def _is_of_hub(values: Mapping[str, Any]) -> bool:
 
 def _in_file(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns the options that the configuration file gives; reads it once, and a pipe can be read once only."""
-    if "in_file" not in arguments:
-        arguments.in_file = read_options(arguments.config, EvaluationConfig) if arguments.config else {}
-    found: dict[str, Any] = arguments.in_file
+    if arguments.config and "in_file" not in arguments:
+        arguments.in_file = read_options(arguments.config, EvaluationConfig)
+    found: dict[str, Any] = getattr(arguments, "in_file", {})
     return found
+
+
+def _in_file_if_there(arguments: argparse.Namespace) -> dict[str, Any]:
+    is_there = arguments.config and arguments.config.exists()  # `options_given` reports one that is not
+    return _in_file(arguments) if is_there else {}
 
 
 def options_given(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -89,7 +94,7 @@ def options_given(arguments: argparse.Namespace) -> dict[str, Any]:
 def _values(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns every option with the value it has here: typed, from the file, or the default."""
     defaults = {name: one.default for name, one in options_of(EvaluationConfig).items()}
-    return {**defaults, **_in_file(arguments), **vars(arguments)}
+    return {**defaults, **_in_file_if_there(arguments), **vars(arguments)}
 
 
 def run(arguments: argparse.Namespace) -> int:
