@@ -203,7 +203,8 @@ def test_a_chain_with_a_real_training_on_two_nodes_is_requeued_and_ends(
     golds = {problem.golds for problem in problems_of(root / "1-own/data/train.parquet")}
     assert golds == {(str(n + 40),) for n in range(40)}
     metrics = read_metrics(run_folder)
-    assert parts(metrics)["function"] == [(1, 0.25), (2, 0.25)]
+    function = parts(metrics)["function"]  # of step 1 only if it was logged between its checkpoint and the requeue
+    assert (function[-1], {value for _, value in function}) == ((2, 0.25), {0.25})
     assert metrics[2]["reward/function_brevity/mean"] == 1.5
     assert "function 0.250" in typed("status", root / "1-own")
 
