@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deepscaler.commands.counting import counts_with
+from deepscaler.commands.evaluate import options_given
 from deepscaler.commands.launcher import add_dry_run, launcher_for, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer, parse
 from deepscaler.commands.recipe import check_further, load
@@ -30,13 +31,12 @@ from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes.load import absolute
 from deepscaler.recipes.published import NAMES
 from deepscaler.runs.chain import Chain, ChainOptions, build_chain, check_state
-from deepscaler.runs.reward_file import check_called, keep_copy, submit_copy
+from deepscaler.runs.reward_file import check_called, edited_note, keep_copy, submit_copy
 from deepscaler.system.errors import UserError
-from deepscaler.system.flags import given_options
 from deepscaler.system.option import flag
 from deepscaler.training.manifest import check_recipe, take_data
 from deepscaler.training.run_chain import describe_chain, run_chain
-from evaluation.config import EvaluationConfig, load_config
+from evaluation.config import config_of
 from evaluation.inputs import keep_datasets
 
 OF_THE_CHAIN = frozenset(
@@ -146,17 +146,22 @@ def _take_along(chain: Chain, arguments: argparse.Namespace, *, own: bool, submi
     if submits and not dry_run:
         for one in chain.stages:
             keep_datasets(chain.options.datasets, one.evaluation, data_dir)
-    _keep_reward_files(chain, write=not dry_run)
+    _keep_reward_files(chain, console, write=not dry_run)
 
 
-def _keep_reward_files(chain: Chain, *, write: bool) -> None:
-    """Checks the reward file of each stage, and copies it before the first begins. Raises UserError."""
+def _keep_reward_files(chain: Chain, console: Console, *, write: bool) -> None:
+    """Checks the reward file of each stage, and copies it before the first begins; says which was edited since.
+
+    Raises UserError.
+    """
     functions = [(stage.run, stage.recipe.reward.function) for stage in chain.stages if stage.recipe]
     for run, function in functions:
         check_called(run, function)
+    begun = any(run.is_run for run, _ in functions)
+    for note in filter(None, (edited_note(run, function) for run, function in functions if begun)):
+        console.print(f"Note: {note}.", soft_wrap=True)
     if write and any(function for _, function in functions):
         check_state(chain)
-        begun = any(run.is_run for run, _ in functions)
         for run, function in functions:
             if function:
                 keep_copy(run, function) if begun else submit_copy(run, function)
@@ -174,10 +179,7 @@ def evaluation_options_of(arguments: argparse.Namespace) -> tuple[str, ...]:
     if own := sorted(OF_THE_CHAIN & parsed.given):
         raise UserError(f"--eval-options must not hold {flag(own[0])}: the chain decides it for each evaluation")
     chosen = {"datasets": tuple(arguments.eval)} if arguments.eval else {}
-    load_config(
-        parsed.config,
-        {"model": "of a stage", "output_dir": Path(), **chosen, **given_options(parsed, EvaluationConfig)},
-    )
+    config_of({"model": "of a stage", "output_dir": Path(), **chosen, **options_given(parsed)})
     return tuple(options)
 
 

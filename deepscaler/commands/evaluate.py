@@ -16,7 +16,7 @@ from deepscaler.launch.launcher import PlannedJob
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.system.flags import add_flags, given_options, whole
 from deepscaler.system.options import options_of, read_options
-from evaluation.config import EvaluationConfig, load_config, to_arguments
+from evaluation.config import EvaluationConfig, config_of, to_arguments
 from evaluation.plan import describe_plan
 from slurm.submit.evaluation import plan_evaluation
 
@@ -45,7 +45,7 @@ def add_options(parser: Parser, without: Collection[str] = ()) -> dict[str, argp
     counts_if(actions["revision"], "for a model of the hub", "give its id as --model", _is_of_hub)
     _add_machines(parser)
     parser.values_of = _values
-    parser.also_given = _in_file
+    parser.also_given = _in_file_if_there
     return actions
 
 
@@ -77,20 +77,32 @@ def _is_of_hub(values: Mapping[str, Any]) -> bool:
 
 
 def _in_file(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options that the configuration file gives."""
-    is_there = arguments.config and arguments.config.is_file()  # `run` reports one that is not
-    return read_options(arguments.config, EvaluationConfig) if is_there else {}
+    """Returns the options that the configuration file gives; reads it once, and a pipe can be read once only."""
+    if arguments.config and "in_file" not in arguments:
+        arguments.in_file = read_options(arguments.config, EvaluationConfig)
+    found: dict[str, Any] = getattr(arguments, "in_file", {})
+    return found
+
+
+def _in_file_if_there(arguments: argparse.Namespace) -> dict[str, Any]:
+    is_there = arguments.config and arguments.config.exists()  # `options_given` reports one that is not
+    return _in_file(arguments) if is_there else {}
+
+
+def options_given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options that the configuration file gives, with those that were typed over them."""
+    return {**_in_file(arguments), **given_options(arguments, EvaluationConfig)}
 
 
 def _values(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns every option with the value it has here: typed, from the file, or the default."""
     defaults = {name: one.default for name, one in options_of(EvaluationConfig).items()}
-    return {**defaults, **_in_file(arguments), **vars(arguments)}
+    return {**defaults, **_in_file_if_there(arguments), **vars(arguments)}
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates, or says what would be evaluated."""
-    return start(load_config(arguments.config, given_options(arguments, EvaluationConfig)), arguments)
+    return start(config_of(options_given(arguments)), arguments)
 
 
 def start(config: EvaluationConfig, arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from deepscaler.commands.counting import counts_if
+from deepscaler.commands.evaluate import options_given
 from deepscaler.commands.far import evaluate_far, one_chain_far, quickstart_far, train_far
 from deepscaler.commands.parser import Parser, named, parse
 from deepscaler.commands.recipe import check_further, load
@@ -19,8 +20,7 @@ from deepscaler.kubernetes.render.pods import RUNS
 from deepscaler.launch.launcher import PlannedJob
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import write_text
-from deepscaler.system.flags import given_options
-from evaluation.config import EvaluationConfig, load_config
+from evaluation.config import config_of
 
 EXAMPLES = (
     "deepscaler render --output mine.yaml train 16k --set num_nodes=2",
@@ -119,8 +119,8 @@ def _chain(parsed: argparse.Namespace) -> PlannedJob:
 
 
 def _evaluate(parsed: argparse.Namespace) -> PlannedJob:
-    folder = getattr(parsed, "output_dir", None) or Path(RUNS, "evaluation")
-    config = load_config(parsed.config, {**given_options(parsed, EvaluationConfig), "output_dir": folder})
+    folder = options_given(parsed).get("output_dir") or Path(RUNS, "evaluation")
+    config = config_of({**options_given(parsed), "output_dir": folder})
     return evaluate_far(parsed, config, folder)
 
 

@@ -87,10 +87,12 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("step", steps),
         ("time left", duration(status.seconds_left)),
         ("mean reward", number(status.reward)),
+        ("parts of the reward", ", ".join(f"{name} {value:.3f}" for name, value in (status.parts or {}).items())),
+        ("undecided", percent(status.undecided) if status.undecided else ""),
         *validations,
         ("response length", f"{status.response_length:,.0f} tokens" if status.response_length is not None else ""),
         ("cut off", percent(status.cut_off)),
-        ("PPO clipped", percent(status.clip_fraction)),
+        ("PPO clipped", _clipped(status)),
         ("dual clip", percent(status.dual_clip_fraction) if status.dual_clip_fraction else ""),
         ("weights cut", percent(status.correction_cut)),
         ("entropy", f"{number(status.entropy)} nats" if status.entropy is not None else ""),
@@ -103,6 +105,13 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("last checkpoint", checkpoint + age if status.attempt else ""),
         *(("damaged checkpoint", damaged) for damaged in status.damaged_checkpoints),
     ]
+
+
+def _clipped(status: Status) -> str:
+    """`0.3 %: 0.2 % at the upper bound, 0.1 % at the lower`; not all losses tell the bounds apart."""
+    high, low = percent(status.clip_high_fraction), percent(status.clip_low_fraction)
+    both = percent(status.clip_fraction)
+    return f"{both}: {high} at the upper bound, {low} at the lower" if high and low else both
 
 
 def _state(status: Status) -> str:

@@ -20,7 +20,7 @@ from deepscaler.recipes.own_files import files_of
 from deepscaler.recipes.published import NAMES
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.folder import RunFolder
-from deepscaler.runs.reward_file import submit_copy
+from deepscaler.runs.reward_file import edited_note, submit_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 from deepscaler.system.flags import whole
@@ -165,14 +165,17 @@ def folders_read(arguments: argparse.Namespace, recipes: Sequence[Recipe]) -> tu
 
 def _submitted(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> PlannedJob:
     """Returns the job, after all that it reads was copied into the run's folder."""
+    run, function = RunFolder(folder), recipe.reward.function
     console, dry_run = PlainConsole(), bool(arguments.dry_run)
     for line in take_data(recipe, folder, arguments.data_dir, dry_run=dry_run):
         console.print(f"Data: {line}.", soft_wrap=True)
+    if run.is_run and (note := edited_note(run, function)):
+        console.print(f"Note: {note}.", soft_wrap=True)
     given, settings = arguments.recipe, arguments.set
     if own := is_ones_own(given, recipe):
         given, settings = copied_recipe(recipe, folder, dry_run=dry_run), []
     if not dry_run:
-        submit_copy(RunFolder(folder), recipe.reward.function)
+        submit_copy(run, function)
     changes = [part for setting in settings for part in ("--set", setting)]
     command = ["train", given, "--output-dir", str(folder), *changes, *passed_on(arguments, changes=not own)]
     job = train_job(recipe, command, arguments.device, reads=folders_read(arguments, [recipe]))

@@ -7,7 +7,6 @@ attempts/0003/heartbeat               changes while the attempt lives
 attempts/0003/stop                    asks the attempt to stop at the next safe point
 attempts/0003/metrics.jsonl           verl's metrics, a line a step
 attempts/0003/train.log               all output of verl
-attempts/0003/rewards/                sums of the parts of the reward, a file for each process that scores
 attempts/0003/checkpoints/            what verl is writing
 checkpoints/global_step_40/           whole checkpoints only, each with a seal.json
 rollouts/  validation/                samples, a JSON line each: 40.jsonl
@@ -110,11 +109,6 @@ class Attempt:
     def log_path(self) -> Path:
         """All output of verl."""
         return self.root / "train.log"
-
-    @property
-    def rewards(self) -> Path:
-        """Sums of the parts of the reward (deepscaler.runs.rewards)."""
-        return self.root / "rewards"
 
     @property
     def heartbeat_path(self) -> Path:

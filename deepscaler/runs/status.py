@@ -10,7 +10,7 @@ from typing import Any
 
 from deepscaler.runs.checkpoints import SEAL, sealed, unreadable
 from deepscaler.runs.folder import Attempt, RunFolder
-from deepscaler.runs.metrics import QUANTITIES, Metrics, mean, quantity, read_metrics, validation
+from deepscaler.runs.metrics import QUANTITIES, Metrics, mean, parts, quantity, read_metrics, validation
 from deepscaler.runs.outputs import CHAIN, find_kind
 from deepscaler.runs.stages import read_manifest, run_folders
 from deepscaler.system.files import read_json
@@ -41,12 +41,18 @@ class Status:
     """Since the last sign of life."""
     stop_reason: str | None = None
     reward: float | None = None
+    parts: dict[str, float] | None = None
+    """Mean of each part of the reward, before its weight; of a recipe with several."""
+    undecided: float | None = None
+    """Share of responses with a part that could not be decided, and counts 0."""
     validation: dict[str, dict[str, float]] | None = None
     """By data set: `{"first_step", "first", "last_step", "last"}`."""
     response_length: float | None = None
     cut_off: float | None = None
     clip_fraction: float | None = None
     """Of tokens, at either bound of the probability ratio."""
+    clip_high_fraction: float | None = None
+    clip_low_fraction: float | None = None
     dual_clip_fraction: float | None = None
     correction_cut: float | None = None
     """Of tokens whose importance weight was above its bound."""
@@ -136,11 +142,13 @@ def _measured(metrics: Metrics) -> dict[str, Any]:
         for dataset, p in validation(metrics).items()
     }
     shown = (
-        *("reward", "response_length", "cut_off", "clip_fraction", "dual_clip_fraction", "mismatch"),
-        *("correction_cut", "zero_variance", "discarded_tokens", "staleness", "entropy"),
+        *("reward", "undecided", "response_length", "cut_off", "mismatch", "correction_cut", "zero_variance"),
+        *("clip_fraction", "clip_high_fraction", "clip_low_fraction", "dual_clip_fraction"),
+        *("discarded_tokens", "staleness", "entropy"),
     )
     return {
         **{name: last.get(name) for name in shown},
+        "parts": {name: points[-1][1] for name, points in parts(metrics).items()} or None,
         "validation": accuracies or None,
         "step_seconds": mean(quantity(metrics, "step_seconds")[-NUM_AVERAGED:]),
         "tokens_per_second": mean(quantity(metrics, "throughput")[-NUM_AVERAGED:]),

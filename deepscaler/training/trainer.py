@@ -51,14 +51,14 @@ def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
     say = partial(console.print, soft_wrap=True)
     with stop_signals() as stop_requests:
         inputs, manifest = check_inputs(run, recipe, options, say)
+        if note := edited_note(run, recipe.reward.function):
+            say(f"Note: {note}.")
         if _reached(run) >= recipe.num_steps:
             console.print(f"Finished before: step {_reached(run)} of {recipe.num_steps}.")
             return 0
         attempt = acquire(run, say)
         if function := recipe.reward.function:
             manifest["reward"] = keep_copy(run, function)
-            if note := edited_note(run, function):
-                say(f"Note: {note}.")
         write_json(run.manifest_path, manifest)
         write_text(run.recipe_path, whole(recipe))
         attempt.update_record(**identity(), started=now(), command=command_line())
