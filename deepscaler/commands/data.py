@@ -94,6 +94,9 @@ def _add_prepare(parser: Parser) -> None:
         own.add_argument(
             "--drop-duplicates", action="store_true", help="leave out all but the first of similar problems"
         ),
+        own.add_argument(
+            "--no-answers", action="store_true", help="rows need no answer: for rewards without the part grader"
+        ),
     ):
         counts_if(action, "for a file or a set of the hub", "name one", _is_any_own)
     parser.set_defaults(act=_prepare)
@@ -166,7 +169,10 @@ def _prepare_own(name: str, folder: Path, arguments: argparse.Namespace) -> None
     """Prepares and registers a file or a set of the hub; a registered one is prepared again, as it was before."""
     columns = Columns(arguments.problem, arguments.answer, arguments.id)
     options = OwnOptions(
-        columns=columns, prompt_suffix=arguments.prompt_suffix, drop_duplicates=arguments.drop_duplicates
+        columns=columns,
+        prompt_suffix=arguments.prompt_suffix,
+        drop_duplicates=arguments.drop_duplicates,
+        answers=not arguments.no_answers,
     )
     called = arguments.name or label(name)
     if not is_own(name):

@@ -57,8 +57,11 @@ class Found:
     id: str
 
 
-def choose(row: Any, wanted: Columns, place: str) -> Columns:
-    """Returns the columns to read, as the first row has them. Raises UserError that lists what it has."""
+def choose(row: Any, wanted: Columns, place: str, *, answers: bool = True) -> Columns:
+    """Returns the columns to read, as the first row has them; without `answers` there may be none of these.
+
+    Raises UserError that lists what the row has.
+    """
     if not isinstance(row, dict) or not row:
         raise UserError(f'{place}: expected an object such as {{"problem": ..., "answer": ...}}, got {_shown(row)}')
     if "problem" not in row and "data" in row and isinstance(row["data"], list):
@@ -72,16 +75,20 @@ def choose(row: Any, wanted: Columns, place: str) -> Columns:
             raise UserError(f"{place}: {unknown('column', name, names[:50])}; {_how(part)}")
         by_lower = {one.lower(): one for one in reversed(names)}
         chosen[part] = name or next((by_lower[usual] for usual in USUAL[part] if usual in by_lower), "")
-        if not chosen[part] and part != "id":
+        if not chosen[part] and (part == "problem" or (part == "answer" and answers)):
+            called = f"{'an' if part == 'answer' else 'a'} {part}"
             raise UserError(
-                f"{place}: no column is called like a {part} ({', '.join(USUAL[part][:4])}, ...);"
+                f"{place}: no column is called like {called} ({', '.join(USUAL[part][:4])}, ...);"
                 f" it has {', '.join(names[:20])}: {_how(part)}"
             )
     return Columns(**chosen)
 
 
-def read_row(row: Any, columns: Columns, marks: "Counter[str]") -> Found | str:
-    r"""Returns the parts of a row, or why it is left out; `marks` counts golds found after #### and in \boxed{}."""
+def read_row(row: Any, columns: Columns, marks: "Counter[str]", *, answers: bool = True) -> Found | str:
+    r"""Returns the parts of a row, or why it is left out; `marks` counts golds found after #### and in \boxed{}.
+
+    Without `answers`, a row whose answer is missing or cannot be read has no golds, and stays.
+    """
     if not isinstance(row, dict):
         return "row is no object"
     problem = _problem(_value(row, columns.problem))
@@ -89,14 +96,9 @@ def read_row(row: Any, columns: Columns, marks: "Counter[str]") -> Found | str:
         return "no problem" if not problem.strip() else "problem is too long"
     if problem is None:
         return "no problem" if _value(row, columns.problem) is None else "problem is no text"
-    answer = _value(row, columns.answer)
-    if isinstance(answer, list):
-        answer = [_final(one, columns.answer, marks) for one in answer]
-    else:
-        answer = _final(answer, columns.answer, marks)
-    if answer == [] or answer is _UNMARKED:
-        return "empty answer" if answer == [] else "solution has no \\boxed{} and no ####"
-    golds, why = read_golds(answer)
+    golds, why = _golds(_value(row, columns.answer) if columns.answer else None, columns.answer, marks)
+    if why and not answers:
+        golds, why = (), ""
     key = _value(row, columns.id) if columns.id else None
     key = str(key).strip() if isinstance(key, str | int) and not isinstance(key, bool) else ""
     if len(key) > MAX_ID or not key.isprintable():
@@ -105,6 +107,17 @@ def read_row(row: Any, columns: Columns, marks: "Counter[str]") -> Found | str:
     if not why and not is_unicode(key, *texts, *golds):
         why = "text is no valid Unicode"
     return why or Found(problem.strip() if isinstance(problem, str) else problem, golds, key)
+
+
+def _golds(answer: Any, column: str, marks: "Counter[str]") -> tuple[tuple[str, ...], str]:
+    """Returns the golds of an answer, or none and why."""
+    if isinstance(answer, list):
+        answer = [_final(one, column, marks) for one in answer]
+    else:
+        answer = _final(answer, column, marks)
+    if answer == [] or answer is _UNMARKED:
+        return (), "empty answer" if answer == [] else "solution has no \\boxed{} and no ####"
+    return read_golds(answer)
 
 
 def _how(part: str) -> str:

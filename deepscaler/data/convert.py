@@ -92,9 +92,10 @@ def write_problems(
     suffix: str,
     split: str,
     drop_duplicates: bool,
+    answers: bool,
 ) -> dict[str, Any]:
     """Writes the problems of some files, or only reads them where `target` is empty; returns what they are."""
-    counts: dict[str, Any] = {"read": 0, "rows": 0, "renamed": 0}
+    counts: dict[str, Any] = {"read": 0, "rows": 0, "without_answer": 0}
     dropped: Counter[str] = Counter()
     marks: Counter[str] = Counter()
     first: dict[str, str] = {}
@@ -105,8 +106,8 @@ def write_problems(
         for place, row in _rows(files):
             counts["read"] += 1
             if chosen is None:
-                chosen = choose(row, Columns(**columns), place)
-            found = read_row(row, chosen, marks)
+                chosen = choose(row, Columns(**columns), place, answers=answers)
+            found = read_row(row, chosen, marks, answers=answers)
             if isinstance(found, str):
                 dropped[found] += 1
                 first.setdefault(found, place)
@@ -119,19 +120,21 @@ def write_problems(
             prompt = ask(found.problem, suffix=suffix) if isinstance(found.problem, str) else found.problem
             identifier = ids.new(found.id or sha256(question.encode()).hexdigest()[:12])
             counts["rows"] += 1
+            counts["without_answer"] += not found.golds
             if writer:
                 writer.add(Problem(id=identifier, data_source=label, prompt=prompt, golds=found.golds))
         if chosen is None:
             raise UserError(f"{files[0]} holds no row: give a file with one problem a row")
         if not counts["rows"]:
             why = "; ".join(f"{count} x {reason} (first: {first[reason]})" for reason, count in dropped.items())
-            used = f"{chosen.problem!r} and {chosen.answer!r}"
+            used = " and ".join(repr(column) for column in (chosen.problem, chosen.answer) if column)
             raise UserError(
                 f"{files[0]}: none of its {counts['read']} rows can be used with the columns {used}: {why};"
                 " mend them, or name other columns"
             )
     return {
         "rows": counts["rows"],
+        "without_answer": counts["without_answer"],
         "dropped": dict(sorted(dropped.items())),
         "first": first,
         "columns": asdict(chosen),

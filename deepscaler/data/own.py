@@ -35,6 +35,8 @@ class OwnOptions:
     prompt_suffix: str = SUFFIX
     drop_duplicates: bool = False
     split: str = "train"
+    answers: bool = True
+    """Whether each row must have an answer that the grader reads; else it may have none."""
 
 
 DEFAULT = OwnOptions()
@@ -103,6 +105,7 @@ def keep_own(name: str, folder: Path, options: OwnOptions, look: Path, *, renew:
     if is_kept and sha256(path) == entry.get("output_sha256"):
         changed = _change(name, entry, look)
         if not (changed and renew):
+            _check_answers(name, entry, options)
             return path, entry, changed
     found = _prepared_before(name, look, options)
     if found:
@@ -111,6 +114,7 @@ def keep_own(name: str, folder: Path, options: OwnOptions, look: Path, *, renew:
         prepare_own(name, folder, options)
     else:
         raise UserError(f"{name} is registered nowhere any more: deepscaler data prepare FILE --name {name}")
+    _check_answers(name, read_manifest(folder)[short], options)
     return path, read_manifest(folder)[short], ""
 
 
@@ -120,6 +124,7 @@ def check_own(name: str, look: Path, options: OwnOptions = DEFAULT) -> None:
         inspect_own(name, options)
     else:
         prepared_path(name, look)
+        _check_answers(name, read_manifest(look).get(name, {}), options)
 
 
 def told(name: str, entry: Entry) -> Iterator[str]:
@@ -129,6 +134,8 @@ def told(name: str, entry: Entry) -> Iterator[str]:
         return
     used = ", ".join(f"{part} = {column!r}" for part, column in columns.items() if column)
     yield f"{name}: columns: {used}" + ("" if columns["id"] else ", id = a hash of the text")
+    if count := entry.get("without_answer"):
+        yield f"{name}: {_rows(count)} without an answer that the grader reads: for rewards without the part grader"
     for where, count in entry.get("golds", {}).items():
         yield f"{name}: the answer of {_rows(count)} is what stands {where}"
     for why, count in entry.get("dropped", {}).items():
@@ -190,6 +197,15 @@ def _files_of(name: str) -> tuple[list[Path], dict[str, str]]:
     return [file], {"source": str(file.resolve()), "revision": ""}
 
 
+def _check_answers(name: str, entry: Entry, options: OwnOptions) -> None:
+    """Raises UserError where answers are needed and a registered set was prepared without some."""
+    if options.answers and (count := entry.get("without_answer")):
+        raise UserError(
+            f"{name}: {_rows(count)} of {entry['rows']:,} without an answer: for rewards without the part grader only;"
+            f" prepare it again without --no-answers"
+        )
+
+
 def _request(files: list[Path], target: str, short: str, options: OwnOptions) -> dict[str, Any]:
     return {
         "files": [str(file) for file in files],
@@ -199,6 +215,7 @@ def _request(files: list[Path], target: str, short: str, options: OwnOptions) ->
         "suffix": options.prompt_suffix,
         "split": options.split,
         "drop_duplicates": options.drop_duplicates,
+        "answers": options.answers,
     }
 
 

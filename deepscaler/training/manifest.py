@@ -148,13 +148,16 @@ def take_data(recipe: Recipe, run_dir: Path, data_dir: Path | None, *, dry_run: 
 
 def mixture_of(recipe: Recipe) -> Mixture:
     """Returns what a recipe says about its data."""
-    options = recipe.data
+    options, needs_answers = recipe.data, bool(recipe.reward.parts.get("grader"))
     return Mixture(
         train=recipe.train_dataset,
         validation=recipe.validation_dataset,
         weights=options.weights,
         prompt_suffix=options.prompt_suffix,
-        own=OwnOptions(columns=Columns(options.problem, options.answer, options.id)),
+        own=OwnOptions(
+            columns=Columns(options.problem, options.answer, options.id),
+            answers=needs_answers,
+        ),
         seed=recipe.seed,
     )
 

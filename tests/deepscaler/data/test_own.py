@@ -25,7 +25,7 @@ GOOD = '{"question": "1+1?", "final": 2}\n'
 def convert(file: Path, target: Path | None = None, **columns: str) -> dict[str, Any]:
     """Does in this process what the child does."""
     wanted = {"problem": "", "answer": "", "id": "", **columns}
-    return write_problems([str(file)], str(target or ""), "mine", wanted, SUFFIX, "train", False)
+    return write_problems([str(file)], str(target or ""), "mine", wanted, SUFFIX, "train", False, True)
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -257,6 +257,19 @@ def test_a_file_that_breaks_its_reader_breaks_only_the_child(tmp_path: Path, mon
     with pytest.raises(UserError, match=r"a row needs more than 1 GiB of memory: give smaller rows"):
         prepare_own(str(tmp_path / "bomb.parquet"), tmp_path / "d")
     assert not list((tmp_path / "d").glob("*.parquet"))
+
+
+def test_a_set_without_answers_is_for_rewards_without_the_grader(tmp_path: Path) -> None:
+    file = write(tmp_path, "words.jsonl", '{"problem": "Say yes."}\n{"problem": "Say no.", "answer": null}\n')
+    with pytest.raises(UserError, match="line 1: no column is called like an answer"):
+        prepare_own(str(file), tmp_path / "d")
+    entry = prepare_own(str(file), tmp_path / "d", OwnOptions(answers=False), called="words")
+    assert (entry["rows"], entry["without_answer"]) == (2, 2)
+    assert any("2 rows without an answer" in line for line in told("words", entry))
+    assert [problem.golds for problem in problems_of(tmp_path / "d/words.parquet")] == [(), ()]
+    with pytest.raises(UserError, match="words: 2 rows of 2 without an answer: for rewards without the part grader"):
+        keep_own("words", tmp_path / "run", OwnOptions(), tmp_path / "d", renew=True)
+    keep_own("words", tmp_path / "other", OwnOptions(answers=False), tmp_path / "d", renew=True)
 
 
 def test_a_kept_copy_stays_when_its_original_changes_or_goes(tmp_path: Path) -> None:
