@@ -36,12 +36,18 @@ def adapted_model() -> Any:
     return model
 
 
-def save_as_verl(run: RunFolder, model: Any, step: int = 10) -> None:
-    """Writes a sealed checkpoint of one rank as verl leaves it."""
+def save_tokenizer(folder: Path, num_words: int) -> None:
+    """Writes a tokenizer of so many words: w0 is unknown, w1 ends a text, w2 pads."""
     from tokenizers import Tokenizer  # noqa: PLC0415
     from tokenizers.models import WordLevel  # noqa: PLC0415
     from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
 
+    words = Tokenizer(WordLevel({f"w{number}": number for number in range(num_words)}, unk_token="w0"))
+    PreTrainedTokenizerFast(tokenizer_object=words, eos_token="w1", pad_token="w2").save_pretrained(folder)
+
+
+def save_as_verl(run: RunFolder, model: Any, step: int = 10) -> None:
+    """Writes a sealed checkpoint of one rank as verl leaves it."""
     path = run.attempt(1).checkpoints / f"global_step_{step}"
     actor = path / "actor"
     (actor / "huggingface").mkdir(parents=True)
@@ -54,8 +60,7 @@ def save_as_verl(run: RunFolder, model: Any, step: int = 10) -> None:
     config = model.base_model.model.config
     config.architectures = ["LlamaForCausalLM"]
     config.save_pretrained(actor / "huggingface")
-    words = Tokenizer(WordLevel({f"w{number}": number for number in range(64)}, unk_token="w0"))
-    PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(actor / "huggingface")
+    save_tokenizer(actor / "huggingface", 64)
     write_json(run.manifest_path, {"recipe": {"lora_rank": RANK, "lora_alpha": ALPHA}})
     publish(run, path, step=step, verl_step=step)
 
