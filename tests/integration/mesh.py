@@ -53,8 +53,8 @@ from deepscaler.verl_plugin.cpu.engine import CpuEngine
 from deepscaler.verl_plugin.engine import prepare
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
 from tests.integration.processes import free_port
+from tests.integration.toy import VOCABULARY
 
-VOCABULARY = 96
 STEP_1 = "global_step_1"
 DEADLINE = 900
 """Seconds without any rank ending."""

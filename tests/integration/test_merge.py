@@ -14,6 +14,7 @@ from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_json
 from deepscaler.training.merge import merge
+from tests.integration.toy import save_tokenizer
 
 pytestmark = pytest.mark.slow  # verl's merger takes half a minute to start
 
@@ -34,16 +35,6 @@ def adapted_model() -> Any:
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.5)
     return model
-
-
-def save_tokenizer(folder: Path, num_words: int) -> None:
-    """Writes a tokenizer of so many words: w0 is unknown, w1 ends a text, w2 pads."""
-    from tokenizers import Tokenizer  # noqa: PLC0415
-    from tokenizers.models import WordLevel  # noqa: PLC0415
-    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
-
-    words = Tokenizer(WordLevel({f"w{number}": number for number in range(num_words)}, unk_token="w0"))
-    PreTrainedTokenizerFast(tokenizer_object=words, eos_token="w1", pad_token="w2").save_pretrained(folder)
 
 
 def save_as_verl(run: RunFolder, model: Any, step: int = 10) -> None:

@@ -19,12 +19,10 @@ from deepscaler.runs.folder import RunFolder
 from deepscaler.system.files import write_json
 from deepscaler.training.merge import merge
 from tests.integration.processes import SHARING
-from tests.integration.test_merge import save_tokenizer
+from tests.integration.toy import save_toy
 from tests.places import ROOT
 
 pytestmark = pytest.mark.slow
-
-VOCABULARY = 96
 
 
 def seen(folder: Path, step: int) -> dict[str, Any]:
@@ -42,15 +40,7 @@ def same(one: Any, other: Any) -> bool:
 @pytest.fixture(params=[(2, 2), pytest.param((4, 8), marks=pytest.mark.long)], ids=["2x2", "4x8"])
 def trained(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, int]:
     """Returns the folder of what ranks did (see mesh), and how many they were."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM  # noqa: PLC0415
-
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": VOCABULARY}
-    model = Qwen2ForCausalLM(
-        Qwen2Config(**sizes, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False)
-    )
-    model.save_pretrained(tmp_path / "toy")
-    save_tokenizer(tmp_path / "toy", VOCABULARY)
+    save_toy(tmp_path / "toy")
     write_json(RunFolder(tmp_path / "run").manifest_path, {"recipe": {"lora_rank": 0}})
     num_nodes, gpus_per_node = request.param
     command = [sys.executable, "-m", "tests.integration.mesh", str(tmp_path), str(num_nodes), str(gpus_per_node)]
