@@ -32,7 +32,12 @@ class GpuEngine(FSDPEngineWithLMHead):  # type: ignore[misc]
 
 
 def prepare(module: Any, model: Any, engine: Any) -> Any:
-    """Makes a model that verl has loaded score tokens without logits, and keeps a reference in 16 bits."""
+    """Makes a model that verl has loaded score tokens without logits, and keeps a reference in 16 bits.
+
+    Its configuration loses the name of the attention, which the model has taken over: verl writes it into each
+    checkpoint, and whatever has not registered our attention, as verl's merger, then loads none of them.
+    """
+    vars(module.config).pop("attn_implementation", None)
     if model.use_fused_kernels:
         backend = (model.fused_kernel_options or {}).get("impl_backend")
         if backend == CHUNKED:

@@ -14,16 +14,13 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_json
 from deepscaler.training.merge import merge
 from tests.deepscaler.models.adapted import ALPHA, RANK, adapted_model
+from tests.integration.toy import save_tokenizer
 
 pytestmark = pytest.mark.slow  # verl's merger takes half a minute to start
 
 
 def save_as_verl(run: RunFolder, model: Any, step: int = 10) -> None:
     """Writes a sealed checkpoint of one rank as verl leaves it."""
-    from tokenizers import Tokenizer  # noqa: PLC0415
-    from tokenizers.models import WordLevel  # noqa: PLC0415
-    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
-
     path = run.attempt(1).checkpoints / f"global_step_{step}"
     actor = path / "actor"
     (actor / "huggingface").mkdir(parents=True)
@@ -36,8 +33,7 @@ def save_as_verl(run: RunFolder, model: Any, step: int = 10) -> None:
     config = model.base_model.model.config
     config.architectures = ["LlamaForCausalLM"]
     config.save_pretrained(actor / "huggingface")
-    words = Tokenizer(WordLevel({f"w{number}": number for number in range(64)}, unk_token="w0"))
-    PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(actor / "huggingface")
+    save_tokenizer(actor / "huggingface", 64)
     write_json(run.manifest_path, {"recipe": {"lora_rank": RANK, "lora_alpha": ALPHA}})
     publish(run, path, step=step, verl_step=step)
 

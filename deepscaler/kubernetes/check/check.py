@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from deepscaler.kubernetes.check.fabric_rules import fabric_problems
 from deepscaler.kubernetes.check.finding import Finding, Problem
 from deepscaler.kubernetes.check.load import BrokenYamlError, load_objects, read_text
 from deepscaler.kubernetes.check.pod_rules import pod_problems, pods_of
@@ -147,6 +148,7 @@ def _problems(tree: Any, beside: Sequence[Any], report: Report) -> Iterator[Prob
         yield from cluster_queue_problems(tree)
     for path, pod in pods_of(tree):
         yield from pod_problems(path, pod)
+        yield from fabric_problems(path, pod)
     yield from reference_problems(tree, [other for other in beside if isinstance(other, dict)])
 
 

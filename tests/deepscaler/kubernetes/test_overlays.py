@@ -69,7 +69,8 @@ def test_each_component_fits_a_training(component: str, tmp_path: Path) -> None:
 
 @needs_kubectl
 def test_all_components_together_keep_what_each_adds(tmp_path: Path) -> None:
-    together = [name for name in COMPONENTS if name not in ("h100", "h100-gke", "gcs-fuse", "efa")]  # of each kind one
+    others = ("h100", "h100-gke", "gcs-fuse", "roce", "efa", "tcp")
+    together = [name for name in COMPONENTS if name not in others]  # of each kind one
     built = overlay(tmp_path, "train-16k", [*[name for name in together if name != "image"], "image"])
     [rayjob] = [tree for tree in built if tree["kind"] == "RayJob"]
     images = set(re.findall(r"image: (\S+)", yaml.safe_dump(built)))
