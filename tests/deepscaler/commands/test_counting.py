@@ -54,7 +54,15 @@ REFUSED = {
     "data prepare arithmetic --source X": "--source X counts only for published sets",
     **{
         f"data prepare aime {words}": f"{words} counts only for a file or a set of the hub; name one"
-        for words in ("--name x", "--problem x", "--answer x", "--id x", "--prompt-suffix x", "--drop-duplicates")
+        for words in (
+            "--name x",
+            "--problem x",
+            "--answer x",
+            "--id x",
+            "--prompt-suffix x",
+            "--drop-duplicates",
+            "--no-answers",
+        )
     },
 }
 
