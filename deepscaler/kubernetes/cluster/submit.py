@@ -42,10 +42,7 @@ def submit(plans: Sequence[Plan], place: Place, folder: Path, console: Console) 
     with locked(folder / FOLDER, busy):
         composed = [_compose(plan, place, folder) for plan in plans]
         greet(cluster, console)
-        lacking = allowed(cluster, RIGHTS)
-        if lacking:
-            told = ", ".join(f"{verb} {resource}" for verb, resource in lacking)
-            raise ClusterError(f"your user may not {told} in namespace {place.namespace}: ask who runs the cluster")
+        check_rights(cluster, RIGHTS)
         check_set_up(cluster, place, needs_claims=any(plan.shared for plan in plans))
         for one in composed:
             cluster.ask(
@@ -97,6 +94,13 @@ def greet(cluster: Kubectl, console: Console) -> None:
     console.print(f"Context {cluster.context}, namespace {cluster.namespace}, as {user}.", soft_wrap=True)
 
 
+def check_rights(cluster: Kubectl, rights: Sequence[tuple[str, str]]) -> None:
+    """Raises ClusterError where the user lacks a right (verb, resource)."""
+    if lacking := allowed(cluster, rights):
+        told = ", ".join(f"{verb} {resource}" for verb, resource in lacking)
+        raise ClusterError(f"your user may not {told} in namespace {cluster.namespace}: ask who runs the cluster")
+
+
 def check_set_up(cluster: Kubectl, place: Place, *, needs_claims: bool) -> None:
     """Raises ClusterError where the namespace lacks what is made once."""
     claims = [f"pvc/{claim}" for claim in (place.runs_claim, place.cache_claim)] if needs_claims else []
@@ -114,6 +118,12 @@ def is_ended(rayjob: dict[str, Any]) -> bool:
     return rayjob.get("status", {}).get("jobDeploymentStatus") in ENDED
 
 
+def is_job_ended(job: dict[str, Any]) -> bool:
+    """Returns whether a Job of Kubernetes has ended, well or not."""
+    conditions = job.get("status", {}).get("conditions", ())
+    return any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions)
+
+
 def _compose(plan: Plan, place: Place, folder: Path) -> Composed:
     objects, _ = split(compose(plan, place, folder / FOLDER / plan.job.name))
     return Composed(plan, objects)
@@ -122,6 +132,9 @@ def _compose(plan: Plan, place: Place, folder: Path) -> Composed:
 def _make_room(cluster: Kubectl, plan: Plan, console: Console) -> None:
     """Removes a job of the same run that has ended; what it wrote stays. Raises UserError for one that works."""
     name = plan.job.name
+    conductor = cluster.find("job", name) if plan.job.arguments[0] == "chain" else None
+    if conductor is not None and not is_job_ended(conductor):
+        raise UserError(f"{name} makes the jobs of this chain one after another: end it with `deepscaler cancel`")
     found = cluster.find("rayjob", name)
     if found is None:
         return
@@ -144,7 +157,13 @@ def _record(plan: Plan, place: Place) -> Submitted:
     return Submitted(name=plan.job.name, context=place.context, namespace=place.namespace, run_dir=plan.run_dir or "")
 
 
-def _told(plan: Plan) -> str:
+def size_of(plan: Plan) -> str:
+    """Returns what a job asks for, in words."""
     job = plan.job
-    size = f"{job.num_nodes} x {job.gpus_per_node} GPUs" if job.image != "cpu" else f"{job.num_nodes} pods without GPUs"
-    return f"{job.name}: {size}"
+    if job.image == "cpu" or not job.gpus_per_node:
+        return f"{job.num_nodes} pods without GPUs" if job.num_nodes > 1 else "a pod without GPUs"
+    return f"{job.num_nodes} x {job.gpus_per_node} GPUs"
+
+
+def _told(plan: Plan) -> str:
+    return f"{plan.job.name}: {size_of(plan)}"
