@@ -45,7 +45,7 @@ def chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: 
     if any(word.startswith("--config") for word in evaluation_options):
         raise UserError("--eval-options names a file of this machine, no pod sees it: give its options one by one")
     num_gpus = min(recipe.gpus_per_node for recipe in recipes)
-    if arguments.eval and config.device == "cuda" and not config.engines:
+    if arguments.eval and arguments.device == config.device == "cuda" and not config.engines:
         config = replace(config, engines=max(1, num_gpus // config.tensor_parallel_size))
         evaluation_options = (*evaluation_options, "--engines", str(config.engines))
         arguments = argparse.Namespace(**vars(arguments) | {"eval_options": shlex.join(evaluation_options)})

@@ -66,6 +66,7 @@ def configure(parser: Parser) -> None:
         default=ACCOUNT,
         help="folder with token and ca.crt of a service account (default: the pod's)",
     )
+    conducts.add_dry_run("say how far each stage is, make nothing")
     conducts.set_defaults(act=_conduct)
     metrics = add_action(actions, "metrics", "serve the state of all runs below a folder to Prometheus")
     metrics.add_argument("folder", type=Path, metavar="FOLDER", help="the folder that holds runs and chains")
@@ -120,6 +121,11 @@ def _conduct(arguments: argparse.Namespace) -> int:
 
     say = partial(print, flush=True)
     job, stages = read_stages(arguments.file)
+    if arguments.dry_run:
+        for stage in stages:
+            outcome, told = progress_of(stage.arguments)
+            say(f"{stage.name}: {outcome}{f', by the gate: {told}' if told else ''}")
+        return 0
     if uid := os.environ.get("JOB_UID"):
         stages = owned(stages, job, uid)
     namespace = str(stages[0].rayjob["metadata"]["namespace"])

@@ -14,10 +14,12 @@ from deepscaler.kubernetes.cluster.place import Place
 from deepscaler.kubernetes.cluster.record import FOLDER, Submitted, write_jobs
 from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableError
 from deepscaler.kubernetes.cluster.submit import (
+    APPLY,
     DELETE_SECONDS,
     RIGHTS,
     check_rights,
     check_set_up,
+    check_taken,
     greet,
     is_ended,
     is_job_ended,
@@ -28,7 +30,6 @@ from deepscaler.kubernetes.render.plans import Plan
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import locked, write_text
 
-APPLY = ("apply", "--server-side", "--field-manager=deepscaler", "-f", "-")
 CHAIN_RIGHTS = (*RIGHTS, ("create", "jobs.batch"), ("delete", "jobs.batch"))
 
 
@@ -40,8 +41,10 @@ def submit_chain(name: str, plans: Sequence[Plan], place: Place, folder: Path, c
         conductor, rayjobs = _compose(name, plans, place, folder / FOLDER)
         greet(cluster, console)
         check_rights(cluster, CHAIN_RIGHTS)
-        _check_taken(cluster, place, conductor, rayjobs)
-        _make_room(cluster, name, plans, console)
+        _check_account(cluster, place)
+        has_conductor, left = _find_left(cluster, name, plans)
+        check_taken(cluster, [*conductor, *rayjobs])
+        _remove_left(cluster, name, left, console, has_conductor=has_conductor)
         cluster.ask(*APPLY, given=dump(conductor))
         write_jobs(folder, _records(name, plans, place))
     console.print(f"Applied {name}, which makes {len(plans)} jobs, one after another:", soft_wrap=True)
@@ -66,7 +69,8 @@ def describe_chain(
     cluster = Kubectl(place.context, place.namespace)
     try:
         greet(cluster, console)
-        _check_taken(cluster, place, conductor, rayjobs)
+        _check_account(cluster, place)
+        check_taken(cluster, [*conductor, *rayjobs])
         answer = "and the cluster would take them"
     except UnreachableError as reason:
         answer = f"but the cluster was not asked: {reason}"
@@ -101,21 +105,21 @@ def _compose(name: str, plans: Sequence[Plan], place: Place, folder: Path) -> tu
     return conductor, rayjobs
 
 
-def _check_taken(cluster: Kubectl, place: Place, conductor: Objects, rayjobs: Objects) -> None:
-    """Raises ClusterError where the namespace or the cluster would not take the conductor or a stage."""
+def _check_account(cluster: Kubectl, place: Place) -> None:
+    """Raises ClusterError where the namespace lacks what is made once for a chain."""
     check_set_up(cluster, place, needs_claims=True)
     if cluster.find(f"serviceaccount/{ACCOUNT}") is None:
         raise ClusterError(
             f"namespace {place.namespace} of {place.context} has no serviceaccount {ACCOUNT}, by which a chain makes"
             " its next job: make it once with deepscaler k8s setup --site FILE"
         )
-    cluster.ask(*APPLY, "--dry-run=server", given=dump([*conductor, *rayjobs]))
 
 
-def _make_room(cluster: Kubectl, name: str, plans: Sequence[Plan], console: Console) -> None:
-    """Removes what is left of the same chain; a stage that works without a conductor is kept for the new one.
+def _find_left(cluster: Kubectl, name: str, plans: Sequence[Plan]) -> tuple[bool, list[str]]:
+    """Returns whether a conductor of the same chain has ended, and the stages' RayJobs that go before a new one starts.
 
-    Raises UserError where the conductor is at work, or belongs to another run.
+    A stage that works without a conductor is kept: the new one goes on with it. Raises UserError where the conductor
+    is at work, or something belongs to another run.
     """
     names, run_dir = [plan.job.name for plan in plans], plans[0].run_dir
     conductor = cluster.find("job", name)
@@ -129,20 +133,27 @@ def _make_room(cluster: Kubectl, name: str, plans: Sequence[Plan], console: Cons
             raise UserError(
                 f"{name} is at work already: watch it with `deepscaler status`, end it with `deepscaler cancel`"
             )
-        console.print(f"Removing the job {name} that has ended; what was written stays on the volume.", soft_wrap=True)
     alone = cluster.find("rayjob", name)
     if alone is not None and not is_ended(alone):
         raise UserError(f"{name} is a single job now, which has not ended: end it with `deepscaler cancel`")
-    left = [one for own in names if (one := cluster.find("rayjob", own)) is not None]
-    for one in left:
+    found = [one for own in names if (one := cluster.find("rayjob", own)) is not None]
+    for one in found:
         if str(run_dir) not in one["spec"]["entrypoint"]:
             raise UserError(
                 f"{cluster.namespace} has a job {one['metadata']['name']} of another run: give another --output-dir,"
                 " whose last name names the jobs"
             )
-    # the RayJobs of a conductor go with it, sooner or later: told now, the new one sees that they are on their way
-    going = [one["metadata"]["name"] for one in left if conductor is not None or is_ended(one)]
-    if conductor is not None:
+    going = [one["metadata"]["name"] for one in found if conductor is not None or is_ended(one)]
+    return conductor is not None, going
+
+
+def _remove_left(cluster: Kubectl, name: str, rayjobs: Sequence[str], console: Console, *, has_conductor: bool) -> None:
+    """Removes a conductor that has ended, and RayJobs.
+
+    Those of a conductor go with it, sooner or later: told here, the new one sees that they are on their way.
+    """
+    if has_conductor:
+        console.print(f"Removing the job {name} that has ended; what was written stays on the volume.", soft_wrap=True)
         cluster.ask("delete", "job", name, f"--timeout={DELETE_SECONDS:.0f}s", seconds=DELETE_SECONDS + 30)
-    if going:
-        cluster.ask("delete", "rayjob", *going, "--ignore-not-found", "--wait=false")
+    if rayjobs:
+        cluster.ask("delete", "rayjob", *rayjobs, "--ignore-not-found", "--wait=false")

@@ -19,7 +19,7 @@ from deepscaler.kubernetes.cluster.compose import check, compose, dump, split
 from deepscaler.kubernetes.cluster.kubectl import Kubectl
 from deepscaler.kubernetes.cluster.place import Place
 from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableError
-from deepscaler.kubernetes.cluster.submit import check_rights, check_set_up, greet, is_job_ended
+from deepscaler.kubernetes.cluster.submit import check_rights, check_set_up, check_taken, greet, is_job_ended
 from deepscaler.kubernetes.render.plans import plan_of
 from deepscaler.kubernetes.render.pods import RUNS, literal
 from deepscaler.output.terminal import printable
@@ -67,7 +67,7 @@ def describe_examination(job: Job, place: Place, console: Console, *, full: bool
     try:
         greet(cluster, console)
         check_set_up(cluster, place, needs_claims=True)
-        cluster.ask("create", "--dry-run=server", "-f", "-", given=dump([manifest]))
+        check_taken(cluster, [manifest])
         answer = "and the cluster would take it"
     except UnreachableError as reason:
         answer = f"but the cluster was not asked: {reason}"
@@ -147,7 +147,8 @@ def _reason(pod: Mapping[str, Any]) -> str:
         return ""
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return " ".join(str(condition.get("message") or condition.get("reason")).split())
+            told = " ".join(str(condition.get("message") or condition.get("reason")).split())
+            return told.partition(". ")[0]  # what follows is about preemption
     for container in status.get("containerStatuses", ()):
         if waiting := container.get("state", {}).get("waiting"):
             return " ".join(f"{waiting.get('reason', '')} {waiting.get('message', '')}".split())
@@ -161,7 +162,7 @@ def _print_findings(cluster: Kubectl, pods: Pods, num_nodes: int, waits: str, mi
         phase, node = pod.get("status", {}).get("phase"), str(pod["spec"].get("nodeName", ""))
         if phase not in ("Succeeded", "Failed"):
             continue
-        lines = cluster.ask("logs", pod["metadata"]["name"]).splitlines()
+        lines = cluster.run("logs", pod["metadata"]["name"]).stdout.splitlines()  # an evicted pod has none
         for line in lines:
             console.print(printable(f"{node}: {line}"), soft_wrap=True)
         num_said += bool(lines)
@@ -173,7 +174,9 @@ def _print_findings(cluster: Kubectl, pods: Pods, num_nodes: int, waits: str, mi
             " it longer with --minutes"
         )
     if num_said < num_nodes:
-        console.print(f"Only {num_said} of {num_nodes} nodes said anything.")
+        silent = [str(pod["status"].get("reason", "")) for pod in pods if pod.get("status", {}).get("reason")]
+        why = f": {', '.join(dict.fromkeys(silent))}" if silent else ""
+        console.print(printable(f"Only {num_said} of {num_nodes} nodes said anything{why}."))
         return 1
     console.print(f"Something is missing on {', '.join(failed)}." if failed else "Nothing is missing on any node.")
     return 1 if failed else 0

@@ -20,6 +20,8 @@ from deepscaler.system.files import locked
 RIGHTS = (("create", "rayjobs.ray.io"), ("delete", "rayjobs.ray.io"), ("create", "configmaps"), ("get", "pods/log"))
 """What a submission and what follows it need."""
 
+APPLY = ("apply", "--server-side", "--field-manager=deepscaler", "-f", "-")
+
 ENDED = ("Complete", "Failed", "ValidationFailed")
 """Values of jobDeploymentStatus after which the operator does nothing more."""
 
@@ -45,19 +47,11 @@ def submit(plans: Sequence[Plan], place: Place, folder: Path, console: Console) 
         check_rights(cluster, RIGHTS)
         check_set_up(cluster, place, needs_claims=any(plan.shared for plan in plans))
         for one in composed:
-            cluster.ask(
-                "apply",
-                "--server-side",
-                "--dry-run=server",
-                "--field-manager=deepscaler",
-                "-f",
-                "-",
-                given=dump(one.objects),
-            )
+            check_taken(cluster, one.objects)
         for one in composed:
             _make_room(cluster, one.plan, console)
         for one in composed:
-            cluster.ask("apply", "--server-side", "--field-manager=deepscaler", "-f", "-", given=dump(one.objects))
+            cluster.ask(*APPLY, given=dump(one.objects))
             console.print(f"Applied {_told(one.plan)}.", soft_wrap=True)
         write_jobs(folder, [_record(one.plan, place) for one in composed])
     console.print(f"Watch: deepscaler status {folder}; deepscaler logs {folder} --follow", soft_wrap=True)
@@ -76,9 +70,7 @@ def describe(plans: Sequence[Plan], place: Place, folder: Path, console: Console
     try:
         greet(cluster, console)
         check_set_up(cluster, place, needs_claims=any(plan.shared for plan in plans))
-        cluster.ask(
-            "apply", "--server-side", "--dry-run=server", "--field-manager=deepscaler", "-f", "-", given=dump(objects)
-        )
+        check_taken(cluster, objects)
         answer = "and the cluster would take it"
     except UnreachableError as reason:
         answer = f"but the cluster was not asked: {reason}"
@@ -99,6 +91,15 @@ def check_rights(cluster: Kubectl, rights: Sequence[tuple[str, str]]) -> None:
     if lacking := allowed(cluster, rights):
         told = ", ".join(f"{verb} {resource}" for verb, resource in lacking)
         raise ClusterError(f"your user may not {told} in namespace {cluster.namespace}: ask who runs the cluster")
+
+
+def check_taken(cluster: Kubectl, objects: Objects) -> None:
+    """Has the server check objects without making them. Raises ClusterError where it would refuse one.
+
+    Under names that are free: what is there by theirs may have fields of the operator, or ones that cannot change.
+    """
+    renamed = [one | {"metadata": one["metadata"] | {"name": f"{one['metadata']['name']}-new"}} for one in objects]
+    cluster.ask("create", "--dry-run=server", "-f", "-", given=dump(renamed))
 
 
 def check_set_up(cluster: Kubectl, place: Place, *, needs_claims: bool) -> None:

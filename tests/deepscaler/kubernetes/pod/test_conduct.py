@@ -225,6 +225,22 @@ def test_rayjobs_belong_to_the_conductors_job(chain: Chain) -> None:
         assert stage.rayjob["metadata"]["name"] == stage.name
 
 
+def test_a_dry_run_says_how_far_each_stage_is(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    chain.scores["8k"] = 0.1
+    for name in JOBS[:3]:
+        chain.finish(name)
+    assert main(["k8s", "conduct", str(chain.file), "--server", chain.server.url, "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [
+        "start: done",
+        "train-8k: done",
+        "after-8k: stopped",
+        "train-16k: left",
+        "after-16k: left",
+    ]
+    assert not chain.server.tokens  # nothing was asked
+
+
 def test_a_pod_finds_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
