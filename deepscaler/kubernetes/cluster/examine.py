@@ -5,6 +5,7 @@ doctor-3f2a91   an Indexed Job; its pods have a worker's GPUs, memory and volume
 
 import copy
 import secrets
+import signal
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from deepscaler.kubernetes.render.plans import plan_of
 from deepscaler.kubernetes.render.pods import RUNS, literal
 from deepscaler.output.terminal import printable
 from deepscaler.system.errors import UserError
+from deepscaler.system.exit_codes import STOPPED
 
 RIGHTS = (("create", "jobs.batch"), ("delete", "jobs.batch"), ("list", "pods"), ("get", "pods/log"))
 POLL = 2.0
@@ -48,6 +50,7 @@ def examine_nodes(job: Job, place: Place, console: Console, *, minutes: float) -
     check_rights(cluster, RIGHTS)
     check_set_up(cluster, place, needs_claims=True)
     try:
+        _leave_when_told()
         cluster.ask("create", "-f", "-", given=dump([manifest]))
         console.print(f"Job {name} asks {job.num_nodes} nodes what is missing there.", soft_wrap=True)
         pods, waits = _wait(cluster, name, job.num_nodes, console, minutes)
@@ -73,6 +76,16 @@ def describe_examination(job: Job, place: Place, console: Console, *, full: bool
         answer = f"but the cluster was not asked: {reason}"
     console.print(f"The manifest is right, {answer}. Nothing was applied.", soft_wrap=True)
     return 0
+
+
+def _leave_when_told() -> None:
+    """Has SIGTERM and a lost terminal end this process by an exception, as Ctrl-C does, so that the Job is removed."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(STOPPED)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
 
 
 def _manifest(job: Job, place: Place, minutes: float) -> dict[str, Any]:

@@ -1,9 +1,13 @@
 """`deepscaler doctor --on k8s`: a pod on each of some nodes, their findings by node, and nothing that stays."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -149,6 +153,29 @@ def test_it_is_removed_also_when_the_cluster_stops_to_answer(
     cluster.answers["get pods"] = (1, "Unable to connect to the server: dial tcp: i/o timeout")
     assert doctor() == 2
     assert "the cluster cannot be reached from here" in capsys.readouterr().err
+    assert cluster.calls[-1][:2] == ["delete", "job"]
+
+
+def test_it_is_removed_also_when_it_is_terminated(cluster: FakeKubectl, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    monkeypatch.setattr(examine, "POLL", 60.0)
+    cluster.answers["get pods"] = items(pod("a", "Running", "gpu-0"))
+
+    def terminate() -> None:
+        while not any(call[:2] == ["get", "job"] for call in cluster.calls):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = Thread(target=terminate)
+    thread.start()
+    try:
+        with pytest.raises(SystemExit) as ended:
+            doctor()
+    finally:
+        thread.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert ended.value.code == 143
     assert cluster.calls[-1][:2] == ["delete", "job"]
 
 
