@@ -25,18 +25,18 @@ from deepscaler.data.compose import sources_folder
 from deepscaler.data.names import KNOWN, look_in
 from deepscaler.data.names import absolute as absolute_name
 from deepscaler.job import Job
-from deepscaler.launch.chain import plan_chain
+from deepscaler.launch.chain import Outcome, outcome_of, plan_chain
 from deepscaler.launch.launcher import PlannedJob
 from deepscaler.output.terminal import PlainConsole
-from deepscaler.recipes.load import absolute
+from deepscaler.recipes.load import absolute, load_recipe
 from deepscaler.recipes.published import NAMES
 from deepscaler.runs.chain import Chain, ChainOptions, build_chain, check_state
 from deepscaler.runs.reward_file import check_called, edited_note, keep_copy, submit_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.option import flag
 from deepscaler.training.manifest import check_recipe, take_data
-from deepscaler.training.run_chain import describe_chain, run_chain
-from evaluation.config import config_of
+from deepscaler.training.run_chain import chosen_steps, describe_chain, run_chain
+from evaluation.config import EvaluationConfig, config_of
 from evaluation.inputs import keep_datasets
 
 OF_THE_CHAIN = frozenset(
@@ -118,6 +118,15 @@ def run(arguments: argparse.Namespace) -> int:
     return submit(arguments, plan, launcher, root)
 
 
+def progress_of(words: Sequence[str]) -> tuple[Outcome, str]:
+    """Returns how far the steps of a job's command are by the chain's folder, and what a gate says that stops it."""
+    arguments = parse(list(words))
+    recipes = [load_recipe(name, arguments.profile, arguments.set) for name in arguments.recipes]
+    options = ChainOptions(datasets=tuple(arguments.eval), gate=arguments.gate)
+    chain = build_chain(arguments.output_dir, recipes, arguments.set, options, arguments.recipes)
+    return outcome_of(chain, chosen_steps(chain, arguments.only))
+
+
 def _chain_here(chain: Chain, only: Sequence[str], *, dry_run: bool) -> int:
     """Runs the steps that are left on this machine, or the Ray cluster that it is part of."""
     if dry_run:
@@ -169,6 +178,11 @@ def _keep_reward_files(chain: Chain, console: Console, *, write: bool) -> None:
 
 def evaluation_options_of(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Returns those for `deepscaler evaluate`, read by its own parser. Raises UserError or exits with 2."""
+    return evaluation_of(arguments)[0]
+
+
+def evaluation_of(arguments: argparse.Namespace) -> tuple[tuple[str, ...], EvaluationConfig]:
+    """Returns the options for `deepscaler evaluate`, and what they come to. Raises UserError or exits with 2."""
     try:
         options = shlex.split(arguments.eval_options)
     except ValueError as error:
@@ -179,8 +193,8 @@ def evaluation_options_of(arguments: argparse.Namespace) -> tuple[str, ...]:
     if own := sorted(OF_THE_CHAIN & parsed.given):
         raise UserError(f"--eval-options must not hold {flag(own[0])}: the chain decides it for each evaluation")
     chosen = {"datasets": tuple(arguments.eval)} if arguments.eval else {}
-    config_of({"model": "of a stage", "output_dir": Path(), **chosen, **options_given(parsed)})
-    return tuple(options)
+    config = config_of({"model": "of a stage", "output_dir": Path(), **chosen, **options_given(parsed)})
+    return tuple(options), config
 
 
 def command_of(chain: Chain, arguments: argparse.Namespace) -> list[str]:

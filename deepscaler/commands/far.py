@@ -4,11 +4,13 @@ train mine.toml  ->  train /inputs/mine.toml --output-dir /runs/mine, with mine.
 """
 
 import argparse
+import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deepscaler.commands.chain import command_of, evaluation_options_of, of_chain
+from deepscaler.commands.chain import command_of, evaluation_of, of_chain
 from deepscaler.commands.train import passed_on
 from deepscaler.job import Job, train_job
 from deepscaler.kubernetes.render.inputs import ON_VOLUMES, Files, own_files, packed
@@ -30,20 +32,32 @@ def train_far(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> Pl
 
 
 def chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: Path) -> list[PlannedJob]:
-    """Returns the jobs of `deepscaler chain`, each stage at its own size. Raises UserError for what stays here."""
+    """Returns the jobs of `deepscaler chain`, each stage at its own size. Raises UserError for what stays here.
+
+    The command runs on a head without GPUs, so that what places workers counts for every GPU: Ray finds the engines
+    of an evaluation a place on the workers, one on each GPU (or every few) where the user has said no number.
+    """
     if arguments.only:
         return [one_chain_far(arguments, recipes, folder)]
     recipes, given, _, inputs = _recipes(arguments, recipes, arguments.recipes)
     is_own = bool(inputs)
+    evaluation_options, config = evaluation_of(arguments)
+    if any(word.startswith("--config") for word in evaluation_options):
+        raise UserError("--eval-options names a file of this machine, no pod sees it: give its options one by one")
+    num_gpus = min(recipe.gpus_per_node for recipe in recipes)
+    if arguments.eval and arguments.device == config.device == "cuda" and not config.engines:
+        config = replace(config, engines=max(1, num_gpus // config.tensor_parallel_size))
+        evaluation_options = (*evaluation_options, "--engines", str(config.engines))
+        arguments = argparse.Namespace(**vars(arguments) | {"eval_options": shlex.join(evaluation_options)})
     options = ChainOptions(
         datasets=tuple(arguments.eval),
-        evaluation_options=evaluation_options_of(arguments),
+        evaluation_options=evaluation_options,
         gate=arguments.gate,
         train_options=tuple(passed_on(arguments, changes=not is_own)),
     )
     chain = build_chain(folder, recipes, [] if is_own else arguments.set, options, given)
     plan = plan_chain(chain, command_of(chain, arguments), arguments.device)
-    return [replace(planned, inputs=inputs) for planned in plan]
+    return [replace(planned, jobs=(_sized(planned.jobs[0], config),), inputs=inputs) for planned in plan]
 
 
 def one_chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: Path) -> PlannedJob:
@@ -91,6 +105,21 @@ def _recipes(
         return renamed, files, passed_on(arguments, changes=False), inputs
     changes = [part for setting in arguments.set for part in ("--set", setting)]
     return list(recipes), list(given), [*changes, *passed_on(arguments)], {}
+
+
+def _sized(job: Job, config: EvaluationConfig) -> Job:
+    """Returns a job of a chain with the machines that its steps use: those of all engines, or none for a merge."""
+    if job.ray or job.image == "cpu":
+        return job
+    if not any(argument.endswith(":evaluate") for argument in job.arguments):
+        return replace(job, gpus_per_node=0)
+    per_node = job.gpus_per_node // config.tensor_parallel_size
+    if not per_node:
+        raise UserError(
+            f"an engine with --tensor-parallel-size {config.tensor_parallel_size} does not fit a machine with"
+            f" {job.gpus_per_node} GPUs, as the stages have them"
+        )
+    return replace(job, num_nodes=math.ceil(config.engines / per_node))
 
 
 def _planned(job: Job, folder: Path, inputs: Files) -> PlannedJob:

@@ -1,12 +1,15 @@
-"""`deepscaler k8s`: check manifests; and what pods call: wait, stop, metrics."""
+"""`deepscaler k8s`: check manifests; and what pods call: wait, stop, conduct, metrics."""
 
 import argparse
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 from deepscaler.commands.parser import Parser, add_action
 from deepscaler.kubernetes import require_yaml
+from deepscaler.kubernetes.pod.api import ACCOUNT, RayJobs, server_of_pod
+from deepscaler.kubernetes.pod.conduct import conduct, owned, read_stages
 from deepscaler.kubernetes.pod.lifecycle import GRACE, stop_training, wait_for_others
 from deepscaler.kubernetes.pod.metrics import serve
 from deepscaler.kubernetes.pod.ray_job import DASHBOARD, MARGIN, see_off
@@ -21,7 +24,7 @@ LAST_PORT = 65_535
 
 
 def configure(parser: Parser) -> None:
-    """Adds `check`, `wait`, `stop` and `metrics`."""
+    """Adds `check`, `wait`, `stop`, `conduct` and `metrics`."""
     actions = parser.add_actions()
     check = add_action(actions, "check", "validate files, folders and kustomizations as a cluster would")
     check.add_argument(
@@ -53,6 +56,18 @@ def configure(parser: Parser) -> None:
     )
     stop.add_dry_run("say which attempts and processes would be asked, ask none")
     stop.set_defaults(act=_stop)
+    conducts = add_action(actions, "conduct", "make the RayJobs of a chain one after another, each at its own size")
+    conducts.add_argument("file", type=Path, metavar="FILE", help="stages that `deepscaler chain --on k8s` wrote")
+    conducts.add_argument("--server", metavar="URL", help="API server (default: that of the pod's cluster)")
+    conducts.add_argument(
+        "--account",
+        type=Path,
+        metavar="DIR",
+        default=ACCOUNT,
+        help="folder with token and ca.crt of a service account (default: the pod's)",
+    )
+    conducts.add_dry_run("say how far each stage is, make nothing")
+    conducts.set_defaults(act=_conduct)
     metrics = add_action(actions, "metrics", "serve the state of all runs below a folder to Prometheus")
     metrics.add_argument("folder", type=Path, metavar="FOLDER", help="the folder that holds runs and chains")
     metrics.add_argument(
@@ -99,6 +114,23 @@ def _stop(arguments: argparse.Namespace) -> int:
     if arguments.head:
         see_off(arguments.dashboard, until, print, is_ending=is_ending, dry_run=dry_run)
     return 0
+
+
+def _conduct(arguments: argparse.Namespace) -> int:
+    from deepscaler.commands.chain import progress_of  # noqa: PLC0415  no other action needs recipes
+
+    say = partial(print, flush=True)
+    job, stages = read_stages(arguments.file)
+    if arguments.dry_run:
+        for stage in stages:
+            outcome, told = progress_of(stage.arguments)
+            say(f"{stage.name}: {outcome}{f', by the gate: {told}' if told else ''}")
+        return 0
+    if uid := os.environ.get("JOB_UID"):
+        stages = owned(stages, job, uid)
+    namespace = str(stages[0].rayjob["metadata"]["namespace"])
+    rayjobs = RayJobs(arguments.server or server_of_pod(), namespace, arguments.account, say)
+    return conduct(stages, rayjobs, progress_of, say)
 
 
 def _metrics(arguments: argparse.Namespace) -> int:

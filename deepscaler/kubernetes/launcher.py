@@ -63,15 +63,24 @@ class KubernetesLauncher(Launcher):
 
     def submit(self, plan: Sequence[PlannedJob], folder: Path, console: Console) -> int:
         """Applies a job after the cluster was asked whether it would take it; a finished one of the same run goes."""
+        from deepscaler.kubernetes.cluster.chain import submit_chain  # noqa: PLC0415  needs yaml, an extra
         from deepscaler.kubernetes.cluster.submit import submit  # noqa: PLC0415  needs yaml, an extra
 
-        return submit(self._plans(plan, folder), self.place, folder, console)
+        plans = self._plans(plan, folder)
+        if len(plans) > 1:
+            return submit_chain(job_name(plan[0].jobs[0], folder, alone=True), plans, self.place, folder, console)
+        return submit(plans, self.place, folder, console)
 
     def describe(self, plan: Sequence[PlannedJob], folder: Path, console: Console, *, full: bool) -> int:
         """Prints a line a job, with `full` the YAML, and asks the cluster whether it would take it."""
+        from deepscaler.kubernetes.cluster.chain import describe_chain  # noqa: PLC0415  needs yaml, an extra
         from deepscaler.kubernetes.cluster.submit import describe  # noqa: PLC0415  needs yaml, an extra
 
-        return describe(self._plans(plan, folder), self.place, folder, console, full=full)
+        plans = self._plans(plan, folder)
+        if len(plans) > 1:
+            name = job_name(plan[0].jobs[0], folder, alone=True)
+            return describe_chain(name, plans, self.place, folder, console, full=full)
+        return describe(plans, self.place, folder, console, full=full)
 
     def states(self, folder: Path) -> tuple[list[tuple[str, JobState]], str]:
         """Returns each job as the cluster tells: its state, why it waits, retries used."""
@@ -87,11 +96,15 @@ class KubernetesLauncher(Launcher):
 
     def examine(self, job: Job, folder: Path, console: Console, *, minutes: float) -> int:
         """Has a pod on each of some nodes examine it."""
-        raise NotImplementedError
+        from deepscaler.kubernetes.cluster.examine import examine_nodes  # noqa: PLC0415  needs yaml, an extra
+
+        return examine_nodes(job, self.place, console, minutes=minutes)
 
     def describe_examination(self, job: Job, folder: Path, console: Console, *, full: bool) -> int:
         """Prints the pods of `examine`."""
-        raise NotImplementedError
+        from deepscaler.kubernetes.cluster.examine import describe_examination  # noqa: PLC0415  needs yaml, an extra
+
+        return describe_examination(job, self.place, console, full=full)
 
     def _plans(self, plan: Sequence[PlannedJob], folder: Path) -> list[Plan]:
         """Returns the jobs with their lives here, named after the run's folder."""

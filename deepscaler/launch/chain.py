@@ -9,6 +9,7 @@ leaves out what is done.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from deepscaler.data.names import label
 from deepscaler.job import Job, train_job
@@ -16,7 +17,10 @@ from deepscaler.launch.launcher import PlannedJob
 from deepscaler.recipes.recipe import Device
 from deepscaler.runs.chain import Chain, StagePlan, Step, check_state, is_done
 from deepscaler.system.errors import UserError
-from evaluation.results import read_results
+from evaluation.results import passes, read_results
+
+Outcome = Literal["left", "done", "stopped"]
+"""Of a job's steps: some are to be done, all are done, or they are and the gate stops the chain."""
 
 
 def plan_chain(chain: Chain, command: Sequence[str], device: Device, reads: tuple[str, ...] = ()) -> list[PlannedJob]:
@@ -25,7 +29,7 @@ def plan_chain(chain: Chain, command: Sequence[str], device: Device, reads: tupl
     jobs: list[tuple[Job, Path]] = []
     for stage in chain.stages:
         for steps in _groups(chain.steps_of(stage)):
-            if not all(is_done(step) or _is_evaluated(chain, step) for step in steps):
+            if _is_left(chain, steps):
                 names = [step.name for step in steps]
                 job = _job(stage, [*command, "--only", *names], steps, chain, device)
                 jobs.append((replace(job, reads=reads), stage.folder))
@@ -35,6 +39,19 @@ def plan_chain(chain: Chain, command: Sequence[str], device: Device, reads: tupl
         PlannedJob(jobs=(job,), outputs=(output,), after=number - 1 if number else None)
         for number, (job, output) in enumerate(jobs)
     ]
+
+
+def outcome_of(chain: Chain, steps: Sequence[Step]) -> tuple[Outcome, str]:
+    """Returns how far the steps of a job are by the chain's files, and what a gate says that stops the chain."""
+    if _is_left(chain, steps):
+        return "left", ""
+    for step in steps:
+        if step.kind == "evaluate" and chain.options.gate and step.stage.number:
+            before = chain.stages[step.stage.number - 1].evaluation
+            passed, told = passes(before, step.stage.evaluation)
+            if not passed:
+                return "stopped", f"{step.stage.name} is worse by more than its interval: {told}"
+    return "done", ""
 
 
 def _groups(steps: list[Step]) -> list[list[Step]]:
@@ -58,6 +75,10 @@ def _job(stage: StagePlan, command: Sequence[str], steps: list[Step], chain: Cha
         model="" if stage.number else stage.model,
         datasets=chain.options.datasets,
     )
+
+
+def _is_left(chain: Chain, steps: Sequence[Step]) -> bool:
+    return not all(is_done(step) or _is_evaluated(chain, step) for step in steps)
 
 
 def _is_evaluated(chain: Chain, step: Step) -> bool:

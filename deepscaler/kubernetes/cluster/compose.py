@@ -40,7 +40,7 @@ def compose(plan: Plan, place: Place, folder: Path, *, with_base: bool = False) 
     has_workers = "workerGroupSpecs" in rayjob["spec"]["rayClusterSpec"]
     write_text(folder / "rayjob.yaml", to_yaml(rayjob, comments_of(plan)))
     resources = ["rayjob.yaml"]
-    if plan.inputs:
+    if plan.inputs and not plan.inputs_map:
         config_map = inputs.config_map(plan.job.name, plan.inputs, job_labels(plan.job))
         write_text(folder / "inputs.yaml", inputs.to_yaml(config_map))
         resources.append("inputs.yaml")

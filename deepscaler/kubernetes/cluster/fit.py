@@ -17,14 +17,16 @@ UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 1 << 10, 
 
 
 def fit(rayjob: dict[str, Any], place: Place) -> dict[str, Any]:
-    """Returns a RayJob (changed in place) with a place's claims and, where it has GPU workers, its sizes."""
+    """Returns a RayJob (changed in place) with a place's claims and, but for the CPU image, its sizes."""
     cluster = rayjob["spec"]["rayClusterSpec"]
     head, groups = cluster["headGroupSpec"], cluster.get("workerGroupSpecs", [])
     for group in (head, *groups):
         _fit_volumes(group["template"]["spec"], place)
-    if any("nvidia.com/gpu" in _ray(group)["resources"]["limits"] for group in groups):
-        _fit_size(_ray(head), place.head_cpu, place.head_memory)
-        for group in groups:
+    if "num-gpus" in head["rayStartParams"]:  # of the CPU image, which pretends to have some
+        return rayjob
+    _fit_size(_ray(head), place.head_cpu, place.head_memory)
+    for group in groups:
+        if "nvidia.com/gpu" in _ray(group)["resources"]["limits"]:
             pod = group["template"]["spec"]
             for container in (*pod["initContainers"], *pod["containers"]):
                 if "nvidia.com/gpu" in container["resources"]["limits"]:

@@ -20,6 +20,7 @@ from deepscaler.system.files import locked
 RIGHTS = (("create", "rayjobs.ray.io"), ("delete", "rayjobs.ray.io"), ("create", "configmaps"), ("get", "pods/log"))
 """What a submission and what follows it need."""
 
+
 ENDED = ("Complete", "Failed", "ValidationFailed")
 """Values of jobDeploymentStatus after which the operator does nothing more."""
 
@@ -42,19 +43,16 @@ def submit(plans: Sequence[Plan], place: Place, folder: Path, console: Console) 
     with locked(folder / FOLDER, busy):
         composed = [_compose(plan, place, folder) for plan in plans]
         greet(cluster, console)
-        lacking = allowed(cluster, RIGHTS)
-        if lacking:
-            told = ", ".join(f"{verb} {resource}" for verb, resource in lacking)
-            raise ClusterError(f"your user may not {told} in namespace {place.namespace}: ask who runs the cluster")
+        check_rights(cluster, RIGHTS)
         check_set_up(cluster, place, needs_claims=any(plan.shared for plan in plans))
         ended = [one.plan.job.name for one in composed if _has_ended(cluster, one.plan)]
         for one in composed:
-            _create(cluster, one.objects, dry_run=True)
+            check_taken(cluster, one.objects)
         for name in ended:
             console.print(f"Removing the job {name} that has ended; what it wrote stays on the volume.", soft_wrap=True)
             cluster.ask("delete", "rayjob", name, f"--timeout={DELETE_SECONDS:.0f}s", seconds=DELETE_SECONDS + 30)
         for one in composed:
-            _create(cluster, one.objects, dry_run=False)
+            make(cluster, one.objects)
             console.print(f"Submitted {_told(one.plan)}.", soft_wrap=True)
         write_jobs(folder, [_record(one.plan, place) for one in composed])
     console.print(f"Watch: deepscaler status {folder}; deepscaler logs {folder} --follow", soft_wrap=True)
@@ -73,7 +71,7 @@ def describe(plans: Sequence[Plan], place: Place, folder: Path, console: Console
     try:
         greet(cluster, console)
         check_set_up(cluster, place, needs_claims=any(plan.shared for plan in plans))
-        _create(cluster, objects, dry_run=True)
+        check_taken(cluster, objects)
         answer = "and the cluster would take it"
     except UnreachableError as reason:
         answer = f"but the cluster was not asked: {reason}"
@@ -89,11 +87,40 @@ def greet(cluster: Kubectl, console: Console) -> None:
     console.print(f"Context {cluster.context}, namespace {cluster.namespace}, as {user}.", soft_wrap=True)
 
 
+def check_rights(cluster: Kubectl, rights: Sequence[tuple[str, str]]) -> None:
+    """Raises ClusterError where the user lacks a right (verb, resource)."""
+    if lacking := allowed(cluster, rights):
+        told = ", ".join(f"{verb} {resource}" for verb, resource in lacking)
+        raise ClusterError(f"your user may not {told} in namespace {cluster.namespace}: ask who runs the cluster")
+
+
+def check_taken(cluster: Kubectl, objects: Objects) -> None:
+    """Has the server check objects without making them. Raises ClusterError where it would refuse one.
+
+    Under names that are free: what is there by theirs may have fields of the operator, or ones that cannot change.
+    """
+    renamed = [one | {"metadata": one["metadata"] | {"name": f"{one['metadata']['name']}-new"}} for one in objects]
+    cluster.ask("create", "--dry-run=server", "-f", "-", given=dump(renamed))
+
+
+def make(cluster: Kubectl, objects: Objects) -> None:
+    """Makes objects. Raises ClusterError.
+
+    `kubectl apply` would want the right to patch. A ConfigMap that is there holds the same, by the hash in its name.
+    """
+    for one in objects:
+        try:
+            cluster.ask("create", "--field-manager=deepscaler", "-f", "-", given=dump([one]))
+        except ClusterError as error:
+            if one["kind"] != "ConfigMap" or "(AlreadyExists)" not in str(error):
+                raise
+
+
 def check_set_up(cluster: Kubectl, place: Place, *, needs_claims: bool) -> None:
     """Raises ClusterError where the namespace lacks what is made once."""
     claims = [f"pvc/{claim}" for claim in (place.runs_claim, place.cache_claim)] if needs_claims else []
     claims += [f"pvc/{place.data_claim}"] if place.data_claim else []
-    missing = [name for name in ("serviceaccount/deepscaler", *claims) if _is_missing(cluster, name)]
+    missing = [name for name in ("serviceaccount/deepscaler", *claims) if is_missing(cluster, name)]
     if missing:
         raise ClusterError(
             f"namespace {place.namespace} of {place.context} has no {', '.join(missing)}: make it once with"
@@ -101,7 +128,7 @@ def check_set_up(cluster: Kubectl, place: Place, *, needs_claims: bool) -> None:
         )
 
 
-def _is_missing(cluster: Kubectl, name: str) -> bool:
+def is_missing(cluster: Kubectl, name: str) -> bool:
     """Returns whether the namespace lacks an object; what the user may not look at is taken to be there."""
     try:
         return cluster.find(name) is None
@@ -116,28 +143,23 @@ def is_ended(rayjob: dict[str, Any]) -> bool:
     return rayjob.get("status", {}).get("jobDeploymentStatus") in ENDED
 
 
+def is_job_ended(job: dict[str, Any]) -> bool:
+    """Returns whether a Job of Kubernetes has ended, well or not."""
+    conditions = job.get("status", {}).get("conditions", ())
+    return any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions)
+
+
 def _compose(plan: Plan, place: Place, folder: Path) -> Composed:
     objects, _ = split(compose(plan, place, folder / FOLDER / plan.job.name))
     return Composed(plan, objects)
 
 
-def _create(cluster: Kubectl, objects: Objects, *, dry_run: bool) -> None:
-    """Makes objects, or asks the server whether it would. Raises ClusterError.
-
-    `kubectl apply` would want the right to patch. A ConfigMap that is there holds the same, by the hash in its name.
-    """
-    how = ("--dry-run=server",) if dry_run else ()
-    for one in objects:
-        try:
-            cluster.ask("create", "--field-manager=deepscaler", *how, "-f", "-", given=dump([one]))
-        except ClusterError as error:
-            if "(AlreadyExists)" not in str(error) or not (dry_run or one["kind"] == "ConfigMap"):
-                raise
-
-
 def _has_ended(cluster: Kubectl, plan: Plan) -> bool:
     """Returns whether there is a job of the same run that has ended. Raises UserError for one that works."""
     name = plan.job.name
+    conductor = cluster.find("job", name) if plan.job.arguments[0] == "chain" else None
+    if conductor is not None and not is_job_ended(conductor):
+        raise UserError(f"{name} makes the jobs of this chain one after another: end it with `deepscaler cancel`")
     found = cluster.find("rayjob", name)
     if found is None:
         return False
@@ -159,7 +181,13 @@ def _record(plan: Plan, place: Place) -> Submitted:
     return Submitted(name=plan.job.name, context=place.context, namespace=place.namespace, run_dir=plan.run_dir or "")
 
 
-def _told(plan: Plan) -> str:
+def size_of(plan: Plan) -> str:
+    """Returns what a job asks for, in words."""
     job = plan.job
-    size = f"{job.num_nodes} x {job.gpus_per_node} GPUs" if job.image != "cpu" else f"{job.num_nodes} pods without GPUs"
-    return f"{job.name}: {size}"
+    if job.image == "cpu" or not job.gpus_per_node:
+        return f"{job.num_nodes} pods without GPUs" if job.num_nodes > 1 else "a pod without GPUs"
+    return f"{job.num_nodes} x {job.gpus_per_node} GPUs"
+
+
+def _told(plan: Plan) -> str:
+    return f"{plan.job.name}: {size_of(plan)}"
