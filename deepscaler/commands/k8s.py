@@ -2,17 +2,21 @@
 
 import argparse
 import os
+import time
 from pathlib import Path
 
 from deepscaler.commands.parser import Parser, add_action
 from deepscaler.kubernetes import require_yaml
-from deepscaler.kubernetes.pod.lifecycle import stop_training, wait_for_others
+from deepscaler.kubernetes.pod.lifecycle import GRACE, stop_training, wait_for_others
 from deepscaler.kubernetes.pod.metrics import serve
+from deepscaler.kubernetes.pod.ray_job import DASHBOARD, MARGIN, see_off
+from deepscaler.system.errors import UserError
 from deepscaler.system.flags import whole
 from deepscaler.system.paths import existing_folder
 
 EXAMPLES = ("deepscaler k8s check k8s/overlays/kueue-a100", "deepscaler k8s metrics /runs --port 9095")
 METRICS_PORT = 9095
+RUN_DIR = "folder of a training or a chain"
 LAST_PORT = 65_535
 
 
@@ -29,11 +33,26 @@ def configure(parser: Parser) -> None:
     check.set_defaults(act=_check)
     wait = add_action(actions, "wait", "wait until no attempt of another Ray cluster works in a run's folder")
     wait.set_defaults(act=_wait)
+    wait.add_argument("run_dir", type=Path, metavar="RUN_DIR", help=RUN_DIR)
     stop = add_action(actions, "stop", "ask the training of this Ray cluster to save, and wait until it has")
-    stop.add_dry_run("say which attempts would be asked, ask none")
+    stop.add_argument("run_dir", type=Path, metavar="RUN_DIR", nargs="?", help=f"{RUN_DIR}; a head can do without")
+    stop.add_argument(
+        "--head",
+        action="store_true",
+        help="on the head: end any other command too, and stay until the operator has seen the end of Ray's job",
+    )
+    stop.add_argument(
+        "--grace",
+        type=whole(1),
+        metavar="SECONDS",
+        default=GRACE,
+        help="terminationGracePeriodSeconds of the pod, which bounds what --head waits for (default: %(default)s)",
+    )
+    stop.add_argument(
+        "--dashboard", metavar="HOST:PORT", default=DASHBOARD, help="of Ray, for --head (default: %(default)s)"
+    )
+    stop.add_dry_run("say which attempts and processes would be asked, ask none")
     stop.set_defaults(act=_stop)
-    for subparser in (wait, stop):
-        subparser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a training or a chain")
     metrics = add_action(actions, "metrics", "serve the state of all runs below a folder to Prometheus")
     metrics.add_argument("folder", type=Path, metavar="FOLDER", help="the folder that holds runs and chains")
     metrics.add_argument(
@@ -71,8 +90,14 @@ def _wait(arguments: argparse.Namespace) -> int:
 
 
 def _stop(arguments: argparse.Namespace) -> int:
+    until = time.monotonic() + arguments.grace - MARGIN
+    if arguments.run_dir is None and not arguments.head:
+        raise UserError("nothing is named that could stop: give RUN_DIR, or --head on the head of a Ray cluster")
     cluster = os.environ.get("RAY_CLUSTER_NAME", "")
-    stop_training(arguments.run_dir, cluster, print, dry_run=arguments.dry_run)
+    folder, dry_run = arguments.run_dir, arguments.dry_run
+    is_ending = folder is not None and stop_training(folder, cluster, print, dry_run=dry_run)
+    if arguments.head:
+        see_off(arguments.dashboard, until, print, is_ending=is_ending, dry_run=dry_run)
     return 0
 
 

@@ -45,8 +45,9 @@ class Plan:
     """Seconds until the command runs: scheduling, images, the model's download."""
     inputs: Mapping[str, bytes] = field(default_factory=dict)
     """Files that go along, by their name in the pods: recipes of a user's own, and what these name."""
-    keep: int = 300
-    """Seconds that the pods stay when all is over, for a look into them."""
+    keep: int = 0
+    """Seconds that the pods stay when all is over. Workers hold their GPUs until then; what is worth a look is on the
+    volumes and in the RayJob's status."""
 
     @property
     def prepare(self) -> tuple[str, ...]:
