@@ -88,7 +88,7 @@ def take_census(cluster: Kubectl) -> Census:
     def listed(kind: str, *words: str) -> list[Object]:
         found = _list(cluster, kind, *words)
         if found is None:
-            census.unlisted.append(kind.partition(".")[0])
+            census.unlisted.append(kind)
         return found or []
 
     census.has_rayjobs = "rayjobs.ray.io" in cluster.ask("api-resources", "--api-group=ray.io", "--output=name")
@@ -153,12 +153,12 @@ def _node(one: Object) -> Node:
         name=name_of(one),
         cpus=float(quantity(room["cpu"])),
         gib=float(quantity(room["memory"]) / GIB),
-        gpus=int(room.get(GPU, 0)),
+        gpus=int(quantity(room.get(GPU, 0))),
         labels=labels,
         taints=tuple(
             taint["key"] + (f"={taint['value']}" if taint.get("value") else "") + f":{taint['effect']}"
             for taint in taints
         ),
-        fabric={name: int(count) for name, count in room.items() if FABRIC.fullmatch(name) and count != "0"},
+        fabric={name: int(quantity(count)) for name, count in room.items() if FABRIC.fullmatch(name) and count != "0"},
         is_spot=any(labels.get(name) == value for name, value in SPOT.items()),
     )

@@ -22,6 +22,8 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 
 KUSTOMIZATION = "kustomization.yaml"
+WRITTEN = (KUSTOMIZATION, "rayjob.yaml", "inputs.yaml", "base", "components")
+"""All that a job's folder holds."""
 OF_A_JOB = ("RayJob", "Job")
 """Kinds that are made for each job; a ConfigMap is, where it carries the job's name."""
 
@@ -59,6 +61,15 @@ def compose_setup(place: Place, folder: Path) -> str:
     resources = [_copied("base/common", folder), *_copied_storage(place, folder)]
     copied = [_copied_component(name, place, folder, has_workers=True) for name in place.components]
     return _built(folder, place, resources, copied, [])
+
+
+def check_ours(folder: Path) -> None:
+    """Raises UserError for a folder that holds anything but a composed job: writing it anew would remove that."""
+    if folder.is_file():
+        raise UserError(f"{folder} is a file; with --site a folder is written")
+    others = sorted({path.name for path in folder.glob("*")} - set(WRITTEN))
+    if others:
+        raise UserError(f"{folder} holds {others[0]}, which is no part of a rendered job: name another folder")
 
 
 def _clear(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Applies once what a place's namespace needs before it takes jobs; a second time changes nothing.
 
-Namespace (if there is none), service account, network policy, claims, and the objects of components beside a RayJob. What
-cannot be changed (claims, volumes), or what somebody else has changed since, is left alone and said.
+Namespace (if there is none), service account, network policy, claims, and the objects of components beside a RayJob.
+What cannot be changed (claims, volumes), or what somebody else has changed since, is left alone and said.
 """
 
 import tempfile
@@ -28,8 +28,8 @@ PLACEHOLDERS = ("example.com", "example-bucket")
 APPLY = ("apply", "--server-side", "--field-manager=deepscaler", "--filename=-")
 
 
-def set_up(place: Place, console: Console, notes: Console, *, dry_run: bool) -> int:
-    """Applies what is missing, or prints it for a dry run (notes: what is there, what is lacking). Raises UserError."""
+def set_up(place: Place, notes: Console, *, dry_run: bool) -> int:
+    """Applies what is missing, or for a dry run prints it on standard output and nothing else. Raises UserError."""
     with tempfile.TemporaryDirectory(prefix="deepscaler-k8s-") as scratch:
         _, objects = split(compose_setup(place, Path(scratch, "setup")))
     _check_placeholders(objects, place)
@@ -42,7 +42,7 @@ def set_up(place: Place, console: Console, notes: Console, *, dry_run: bool) -> 
             raise
         notes.print(f"This is all that a namespace needs: {error}", soft_wrap=True)
     if dry_run:
-        console.print(dump(objects), soft_wrap=True, highlight=False, markup=False, end="")
+        print(dump(objects), end="")
         notes.print("Nothing was applied.")
         return 0
     first = [one for one in objects if one["kind"] == "Namespace"]
@@ -67,7 +67,9 @@ def _wanted(cluster: Kubectl, objects: Objects, notes: Console) -> Objects:
     """Returns what is to be applied. Raises ClusterError where the user lacks the right to make what is missing."""
     kinds = dict.fromkeys(_resource(one) for one in objects)
     lacking = {kind for _, kind in allowed(cluster, [("create", kind) for kind in kinds])}
-    wanted, left, missing = [], [], []
+    wanted: Objects = []
+    missing: Objects = []
+    left = []
     for one in objects:
         if one["kind"] not in FIXED and _resource(one) not in lacking:
             wanted.append(one)
