@@ -20,6 +20,9 @@ OF_PRODUCT = {
 OF_FABRIC = {"rdma/hca_shared_devices_a": 1, "vpc.amazonaws.com/efa": 4}
 """What the components rdma and efa ask for."""
 
+PASSING = re.compile(r"nvidia\.com/gpu(=.*)?:NoSchedule|node\.kubernetes\.io/")
+"""Taints that every pod of a job tolerates already, and those of nodes in trouble."""
+
 SHARE = 0.9
 """Of what a node lets pods have: the rest is for what runs on every node beside a worker."""
 
@@ -68,12 +71,14 @@ def _gpu_nodes(census: Census, found: Findings) -> list[Node]:
     found.why.append(told)
     if per_node != GPUS_PER_NODE:
         found.notes.append(f"A node has {per_node} GPUs, recipes are for 8: add --set gpus_per_node={per_node}.")
-    taints = sorted({taint for node in nodes for taint in node.taints if not taint.startswith(f"{GPU}")})
+    taints = [one for one in nodes[0].taints if all(one in node.taints for node in nodes) and not PASSING.match(one)]
     if any(node.is_spot for node in nodes):
         share = "all" if all(node.is_spot for node in nodes) else "some"
         found.components.append("spot")
         found.why.append(f"{share} of them are spot nodes")
-        taints = [taint for taint in taints if not re.match(r"cloud\.google\.com/gke-spot|kubernetes\.azure", taint)]
+        taints = [
+            one for one in taints if not re.match(r"cloud\.google\.com/gke-spot=|kubernetes\.azure\.com/scaleset", one)
+        ]
     found.options.append(("tolerations", taints, "taints of these nodes"))
     return nodes
 
