@@ -69,7 +69,7 @@ def _toml(value: Any) -> str:
 
 def _namespace_of(context: str) -> str:
     """Returns the namespace that a context names, if that is not the one that everything falls into."""
-    words = ["--context", context, "config", "view", "--minify", "--output", "jsonpath={..namespace}"]
+    words = ["config", "view", "--minify", "--context", context, "--output", "jsonpath={..namespace}"]
     done = subprocess.run([find_kubectl(), *words], capture_output=True, text=True, timeout=SECONDS, check=False)
     named = done.stdout.strip() if not done.returncode else ""
     return "" if named == "default" else named

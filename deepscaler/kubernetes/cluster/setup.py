@@ -25,7 +25,7 @@ FIXED = ("Namespace", "PersistentVolumeClaim", "PersistentVolume")
 PLACEHOLDERS = ("example.com", "example-bucket")
 """Names that the kit's storage has for you to replace."""
 
-APPLY = ("apply", "--server-side", "--field-manager=deepscaler", "--filename=-")
+APPLY = ("apply", "--server-side", "--field-manager=deepscaler", "--filename", "-")
 
 
 def set_up(place: Place, notes: Console, *, dry_run: bool) -> int:
