@@ -46,6 +46,11 @@ def quantity(text: Any) -> Fraction:
     return Fraction(text.removesuffix(suffix)) * DECIMAL[suffix]
 
 
+def shown(amount: Fraction) -> str:
+    """Returns a number as a quantity: `255.9`, `2048Gi`."""
+    return f"{float(amount):g}" if amount < BINARY["Gi"] else f"{float(amount / BINARY['Gi']):.6g}Gi"
+
+
 def _requests(container: Mapping[str, Any]) -> dict[str, Fraction]:
     resources = container.get("resources") or {}
     asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from deepscaler.kubernetes.check.finding import Problem
-from deepscaler.kubernetes.check.quantities import pod_requests, quantity
+from deepscaler.kubernetes.check.quantities import pod_requests, quantity, shown
 
 Tree = Mapping[str, Any]
 
@@ -117,7 +117,7 @@ def _refusals(
             needed = {name: pods.requests[name] for name in group["coveredResources"] if pods.requests.get(name)}
             if not needed:
                 continue
-            flavors = [_flavor(one["name"], cluster, everything) for one in group["flavors"]]
+            flavors = [_flavor(one["name"], everything) for one in group["flavors"]]
             reasons = []
             for one in flavors:
                 reason = _mismatch(pods, one, flavors, everything) or _lack(one, needed, left, in_cohort)
@@ -132,10 +132,12 @@ def _refusals(
 
 def _mismatch(pods: PodSet, flavor: Tree, flavors: Sequence[Tree], everything: Sequence[Tree]) -> str:
     """Returns why these pods cannot be of a flavor, whatever its quota; nothing where they can."""
-    spec, pod = flavor.get("spec") or {}, pods.template["spec"]
+    if "kind" not in flavor:
+        return ""
+    spec, pod = _spec(flavor), pods.template["spec"]
     if pods.level is not None and "topologyName" not in spec:
         return "does not support TopologyAwareScheduling (no topologyName)"
-    if pods.level is None and "topologyName" in spec and not all("topologyName" in _spec(one) for one in flavors):
+    if pods.level is None and "topologyName" in spec and any(_is_plain(one) for one in flavors):
         return f"supports only TopologyAwareScheduling (no annotation such as {LEVELS[1]})"
     for topology in _named(everything, [], "Topology", spec.get("topologyName")):
         levels = [level["nodeLabel"] for level in topology["spec"]["levels"]]
@@ -156,20 +158,25 @@ def _mismatch(pods: PodSet, flavor: Tree, flavors: Sequence[Tree], everything: S
 def _lack(flavor: Tree, needed: Mapping[str, Fraction], left: Mapping[Any, Fraction], in_cohort: bool) -> str:
     """Returns what a flavor has too little of; a queue in a cohort may borrow the rest."""
     lacking = [] if in_cohort else [(key[1], left[key], n) for key, n in _keyed(flavor, needed) if left[key] < n]
-    return ", ".join(f"has {float(has):g} of {name}, and {float(n):g} is needed" for name, has, n in lacking)
+    return ", ".join(f"has {shown(has)} of {name}, and {shown(n)} is needed" for name, has, n in lacking)
 
 
 def _keyed(flavor: Tree, needed: Mapping[str, Fraction]) -> list[tuple[tuple[str, str], Fraction]]:
     return [((flavor["metadata"]["name"], name), amount) for name, amount in needed.items()]
 
 
-def _flavor(name: str, cluster: Tree, everything: Sequence[Tree]) -> Tree:
-    """Returns a flavor by name; one that is not given is taken for one without any condition."""
+def _flavor(name: str, everything: Sequence[Tree]) -> Tree:
+    """Returns a flavor by name; where it is not given, its name alone."""
     return next(iter(_named(everything, [], "ResourceFlavor", name)), {"metadata": {"name": name}})
 
 
 def _spec(flavor: Tree) -> Tree:
     return flavor.get("spec") or {}
+
+
+def _is_plain(flavor: Tree) -> bool:
+    """Whether a flavor has no topology; in a queue of flavors that all have one, pods need not ask for it."""
+    return "kind" in flavor and "topologyName" not in _spec(flavor)
 
 
 def _tolerates(toleration: Tree, taint: Tree) -> bool:

@@ -36,6 +36,9 @@ MARGIN = 10.0
 SILENCE = 30.0
 """Seconds without an answer after which the dashboard is taken for gone: a head that saves is busy."""
 
+ENDING = 60.0
+"""Seconds in which a command ends after its training has: a chain whose stage was just done goes on instead."""
+
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR="
 """What Ray adds to the environment of a job's command: {"metadata": {"job_submission_id": "train-8k-x7k2p"}, ...}."""
 
@@ -47,20 +50,21 @@ def see_off(
 ) -> None:
     """Sees Ray's job to its end, and stays until the operator has seen it, or until `until` (of time.monotonic()).
 
-    A command that is not ending by itself gets SIGTERM. Ray's own request to stop would not do: it makes the job
-    STOPPED, which the operator takes for complete and does not retry.
+    A command gets SIGTERM once; one that is ending by itself only if it does not for a while. Ray's own request to stop
+    would not do: it makes the job STOPPED, which the operator takes for complete and does not retry.
     """
     if dry_run:
         for pid in [] if is_ending else commands(_at_work(jobs_of(dashboard) or [])):
             say(f"Process {pid} would be asked to end.")
         return
+    signalled, patient_until = False, time.monotonic() + (ENDING if is_ending else 0)
     answered, jobs = time.monotonic(), jobs_of(dashboard)
     while (now := time.monotonic()) < until and now - answered < SILENCE:
         if jobs is not None:
             answered = now
             if not (at_work := _at_work(jobs)):
                 break
-            is_ending = is_ending or _terminate(at_work, say)
+            signalled = signalled or (now >= patient_until and _terminate(at_work, say))
         time.sleep(POLL)
         jobs = jobs_of(dashboard)
     for job in jobs or []:

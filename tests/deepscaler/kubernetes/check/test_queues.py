@@ -105,6 +105,12 @@ def annotated(trees: Trees, **annotations: str) -> None:
             "ClusterQueue deepscaler takes no job of mine",
         ),
         (lambda trees: trees.pop("ClusterQueue/deepscaler"), None),  # it may lie in the cluster
+        (lambda trees: trees.pop("ResourceFlavor/deepscaler-a100"), None),
+        (lambda trees: trees.pop("Topology/deepscaler"), None),
+        (
+            lambda trees: one_flavor(trees, nodeLabels={"gpu": "a100"}, topologyName="deepscaler"),
+            "of cpu, and 256 is needed",
+        ),
     ],
 )
 def test_a_queue_that_never_admits_a_job_is_found(

@@ -141,6 +141,14 @@ def test_a_command_that_saves_is_not_asked_again() -> None:
         assert process.poll() is None
 
 
+def test_a_chain_that_goes_on_after_a_stage_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_job, "ENDING", 0.3)
+    with dashboard() as (server, address), command("exec sleep 60") as process:
+        server.job("RUNNING")
+        seconds(address, 1, is_ending=True)
+        assert process.wait(20) == -signal.SIGTERM
+
+
 def test_a_dry_run_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     with dashboard() as (server, address), command("exec sleep 60") as process:
         server.job("RUNNING")
