@@ -102,7 +102,10 @@ def _compose(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.output)
     check_ours(folder)
     compose(plan, place, folder, with_base=True)
-    print(f"Wrote {folder}. Once: deepscaler k8s setup --site {arguments.site}; then: kubectl apply -k {folder}")
+    print(
+        f"Wrote {folder}. Once: deepscaler k8s setup --site {arguments.site}; then:"
+        f" kubectl apply --server-side -k {folder}"
+    )
     return 0
 
 

@@ -18,7 +18,7 @@ def about_kuberay(census: Census) -> Iterator[str]:
         yield f"KubeRay is not installed: {KUBERAY}"
         return
     version = tuple(map(int, re.findall(r"\d+", census.kuberay)[:2]))
-    told = f"KubeRay {census.kuberay or 'of a version that nothing tells'}"
+    told = f"KubeRay {census.kuberay}" if census.kuberay else "A KubeRay whose version you may not see"
     flags = re.findall(r"--(?:enable-)?(?:batch-scheduler|feature-gates)(?:[= ][^- ]\S*)?", " ".join(census.arguments))
     flags_told = f", {' '.join(flags)}" if flags else ""
     upgrade = "helm upgrade kuberay-operator kuberay/kuberay-operator --version 1.7.0 --namespace kuberay"

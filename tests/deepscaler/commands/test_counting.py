@@ -48,7 +48,7 @@ REFUSED = {
     "render --name x": "--name x counts only with a COMMAND; add one, such as train 8k, or leave --name out",
     "render --image x": "--image x counts only with a COMMAND",
     "render --site s.toml": "--site s.toml counts only with a COMMAND",
-    "render --site s.toml --image x train 8k": "--image x counts only without --site; leave --site out, or leave --image",
+    "render --site s.toml --image x train 8k": "--image x counts only without --site; leave --site out, or",
     "quickstart --site s.toml": "--site s.toml counts only with --on slurm",
     "quickstart --dry-run=full": "--dry-run=full counts only with --on slurm",
     "render evaluate --model m/m --problems-per-job 2": "--problems-per-job 2 counts only with --on slurm",

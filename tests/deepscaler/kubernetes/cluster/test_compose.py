@@ -199,7 +199,7 @@ def test_render_writes_a_folder_for_a_place(tmp_path: Path, capsys: pytest.Captu
     site.write_text('context = "x"\nnamespace = "team"\ncomponents = ["spot"]')
     for _ in range(2):
         assert main(["render", "--site", str(site), "--output", str(folder), "--name", "mine", "train", "8k"]) == 0
-    assert "kubectl apply -k" in capsys.readouterr().out
+    assert "kubectl apply --server-side -k" in capsys.readouterr().out
     text = composing.build(folder)
     objects = {one["kind"]: one for one in yaml.safe_load_all(text)}
     assert set(objects) == {"Namespace", "ServiceAccount", "NetworkPolicy", "RayJob"}

@@ -173,7 +173,7 @@ def test_what_may_not_be_listed_is_left_out_and_said(
     assert place == Place(context="research", image="registry.example.com/deepscaler")
     for told in (text, said):
         assert "Your user may not list deployments, nodes, storageclasses, localqueues, " in told
-        assert "KubeRay of a version that nothing tells." in told
+        assert "A KubeRay whose version you may not see." in told
     assert "ReadWriteMany" not in text, "nothing is known of classes"
 
 
