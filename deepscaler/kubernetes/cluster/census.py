@@ -49,6 +49,8 @@ class Node:
     """As `kubectl taint` writes them: KEY=VALUE:EFFECT; only those that keep pods away."""
     fabric: Mapping[str, int]
     """Devices of a fast network, by resource."""
+    hugepages: int
+    """MiB of pages of 2 MiB."""
     is_spot: bool
 
     @property
@@ -160,5 +162,6 @@ def _node(one: Object) -> Node:
             for taint in taints
         ),
         fabric={name: int(quantity(count)) for name, count in room.items() if FABRIC.fullmatch(name) and count != "0"},
+        hugepages=int(quantity(room.get("hugepages-2Mi", 0)) / (1 << 20)),
         is_spot=any(labels.get(name) == value for name, value in SPOT.items()),
     )

@@ -20,6 +20,9 @@ OF_PRODUCT = {
 OF_FABRIC = {"rdma/hca_shared_devices_a": 1, "vpc.amazonaws.com/efa": 4}
 """What the components rdma and efa ask for."""
 
+EFA_HUGEPAGES = 5120
+"""MiB that the component efa asks for."""
+
 PASSING = re.compile(r"nvidia\.com/gpu(=.*)?:NoSchedule|node\.kubernetes\.io/")
 """Taints that every pod of a job tolerates already, and those of nodes in trouble."""
 
@@ -99,6 +102,8 @@ def _network(nodes: Sequence[Node], found: Findings) -> None:
         found.options.append(("fabric_resource", resource, beside(common, resource)))
     if is_efa and count != OF_FABRIC[resource]:
         found.options.append(("fabric_count", count, "of it on each of these nodes"))
+    if is_efa and any(node.hugepages < EFA_HUGEPAGES for node in nodes):
+        found.notes.append(f"efa asks for {EFA_HUGEPAGES}Mi of hugepages-2Mi, which these nodes lack: no job starts.")
     if not is_efa:
         found.notes.append("The component rdma names the interface eth0: give `interface`, if NCCL is to use another.")
 

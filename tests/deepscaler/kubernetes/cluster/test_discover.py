@@ -136,6 +136,7 @@ def test_small_nodes_of_another_gpu(kubectl: FakeKubectl, tmp_path: Path, capsys
         shared_memory="32Gi",
     )
     assert "A node has 4 GPUs, recipes are for 8: add --set gpus_per_node=4." in text
+    assert "efa asks for 5120Mi of hugepages-2Mi, which these nodes lack: no job starts." in text
     assert "No storage class is known for ReadWriteMany" in text
 
 
