@@ -49,6 +49,12 @@ def add_filter(parser: Parser) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> int:
+    if arguments.on == "k8s":
+        raise UserError(
+            "data score reads the report where it runs, and on Kubernetes that is on a volume: give deepscaler evaluate"
+            f" --on k8s --datasets {arguments.name} with the same options, copy the run's folder here (kubectl cp),"
+            f" then deepscaler data filter {arguments.name} --scores FOLDER"
+        )
     name = absolute(arguments.name, Path.cwd())
     given = {**evaluate.options_given(arguments), "datasets": (name,)}
     folder = given.get("data_dir") or data_dir()

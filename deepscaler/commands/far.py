@@ -84,7 +84,12 @@ def evaluate_far(arguments: argparse.Namespace, config: EvaluationConfig, folder
 
 
 def quickstart_far(arguments: argparse.Namespace, folder: Path) -> PlannedJob:
-    """Returns the job of `deepscaler quickstart`."""
+    """Returns the job of `deepscaler quickstart`. Raises UserError for a model that stays here."""
+    if arguments.model and Path(arguments.model).is_dir():
+        raise UserError(
+            f"--model {arguments.model} is a folder of this machine, no pod sees it: name a hub id, or leave it out for"
+            " the model in the image"
+        )
     typed = {"--model": arguments.model, "--recipe": arguments.recipe, "--engine": arguments.engine}
     given = {flag: value for flag, value in typed.items() if flag.removeprefix("--") in arguments.given}
     words = [word for flag, value in given.items() for word in (flag, value)]

@@ -1,4 +1,4 @@
-"""`deepscaler k8s`: check manifests; and what pods call: wait, stop, conduct, metrics."""
+"""`deepscaler k8s`: a site file, a namespace for jobs, a check of manifests; what pods call: wait, stop, conduct."""
 
 import argparse
 import os
@@ -6,18 +6,22 @@ import time
 from functools import partial
 from pathlib import Path
 
-from deepscaler.commands.parser import Parser, add_action
+from rich.console import Console
+
+from deepscaler.commands.launcher import add_site, site_of
+from deepscaler.commands.parser import Parser, add_action, named
 from deepscaler.kubernetes import require_yaml
 from deepscaler.kubernetes.pod.api import ACCOUNT, RayJobs, server_of_pod
 from deepscaler.kubernetes.pod.conduct import conduct, owned, read_stages
 from deepscaler.kubernetes.pod.lifecycle import GRACE, stop_training, wait_for_others
 from deepscaler.kubernetes.pod.metrics import serve
 from deepscaler.kubernetes.pod.ray_job import DASHBOARD, MARGIN, see_off
+from deepscaler.output.terminal import PlainConsole
 from deepscaler.system.errors import UserError
 from deepscaler.system.flags import whole
 from deepscaler.system.paths import existing_folder
 
-EXAMPLES = ("deepscaler k8s check k8s/overlays/kueue-a100", "deepscaler k8s metrics /runs --port 9095")
+EXAMPLES = ("deepscaler k8s init cluster.toml", "deepscaler k8s metrics /runs --port 9095")
 METRICS_PORT = 9095
 RUN_DIR = "folder of a training or a chain"
 LAST_PORT = 65_535
@@ -26,6 +30,11 @@ LAST_PORT = 65_535
 def configure(parser: Parser) -> None:
     """Adds `check`, `wait`, `stop`, `conduct` and `metrics`."""
     actions = parser.add_actions()
+    _configure_cluster(add_action(actions, "init", "ask a cluster what it is, and write a first site file"))
+    setup = add_action(actions, "setup", "make once what a namespace needs before it takes jobs")
+    add_site(setup)
+    setup.add_dry_run("print what would be applied as YAML, apply nothing")
+    setup.set_defaults(act=_set_up)
     check = add_action(actions, "check", "validate files, folders and kustomizations as a cluster would")
     check.add_argument(
         "paths",
@@ -80,10 +89,49 @@ def configure(parser: Parser) -> None:
     metrics.set_defaults(act=_metrics)
 
 
+def _configure_cluster(init: Parser) -> None:
+    init.add_argument(
+        "file",
+        type=Path,
+        nargs="?",
+        default=Path("cluster.toml"),
+        metavar="FILE",
+        help="file to write (default: cluster.toml)",
+    )
+    init.add_argument("--context", type=named, metavar="NAME", help="context of kubectl (default: the current one)")
+    init.add_argument(
+        "--namespace",
+        type=named,
+        metavar="NAME",
+        help="namespace of the jobs (default: the context's, or deepscaler)",
+    )
+    init.add_dry_run("print the site file, write nothing")
+    init.set_defaults(act=_init)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Does the chosen action."""
     code: int = arguments.act(arguments)
     return code
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from deepscaler.kubernetes.cluster.discover import discover  # noqa: PLC0415  no pod needs it
+
+    print(discover(arguments.file, arguments.context or "", arguments.namespace or "", dry_run=arguments.dry_run))
+    return 0
+
+
+def _set_up(arguments: argparse.Namespace) -> int:
+    require_yaml()
+    from deepscaler.kubernetes.cluster.place import load_place  # noqa: PLC0415  no pod needs it
+    from deepscaler.kubernetes.cluster.setup import set_up  # noqa: PLC0415  needs yaml, an extra
+
+    site = site_of(arguments)
+    if site is None:
+        raise UserError("setup needs --site FILE; `deepscaler k8s init FILE` asks the cluster and writes one")
+    notes = Console(stderr=True, markup=False, highlight=False, emoji=False) if arguments.dry_run else PlainConsole()
+    return set_up(load_place(site), notes, dry_run=arguments.dry_run)
 
 
 def _check(arguments: argparse.Namespace) -> int:

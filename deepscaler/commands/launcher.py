@@ -23,14 +23,24 @@ def add_place(parser: Parser) -> Options:
     section.add_argument(
         "--on", choices=("local", *CLUSTER), default="local", help="where to run it (default: %(default)s)"
     )
-    site = section.add_argument(
+    counts_with(add_site(section), on=CLUSTER)
+    return section
+
+
+def add_site(section: Options | Parser) -> argparse.Action:
+    """Adds `--site`."""
+    return section.add_argument(
         "--site",
         type=Path,
         metavar="FILE",
         help=f"site file that describes the cluster (default: ${SITE_VARIABLE})",
     )
-    counts_with(site, on=CLUSTER)
-    return section
+
+
+def site_of(arguments: argparse.Namespace) -> Path | None:
+    """Returns the site file that was given, by option or environment."""
+    variable = os.environ.get(SITE_VARIABLE)
+    return arguments.site or (Path(variable) if variable else None)
 
 
 def add_dry_run(parser: Parser, about: str) -> argparse.Action:
@@ -41,8 +51,7 @@ def add_dry_run(parser: Parser, about: str) -> argparse.Action:
 
 def launcher_for(arguments: argparse.Namespace) -> Launcher:
     """Returns the launcher that was asked for. Raises UserError where its site is missing or wrong."""
-    named = os.environ.get(SITE_VARIABLE)
-    return launcher_at(arguments.on, arguments.site or (Path(named) if named else None))
+    return launcher_at(arguments.on, site_of(arguments))
 
 
 def submit(arguments: argparse.Namespace, plan: Sequence[PlannedJob], launcher: Launcher, folder: Path) -> int:

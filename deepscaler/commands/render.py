@@ -1,7 +1,8 @@
-"""`deepscaler render`: RayJobs from commands."""
+"""`deepscaler render`: RayJobs from commands, plain or composed for the cluster of a site file."""
 
 import argparse
 import shlex
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from deepscaler.commands.counting import counts_if
+from deepscaler.commands.counting import counts_if, counts_without
 from deepscaler.commands.evaluate import options_given
 from deepscaler.commands.far import evaluate_far, one_chain_far, quickstart_far, train_far
 from deepscaler.commands.parser import Parser, named, parse
@@ -24,7 +25,7 @@ from evaluation.config import config_of
 
 EXAMPLES = (
     "deepscaler render --output mine.yaml train 16k --set num_nodes=2",
-    "deepscaler render --name mine evaluate --model /runs/8k/model",
+    "deepscaler render --site cluster.toml --output mine evaluate --model /runs/8k/model",
 )
 
 JOBS = Path("k8s", "jobs")
@@ -36,7 +37,15 @@ ERRORS = Console(stderr=True)
 def configure(parser: Parser) -> None:
     """Adds the place to write to, what is Kubernetes' own, and the command with its options."""
     parser.add_argument(
-        "--output", metavar="FILE", help=f"file to write; default: standard output, without COMMAND {JOBS}"
+        "--output",
+        metavar="PATH",
+        help=f"file to write, with --site a folder; default: standard output, without COMMAND {JOBS}",
+    )
+    site = parser.add_argument(
+        "--site",
+        type=Path,
+        metavar="FILE",
+        help="site file of a cluster: all that `kubectl apply -k` takes there, for GitOps",
     )
     name = parser.add_argument(
         "--name",
@@ -47,7 +56,8 @@ def configure(parser: Parser) -> None:
     image = parser.add_argument(
         "--image", type=named, metavar="IMAGE", help="container image (default: deepscaler:train or deepscaler:cpu)"
     )
-    for action in (name, image):
+    counts_without(image, "--site")  # which says it
+    for action in (name, image, site):
         counts_if(action, "with a COMMAND", "add one, such as train 8k", _has_command)
     parser.add_dry_run("print the RayJob, or without COMMAND which files differ; write nothing")
     parser.add_argument(
@@ -68,12 +78,34 @@ def run(arguments: argparse.Namespace) -> int:
         did = "would write" if arguments.dry_run else "wrote"
         print("\n".join(f"{did} {path}" for path in written) or "Nothing differs.")
         return 0
+    if arguments.site:
+        return _compose(arguments)
     text = rendered(_plan(arguments), _typed(arguments), arguments.image)
     if arguments.output in (None, "-") or arguments.dry_run:
         print(text, end="")
         return 0
     write_text(Path(arguments.output), text)
     Path(arguments.output).chmod(0o644)
+    return 0
+
+
+def _compose(arguments: argparse.Namespace) -> int:
+    """Writes the folder of a job for the cluster of a site file, or prints what kubectl builds of it."""
+    from deepscaler.kubernetes.cluster.compose import check_ours, compose  # noqa: PLC0415  needs yaml, an extra
+    from deepscaler.kubernetes.cluster.place import load_place  # noqa: PLC0415  no other job needs it
+
+    plan, place = _plan(arguments), load_place(arguments.site)
+    if arguments.output in (None, "-") or arguments.dry_run:
+        with tempfile.TemporaryDirectory(prefix="deepscaler-k8s-") as scratch:
+            print(compose(plan, place, Path(scratch, plan.job.name), with_base=True), end="")
+        return 0
+    folder = Path(arguments.output)
+    check_ours(folder)
+    compose(plan, place, folder, with_base=True)
+    print(
+        f"Wrote {folder}. Once: deepscaler k8s setup --site {arguments.site}; then:"
+        f" kubectl apply --server-side -k {folder}"
+    )
     return 0
 
 

@@ -32,7 +32,7 @@ COMMANDS = {
     "doctor": Command(PLACES, "Check this machine, an image or a cluster's nodes for what is missing.", "doctor"),
     "slurm": Command(PLACES, "Write a first site file for a SLURM cluster.", "slurm"),
     "render": Command(PLACES, "Write a command as a RayJob for Kubernetes.", "render"),
-    "k8s": Command(PLACES, "Check manifests offline; and what the pods of k8s/ call.", "k8s"),
+    "k8s": Command(PLACES, "Set up a Kubernetes cluster, check manifests; and what pods call.", "k8s"),
     "recipes": Command(LOOK, "Show a training recipe, or compare some.", "recipes"),
     "status": Command(LOOK, "Show how a training run, a chain and its jobs are doing.", "status"),
     "logs": Command(LOOK, "Show the logs of a run, each line with its machine.", "logs"),

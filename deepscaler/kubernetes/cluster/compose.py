@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from deepscaler.kubernetes.check.check import Report, build, check_text
-from deepscaler.kubernetes.cluster.fit import NODE_SELECTOR, adapt, fit, node_labels_patch
+from deepscaler.kubernetes.cluster.fit import NODE_SELECTOR, adapt, fit, node_labels_patch, object_patches
 from deepscaler.kubernetes.cluster.place import Place, manifests
 from deepscaler.kubernetes.render import inputs
 from deepscaler.kubernetes.render.emit import to_yaml
@@ -22,6 +22,8 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 
 KUSTOMIZATION = "kustomization.yaml"
+WRITTEN = (KUSTOMIZATION, "rayjob.yaml", "inputs.yaml", "base", "components")
+"""All that a job's folder holds."""
 OF_A_JOB = ("RayJob", "Job")
 """Kinds that are made for each job; a ConfigMap is, where it carries the job's name."""
 
@@ -31,10 +33,10 @@ Objects = list[dict[str, Any]]
 def compose(plan: Plan, place: Place, folder: Path, *, with_base: bool = False) -> str:
     """Writes a job's folder anew and returns the YAML that kubectl builds of it, checked. Raises UserError.
 
-    `with_base` adds namespace, account, network policy and claims, for a folder that is applied as a whole.
+    `with_base` adds namespace, account and network policy, for a folder that is applied as a whole. Claims never go
+    along: they cannot be changed, so that two jobs with other storage would refuse each other's.
     """
-    if folder.is_dir():
-        shutil.rmtree(folder)
+    _clear(folder)
     image = place.image_of(plan.job.image)
     rayjob = fit(to_rayjob(plan, image), place)
     has_workers = "workerGroupSpecs" in rayjob["spec"]["rayClusterSpec"]
@@ -45,17 +47,48 @@ def compose(plan: Plan, place: Place, folder: Path, *, with_base: bool = False) 
         write_text(folder / "inputs.yaml", inputs.to_yaml(config_map))
         resources.append("inputs.yaml")
     if with_base:
-        resources += list(_copied_base(folder, shared=plan.shared))
+        resources.append(_copied("base/common", folder))
     copied = [_copied_component(name, place, folder, has_workers=has_workers) for name in place.components]
     is_set = any(NODE_SELECTOR in (folder / one / KUSTOMIZATION).read_text(encoding="utf-8") for one in copied)
     labels = node_labels_patch(place, is_set=is_set) if has_workers else []
+    patches = [{"target": {"kind": "RayJob"}, "patch": labels}] if labels else []
+    return _built(folder, place, resources, copied, patches)
+
+
+def compose_setup(place: Place, folder: Path) -> str:
+    """Writes what a place's namespace needs once and returns the YAML that kubectl builds of it. Raises UserError."""
+    _clear(folder)
+    resources = [_copied("base/common", folder), *_copied_storage(place, folder)]
+    copied = [_copied_component(name, place, folder, has_workers=True) for name in place.components]
+    return _built(folder, place, resources, copied, [])
+
+
+def check_ours(folder: Path) -> None:
+    """Raises UserError for a folder that holds anything but a composed job: writing it anew would remove that."""
+    if folder.is_file():
+        raise UserError(f"{folder} is a file; with --site a folder is written")
+    others = sorted({path.name for path in folder.glob("*")} - set(WRITTEN))
+    if others:
+        raise UserError(f"{folder} holds {others[0]}, which is no part of a rendered job: name another folder")
+
+
+def _clear(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def _built(
+    folder: Path, place: Place, resources: Sequence[str], components: Sequence[str], patches: Sequence[dict[str, Any]]
+) -> str:
+    """Writes the kustomization of a folder and returns what kubectl builds of it, checked."""
+    patches = [*patches, *object_patches(place)]
     tree = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": place.namespace,
-        "resources": resources,
-        **({"components": copied} if copied else {}),
-        **({"patches": [{"target": {"kind": "RayJob"}, "patch": _text(labels)}]} if labels else {}),
+        "resources": list(resources),
+        **({"components": list(components)} if components else {}),
+        **({"patches": [{**one, "patch": _text(one["patch"])} for one in patches]} if patches else {}),
     }
     write_text(folder / KUSTOMIZATION, _text(tree))
     built = build(folder)
@@ -94,23 +127,53 @@ def _copied_component(name: str, place: Place, folder: Path, *, has_workers: boo
     source = own if own.is_absolute() else manifests() / "components" / name
     target = folder / "components" / own.name
     shutil.copytree(source, target)
-    tree = yaml.safe_load((source / KUSTOMIZATION).read_text(encoding="utf-8"))
-    for patch in tree.get("patches", ()):
-        if isinstance(patch.get("patch"), str) and isinstance(loaded := yaml.safe_load(patch["patch"]), list):
-            patch["patch"] = loaded
+    tree = _read(source / KUSTOMIZATION)
     tree = adapt(tree, place, has_workers=has_workers)
-    for patch in tree.get("patches", ()):
+    for patch in tree.get("patches") or ():
         if isinstance(patch.get("patch"), list):
             patch["patch"] = _text(patch["patch"])
     write_text(target / KUSTOMIZATION, _text(tree))
     return f"components/{own.name}"
 
 
-def _copied_base(folder: Path, *, shared: bool) -> Iterator[str]:
-    """Copies what is made once for a namespace, and yields its folders."""
-    for name in ("common", "storage") if shared else ("common",):
-        shutil.copytree(manifests() / "base" / name, folder / "base" / name)
-        yield f"base/{name}"
+def _read(file: Path) -> dict[str, Any]:
+    """Returns a kustomization whose JSON 6902 patches are lists. Raises UserError for what is no YAML of that form."""
+    try:
+        tree: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        for patch in tree.get("patches") or ():
+            if isinstance(patch.get("patch"), str) and isinstance(loaded := yaml.safe_load(patch["patch"]), list):
+                patch["patch"] = loaded
+                assert all("path" in one for one in loaded), "a patch without a path"
+    except (yaml.YAMLError, ValueError, AttributeError, TypeError, AssertionError) as error:
+        raise UserError(f"{file} is no kustomization: {' '.join(str(error).split())[:300]}") from error
+    return tree
+
+
+def _copied(name: str, folder: Path) -> str:
+    """Copies a folder of the kit's below another, and returns its path there."""
+    shutil.copytree(manifests() / name, folder / name)
+    return name
+
+
+def _copied_storage(place: Place, folder: Path) -> Iterator[str]:
+    """Copies the claims with a place's storage class, and the storage that is made of them, and yields what to apply.
+
+    A storage of one's own names `../claims`, as the kit's do.
+    """
+    claims = folder / _copied("storage/claims", folder)
+    tree = yaml.safe_load((claims / KUSTOMIZATION).read_text(encoding="utf-8"))
+    tree["resources"] = [one for one in tree["resources"] if not one.startswith("..")]  # the base is there already
+    if place.storage_class:
+        operations = [{"op": "add", "path": "/spec/storageClassName", "value": place.storage_class}]
+        tree["patches"] = [{"target": {"kind": "PersistentVolumeClaim"}, "patch": _text(operations)}]
+    write_text(claims / KUSTOMIZATION, _text(tree))
+    if Path(place.storage).is_absolute():
+        shutil.copytree(place.storage, folder / "storage" / "own")
+        yield "storage/own"
+    elif place.storage == "claims":
+        yield "storage/claims"
+    else:
+        yield _copied(f"storage/{place.storage}", folder)
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]

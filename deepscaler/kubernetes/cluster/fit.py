@@ -1,19 +1,19 @@
 """Fits a RayJob and the kit's components to a place: sizes, claims, and the cluster's own names of things."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from deepscaler.kubernetes.cluster.place import Place
+from deepscaler.kubernetes.check.quantities import quantity
+from deepscaler.kubernetes.cluster.place import TAINT, Place
 from deepscaler.kubernetes.render.pods import CLAIMS
 
 WORKERS = "/spec/rayClusterSpec/workerGroupSpecs/"
 NODE_SELECTOR = f"{WORKERS}0/template/spec/nodeSelector"
 QUEUE_LABELS = ("kueue.x-k8s.io/queue-name", "volcano.sh/queue-name", "kai.scheduler/queue")
+FABRIC = re.compile(r"/resources/(requests|limits)/(rdma~1|vpc\.amazonaws\.com~1)")
+TOPOLOGY = "/kueue.x-k8s.io~1podset-preferred-topology"
 INTERFACES = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")
-
-GIB = 1 << 30
-UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": GIB, "Ti": 1 << 40}
 
 
 def fit(rayjob: dict[str, Any], place: Place) -> dict[str, Any]:
@@ -21,7 +21,10 @@ def fit(rayjob: dict[str, Any], place: Place) -> dict[str, Any]:
     cluster = rayjob["spec"]["rayClusterSpec"]
     head, groups = cluster["headGroupSpec"], cluster.get("workerGroupSpecs", [])
     for group in (head, *groups):
-        _fit_volumes(group["template"]["spec"], place)
+        pod = group["template"]["spec"]
+        _fit_volumes(pod, place)
+        if place.tolerations:
+            pod["tolerations"] = [*pod.get("tolerations", ()), *map(_toleration, place.tolerations)]
     if "num-gpus" in head["rayStartParams"]:  # of the CPU image, which pretends to have some
         return rayjob
     _fit_size(_ray(head), place.head_cpu, place.head_memory)
@@ -34,14 +37,14 @@ def fit(rayjob: dict[str, Any], place: Place) -> dict[str, Any]:
             for volume in pod["volumes"]:
                 if volume["name"] == "shm":
                     volume["emptyDir"]["sizeLimit"] = place.shared_memory
-            group["rayStartParams"]["object-store-memory"] = str(in_bytes(place.shared_memory) // 2)
+            group["rayStartParams"]["object-store-memory"] = str(int(quantity(place.shared_memory) / 2))
     return rayjob
 
 
 def adapt(component: Mapping[str, Any], place: Place, *, has_workers: bool) -> dict[str, Any]:
     """Returns a component whose patches use a place's names; without workers, what is about workers is left out."""
     patches = []
-    for patch in component.get("patches", ()):
+    for patch in component.get("patches") or ():
         operations = patch.get("patch")
         if not isinstance(operations, list):
             patches.append(patch)
@@ -62,11 +65,37 @@ def node_labels_patch(place: Place, *, is_set: bool) -> list[dict[str, Any]]:
     ]
 
 
-def in_bytes(quantity: str) -> int:
-    """Returns the bytes of a quantity such as 128Gi."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGTP]i?|)", quantity)
-    assert match, "a place checks its quantities"
-    return int(float(match[1]) * UNITS[match[2]])
+def object_patches(place: Place) -> Iterator[dict[str, Any]]:
+    """Yields the patches of a kustomization that give the objects beside a RayJob a place's names and image."""
+    if place.cluster_queue:
+        yield _patch("LocalQueue", "deepscaler", {"/spec/clusterQueue": place.cluster_queue})
+        if place.queue:
+            yield _patch("LocalQueue", "deepscaler", {"/metadata/name": place.queue}, renames=True)
+    elif place.queue and "kueue" in place.components:  # there already, and not ours
+        gone = {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "LocalQueue", "metadata": {"name": "deepscaler"}}
+        yield {"target": {"kind": "LocalQueue", "name": "deepscaler"}, "patch": {**gone, "$patch": "delete"}}
+    for name, claim in ((CLAIMS["runs"], place.runs_claim), (CLAIMS["cache"], place.cache_claim)):
+        if claim != name:
+            yield _patch("PersistentVolumeClaim", name, {"/metadata/name": claim}, renames=True)
+    if "monitoring" in place.components:
+        pod = "/spec/template/spec"
+        values = {f"{pod}/containers/0/image": place.image_of("train")}
+        values[f"{pod}/volumes/0/persistentVolumeClaim/claimName"] = place.runs_claim
+        yield _patch("Deployment", "deepscaler-metrics", values)
+
+
+def _patch(kind: str, name: str, values: Mapping[str, str], *, renames: bool = False) -> dict[str, Any]:
+    operations = [{"op": "replace", "path": path, "value": value} for path, value in values.items()]
+    options = {"options": {"allowNameChange": True}} if renames else {}
+    return {"target": {"kind": kind, "name": name}, "patch": operations, **options}
+
+
+def _toleration(taint: str) -> dict[str, str]:
+    match = TAINT.fullmatch(taint)
+    assert match, "a place checks its taints"
+    key, value, effect = match.groups()
+    how = {"operator": "Exists"} if value is None else {"operator": "Equal", "value": value}
+    return {"key": key, **how, **({"effect": effect} if effect else {})}
 
 
 def _ray(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,8 +124,12 @@ def _adapted(operation: Mapping[str, Any], place: Place) -> dict[str, Any]:
     one, path = dict(operation), operation["path"]
     if place.queue and path.removeprefix("/metadata/labels/") in map(_escaped, QUEUE_LABELS):
         one["value"] = place.queue
-    if place.fabric_resource and re.search(r"/resources/(requests|limits)/(rdma~1|vpc\.amazonaws\.com~1)", path):
+    if place.fabric_resource and FABRIC.search(path):
         one["path"] = f"{path.rpartition('/')[0]}/{_escaped(place.fabric_resource)}"
+    if place.fabric_count and FABRIC.search(path):
+        one["value"] = str(place.fabric_count)
+    if place.topology and path.endswith(TOPOLOGY):
+        one["value"] = place.topology
     if place.interface and isinstance(one.get("value"), dict) and one["value"].get("name") in INTERFACES:
         one["value"] = {**one["value"], "value": place.interface}
     return one
