@@ -103,10 +103,17 @@ def _watch(start: Start, process: "Popen[bytes]", stop_requests: "deque[str]", c
     attempt, metrics = start.attempt, LiveMetrics(start.run, start.attempt)
     looked_at_fence = 0.0
     told = False
+    noted: dict[str, str] = {}  # so that anybody can tell where the time to the first step went
     with show_steps(console, start.recipe.num_steps) as show:
         while process.poll() is None:
             for step, values in metrics.read_new():
                 show(step, values)
+                if "timing_s/step" in values and "first_step" not in noted:
+                    noted["first_step"] = now()
+                    attempt.update_record(**noted)
+            if metrics.has_begun and "begun" not in noted:
+                noted["begun"] = now()
+                attempt.update_record(**noted)
             if time.monotonic() - looked_at_fence > FENCE_INTERVAL:
                 check_ownership(start.run, attempt)
                 looked_at_fence = time.monotonic()

@@ -61,7 +61,17 @@ def explain(said: str, context: str, namespace: str) -> ClusterError:
     text = " ".join(said.split())
     text = re.sub(r"^(error: )?(Error from server )?", r"\2", text).strip() or "kubectl said nothing"
     shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    kind, advice = _fitting(text)
+    return kind(f"{context}, namespace {namespace}: {shown}{advice and f': {advice}'}")
+
+
+def advice_for(text: str) -> str:
+    """Returns what to do about something that a cluster refused, as an event tells it; empty for anything else."""
+    return _fitting(text)[1]
+
+
+def _fitting(text: str) -> tuple[type[ClusterError], str]:
     for pattern, kind, advice in REFUSALS:
         if re.search(pattern, text, re.IGNORECASE):
-            return kind(f"{context}, namespace {namespace}: {shown}: {advice}")
-    return ClusterError(f"{context}, namespace {namespace}: {shown}")
+            return kind, advice
+    return ClusterError, ""
