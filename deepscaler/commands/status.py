@@ -83,7 +83,7 @@ def _show_timing(phases: list[Phase], *, as_json: bool) -> int:
     for phase in phases:
         add_row(table, [phase.name, *map(duration, (phase.job, phase.head, phase.worker))])
     console = PlainConsole()
-    console.print(table if phases else "Nothing is known: the job is not on the cluster (any more).")
+    console.print(table if phases else "Nothing is known: no job of this run has begun, or its pods are gone.")
     return 0
 
 

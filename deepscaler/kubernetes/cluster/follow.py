@@ -117,7 +117,8 @@ class Following:
         The API takes whole seconds: what was printed within that second comes again.
         """
         stamp = self._stamps.get(name_of(head))
-        first = f"--since-time={_in_seconds(stamp)}" if stamp else f"--tail={self._num_lines}"
+        num_lines = -1 if self._stamps else self._num_lines  # of a head that came later, everything
+        first = f"--since-time={_in_seconds(stamp)}" if stamp else f"--tail={num_lines}"
         return ("logs", name_of(head), "-c", command_container(head), "--timestamps", first)
 
     def _print_rest(self, head: Object) -> None:

@@ -58,7 +58,7 @@ REFUSALS: tuple[tuple[str, type[ClusterError], str], ...] = (
 
 def explain(said: str, context: str, namespace: str) -> ClusterError:
     """Returns the error for what kubectl printed on failing."""
-    text = " ".join(said.split())
+    text = " ".join(said.partition("<!DOCTYPE")[0].split())  # what stands between may answer with a page
     text = re.sub(r"^(error: )?(Error from server )?", r"\2", text).strip() or "kubectl said nothing"
     shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
     kind, advice = _fitting(text)

@@ -20,6 +20,9 @@ from deepscaler.system.files import locked
 RIGHTS = (("create", "rayjobs.ray.io"), ("delete", "rayjobs.ray.io"), ("create", "configmaps"), ("get", "pods/log"))
 """What a submission and what follows it need."""
 
+DRY_RUN = ("--dry-run=server", "--force-conflicts")
+"""A job of the same name that has ended goes before this one is applied: what the operator wrote in it is no obstacle."""
+
 ENDED = ("Complete", "Failed", "ValidationFailed")
 """Values of jobDeploymentStatus after which the operator does nothing more."""
 
@@ -51,7 +54,7 @@ def submit(plans: Sequence[Plan], place: Place, folder: Path, console: Console) 
             cluster.ask(
                 "apply",
                 "--server-side",
-                "--dry-run=server",
+                *DRY_RUN,
                 "--field-manager=deepscaler",
                 "-f",
                 "-",
@@ -79,9 +82,7 @@ def describe(plans: Sequence[Plan], place: Place, folder: Path, console: Console
     try:
         greet(cluster, console)
         check_set_up(cluster, place, needs_claims=any(plan.shared for plan in plans))
-        cluster.ask(
-            "apply", "--server-side", "--dry-run=server", "--field-manager=deepscaler", "-f", "-", given=dump(objects)
-        )
+        cluster.ask("apply", "--server-side", *DRY_RUN, "--field-manager=deepscaler", "-f", "-", given=dump(objects))
         answer = "and the cluster would take it"
     except UnreachableError as reason:
         answer = f"but the cluster was not asked: {reason}"
