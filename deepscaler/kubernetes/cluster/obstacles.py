@@ -13,6 +13,11 @@ from deepscaler.output.terminal import shorten
 IMAGE = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
 ON_THE_WAY = ("PodInitializing", "ContainerCreating")
 CREATE_FAILED = re.compile(r"Failed\w*Create\w*(Pod)?|FailedCreate")
+POD = "{pod}"
+"""Stands for a pod's name until alike pods are told of together."""
+
+LOOK = f"see deepscaler logs RUN_DIR --job {POD}"
+
 WIDTH = 300
 LONG = 60.0
 """Seconds after which an init container that still runs is told of."""
@@ -24,7 +29,7 @@ def obstacles(seen: Seen) -> list[str]:
     for pod in _current(seen):
         if text := obstacle(pod, seen.events):
             told.setdefault(text, []).append(name_of(pod))
-    lines = [f"{_together(names)}: {text}" for text, names in told.items()]
+    lines = [f"{_together(names)}: {text.replace(POD, names[0])}" for text, names in told.items()]
     return [*_not_made(seen), *lines]
 
 
@@ -42,7 +47,7 @@ def obstacle(pod: Object, events: Sequence[Object] = ()) -> str:
     if scheduled and scheduled["status"] != "True":
         return unschedulable(scheduled.get("message", "")) or str(scheduled.get("reason", ""))
     for container in containers(pod):
-        if text := _container_obstacle(container, pod):
+        if text := _container_obstacle(container, pod, events):
             return text
     is_waiting = status.get("phase") == "Pending" and not any(_is_running(one) for one in containers(pod))
     mine = [one for one in events if one["involvedObject"].get("name") == name and one["type"] == "Warning"]
@@ -85,33 +90,38 @@ def queue_reason(seen: Seen) -> str:
     return _short(f"Kueue: {text or 'in the queue'}")
 
 
-def _container_obstacle(container: Object, pod: Object) -> str:
+def _container_obstacle(container: Object, pod: Object, events: Sequence[Object]) -> str:
     name, state = container["name"], container.get("state", {})
     waiting, ended = state.get("waiting") or {}, (container.get("lastState") or {}).get("terminated")
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
     if reason in IMAGE:
-        cause = "" if reason == "InvalidImageName" else message.rpartition(": ")[2] or message
+        cause = _pull_failure(message, pod, events)
         return _short(
             f"cannot pull {container['image']} ({reason}{cause and f': {cause}'}): check image and tag in the site"
             " file, and the pull secret of service account deepscaler"
         )
     if reason == "CrashLoopBackOff" or (ended and ended.get("exitCode") and not container.get("ready")):
-        how = _ending(ended or {})
+        times = container.get("restartCount", 1)
+        often = "once" if times == 1 else f"{times} times"
         again = "runs again" if state.get("running") else "waits for its next try"
-        return (
-            f"container {name} has ended {container.get('restartCount', 1)} times{how} and {again}: see"
-            f" deepscaler logs RUN_DIR --job {name_of(pod)}"
-        )
+        return f"container {name} has ended {often}{_ending(ended or {})} and {again}: {LOOK}"
     if reason and reason not in ON_THE_WAY:
         return _short(f"container {name} cannot be made ({reason}): {message or 'see kubectl describe pod'}")
     if failed := state.get("terminated"):
         if failed.get("exitCode"):
-            return f"container {name} has ended{_ending(failed)}: see deepscaler logs RUN_DIR --job {name_of(pod)}"
+            return f"container {name} has ended{_ending(failed)}: {LOOK}"
         return ""
     seconds = since((state.get("running") or {}).get("startedAt"))
     if seconds and seconds > LONG and _is_init(container, pod):
         return f"init container {name} works since {seconds / 60:.0f} min"
     return ""
+
+
+def _pull_failure(message: str, pod: Object, events: Sequence[Object]) -> str:
+    """Returns why an image cannot be pulled; between two tries an event alone tells."""
+    told = [one["message"] for one in events if one["involvedObject"].get("name") == name_of(pod)]
+    failed = [text for text in (message, *reversed(told)) if ": " in text and "pull" in text]
+    return failed[0].rpartition(": ")[2] if failed else ""
 
 
 def _ending(terminated: Object) -> str:
@@ -122,17 +132,18 @@ def _ending(terminated: Object) -> str:
 
 def _not_made(seen: Seen) -> list[str]:
     """Returns why pods of a job are not there: a quota, an account, a policy."""
-    missing = _num_expected(seen) - len(_current(seen))
+    expected = num_expected(seen)
+    missing = expected - len(_current(seen))
     failed = [one for one in seen.events if CREATE_FAILED.match(one["reason"])]
     if missing <= 0 or not failed or seen.is_ended:
         return []
     newest = max(failed, key=when)
     message = re.sub(r"^Failed to create .*?, ", "", newest["message"])
     advice = advice_for(message)
-    return [f"{missing} pods cannot be made: {_short(message)}{advice and f': {advice}'}"]
+    return [f"{missing} of {expected} pods cannot be made: {_short(message)}{advice and f': {advice}'}"]
 
 
-def _num_expected(seen: Seen) -> int:
+def num_expected(seen: Seen) -> int:
     """Returns how many pods a job has when it runs; none while it waits in a queue."""
     spec = (seen.job or {}).get("spec", {})
     if spec.get("suspend"):

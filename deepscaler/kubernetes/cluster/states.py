@@ -21,7 +21,7 @@ from deepscaler.kubernetes.cluster.look import (
     name_of,
     since,
 )
-from deepscaler.kubernetes.cluster.obstacles import obstacles, queue_reason
+from deepscaler.kubernetes.cluster.obstacles import num_expected, obstacles, queue_reason
 from deepscaler.kubernetes.cluster.record import Submitted
 from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableError
 from deepscaler.kubernetes.cluster.speaking import command_container, has_begun
@@ -52,7 +52,7 @@ def states(jobs: Sequence[Submitted]) -> tuple[list[tuple[str, JobState]], str]:
 
 
 def far_status(jobs: Sequence[Submitted]) -> tuple[dict[str, Any], str]:
-    """Returns what `deepscaler status --json` says in a pod that sees the run's folder, and why nothing is known."""
+    """Returns what `deepscaler status --json` says in a pod that sees the run's folder, and why a pod did not say."""
     run_dir = next((job.run_dir for job in jobs if job.run_dir), "")
     if not run_dir:
         return {}, ""
@@ -62,7 +62,7 @@ def far_status(jobs: Sequence[Submitted]) -> tuple[dict[str, Any], str]:
         pods = cluster.read("pods", "--selector", labelled)["items"]
         able = [pod for pod in pods if _can_answer(pod, {job.name for job in jobs if job.kind == "job"})]
         if not able:
-            return {}, f"no pod that sees {run_dir} is at work"
+            return {}, ""
         newest = max(able, key=lambda pod: (is_head(pod), str(pod["metadata"]["creationTimestamp"])))
         container = newest["spec"]["containers"][0]["name"]
         words = ("exec", name_of(newest), "-c", container, "--", "deepscaler", "status", run_dir, "--json")
@@ -76,6 +76,8 @@ def far_status(jobs: Sequence[Submitted]) -> tuple[dict[str, Any], str]:
 
 def _state(seen: Seen, cluster: Kubectl, *, has_conductor: bool) -> JobState:
     job = seen.submitted
+    if seen.job is None and seen.pods:
+        return JobState(job.name, "going", f"deleted; {len(seen.pods)} pods still end, a training saves first")
     if seen.job is None:
         waits = has_conductor and job.kind == "rayjob"
         reason = "made when its turn comes, or done" if waits else "deleted, or its time after the end is over"
@@ -107,7 +109,7 @@ def _rayjob_state(seen: Seen) -> tuple[str, str]:
     if reason := queue_reason(seen):
         return shown, reason
     ready = sum(conditions(pod.get("status", {})).get("Ready", {}).get("status") == "True" for pod in seen.pods)
-    return shown, f"{ready} of {len(seen.pods)} pods ready" if state != "Running" and seen.pods else ""
+    return shown, f"{ready} of {num_expected(seen)} pods ready" if state != "Running" and seen.pods else ""
 
 
 def _job_state(seen: Seen) -> tuple[str, str]:

@@ -21,7 +21,7 @@ RIGHTS = (("create", "rayjobs.ray.io"), ("delete", "rayjobs.ray.io"), ("create",
 """What a submission and what follows it need."""
 
 DRY_RUN = ("--dry-run=server", "--force-conflicts")
-"""A job of the same name that has ended goes before this one is applied: what the operator wrote in it is no obstacle."""
+"""A job of that name that has ended goes before this one is applied: what the operator wrote in it is no obstacle."""
 
 ENDED = ("Complete", "Failed", "ValidationFailed")
 """Values of jobDeploymentStatus after which the operator does nothing more."""
