@@ -103,7 +103,7 @@ def _container_obstacle(container: Object, pod: Object, events: Sequence[Object]
     if reason == "CrashLoopBackOff" or (ended and ended.get("exitCode") and not container.get("ready")):
         times = container.get("restartCount", 1)
         often = "once" if times == 1 else f"{times} times"
-        again = "runs again" if state.get("running") else "waits for its next try"
+        again = "runs again" if _is_running(container) else "waits for its next try"
         return f"container {name} has ended {often}{_ending(ended or {})} and {again}: {LOOK}"
     if reason and reason not in ON_THE_WAY:
         return _short(f"container {name} cannot be made ({reason}): {message or 'see kubectl describe pod'}")
@@ -167,7 +167,7 @@ def _is_init(container: Object, pod: Object) -> bool:
 
 
 def _is_running(container: Object) -> bool:
-    return bool(container.get("state", {}).get("running"))
+    return "running" in container.get("state", {})
 
 
 def _together(names: Sequence[str]) -> str:

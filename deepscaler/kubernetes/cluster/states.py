@@ -155,7 +155,7 @@ def _nodes(pods: Sequence[Object]) -> str:
 
 def _can_answer(pod: Object, jobs: set[str]) -> bool:
     """Returns whether a pod has the run's volume and a command line at work."""
-    works = any(one.get("state", {}).get("running") for one in pod.get("status", {}).get("containerStatuses", ()))
+    works = any("running" in one.get("state", {}) for one in pod.get("status", {}).get("containerStatuses", ()))
     return works and (is_head(pod) or pod["metadata"]["labels"][INSTANCE] in jobs)
 
 
