@@ -20,7 +20,7 @@ def cancel(jobs: Sequence[Submitted], console: Console, *, dry_run: bool) -> int
         if reason := _left_alone(one):
             console.print(f"{name}: {reason}.", soft_wrap=True)
             continue
-        saves = f"; a training saves first, which may take {_grace(one) / 60:.0f} min" if one.pods else ""
+        saves = f"; a training saves first, which may take {_grace(one)}" if one.pods else ""
         console.print(
             f"{'Would delete' if dry_run else 'Deleting'} {name} in namespace {cluster.namespace} of"
             f" {cluster.context}{saves}.",
@@ -51,6 +51,7 @@ def _left_alone(seen: Seen) -> str:
     return ""
 
 
-def _grace(seen: Seen) -> int:
-    """Returns the seconds that the pods of a job have to end."""
-    return max(int(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in seen.pods)
+def _grace(seen: Seen) -> str:
+    """Returns how long the pods of a job have to end."""
+    seconds = max(int(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in seen.pods)
+    return f"{seconds} s" if seconds < 120 else f"{seconds / 60:.0f} min"

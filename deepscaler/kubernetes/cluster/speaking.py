@@ -61,4 +61,4 @@ def print_heading(seen: Seen, pod: Object) -> None:
 def print_lines(who: str, text: str) -> None:
     """Prints lines with who said them; an empty line, too."""
     for line in text.splitlines() or [""]:
-        print(f"{who:<12} | {printable(line)}", flush=True)
+        print(f"{who:<12} | {printable(line.expandtabs())}", flush=True)

@@ -104,7 +104,8 @@ def _rayjob_state(seen: Seen) -> tuple[str, str]:
     if (seen.job or {})["metadata"].get("deletionTimestamp"):
         return f"{state}, going", "deleted; a training saves first"
     if seen.is_ended:
-        told = [status.get("reason", ""), " ".join(status.get("message", "").split())]
+        message = status.get("message", "").partition(", last available logs")[0]  # `deepscaler logs` shows them
+        told = [status.get("reason", ""), " ".join(message.split())]
         return shown, shorten(": ".join(part for part in told if part), LINE_WIDTH) if state != "Complete" else ""
     if reason := queue_reason(seen):
         return shown, reason

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from deepscaler.kubernetes.cluster.compose import Objects, compose, dump, split
 from deepscaler.kubernetes.cluster.kubectl import Kubectl, allowed, check_context
+from deepscaler.kubernetes.cluster.look import ENDED
 from deepscaler.kubernetes.cluster.place import Place
 from deepscaler.kubernetes.cluster.record import FOLDER, Submitted, write_jobs
 from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableError
@@ -22,9 +23,6 @@ RIGHTS = (("create", "rayjobs.ray.io"), ("delete", "rayjobs.ray.io"), ("create",
 
 DRY_RUN = ("--dry-run=server", "--force-conflicts")
 """A job of that name that has ended goes before this one is applied: what the operator wrote in it is no obstacle."""
-
-ENDED = ("Complete", "Failed", "ValidationFailed")
-"""Values of jobDeploymentStatus after which the operator does nothing more."""
 
 DELETE_SECONDS = 120.0
 """For a finished job to go; what still works is not waited for here."""

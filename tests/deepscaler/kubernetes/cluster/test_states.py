@@ -314,14 +314,17 @@ def test_a_chain_is_shown_stage_by_stage(
     assert states == {NAME: ("not there", "made when its turn comes, or done"), "chain-mine": ("Running", "")}
 
 
+APP_FAILED = "Job entrypoint command failed with exit code 1, last available logs (truncated to 20,000 chars):\nstep 34\nstep 35\n"
+
+
 @pytest.mark.parametrize(
     ("change", "state", "reason"),
     [
         ({"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}, "Complete", ""),
         (
-            {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "reason": "AppFailed", "message": "Job\nentry"},
+            {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "reason": "AppFailed", "message": APP_FAILED},
             "Failed",
-            "AppFailed: Job entry",
+            "AppFailed: Job entrypoint command failed with exit code 1",
         ),
         (
             {"jobDeploymentStatus": "ValidationFailed", "jobStatus": "", "reason": "ValidationFailed", "message": "no"},
