@@ -314,7 +314,9 @@ def test_a_chain_is_shown_stage_by_stage(
     assert states == {NAME: ("not there", "made when its turn comes, or done"), "chain-mine": ("Running", "")}
 
 
-APP_FAILED = "Job entrypoint command failed with exit code 1, last available logs (truncated to 20,000 chars):\nstep 34\nstep 35\n"
+APP_FAILED = (
+    "Job entrypoint command failed with exit code 1, last available logs (truncated to 20,000 chars):\nstep 35\n"
+)
 
 
 @pytest.mark.parametrize(
