@@ -20,6 +20,9 @@ Object = dict[str, Any]
 INSTANCE = "app.kubernetes.io/instance"
 """Label of everything of a job, with the job's name."""
 
+RUN_DIR = "deepscaler/run-dir"
+"""Annotation with the run's folder, of what does not name it in its command."""
+
 QUEUE = "kueue.x-k8s.io/queue-name"
 HEAD = "head"
 
@@ -87,6 +90,8 @@ def look(jobs: Sequence[Submitted], *, all_events: bool = False) -> list[Seen]:
 def belongs(job: Object, run_dir: str) -> bool:
     """Returns whether a job's command names a run's folder; a command that names none is taken for it."""
     spec = job["spec"]
+    if told := job["metadata"].get("annotations", {}).get(RUN_DIR):
+        return told == run_dir
     if "entrypoint" in spec:
         try:
             words = shlex.split(spec["entrypoint"])

@@ -123,7 +123,7 @@ def _own_words(said: str) -> str:
     lines = [line for line in said.partition("<!DOCTYPE")[0].splitlines() if line.strip()]
     begin = next((number for number, line in enumerate(lines) if SPEAKS.match(line)), 0)
     own = [line for line in takewhile(lambda line: not COUNSEL.match(line), lines[begin:]) if not LOG.match(line)]
-    return " ".join(" ".join(own or lines).split())
+    return " ".join(" ".join(dict.fromkeys(own or lines)).split())
 
 
 def _fitting(text: str) -> tuple[type[ClusterError], str]:

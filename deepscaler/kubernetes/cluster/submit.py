@@ -10,7 +10,6 @@ from rich.console import Console
 
 from deepscaler.kubernetes.cluster.compose import Objects, compose, dump, split
 from deepscaler.kubernetes.cluster.kubectl import Kubectl, allowed, check_context
-from deepscaler.kubernetes.cluster.look import ENDED
 from deepscaler.kubernetes.cluster.place import Place
 from deepscaler.kubernetes.cluster.record import FOLDER, Submitted, write_jobs
 from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableError
@@ -21,8 +20,8 @@ from deepscaler.system.files import locked
 RIGHTS = (("create", "rayjobs.ray.io"), ("delete", "rayjobs.ray.io"), ("create", "configmaps"), ("get", "pods/log"))
 """What a submission and what follows it need."""
 
-DRY_RUN = ("--dry-run=server", "--force-conflicts")
-"""A job of that name that has ended goes before this one is applied: what the operator wrote in it is no obstacle."""
+ENDED = ("Complete", "Failed", "ValidationFailed")
+"""Values of jobDeploymentStatus after which the operator does nothing more."""
 
 DELETE_SECONDS = 120.0
 """For a finished job to go; what still works is not waited for here."""
@@ -52,7 +51,7 @@ def submit(plans: Sequence[Plan], place: Place, folder: Path, console: Console) 
             cluster.ask(
                 "apply",
                 "--server-side",
-                *DRY_RUN,
+                "--dry-run=server",
                 "--field-manager=deepscaler",
                 "-f",
                 "-",
@@ -80,7 +79,9 @@ def describe(plans: Sequence[Plan], place: Place, folder: Path, console: Console
     try:
         greet(cluster, console)
         check_set_up(cluster, place, needs_claims=any(plan.shared for plan in plans))
-        cluster.ask("apply", "--server-side", *DRY_RUN, "--field-manager=deepscaler", "-f", "-", given=dump(objects))
+        cluster.ask(
+            "apply", "--server-side", "--dry-run=server", "--field-manager=deepscaler", "-f", "-", given=dump(objects)
+        )
         answer = "and the cluster would take it"
     except UnreachableError as reason:
         answer = f"but the cluster was not asked: {reason}"

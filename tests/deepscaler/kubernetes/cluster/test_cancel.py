@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,9 +60,14 @@ def test_what_is_not_deleted_is_said(
 
 def test_what_makes_the_jobs_of_a_chain_goes_first_and_is_waited_for(tmp_path: Path, kubectl: FakeKubectl) -> None:
     labels = {"app.kubernetes.io/instance": "chain-mine"}
-    job = {
+    job: dict[str, Any] = {
         "kind": "Job",
-        "metadata": {"name": "chain-mine", "uid": "1", "labels": labels},
+        "metadata": {
+            "name": "chain-mine",
+            "uid": "1",
+            "labels": labels,
+            "annotations": {"deepscaler/run-dir": RUN_DIR},
+        },
         "spec": {"template": {"spec": {"containers": [{"name": "conduct", "command": ["deepscaler", "conduct"]}]}}},
     }
     kubectl.answers["get rayjobs.ray.io,jobs.batch,pods"] = listed([*working(), job])
@@ -79,6 +85,10 @@ def test_what_makes_the_jobs_of_a_chain_goes_first_and_is_waited_for(tmp_path: P
         "--timeout=120s",
     ]
     assert second[:3] == ["delete", "rayjobs.ray.io", NAME]
+    job["metadata"]["annotations"] = {"deepscaler/run-dir": "/runs/another"}
+    kubectl.answers["get rayjobs.ray.io,jobs.batch,pods"] = listed([job])
+    assert main(["cancel", str(tmp_path)]) == 0
+    assert sum(words[0] == "delete" for words in kubectl.calls) == 2
 
 
 def test_a_cluster_that_cannot_be_reached_is_an_error(
