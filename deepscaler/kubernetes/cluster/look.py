@@ -91,7 +91,7 @@ def belongs(job: Object, run_dir: str) -> bool:
     """Returns whether a job's command names a run's folder; a command that names none is taken for it."""
     spec = job["spec"]
     if told := job["metadata"].get("annotations", {}).get(RUN_DIR):
-        return told == run_dir
+        return bool(told == run_dir)
     if "entrypoint" in spec:
         try:
             words = shlex.split(spec["entrypoint"])
