@@ -9,17 +9,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 
 from deepscaler.job import Job
 from deepscaler.kubernetes import require_yaml
+from deepscaler.kubernetes.cluster.cancel import cancel
+from deepscaler.kubernetes.cluster.logs import show_logs
 from deepscaler.kubernetes.cluster.place import Place, load_place
 from deepscaler.kubernetes.cluster.record import Submitted, read_jobs
+from deepscaler.kubernetes.cluster.states import far_status, states
+from deepscaler.kubernetes.cluster.timing import newest_timing
 from deepscaler.kubernetes.render.plans import Plan, plan_of
 from deepscaler.kubernetes.render.pods import RUNS
-from deepscaler.launch.launcher import JobState, Launcher, PlannedJob
+from deepscaler.launch.launcher import JobState, Launcher, Phase, PlannedJob
 from deepscaler.system.errors import UserError
 
 LONGEST_NAME = 47
@@ -83,16 +87,24 @@ class KubernetesLauncher(Launcher):
         return describe(plans, self.place, folder, console, full=full)
 
     def states(self, folder: Path) -> tuple[list[tuple[str, JobState]], str]:
-        """Returns each job as the cluster tells: its state, why it waits, retries used."""
-        raise NotImplementedError
+        """Returns each job as the cluster tells: its state, why it waits, what does not start, retries used."""
+        return states(self._jobs)
+
+    def far_status(self, folder: Path) -> tuple[dict[str, Any], str]:
+        """Returns what the run's files tell in a pod that sees them."""
+        return far_status(self._jobs)
+
+    def timing(self, folder: Path) -> list[Phase]:
+        """Returns where the time of the newest job went that has begun."""
+        return newest_timing(self._jobs)
 
     def show_logs(self, folder: Path, job: str | None, lines: int, *, follow: bool) -> int:
         """Prints the command's log from the head's pod, through every retry."""
-        raise NotImplementedError
+        return show_logs(self._jobs, job, lines, follow=follow)
 
     def cancel(self, folder: Path, console: Console, *, dry_run: bool) -> int:
         """Deletes the jobs; a training saves first."""
-        raise NotImplementedError
+        return cancel(self._jobs, console, dry_run=dry_run)
 
     def examine(self, job: Job, folder: Path, console: Console, *, minutes: float) -> int:
         """Has a pod on each of some nodes examine it."""

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from rich.console import Console
 
 from deepscaler.job import Job
+from deepscaler.system.errors import UserError
 
 On = Literal["local", "slurm", "k8s"]
 
@@ -56,6 +57,19 @@ class JobState:
     nodes: str = ""
     start: str = ""
     """When it began, or is expected to."""
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    """Lines to say beside: what does not start and why, retries used, the last line of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of the way to the first step, in seconds: of the job, or of its pods; None for what is not known."""
+
+    name: str
+    job: float | None = None
+    head: float | None = None
+    worker: float | None = None
+    """Of the slowest one."""
 
 
 class Launcher(ABC):
@@ -92,6 +106,17 @@ class Launcher(ABC):
     @abstractmethod
     def states(self, folder: Path) -> tuple[list[tuple[str, JobState]], str]:
         """Returns every job of a run by its name, and why the place was not asked (then as files tell) or nothing."""
+
+    def far_status(self, folder: Path) -> tuple[dict[str, Any], str]:
+        """Returns what `deepscaler status --json` says where the run's files are, and why nothing is known of it.
+
+        Only places need it whose jobs do not see this machine's files.
+        """
+        return {}, ""
+
+    def timing(self, folder: Path) -> list[Phase]:
+        """Returns where the time to the first step went. Raises UserError where the place does not keep that."""
+        raise UserError(f"--timing is for jobs on Kubernetes, and those of {folder} ran elsewhere; leave it out")
 
     @abstractmethod
     def show_logs(self, folder: Path, job: str | None, lines: int, *, follow: bool) -> int:

@@ -24,7 +24,7 @@ from deepscaler.system.files import read_json, write_json
 
 KINDS = {
     **dict.fromkeys(("step", "resumed_step", "step_offset", "pid"), int),
-    **dict.fromkeys(("host", "started", "ended", "outcome"), str),
+    **dict.fromkeys(("host", "started", "begun", "first_step", "ended", "outcome"), str),
 }
 """Types of what others read from an attempt's record."""
 
@@ -127,6 +127,8 @@ class Attempt:
 
     def read_record(self) -> dict[str, Any]:
         """Keys: host, pid, command, started, resumed_step, step_offset; after its end also ended, outcome, step.
+
+        `begun` is when the trainer was ready for its first step, `first_step` when that was logged.
 
         `step_offset` is what verl's own step numbers of this attempt lack to the run's. Raises UserError.
         """

@@ -4,7 +4,8 @@ Status(name="8k", profile="faithful", state="running", attempt=3, host="node17",
 """
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ class Status:
     """Its number, which is also how many there were."""
     host: str | None = None
     started: str | None = None
+    begun: str | None = None
+    """When the newest attempt was ready for its first step."""
+    first_step: str | None = None
+    """When its first step was logged."""
     ended: str | None = None
     heartbeat_age: float | None = None
     """Since the last sign of life."""
@@ -87,6 +92,13 @@ def read_statuses(directory: Path) -> list[Status]:
     ]
 
 
+def from_json(entry: Mapping[str, Any]) -> Status:
+    """Returns the status that another kit has written as JSON; what this one does not know is left out."""
+    known = {one.name for one in fields(Status)}
+    values = {name: value for name, value in entry.items() if name in known}
+    return Status(**{**values, "damaged_checkpoints": tuple(values.get("damaged_checkpoints") or ())})
+
+
 def read_status(name: str, run: RunFolder) -> Status:
     """The status of one run, or of a chain's stage that may not have begun."""
     if not run.is_run:
@@ -110,6 +122,8 @@ def read_status(name: str, run: RunFolder) -> Status:
         attempt=attempt.number,
         host=record.get("host"),
         started=record.get("started"),
+        begun=record.get("begun"),
+        first_step=record.get("first_step"),
         ended=record.get("ended"),
         heartbeat_age=age,
         stop_reason=" ".join(attempt.stop_path.read_text(encoding="utf-8").split()) if state == "stopping" else None,

@@ -103,10 +103,20 @@ def _watch(start: Start, process: "Popen[bytes]", stop_requests: "deque[str]", c
     attempt, metrics = start.attempt, LiveMetrics(start.run, start.attempt)
     looked_at_fence = 0.0
     told = False
+    noted: dict[str, str] = {}
+
+    def note(moment: str, has_come: bool) -> None:
+        """Writes down once when something came, so that anybody can tell where the time to the first step went."""
+        if has_come and moment not in noted:
+            noted[moment] = now()
+            attempt.update_record(**noted)
+
     with show_steps(console, start.recipe.num_steps) as show:
         while process.poll() is None:
+            note("begun", metrics.has_begun)
             for step, values in metrics.read_new():
                 show(step, values)
+                note("first_step", "timing_s/step" in values)
             if time.monotonic() - looked_at_fence > FENCE_INTERVAL:
                 check_ownership(start.run, attempt)
                 looked_at_fence = time.monotonic()
@@ -121,6 +131,7 @@ def _watch(start: Start, process: "Popen[bytes]", stop_requests: "deque[str]", c
             time.sleep(POLL)
         for step, values in metrics.read_new():
             show(step, values)
+            note("first_step", "timing_s/step" in values)
 
 
 def _asked(attempt: Attempt) -> str:
