@@ -128,7 +128,7 @@ class KubernetesLauncher(Launcher):
 
 def job_name(job: Job, folder: Path, *, alone: bool) -> str:
     """Returns the name of a run's job: its command and its folder's name, or within a chain its own name after that."""
-    parts = [job.arguments[0], folder.absolute().name] + ([] if alone else [job.name])
+    parts = list(dict.fromkeys([job.arguments[0], folder.absolute().name])) + ([] if alone else [job.name])
     name = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
     if len(name) <= LONGEST_NAME:
         return name

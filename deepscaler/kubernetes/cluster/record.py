@@ -26,6 +26,8 @@ class Submitted:
     namespace: str
     run_dir: str = ""
     """The run's folder in the pods."""
+    trains: bool = True
+    """Whether `deepscaler status` knows that folder: an evaluation's it does not."""
     after: str = ""
     """The job that it waits for, of a chain."""
     submitted: float = 0.0

@@ -53,7 +53,7 @@ def states(jobs: Sequence[Submitted]) -> tuple[list[tuple[str, JobState]], str]:
 
 def far_status(jobs: Sequence[Submitted]) -> tuple[dict[str, Any], str]:
     """Returns what `deepscaler status --json` says in a pod that sees the run's folder, and why a pod did not say."""
-    run_dir = next((job.run_dir for job in jobs if job.run_dir), "")
+    run_dir = next((job.run_dir for job in jobs if job.run_dir and job.trains), "")
     if not run_dir:
         return {}, ""
     cluster = cluster_of(jobs)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from deepscaler.kubernetes.cluster.compose import Objects, compose, dump, split
 from deepscaler.kubernetes.cluster.kubectl import Kubectl, allowed, check_context
+from deepscaler.kubernetes.cluster.look import ENDED, belongs
 from deepscaler.kubernetes.cluster.place import Place
 from deepscaler.kubernetes.cluster.record import FOLDER, Submitted, write_jobs
 from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableError
@@ -20,9 +21,6 @@ from deepscaler.system.files import locked
 RIGHTS = (("create", "rayjobs.ray.io"), ("delete", "rayjobs.ray.io"), ("create", "configmaps"), ("get", "pods/log"))
 """What a submission and what follows it need."""
 
-
-ENDED = ("Complete", "Failed", "ValidationFailed")
-"""Values of jobDeploymentStatus after which the operator does nothing more."""
 
 DELETE_SECONDS = 120.0
 """For a finished job to go; what still works is not waited for here."""
@@ -163,8 +161,7 @@ def _has_ended(cluster: Kubectl, plan: Plan) -> bool:
     found = cluster.find("rayjob", name)
     if found is None:
         return False
-    run = plan.job.arguments[-1]
-    if run not in found["spec"]["entrypoint"]:
+    if not belongs(found, plan.folder):
         raise UserError(
             f"{cluster.namespace} has a job {name} of another run ({found['spec']['entrypoint'][:120]}): give another"
             " --output-dir, whose last name names the job"
@@ -178,7 +175,13 @@ def _has_ended(cluster: Kubectl, plan: Plan) -> bool:
 
 
 def _record(plan: Plan, place: Place) -> Submitted:
-    return Submitted(name=plan.job.name, context=place.context, namespace=place.namespace, run_dir=plan.run_dir or "")
+    return Submitted(
+        name=plan.job.name,
+        context=place.context,
+        namespace=place.namespace,
+        run_dir=plan.folder,
+        trains=plan.job.arguments[0] != "evaluate",
+    )
 
 
 def size_of(plan: Plan) -> str:

@@ -52,6 +52,11 @@ class Plan:
     volumes and in the RayJob's status."""
 
     @property
+    def folder(self) -> str:
+        """What the command writes to, on the volume of the runs."""
+        return _option(self.job.arguments, "--output-dir")
+
+    @property
     def prepare(self) -> tuple[str, ...]:
         """The command that fills the cache before Ray starts; a model with a path is a folder of the pods already."""
         names = dict.fromkeys(name for name in self.job.datasets if not is_file(name))
@@ -65,7 +70,7 @@ class Plan:
                 f"the name {self.job.name!r} is none for a RayJob: 1 to 47 lower case letters, digits and hyphens,"
                 " a letter first and no hyphen last; give --name NAME"
             )
-        folder = _option(self.job.arguments, "--output-dir")
+        folder = self.folder
         if not folder.startswith(f"{RUNS}/"):
             raise UserError(
                 f"--output-dir {folder} must lie below {RUNS}, the volume that outlives the pods, such as"
