@@ -48,8 +48,7 @@ def cluster(kubectl: FakeKubectl, monkeypatch: pytest.MonkeyPatch) -> FakeKubect
             "get serviceaccount/deepscaler-chain": "{}",
             "get pvc/deepscaler-runs": "{}",
             "get pvc/deepscaler-cache": "{}",
-            "create --dry-run=server": "",
-            "apply": "",
+            "create": "",
             "delete": "",
         }
     )
@@ -66,8 +65,8 @@ def chain(folder: Path, *words: str) -> int:
 
 
 def applied(kubectl: FakeKubectl) -> dict[str, Any]:
-    """What was applied, by kind; the stages' ConfigMap as `Stages`."""
-    objects = [one for one in yaml.safe_load_all(kubectl.given[-1]) if one]
+    """What was made, by kind, after the server was asked; the stages' ConfigMap as `Stages`."""
+    objects = [one for text in kubectl.given[1:] for one in yaml.safe_load_all(text) if one]
     return {"Stages" if "chain.json" in one.get("data", {}) else one["kind"]: one for one in objects}
 
 
@@ -81,6 +80,11 @@ def stages(applied: dict[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
     for one in found:
         assert " ".join(one.arguments[-2:]) in one.rayjob["spec"]["entrypoint"]
     return {one.name.removeprefix("chain-mine-"): dict(one.rayjob) for one in found}
+
+
+def done(cluster: FakeKubectl) -> list[list[str]]:
+    """Calls that change the cluster."""
+    return [call for call in cluster.calls if call[0] in ("create", "delete") and "--dry-run=server" not in call]
 
 
 def size(rayjob: dict[str, Any]) -> tuple[int, str]:
@@ -120,7 +124,7 @@ def test_the_conductor_is_a_small_pod_that_may_little(cluster: FakeKubectl, tmp_
     assert all(mount["readOnly"] for mount in container["volumeMounts"])
     assert pod["securityContext"]["runAsNonRoot"]
     assert "kueue.x-k8s.io/queue-name" not in job["metadata"]["labels"]  # it would wait behind its own stages
-    rayjobs = {one["kind"] for one in yaml.safe_load_all(cluster.given[-2])}
+    rayjobs = {one["kind"] for one in yaml.safe_load_all(cluster.given[0])}
     assert rayjobs == {"ConfigMap", "Job", "RayJob"}  # what the server was asked about before
 
 
@@ -193,7 +197,7 @@ def test_a_conductor_at_work_is_left_alone(
     cluster.answers["get job chain-mine"] = conductor(AT_WORK)
     assert chain(tmp_path) == 2
     assert "chain-mine is at work already: watch it with `deepscaler status`" in capsys.readouterr().err
-    assert not {"apply", "delete"} & {call[0] for call in cluster.calls}
+    assert not done(cluster)
 
 
 def test_a_conductor_of_another_run_is_left_alone(
@@ -202,7 +206,7 @@ def test_a_conductor_of_another_run_is_left_alone(
     cluster.answers["get job chain-mine"] = conductor(ENDED, "/runs/Mine")
     assert chain(tmp_path) == 2
     assert "has a job chain-mine of /runs/Mine: give another --output-dir" in capsys.readouterr().err
-    assert not {"apply", "delete"} & {call[0] for call in cluster.calls}
+    assert not done(cluster)
 
 
 def test_the_same_command_removes_what_has_ended_before_it_applies(cluster: FakeKubectl, tmp_path: Path) -> None:
@@ -210,11 +214,11 @@ def test_the_same_command_removes_what_has_ended_before_it_applies(cluster: Fake
     running = {"metadata": {"name": "chain-mine-train-8k"}, "spec": {"entrypoint": "chain --output-dir /runs/mine"}}
     cluster.answers["get rayjob chain-mine-train-8k"] = json.dumps(running)
     assert chain(tmp_path) == 0
-    told = [" ".join(call[:3]) for call in cluster.calls if call[0] in ("apply", "delete")]
+    told = [" ".join(call[:3]) for call in done(cluster)]
     assert told == [
         "delete job chain-mine",
         "delete rayjob chain-mine-train-8k",
-        "apply --server-side --field-manager=deepscaler",
+        *["create --field-manager=deepscaler -f"] * 2,
     ]
 
 
@@ -241,5 +245,5 @@ def test_a_dry_run_shows_all_that_would_be_made(
     assert "chain-mine-train-16k: 4 x 8 GPUs, after chain-mine-after-8k: deepscaler chain 8k 16k" in shown
     trees = [tree for tree in yaml.safe_load_all(shown[shown.index("apiVersion") : shown.rindex("Context")]) if tree]
     assert [tree["kind"] for tree in trees] == ["ConfigMap", "Job", "RayJob", "RayJob", "RayJob", "RayJob"]
-    assert "apply" not in {call[0] for call in cluster.calls}
+    assert not done(cluster)
     assert not (tmp_path / "mine").exists()

@@ -202,7 +202,7 @@ def test_render_writes_a_folder_for_a_place(tmp_path: Path, capsys: pytest.Captu
     assert "kubectl apply --server-side -k" in capsys.readouterr().out
     text = composing.build(folder)
     objects = {one["kind"]: one for one in yaml.safe_load_all(text)}
-    assert set(objects) == {"Namespace", "ServiceAccount", "NetworkPolicy", "RayJob"}
+    assert set(objects) == {"Namespace", "ServiceAccount", "Role", "RoleBinding", "NetworkPolicy", "RayJob"}
     assert objects["RayJob"]["metadata"] == {**objects["RayJob"]["metadata"], "name": "mine", "namespace": "team"}
     assert main(["render", "--site", str(site), "--name", "mine", "train", "8k"]) == 0
     assert capsys.readouterr().out == text

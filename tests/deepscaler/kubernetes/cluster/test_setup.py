@@ -37,6 +37,12 @@ exec {fake} "$@"
 """The real kubectl builds, the table answers, and a file names what the user may not create."""
 
 
+ACCOUNTS = ("ServiceAccount", "ServiceAccount", "Role", "RoleBinding")
+"""Of jobs, and of a chain's conductor with its rights."""
+POLICIES = ("NetworkPolicy", "NetworkPolicy")
+CLAIMS = ("PersistentVolumeClaim", "PersistentVolumeClaim")
+
+
 @pytest.fixture
 def denied(tmp_path: Path) -> Path:
     """Kinds, one a line."""
@@ -89,8 +95,7 @@ def test_all_is_made_after_the_server_agreed(
     assert said.startswith("Context research, namespace team, as me.\n")
     kinds = applied(kubectl)
     assert kinds[0] == "Namespace", "before what lies in it"
-    claims = ["PersistentVolumeClaim"] * 2
-    assert sorted(kinds[1:]) == sorted(["ServiceAccount", "NetworkPolicy", "LocalQueue", *claims])
+    assert sorted(kinds[1:]) == sorted([*ACCOUNTS, *POLICIES, "LocalQueue", *CLAIMS])
     dry = [words for words in kubectl.calls if words[0] == "apply" and "--dry-run=server" in words]
     assert len(dry) == len(kinds)
     assert all("--server-side" in words for words in kubectl.calls if words[0] == "apply")
@@ -114,7 +119,7 @@ def test_what_cannot_be_changed_or_was_changed_is_left_alone(
     said = capsys.readouterr().out
     assert "There already, left alone: namespace team, persistentvolumeclaim deepscaler-runs.\n" in said
     assert "The claim deepscaler-runs is ReadWriteOnce: pods on several nodes need ReadWriteMany." in said
-    assert sorted(applied(kubectl)) == ["LocalQueue", "NetworkPolicy", "PersistentVolumeClaim", "ServiceAccount"]
+    assert sorted(applied(kubectl)) == sorted([*ACCOUNTS, *POLICIES, "LocalQueue", "PersistentVolumeClaim"])
     kubectl.answers["apply --server-side --field-manager=deepscaler --filename - --dry-run=server"] = CONFLICT
     assert main(["k8s", "setup", "--site", str(site)]) == 0
     said = capsys.readouterr().out
@@ -130,14 +135,16 @@ def test_rights_that_are_missing_are_told_in_one_line(
 ) -> None:
     denied.write_text("namespace\nnetworkpolicy.networking.k8s.io\nserviceaccount\n")
     kubectl.answers["get namespace team"] = "namespace/team\n"
-    kubectl.answers["get serviceaccount deepscaler"] = "serviceaccount/deepscaler\n"
+    for name in ("deepscaler", "deepscaler-chain"):
+        kubectl.answers[f"get serviceaccount {name}"] = f"serviceaccount/{name}\n"
+    kubectl.answers["get networkpolicy.networking.k8s.io deepscaler-chain"] = "there\n"
     assert main(["k8s", "setup", "--site", str(site)]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert "your user may not make networkpolicy deepscaler in namespace team of research: have who runs the" in line
     assert applied(kubectl) == []
     kubectl.answers["get networkpolicy.networking.k8s.io deepscaler"] = "networkpolicy.networking.k8s.io/deepscaler\n"
     assert main(["k8s", "setup", "--site", str(site)]) == 0, "others have made it"
-    assert sorted(applied(kubectl)) == ["LocalQueue", "PersistentVolumeClaim", "PersistentVolumeClaim"]
+    assert sorted(applied(kubectl)) == sorted(["Role", "RoleBinding", "LocalQueue", *CLAIMS])
 
 
 @pytest.mark.parametrize("trouble", ["", "rights", "away"])
@@ -151,7 +158,7 @@ def test_a_dry_run_prints_yaml_and_applies_nothing(
     assert main(["k8s", "setup", "--site", str(site), "--dry-run"]) == 0
     printed = capsys.readouterr()
     kinds = [tree["kind"] for tree in yaml.safe_load_all(printed.out)]
-    assert len(kinds) == 6
+    assert len(kinds) == 4 + len(ACCOUNTS) + len(POLICIES)
     assert ("This is all that a namespace needs" in printed.err) is bool(trouble)
     assert "apply" not in [words[0] for words in kubectl.calls]
 
