@@ -25,7 +25,7 @@ test: lint  ## lint, types and unit tests
 slow: setup  ## the real engines on real models, killed and resumed; groups of tests side by side
 	@$(BIN)/pytest tests/integration -vv -n 4 --dist loadscope -m 'slow and not long' --timeout 3600 --durations=0 -rP
 
-long: setup  ## what `make slow` leaves out: a RayJob, a killed chain, the grader on texts of any length (45 minutes)
+long: setup  ## what `make slow` leaves out: a RayJob, a killed chain, 32 ranks, the grader on texts of any length (45 minutes)
 	@$(BIN)/pytest tests/integration tests/deepscaler/rewards/test_growth.py -m long --timeout 3600
 
 lint: setup

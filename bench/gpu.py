@@ -3,10 +3,12 @@
 checks    kernels against float32                     floors   attention, last layer and passes in plain torch
 engine    verl's passes over one batch                vllm     generation alone, started without and with a cache
 faithful  `deepscaler train`, its phases and steps    fast     the same with --profile fast
-stock     faithful, by verl's own defaults
+stock     faithful, by verl's own defaults             resume   a training that is killed after a save, and goes on
+evaluation  `deepscaler evaluate`, and plain vLLM on the same requests
 
 Each part is a process with a time limit; what it finds is in DIR/gpu.jsonl at once, and a part that fails or is cut off
-costs only itself. Random weights will do: `--model` is any folder of a model. Without a GPU all is tiny: a rehearsal.
+costs only itself. The last three parts take a second call: --parts stock,evaluation,resume. Random weights will do:
+`--model` is any folder of a model. Without a GPU all is tiny: a rehearsal.
 """
 
 import argparse
@@ -31,6 +33,8 @@ PARTS = {
     "faithful": 400,
     "fast": 400,
     "stock": 400,
+    "evaluation": 240,
+    "resume": 400,
 }
 """Seconds that each may take."""
 
@@ -155,6 +159,12 @@ def child(part: str, arguments: argparse.Namespace) -> None:
         return
     import gpu_torch
 
+    if part in ("evaluation", "resume"):
+        import gpu_commands
+
+        measure = gpu_commands.evaluation if part == "evaluation" else gpu_commands.resume
+        measure(arguments.model, arguments.output, note)
+        return
     if gpu_torch.GPU:
         import torch
 
@@ -200,9 +210,8 @@ def train(part: str, arguments: argparse.Namespace, note: Any) -> None:
     from deepscaler.training.start import Start
     from deepscaler.verl_plugin.overrides import to_arguments
 
-    gpu = shutil.which("nvidia-smi") is not None
-    shape = {**SHAPE, **({} if gpu else REHEARSAL), "model": arguments.model, "num_steps": arguments.steps}
-    settings = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in shape.items()]
+    gpu = has_gpu()
+    settings = settings_of(model=arguments.model, num_steps=arguments.steps)
     given = [word.partition(":")[2] for word in arguments.set if word.partition(":")[0] == part]
     recipe = load_recipe("8k", "fast" if part == "fast" else "faithful", [*settings, *given])
     options = TrainOptions(run_dir=arguments.output / f"run-{part}", device="cuda" if gpu else "cpu")
@@ -234,6 +243,17 @@ def train(part: str, arguments: argparse.Namespace, note: Any) -> None:
     print("verl ended with", process.returncode)
     if process.returncode:
         sys.exit(1)
+
+
+def has_gpu() -> bool:
+    """Returns whether this is no rehearsal. CUDA is not asked: vLLM may fork this process."""
+    return shutil.which("nvidia-smi") is not None
+
+
+def settings_of(**changes: Any) -> list[str]:
+    """Returns the recipe's fields as `--set` takes them."""
+    shape = {**SHAPE, **changes, **({} if has_gpu() else REHEARSAL)}
+    return [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in shape.items()]
 
 
 def tell_steps(metrics: Path, begin: float, note: Any, told: int) -> int:

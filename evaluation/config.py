@@ -14,7 +14,7 @@ from deepscaler.recipes.recipe import Device
 from deepscaler.system.errors import UserError
 from deepscaler.system.flags import to_flags
 from deepscaler.system.option import flag, shown_value
-from deepscaler.system.options import REQUIRED, check_options, convert_options, option, options_of, read_options
+from deepscaler.system.options import REQUIRED, check_options, convert_options, option, options_of
 
 EngineName = Literal["vllm", "transformers"]
 Thinking = Literal["auto", "yes", "no"]
@@ -143,9 +143,8 @@ def parse_shard(shard: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def load_config(file: Path | None, given: dict[str, Any]) -> EvaluationConfig:
-    """Returns the configuration of a TOML file (if any) with the given values over it. Raises UserError."""
-    values = {**(read_options(file, EvaluationConfig) if file else {}), **given}
+def config_of(values: dict[str, Any]) -> EvaluationConfig:
+    """Returns the configuration of some options, given as flags or by a file. Raises UserError."""
     known = options_of(EvaluationConfig)
     missing = [one.flag for one in known.values() if one.default is REQUIRED and one.name not in values]
     if missing:

@@ -7,9 +7,9 @@ import getpass
 import shutil
 import subprocess
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
+from deepscaler.launch.launcher import JobState
 from deepscaler.system.errors import UserError
 
 SECONDS = 60
@@ -26,21 +26,6 @@ NO_CONTROLLER = ("configuration source", "contact slurm controller", "Connection
 
 class UnreachableError(UserError):
     """SLURM did not answer: nothing is known of what it would say."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobState:
-    """A job, or an element of an array, that is queued or running."""
-
-    job_id: str
-    state: str
-    """PENDING, RUNNING, COMPLETING, ..."""
-    reason: str
-    """Why it waits: Priority, Resources, Dependency, ..."""
-    elapsed: str = ""
-    nodes: str = ""
-    start: str = ""
-    """When it began, or is expected to."""
 
 
 def run(*command: str, stdin: str | None = None, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:

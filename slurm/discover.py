@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepscaler.fabric import NAMES, Adapter, adapters, main_fabric
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 from slurm.cluster import ask
@@ -40,7 +41,7 @@ def discover(file: Path, partition: str = "", *, dry_run: bool = False) -> str:
     chosen = _choose(partitions, partition)
     accounts = _accounts()
     runtime = next(name for name, kind in RUNTIMES.items() if kind.is_available())
-    text = _site_file(chosen, accounts, runtime)
+    text = _site_file(chosen, accounts, runtime, adapters())
     if dry_run:
         return text.rstrip()
     write_text(file, text)
@@ -88,7 +89,7 @@ def _accounts() -> list[str]:
     return list(dict.fromkeys([*default, *every]))
 
 
-def _site_file(partition: Partition, accounts: list[str], runtime: str) -> str:
+def _site_file(partition: Partition, accounts: list[str], runtime: str, found: list[Adapter]) -> str:
     """Only what is not the default, with a word on each."""
     limit = partition.time_limit
     if limit == "infinite" or minutes(limit) > LONGEST:
@@ -107,5 +108,20 @@ def _site_file(partition: Partition, accounts: list[str], runtime: str) -> str:
         lines.append('gpus = "none"  # sinfo tells of no GPUs in this partition')
     elif partition.gpu_type:
         lines.append(f"gpu_type = {json.dumps(partition.gpu_type)}")
+    lines += _fabric_lines(found)
     lines.append('cache = ""  # a shared folder for models and data, if HOME is small')
     return "\n".join(lines) + "\n"
+
+
+def _fabric_lines(found: list[Adapter]) -> list[str]:
+    """Returns the network between nodes, by the adapters of this machine; none where it has none.
+
+    An Ethernet adapter that can RDMA does not mean that the switches are set up for it: RoCE is left to the reader.
+    """
+    fabric = main_fabric(found)
+    if fabric is None:
+        return []
+    names = ", ".join(one.name for one in found if one.fabric == fabric)
+    if fabric == "roce":
+        return [f'# fabric = "roce"  # if the nodes\' Ethernet is set up for it: {names} here can do {NAMES[fabric]}']
+    return [f"fabric = {json.dumps(fabric)}  # {names} here; jobs fail where the nodes have no {NAMES[fabric]}"]

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from deepscaler.launch.launcher import JobState
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import locked, reason, write_json
-from slurm.cluster import JobState, live_jobs, live_jobs_below, past_state
+from slurm.cluster import live_jobs, live_jobs_below, past_state
 from slurm.job_folder import SLURM, JobFolder
 
 

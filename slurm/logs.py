@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from deepscaler.output.terminal import printable
+from deepscaler.output.tail import Tail
 from deepscaler.system.errors import UserError, unknown
 from slurm.cluster import live_jobs
 from slurm.job_folder import JobAttempt, JobFolder
@@ -17,7 +17,7 @@ ASK_EVERY = 10.0
 def show_logs(run_folder: Path, job_id: str | None, num_lines: int, *, follow: bool) -> int:
     """Print what is there, then what comes, through every new attempt, until SLURM has done with the job."""
     job_id = job_id or _newest_job(run_folder)
-    seen: dict[Path, int] = {}
+    tail = Tail(num_lines)
     told: JobAttempt | None = None
     asked = time.monotonic()
     while True:
@@ -28,7 +28,7 @@ def show_logs(run_folder: Path, job_id: str | None, num_lines: int, *, follow: b
             told = attempt
         if attempt:
             for path in sorted(attempt.root.glob("*.log")):
-                _show(path, seen, num_lines)
+                tail.show(path, path.stem)
         if not follow:
             return 0
         if time.monotonic() - asked > ASK_EVERY:
@@ -57,16 +57,3 @@ def _attempts(run_folder: Path, job_id: str) -> list[JobAttempt]:
     if job_id not in folders:
         raise unknown("job", job_id, folders)
     return JobFolder(folders[job_id]).attempts()
-
-
-def _show(path: Path, seen: dict[Path, int], num_lines: int) -> None:
-    """The whole lines of a file that have not been shown; of a file seen for the first time the last ones."""
-    first = path not in seen
-    with path.open("rb") as file:
-        file.seek(seen.get(path, 0))
-        content = file.read()
-    whole = content[: content.rfind(b"\n") + 1]
-    seen[path] = seen.get(path, 0) + len(whole)
-    lines = whole.decode("utf-8", errors="replace").splitlines()
-    for line in lines[-num_lines:] if first else lines:
-        print(f"{path.stem:<12} | {printable(line)}", flush=True)

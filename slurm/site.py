@@ -21,6 +21,8 @@ from slurm.runtimes import Runtime
 
 GPUStyle = Literal["gpus-per-node", "gres", "none"]
 Requeue = Literal["always", "never"]
+SiteFabric = Literal["auto", "ib", "roce", "efa", "none"]
+"""What connects the nodes, as deepscaler.fabric knows it; auto for what NCCL finds."""
 OWNED = ("RAY_", "SLURM_", "SBATCH_", "SUBMITIT_", "DEEPSCALER_", "CUDA_VISIBLE_DEVICES")
 """Beginnings of environment variables that the launcher sets itself."""
 
@@ -61,8 +63,11 @@ class Site:
     mounts: tuple[str, ...] = option((), "folders for the container: SOURCE or SOURCE:TARGET")
     python: str = option("", "interpreter on the nodes that has the kit; default: this one, python3 in a container")
     setup: tuple[str, ...] = option((), "shell lines of the batch script before the command: module load ...")
-    environment: dict[str, str] = option({}, "variables of every task, such as NCCL_IB_HCA")
+    environment: dict[str, str] = option(
+        {}, "variables of every task, which win over those of fabric: NCCL_IB_TC, NCCL_DEBUG"
+    )
 
+    fabric: SiteFabric = option("auto", "network that NCCL must use between nodes, else it fails; auto: what it finds")
     network_interface: str = option("", "interface for Ray, NCCL and gloo, such as ib0; default: by the node's name")
     scratch: str = option("/tmp", "local folder of nodes, a short path: Ray's sockets, compiled kernels")  # noqa: S108
     cache: str = option("", "shared folder for models and prepared data; default: below HOME")

@@ -121,7 +121,7 @@ def test_every_target_is_baked_examined_and_run_by_a_fixed_user() -> None:
 
 def test_every_package_of_ours_is_in_the_build() -> None:
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    for package in wheel["packages"]:
+    for package in {*wheel["packages"], *(Path(folder).parts[0] for folder in wheel["force-include"])}:
         assert f"\nCOPY {package} {package}\n" in DOCKERFILE
         assert f"!{package}\n" in (ROOT / ".dockerignore").read_text()
 

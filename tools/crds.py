@@ -1,7 +1,9 @@
 """Make deepscaler/kubernetes/check/crds.json.gz from CRD files: `python tools/crds.py FOLDER` (see CONTRIBUTING.md).
 
-FOLDER holds the CRDs as their projects publish them: KubeRay's helm-chart/kuberay-operator/crds and Kueue's
-config/components/crd/bases. Descriptions are left out, which are nine tenths of them.
+FOLDER holds the CRDs as their projects publish them, one in a file: KubeRay's helm-chart/kuberay-operator/crds, Kueue's
+config/components/crd/bases, the PodMonitor of the Prometheus Operator's example/prometheus-operator-crd, and Queue and
+PodGroup of KAI's deployments/kai-scheduler/crds and Volcano's config/crd/volcano/bases. Every such kind that k8s/ uses
+has to be there: `deepscaler k8s check k8s` names one that is not. Descriptions are left out, nine tenths of them.
 """
 
 import gzip

@@ -2,12 +2,15 @@
 
 import argparse
 import shlex
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from deepscaler.commands.counting import counts_with
-from deepscaler.commands.launcher import HERE, add_dry_run, site_of, submit
+from deepscaler.commands.evaluate import options_given
+from deepscaler.commands.launcher import add_dry_run, launcher_for, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer, parse
 from deepscaler.commands.recipe import check_further, load
 from deepscaler.commands.train import (
@@ -21,20 +24,20 @@ from deepscaler.commands.train import (
 from deepscaler.data.compose import sources_folder
 from deepscaler.data.names import KNOWN, look_in
 from deepscaler.data.names import absolute as absolute_name
+from deepscaler.job import Job
+from deepscaler.launch.chain import Outcome, outcome_of, plan_chain
+from deepscaler.launch.launcher import PlannedJob
 from deepscaler.output.terminal import PlainConsole
-from deepscaler.recipes.load import absolute
+from deepscaler.recipes.load import absolute, load_recipe
 from deepscaler.recipes.published import NAMES
 from deepscaler.runs.chain import Chain, ChainOptions, build_chain, check_state
-from deepscaler.runs.reward_file import check_called, keep_copy, submit_copy
+from deepscaler.runs.reward_file import check_called, edited_note, keep_copy, submit_copy
 from deepscaler.system.errors import UserError
-from deepscaler.system.flags import given_options
 from deepscaler.system.option import flag
 from deepscaler.training.manifest import check_recipe, take_data
-from deepscaler.training.run_chain import describe_chain, run_chain
-from evaluation.config import EvaluationConfig, load_config
+from deepscaler.training.run_chain import chosen_steps, describe_chain, run_chain
+from evaluation.config import EvaluationConfig, config_of
 from evaluation.inputs import keep_datasets
-from slurm.site import Site
-from slurm.submit.chain import plan_chain
 
 OF_THE_CHAIN = frozenset(
     ("model", "output_dir", "datasets", "revision", "shard", "gather", "dry_run", "on", "site", "nodes", "gpus")
@@ -61,7 +64,7 @@ def configure(parser: Parser) -> None:
     only = parser.add_argument(
         "--only", nargs="+", default=[], metavar="STEP", help="only these steps: 16k:train, 8k:merge, 8k:evaluate"
     )
-    counts_with(only, on=HERE)  # the jobs of --on slurm are given their steps
+    counts_with(only, on=("local", "k8s"))  # a cluster's jobs are given their steps; `render` presets k8s
     between = parser.add_argument_group("between the stages")
     sets = between.add_argument(
         "--eval", nargs="+", default=[], metavar="NAME", help="benchmarks to evaluate before and after each stage"
@@ -84,8 +87,13 @@ def run(arguments: argparse.Namespace) -> int:
     look_in(arguments.data_dir, *map(sources_folder, begun))
     recipes = [load(name, arguments, arguments.device) for name in arguments.recipes]
     root = (arguments.output_dir or Path("outputs", "-".join(recipe.name for recipe in recipes))).resolve()
-    site, console = site_of(arguments), PlainConsole()
-    evaluation_options = _evaluation_options(arguments)
+    launcher, console = launcher_for(arguments), PlainConsole()
+    evaluation_options = evaluation_options_of(arguments)
+    if not launcher.sees_files:
+        from deepscaler.commands.far import chain_far  # noqa: PLC0415  no other place needs it
+
+        check_further(recipes, arguments.device, console)
+        return submit(arguments, chain_far(arguments, recipes, launcher.folder_there(root)), launcher, root)
     given, settings = [absolute(text) for text in arguments.recipes], arguments.set
     check_further(recipes, arguments.device, console)
     copies = [copied_recipe(recipe, root, dry_run=True) for recipe in recipes]
@@ -100,13 +108,31 @@ def run(arguments: argparse.Namespace) -> int:
     )
     chain = build_chain(root, recipes, settings, options, given)
     if not is_job:
-        _take_along(chain, arguments, own=own, submits=site is not None, console=console)
-    if site:
-        return _submit(arguments, chain, site)
-    if arguments.dry_run:
-        describe_chain(chain, console, arguments.only)
+        _take_along(chain, arguments, own=own, submits=arguments.on != "local", console=console)
+    if arguments.on == "local":
+        here = partial(_chain_here, chain, arguments.only, dry_run=bool(arguments.dry_run))
+        job = Job(name="chain", arguments=("chain", *given))
+        return submit(arguments, [PlannedJob(jobs=(job,), outputs=(root,), here=here)], launcher, root)
+    reads = folders_read(arguments, [stage.recipe for stage in chain.stages if stage.recipe])
+    plan = plan_chain(chain, command_of(chain, arguments), arguments.device, reads)
+    return submit(arguments, plan, launcher, root)
+
+
+def progress_of(words: Sequence[str]) -> tuple[Outcome, str]:
+    """Returns how far the steps of a job's command are by the chain's folder, and what a gate says that stops it."""
+    arguments = parse(list(words))
+    recipes = [load_recipe(name, arguments.profile, arguments.set) for name in arguments.recipes]
+    options = ChainOptions(datasets=tuple(arguments.eval), gate=arguments.gate)
+    chain = build_chain(arguments.output_dir, recipes, arguments.set, options, arguments.recipes)
+    return outcome_of(chain, chosen_steps(chain, arguments.only))
+
+
+def _chain_here(chain: Chain, only: Sequence[str], *, dry_run: bool) -> int:
+    """Runs the steps that are left on this machine, or the Ray cluster that it is part of."""
+    if dry_run:
+        describe_chain(chain, PlainConsole(), only)
         return 0
-    return run_chain(chain, console, arguments.only)
+    return run_chain(chain, PlainConsole(), only)
 
 
 def _take_along(chain: Chain, arguments: argparse.Namespace, *, own: bool, submits: bool, console: Console) -> None:
@@ -129,24 +155,34 @@ def _take_along(chain: Chain, arguments: argparse.Namespace, *, own: bool, submi
     if submits and not dry_run:
         for one in chain.stages:
             keep_datasets(chain.options.datasets, one.evaluation, data_dir)
-    _keep_reward_files(chain, write=not dry_run)
+    _keep_reward_files(chain, console, write=not dry_run)
 
 
-def _keep_reward_files(chain: Chain, *, write: bool) -> None:
-    """Checks the reward file of each stage, and copies it before the first begins. Raises UserError."""
+def _keep_reward_files(chain: Chain, console: Console, *, write: bool) -> None:
+    """Checks the reward file of each stage, and copies it before the first begins; says which was edited since.
+
+    Raises UserError.
+    """
     functions = [(stage.run, stage.recipe.reward.function) for stage in chain.stages if stage.recipe]
     for run, function in functions:
         check_called(run, function)
+    begun = any(run.is_run for run, _ in functions)
+    for note in filter(None, (edited_note(run, function) for run, function in functions if begun)):
+        console.print(f"Note: {note}.", soft_wrap=True)
     if write and any(function for _, function in functions):
         check_state(chain)
-        begun = any(run.is_run for run, _ in functions)
         for run, function in functions:
             if function:
                 keep_copy(run, function) if begun else submit_copy(run, function)
 
 
-def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
+def evaluation_options_of(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Returns those for `deepscaler evaluate`, read by its own parser. Raises UserError or exits with 2."""
+    return evaluation_of(arguments)[0]
+
+
+def evaluation_of(arguments: argparse.Namespace) -> tuple[tuple[str, ...], EvaluationConfig]:
+    """Returns the options for `deepscaler evaluate`, and what they come to. Raises UserError or exits with 2."""
     try:
         options = shlex.split(arguments.eval_options)
     except ValueError as error:
@@ -157,21 +193,16 @@ def _evaluation_options(arguments: argparse.Namespace) -> tuple[str, ...]:
     if own := sorted(OF_THE_CHAIN & parsed.given):
         raise UserError(f"--eval-options must not hold {flag(own[0])}: the chain decides it for each evaluation")
     chosen = {"datasets": tuple(arguments.eval)} if arguments.eval else {}
-    load_config(
-        parsed.config,
-        {"model": "of a stage", "output_dir": Path(), **chosen, **given_options(parsed, EvaluationConfig)},
-    )
-    return tuple(options)
+    config = config_of({"model": "of a stage", "output_dir": Path(), **chosen, **options_given(parsed)})
+    return tuple(options), config
 
 
-def _submit(arguments: argparse.Namespace, chain: Chain, site: Site) -> int:
-    """Hands the chain to SLURM, a job for each stage and one between two."""
+def command_of(chain: Chain, arguments: argparse.Namespace) -> list[str]:
+    """Returns the command of a chain, without the steps that a job does."""
     given = [stage.given for stage in chain.stages[1:]]
-    command = ["chain", *given, "--output-dir", str(chain.root), *chain.options.train_options]
-    command += [part for setting in chain.stages[1].settings for part in ("--set", setting)]
-    command += of_chain(arguments)
-    reads = folders_read(arguments, [stage.recipe for stage in chain.stages if stage.recipe])
-    return submit(arguments, plan_chain(chain, command, arguments.device, reads), site, chain.root)
+    changes = [part for setting in chain.stages[1].settings for part in ("--set", setting)]
+    options = (*chain.options.train_options, *changes, *of_chain(arguments))
+    return ["chain", *given, "--output-dir", str(chain.root), *options]
 
 
 def of_chain(arguments: argparse.Namespace) -> list[str]:

@@ -17,9 +17,8 @@ from deepscaler.data.sources import SOURCES
 from deepscaler.data.table import Row, copy_rows, rows_of
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import atomic_path, sha256, write_json
-from deepscaler.system.flags import given_options
 from deepscaler.system.paths import data_dir
-from evaluation.config import EvaluationConfig, load_config, own_data
+from evaluation.config import config_of, own_data
 from evaluation.results import Results, read_results
 
 
@@ -50,16 +49,21 @@ def add_filter(parser: Parser) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> int:
+    if arguments.on == "k8s":
+        raise UserError(
+            "data score reads the report where it runs, and on Kubernetes that is on a volume: give deepscaler evaluate"
+            f" --on k8s --datasets {arguments.name} with the same options, copy the run's folder here (kubectl cp),"
+            f" then deepscaler data filter {arguments.name} --scores FOLDER"
+        )
     name = absolute(arguments.name, Path.cwd())
-    given = {**given_options(arguments, EvaluationConfig), "datasets": (name,)}
+    given = {**evaluate.options_given(arguments), "datasets": (name,)}
     folder = given.get("data_dir") or data_dir()
     look_in(folder)
     check_name(name)
-    # the model may be named in --config FILE
-    config = load_config(arguments.config, {"output_dir": folder / "scores", **given})
-    if "output_dir" not in arguments.given and config.output_dir == folder / "scores":
+    config = config_of({"output_dir": folder / "scores", **given})
+    if "output_dir" not in given:
         model = re.sub(r"[^\w.-]+", "-", config.model).strip("-.")[-100:]
-        config = load_config(arguments.config, {**given, "output_dir": folder / "scores" / label(name) / model})
+        config = config_of({**given, "output_dir": folder / "scores" / label(name) / model})
     code = evaluate.start(config, arguments)
     if code == 0 and not arguments.dry_run and arguments.on == "local":
         rates = list(_rates(read_results(config.output_dir / "report.json"), name, config.output_dir).values())

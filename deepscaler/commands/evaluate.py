@@ -2,18 +2,21 @@
 
 import argparse
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deepscaler.commands.counting import counts_if, counts_with, counts_without
-from deepscaler.commands.launcher import CLUSTER, add_dry_run, add_place, site_of, submit
+from deepscaler.commands.launcher import CLUSTER, add_dry_run, add_place, launcher_for, submit
 from deepscaler.commands.parser import Parser, offer
 from deepscaler.data.names import KNOWN
 from deepscaler.data.sources import SOURCES
+from deepscaler.job import Job
+from deepscaler.launch.launcher import PlannedJob
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.system.flags import add_flags, given_options, whole
 from deepscaler.system.options import options_of, read_options
-from evaluation.config import EvaluationConfig, load_config
+from evaluation.config import EvaluationConfig, config_of, to_arguments
 from evaluation.plan import describe_plan
 from slurm.submit.evaluation import plan_evaluation
 
@@ -42,7 +45,7 @@ def add_options(parser: Parser, without: Collection[str] = ()) -> dict[str, argp
     counts_if(actions["revision"], "for a model of the hub", "give its id as --model", _is_of_hub)
     _add_machines(parser)
     parser.values_of = _values
-    parser.also_given = _in_file
+    parser.also_given = _in_file_if_there
     return actions
 
 
@@ -74,30 +77,54 @@ def _is_of_hub(values: Mapping[str, Any]) -> bool:
 
 
 def _in_file(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options that the configuration file gives."""
-    is_there = arguments.config and arguments.config.is_file()  # `run` reports one that is not
-    return read_options(arguments.config, EvaluationConfig) if is_there else {}
+    """Returns the options that the configuration file gives; reads it once, and a pipe can be read once only."""
+    if arguments.config and "in_file" not in arguments:
+        arguments.in_file = read_options(arguments.config, EvaluationConfig)
+    found: dict[str, Any] = getattr(arguments, "in_file", {})
+    return found
+
+
+def _in_file_if_there(arguments: argparse.Namespace) -> dict[str, Any]:
+    is_there = arguments.config and arguments.config.exists()  # `options_given` reports one that is not
+    return _in_file(arguments) if is_there else {}
+
+
+def options_given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options that the configuration file gives, with those that were typed over them."""
+    return {**_in_file(arguments), **given_options(arguments, EvaluationConfig)}
 
 
 def _values(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns every option with the value it has here: typed, from the file, or the default."""
     defaults = {name: one.default for name, one in options_of(EvaluationConfig).items()}
-    return {**defaults, **_in_file(arguments), **vars(arguments)}
+    return {**defaults, **_in_file_if_there(arguments), **vars(arguments)}
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates, or says what would be evaluated."""
-    return start(load_config(arguments.config, given_options(arguments, EvaluationConfig)), arguments)
+    return start(config_of(options_given(arguments)), arguments)
 
 
 def start(config: EvaluationConfig, arguments: argparse.Namespace) -> int:
     """Evaluates where the arguments say, or says what would be evaluated."""
-    if site := site_of(arguments):
-        plan = plan_evaluation(
-            config, arguments.problems_per_job, arguments.nodes, arguments.gpus, dry_run=bool(arguments.dry_run)
-        )
-        return submit(arguments, plan, site, config.output_dir.absolute())
-    if arguments.dry_run:
+    launcher, folder = launcher_for(arguments), config.output_dir
+    if not launcher.sees_files:
+        from deepscaler.commands.far import evaluate_far  # noqa: PLC0415  no other place needs it
+
+        return submit(arguments, [evaluate_far(arguments, config, launcher.folder_there(folder))], launcher, folder)
+    if arguments.on == "local":
+        here = partial(_evaluate_here, config, dry_run=bool(arguments.dry_run))
+        job = Job(name="evaluate", arguments=tuple(to_arguments(config)))
+        return submit(arguments, [PlannedJob(jobs=(job,), outputs=(folder,), here=here)], launcher, folder)
+    plan = plan_evaluation(
+        config, arguments.problems_per_job, arguments.nodes, arguments.gpus, dry_run=bool(arguments.dry_run)
+    )
+    return submit(arguments, plan, launcher, folder.absolute())
+
+
+def _evaluate_here(config: EvaluationConfig, *, dry_run: bool) -> int:
+    """Evaluates on this machine, or the Ray cluster that it is part of."""
+    if dry_run:
         describe_plan(config, PlainConsole())
         return 0
     from evaluation.evaluate import evaluate  # noqa: PLC0415  matplotlib: 0.5 s

@@ -1,24 +1,40 @@
-"""`deepscaler k8s`: check manifests; and what pods call: wait, stop, metrics."""
+"""`deepscaler k8s`: a site file, a namespace for jobs, a check of manifests; what pods call: wait, stop, conduct."""
 
 import argparse
 import os
+import time
+from functools import partial
 from pathlib import Path
 
-from deepscaler.commands.parser import Parser, add_action
+from rich.console import Console
+
+from deepscaler.commands.launcher import add_site, site_of
+from deepscaler.commands.parser import Parser, add_action, named
 from deepscaler.kubernetes import require_yaml
-from deepscaler.kubernetes.pod.lifecycle import stop_training, wait_for_others
+from deepscaler.kubernetes.pod.api import ACCOUNT, RayJobs, server_of_pod
+from deepscaler.kubernetes.pod.conduct import conduct, owned, read_stages
+from deepscaler.kubernetes.pod.lifecycle import GRACE, stop_training, wait_for_others
 from deepscaler.kubernetes.pod.metrics import serve
+from deepscaler.kubernetes.pod.ray_job import DASHBOARD, MARGIN, see_off
+from deepscaler.output.terminal import PlainConsole
+from deepscaler.system.errors import UserError
 from deepscaler.system.flags import whole
 from deepscaler.system.paths import existing_folder
 
-EXAMPLES = ("deepscaler k8s check k8s/overlays/kueue-a100", "deepscaler k8s metrics /runs --port 9095")
+EXAMPLES = ("deepscaler k8s init cluster.toml", "deepscaler k8s metrics /runs --port 9095")
 METRICS_PORT = 9095
+RUN_DIR = "folder of a training or a chain"
 LAST_PORT = 65_535
 
 
 def configure(parser: Parser) -> None:
-    """Adds `check`, `wait`, `stop` and `metrics`."""
+    """Adds `check`, `wait`, `stop`, `conduct` and `metrics`."""
     actions = parser.add_actions()
+    _configure_cluster(add_action(actions, "init", "ask a cluster what it is, and write a first site file"))
+    setup = add_action(actions, "setup", "make once what a namespace needs before it takes jobs")
+    add_site(setup)
+    setup.add_dry_run("print what would be applied as YAML, apply nothing")
+    setup.set_defaults(act=_set_up)
     check = add_action(actions, "check", "validate files, folders and kustomizations as a cluster would")
     check.add_argument(
         "paths",
@@ -29,11 +45,38 @@ def configure(parser: Parser) -> None:
     check.set_defaults(act=_check)
     wait = add_action(actions, "wait", "wait until no attempt of another Ray cluster works in a run's folder")
     wait.set_defaults(act=_wait)
+    wait.add_argument("run_dir", type=Path, metavar="RUN_DIR", help=RUN_DIR)
     stop = add_action(actions, "stop", "ask the training of this Ray cluster to save, and wait until it has")
-    stop.add_dry_run("say which attempts would be asked, ask none")
+    stop.add_argument("run_dir", type=Path, metavar="RUN_DIR", nargs="?", help=f"{RUN_DIR}; a head can do without")
+    stop.add_argument(
+        "--head",
+        action="store_true",
+        help="on the head: end any other command too, and stay until the operator has seen the end of Ray's job",
+    )
+    stop.add_argument(
+        "--grace",
+        type=whole(1),
+        metavar="SECONDS",
+        default=GRACE,
+        help="terminationGracePeriodSeconds of the pod, which bounds what --head waits for (default: %(default)s)",
+    )
+    stop.add_argument(
+        "--dashboard", metavar="HOST:PORT", default=DASHBOARD, help="of Ray, for --head (default: %(default)s)"
+    )
+    stop.add_dry_run("say which attempts and processes would be asked, ask none")
     stop.set_defaults(act=_stop)
-    for subparser in (wait, stop):
-        subparser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of a training or a chain")
+    conducts = add_action(actions, "conduct", "make the RayJobs of a chain one after another, each at its own size")
+    conducts.add_argument("file", type=Path, metavar="FILE", help="stages that `deepscaler chain --on k8s` wrote")
+    conducts.add_argument("--server", metavar="URL", help="API server (default: that of the pod's cluster)")
+    conducts.add_argument(
+        "--account",
+        type=Path,
+        metavar="DIR",
+        default=ACCOUNT,
+        help="folder with token and ca.crt of a service account (default: the pod's)",
+    )
+    conducts.add_dry_run("say how far each stage is, make nothing")
+    conducts.set_defaults(act=_conduct)
     metrics = add_action(actions, "metrics", "serve the state of all runs below a folder to Prometheus")
     metrics.add_argument("folder", type=Path, metavar="FOLDER", help="the folder that holds runs and chains")
     metrics.add_argument(
@@ -46,10 +89,49 @@ def configure(parser: Parser) -> None:
     metrics.set_defaults(act=_metrics)
 
 
+def _configure_cluster(init: Parser) -> None:
+    init.add_argument(
+        "file",
+        type=Path,
+        nargs="?",
+        default=Path("cluster.toml"),
+        metavar="FILE",
+        help="file to write (default: cluster.toml)",
+    )
+    init.add_argument("--context", type=named, metavar="NAME", help="context of kubectl (default: the current one)")
+    init.add_argument(
+        "--namespace",
+        type=named,
+        metavar="NAME",
+        help="namespace of the jobs (default: the context's, or deepscaler)",
+    )
+    init.add_dry_run("print the site file, write nothing")
+    init.set_defaults(act=_init)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Does the chosen action."""
     code: int = arguments.act(arguments)
     return code
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from deepscaler.kubernetes.cluster.discover import discover  # noqa: PLC0415  no pod needs it
+
+    print(discover(arguments.file, arguments.context or "", arguments.namespace or "", dry_run=arguments.dry_run))
+    return 0
+
+
+def _set_up(arguments: argparse.Namespace) -> int:
+    require_yaml()
+    from deepscaler.kubernetes.cluster.place import load_place  # noqa: PLC0415  no pod needs it
+    from deepscaler.kubernetes.cluster.setup import set_up  # noqa: PLC0415  needs yaml, an extra
+
+    site = site_of(arguments)
+    if site is None:
+        raise UserError("setup needs --site FILE; `deepscaler k8s init FILE` asks the cluster and writes one")
+    notes = Console(stderr=True, markup=False, highlight=False, emoji=False) if arguments.dry_run else PlainConsole()
+    return set_up(load_place(site), notes, dry_run=arguments.dry_run)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -71,9 +153,32 @@ def _wait(arguments: argparse.Namespace) -> int:
 
 
 def _stop(arguments: argparse.Namespace) -> int:
+    until = time.monotonic() + arguments.grace - MARGIN
+    if arguments.run_dir is None and not arguments.head:
+        raise UserError("nothing is named that could stop: give RUN_DIR, or --head on the head of a Ray cluster")
     cluster = os.environ.get("RAY_CLUSTER_NAME", "")
-    stop_training(arguments.run_dir, cluster, print, dry_run=arguments.dry_run)
+    folder, dry_run = arguments.run_dir, arguments.dry_run
+    is_ending = folder is not None and stop_training(folder, cluster, print, dry_run=dry_run)
+    if arguments.head:
+        see_off(arguments.dashboard, until, print, is_ending=is_ending, dry_run=dry_run)
     return 0
+
+
+def _conduct(arguments: argparse.Namespace) -> int:
+    from deepscaler.commands.chain import progress_of  # noqa: PLC0415  no other action needs recipes
+
+    say = partial(print, flush=True)
+    job, stages = read_stages(arguments.file)
+    if arguments.dry_run:
+        for stage in stages:
+            outcome, told = progress_of(stage.arguments)
+            say(f"{stage.name}: {outcome}{f', by the gate: {told}' if told else ''}")
+        return 0
+    if uid := os.environ.get("JOB_UID"):
+        stages = owned(stages, job, uid)
+    namespace = str(stages[0].rayjob["metadata"]["namespace"])
+    rayjobs = RayJobs(arguments.server or server_of_pod(), namespace, arguments.account, say)
+    return conduct(stages, rayjobs, progress_of, say)
 
 
 def _metrics(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Where a command runs: `--on local` (default) or `--on slurm --site FILE`. The only reader of `--on`."""
+"""Where a command runs: `--on local`, or `--on slurm` and `--on k8s` with `--site FILE`. Alone reads `--on`."""
 
 import argparse
 import os
@@ -7,17 +7,12 @@ from pathlib import Path
 
 from deepscaler.commands.counting import counts_with
 from deepscaler.commands.parser import Parser
+from deepscaler.launch.launcher import Launcher, PlannedJob, launcher_at
 from deepscaler.output.terminal import PlainConsole
-from deepscaler.system.errors import UserError
-from slurm.site import Site, load_site
-from slurm.submit.launch import PlannedJob, describe, launch
 
 SITE_VARIABLE = "DEEPSCALER_SITE"
 CLUSTER = ("slurm", "k8s")
-"""Choices of `--on` with machines of their own; `render` presets k8s, which cannot be typed."""
-
-HERE = ("local", "k8s")
-"""Choices of `--on` where the command itself does the work."""
+"""Choices of `--on` with machines of their own."""
 
 Options = argparse._ArgumentGroup
 
@@ -26,39 +21,41 @@ def add_place(parser: Parser) -> Options:
     """Adds the choice of a place, and returns its section for what else describes the machines."""
     section = parser.add_argument_group("where it runs")
     section.add_argument(
-        "--on", choices=("local", "slurm"), default="local", help="where to run it (default: %(default)s)"
+        "--on", choices=("local", *CLUSTER), default="local", help="where to run it (default: %(default)s)"
     )
-    site = section.add_argument(
-        "--site",
-        type=Path,
-        metavar="FILE",
-        help=f"site file that describes the SLURM cluster (default: ${SITE_VARIABLE})",
-    )
-    counts_with(site, on="slurm")
+    counts_with(add_site(section), on=CLUSTER)
     return section
 
 
+def add_site(section: Options | Parser) -> argparse.Action:
+    """Adds `--site`."""
+    return section.add_argument(
+        "--site",
+        type=Path,
+        metavar="FILE",
+        help=f"site file that describes the cluster (default: ${SITE_VARIABLE})",
+    )
+
+
+def site_of(arguments: argparse.Namespace) -> Path | None:
+    """Returns the site file that was given, by option or environment."""
+    variable = os.environ.get(SITE_VARIABLE)
+    return arguments.site or (Path(variable) if variable else None)
+
+
 def add_dry_run(parser: Parser, about: str) -> argparse.Action:
-    """Adds `--dry-run`, which on SLURM has a `full` form that prints the batch scripts too."""
-    action = parser.add_dry_run(f"{about}; `=full`: with the batch scripts of --on slurm", scripts=True)
-    return counts_with(action, on="slurm", value="full")
+    """Adds `--dry-run`, which on a cluster has a `full` form that prints the batch scripts or manifests too."""
+    action = parser.add_dry_run(f"{about}; `=full`: with the scripts or manifests of --on", scripts=True)
+    return counts_with(action, on=CLUSTER, value="full")
 
 
-def site_of(arguments: argparse.Namespace) -> Site | None:
-    """Returns the site of `--on slurm`, None where the command runs here. Raises UserError where no site is named."""
-    if arguments.on == "local":
-        return None
-    file = arguments.site or (Path(named) if (named := os.environ.get(SITE_VARIABLE)) else None)
-    if file is None:
-        raise UserError("--on slurm needs --site FILE; `deepscaler slurm init FILE` asks the cluster and writes one")
-    site = load_site(file)
-    if site.kit_cache:  # what is prepared here is for the nodes
-        os.environ["DEEPSCALER_CACHE"] = site.kit_cache
-    return site
+def launcher_for(arguments: argparse.Namespace) -> Launcher:
+    """Returns the launcher that was asked for. Raises UserError where its site is missing or wrong."""
+    return launcher_at(arguments.on, site_of(arguments))
 
 
-def submit(arguments: argparse.Namespace, plan: Sequence[PlannedJob], site: Site, folder: Path) -> int:
+def submit(arguments: argparse.Namespace, plan: Sequence[PlannedJob], launcher: Launcher, folder: Path) -> int:
     """Submits the jobs of a plan, or describes them for `--dry-run`."""
     if arguments.dry_run:
-        return describe(plan, site, folder, PlainConsole(), scripts=arguments.dry_run == "full")
-    return launch(plan, site, folder, PlainConsole())
+        return launcher.describe(plan, folder, PlainConsole(), full=arguments.dry_run == "full")
+    return launcher.submit(plan, folder, PlainConsole())

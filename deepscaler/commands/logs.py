@@ -1,12 +1,12 @@
-"""`deepscaler logs`: what the nodes of a run's SLURM jobs say, each line with its node."""
+"""`deepscaler logs`: what the machines of a run say, each line with its machine."""
 
 import argparse
 from pathlib import Path
 
 from deepscaler.commands.parser import Parser
+from deepscaler.launch.launcher import launcher_of
 from deepscaler.system.flags import whole
 from deepscaler.system.paths import existing_folder
-from slurm.logs import show_logs
 
 EXAMPLES = ("deepscaler logs outputs/8k --follow", "deepscaler logs outputs/8k --job 4711 --lines 200")
 
@@ -22,6 +22,6 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the last lines of every file of a job's newest attempt, and with `--follow` all that is added."""
-    folder = existing_folder(arguments.run_dir).absolute()
-    return show_logs(folder, arguments.job, arguments.lines, follow=arguments.follow)
+    """Prints the last lines of every log of a job's newest attempt, and with `--follow` all that is added."""
+    folder = existing_folder(arguments.run_dir)
+    return launcher_of(folder).show_logs(folder, arguments.job, arguments.lines, follow=arguments.follow)

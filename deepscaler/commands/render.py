@@ -1,7 +1,8 @@
-"""`deepscaler render`: RayJobs from commands."""
+"""`deepscaler render`: RayJobs from commands, plain or composed for the cluster of a site file."""
 
 import argparse
 import shlex
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,24 +10,22 @@ from typing import Any
 
 from rich.console import Console
 
-from deepscaler.commands.chain import of_chain
-from deepscaler.commands.counting import counts_if
+from deepscaler.commands.counting import counts_if, counts_without
+from deepscaler.commands.evaluate import options_given
+from deepscaler.commands.far import evaluate_far, one_chain_far, quickstart_far, train_far
 from deepscaler.commands.parser import Parser, named, parse
 from deepscaler.commands.recipe import check_further, load
-from deepscaler.commands.train import passed_on
 from deepscaler.kubernetes import require_yaml
-from deepscaler.kubernetes.render.inputs import Files, own_files, packed
-from deepscaler.kubernetes.render.plans import Plan, evaluate_plan, quickstart_plan, run_plan, train_plan
+from deepscaler.kubernetes.render.plans import Plan, plan_of
 from deepscaler.kubernetes.render.pods import RUNS
-from deepscaler.recipes.load import is_file
+from deepscaler.launch.launcher import PlannedJob
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.files import write_text
-from deepscaler.system.flags import given_options
-from evaluation.config import EvaluationConfig, load_config
+from evaluation.config import config_of
 
 EXAMPLES = (
     "deepscaler render --output mine.yaml train 16k --set num_nodes=2",
-    "deepscaler render --name mine evaluate --model /runs/8k/model",
+    "deepscaler render --site cluster.toml --output mine evaluate --model /runs/8k/model",
 )
 
 JOBS = Path("k8s", "jobs")
@@ -38,7 +37,15 @@ ERRORS = Console(stderr=True)
 def configure(parser: Parser) -> None:
     """Adds the place to write to, what is Kubernetes' own, and the command with its options."""
     parser.add_argument(
-        "--output", metavar="FILE", help=f"file to write; default: standard output, without COMMAND {JOBS}"
+        "--output",
+        metavar="PATH",
+        help=f"file to write, with --site a folder; default: standard output, without COMMAND {JOBS}",
+    )
+    site = parser.add_argument(
+        "--site",
+        type=Path,
+        metavar="FILE",
+        help="site file of a cluster: all that `kubectl apply -k` takes there, for GitOps",
     )
     name = parser.add_argument(
         "--name",
@@ -49,7 +56,8 @@ def configure(parser: Parser) -> None:
     image = parser.add_argument(
         "--image", type=named, metavar="IMAGE", help="container image (default: deepscaler:train or deepscaler:cpu)"
     )
-    for action in (name, image):
+    counts_without(image, "--site")  # which says it
+    for action in (name, image, site):
         counts_if(action, "with a COMMAND", "add one, such as train 8k", _has_command)
     parser.add_dry_run("print the RayJob, or without COMMAND which files differ; write nothing")
     parser.add_argument(
@@ -70,12 +78,34 @@ def run(arguments: argparse.Namespace) -> int:
         did = "would write" if arguments.dry_run else "wrote"
         print("\n".join(f"{did} {path}" for path in written) or "Nothing differs.")
         return 0
+    if arguments.site:
+        return _compose(arguments)
     text = rendered(_plan(arguments), _typed(arguments), arguments.image)
     if arguments.output in (None, "-") or arguments.dry_run:
         print(text, end="")
         return 0
     write_text(Path(arguments.output), text)
     Path(arguments.output).chmod(0o644)
+    return 0
+
+
+def _compose(arguments: argparse.Namespace) -> int:
+    """Writes the folder of a job for the cluster of a site file, or prints what kubectl builds of it."""
+    from deepscaler.kubernetes.cluster.compose import check_ours, compose  # noqa: PLC0415  needs yaml, an extra
+    from deepscaler.kubernetes.cluster.place import load_place  # noqa: PLC0415  no other job needs it
+
+    plan, place = _plan(arguments), load_place(arguments.site)
+    if arguments.output in (None, "-") or arguments.dry_run:
+        with tempfile.TemporaryDirectory(prefix="deepscaler-k8s-") as scratch:
+            print(compose(plan, place, Path(scratch, plan.job.name), with_base=True), end="")
+        return 0
+    folder = Path(arguments.output)
+    check_ours(folder)
+    compose(plan, place, folder, with_base=True)
+    print(
+        f"Wrote {folder}. Once: deepscaler k8s setup --site {arguments.site}; then:"
+        f" kubectl apply --server-side -k {folder}"
+    )
     return 0
 
 
@@ -97,53 +127,34 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     if command not in makers:
         raise unknown("command to render", command, makers)
     parsed = parse([command, *given], on="k8s")
-    if parsed.on != "k8s":
-        raise UserError(f"--on {parsed.on} is another launcher: leave it out of a command that is rendered")
+    for option in ("on", "site"):
+        if option in parsed.given:
+            raise UserError(f"--{option} is for what submits: leave it out of a command that is rendered")
     if parsed.dry_run:
         raise UserError(f"a RayJob is for work: give --dry-run before {command}, to render, or leave it out")
-    plan = makers[command](parsed, given)
-    return replace(plan, job=replace(plan.job, name=arguments.name)) if arguments.name else plan
+    planned = makers[command](parsed)
+    job = replace(planned.jobs[0], name=arguments.name) if arguments.name else planned.jobs[0]
+    return plan_of(job, planned.inputs)
 
 
-def _train(parsed: argparse.Namespace, given: list[str]) -> Plan:
+def _train(parsed: argparse.Namespace) -> PlannedJob:
     recipe = load(parsed.recipe, parsed, parsed.device)
     check_further([recipe], parsed.device, ERRORS)
-    inputs: Files = {}
-    if is_file(parsed.recipe) or own_files(recipe):  # a pod has no such file
-        [recipe], files, inputs = packed([recipe])
-        given = [*files, *passed_on(parsed, changes=False)]
-        given += ["--output-dir", str(parsed.output_dir)] if parsed.output_dir else []
-    given, folder = _with_folder(parsed, given, f"{RUNS}/{recipe.name}")
-    return replace(train_plan(recipe, ("train", *given), folder, parsed.device), inputs=inputs)
+    return train_far(parsed, recipe, parsed.output_dir or Path(RUNS, recipe.name))
 
 
-def _chain(parsed: argparse.Namespace, given: list[str]) -> Plan:
+def _chain(parsed: argparse.Namespace) -> PlannedJob:
     recipes = [load(name, parsed, parsed.device) for name in parsed.recipes]
     check_further(recipes, parsed.device, ERRORS)
-    inputs: Files = {}
-    if any(map(is_file, parsed.recipes)) or any(map(own_files, recipes)):
-        recipes, files, inputs = packed(recipes)
-        given = [*files, *of_chain(parsed), *passed_on(parsed, changes=False)]
-        given += ["--only", *parsed.only] if parsed.only else []
-        given += ["--output-dir", str(parsed.output_dir)] if parsed.output_dir else []
-    given, folder = _with_folder(parsed, given, f"{RUNS}/{'-'.join(recipe.name for recipe in recipes)}")
-    only = [step.partition(":")[0] for step in parsed.only]
-    return replace(run_plan(recipes, ("chain", *given), folder, parsed.eval, parsed.device, only), inputs=inputs)
+    default = Path(RUNS, "-".join(recipe.name for recipe in recipes))
+    return one_chain_far(parsed, recipes, parsed.output_dir or default)
 
 
-def _evaluate(parsed: argparse.Namespace, given: list[str]) -> Plan:
-    _, folder = _with_folder(parsed, given, f"{RUNS}/evaluation")
-    config = load_config(parsed.config, {**given_options(parsed, EvaluationConfig), "output_dir": Path(folder)})
-    return evaluate_plan(config, num_nodes=parsed.nodes, gpus_per_node=parsed.gpus)
+def _evaluate(parsed: argparse.Namespace) -> PlannedJob:
+    folder = options_given(parsed).get("output_dir") or Path(RUNS, "evaluation")
+    config = config_of({**options_given(parsed), "output_dir": folder})
+    return evaluate_far(parsed, config, folder)
 
 
-def _quickstart(parsed: argparse.Namespace, given: list[str]) -> Plan:
-    plan = quickstart_plan()
-    given, _folder = _with_folder(parsed, given, f"{RUNS}/{parsed.recipe}")
-    return replace(plan, job=replace(plan.job, arguments=("quickstart", *given)))
-
-
-def _with_folder(parsed: argparse.Namespace, given: list[str], default: str) -> tuple[list[str], str]:
-    """The command's arguments with an --output-dir, and that folder."""
-    folder = getattr(parsed, "output_dir", None)
-    return (given, str(folder)) if folder else ([*given, "--output-dir", default], default)
+def _quickstart(parsed: argparse.Namespace) -> PlannedJob:
+    return quickstart_far(parsed, parsed.output_dir or Path(RUNS, parsed.recipe))

@@ -8,12 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from deepscaler.commands.parser import Parser
+from deepscaler.launch.launcher import JobState, Launcher, Phase, launcher_of
 from deepscaler.output.terminal import PlainConsole, add_row, new_table, print_table, printable
 from deepscaler.runs.outputs import find_kind
-from deepscaler.runs.status import Status, read_statuses
+from deepscaler.runs.status import Status, from_json, read_statuses
 from deepscaler.system.paths import existing_folder
-from slurm.cluster import JobState
-from slurm.jobs import SubmittedJob, known_states
 
 EXAMPLES = ("deepscaler status outputs/8k", "deepscaler status outputs/8k-16k-24k --json")
 
@@ -21,27 +20,31 @@ LABEL_WIDTH = 24
 
 
 def configure(parser: Parser) -> None:
-    """Adds the folder and `--json`."""
+    """Adds the folder and what to show."""
     parser.add_argument(
         "run_dir", type=Path, metavar="RUN_DIR", help="the --output-dir of `deepscaler train` or `chain`"
     )
     parser.add_argument("--json", action="store_true", help="print the same as JSON, shares of one and seconds")
+    parser.add_argument(
+        "--timing", action="store_true", help="on Kubernetes: print where the time to the first step went, by phase"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the state of a run, or a row for each stage of a chain."""
     existing_folder(arguments.run_dir)
-
-    kind = find_kind(arguments.run_dir)
-    chain = kind == "chain"
-    jobs, why = known_states(arguments.run_dir)
+    launcher = launcher_of(arguments.run_dir)
+    if arguments.timing:
+        return _show_timing(launcher.timing(arguments.run_dir), as_json=arguments.json)
+    jobs, why = launcher.states(arguments.run_dir)
     not_asked = " ".join(why.split())  # squeue tells over several lines
-    statuses = read_statuses(arguments.run_dir) if kind in ("run", "chain") or not jobs else []
+    statuses, chain, unknown = _statuses(arguments.run_dir, launcher, has_jobs=bool(jobs), is_reached=not not_asked)
     if arguments.json:
         shown = [asdict(status) for status in statuses]
         told = {"stages": shown} if chain else shown[0] if shown else {}
-        told |= {"jobs": [{"name": job.name, **asdict(state)} for job, state in jobs]} if jobs else {}
-        told |= {"slurm_not_asked": not_asked} if not_asked else {}
+        told |= {"jobs": [{"name": name, **asdict(state)} for name, state in jobs]} if jobs else {}
+        told |= {f"{launcher.on}_not_asked": not_asked} if not_asked else {}
+        told |= {"run_not_asked": unknown} if unknown else {}
         print(json.dumps(told, indent=2))
         return 0
     console = PlainConsole()
@@ -50,9 +53,37 @@ def run(arguments: argparse.Namespace) -> int:
     elif statuses:
         _print_run(statuses[0], console)
     if jobs:
-        _print_jobs(jobs, console)
+        _print_jobs(launcher.title, jobs, console)
     if not_asked:
-        console.print(f"SLURM was not asked ({not_asked}): jobs are shown as their files tell.", soft_wrap=True)
+        how = "their files tell" if launcher.sees_files else "they were written down here"
+        console.print(f"{launcher.title} was not asked ({not_asked}): jobs are shown as {how}.", soft_wrap=True)
+    if unknown:
+        console.print(f"How far the run itself is, is not known: {unknown}.", soft_wrap=True)
+    return 0
+
+
+def _statuses(folder: Path, launcher: Launcher, *, has_jobs: bool, is_reached: bool) -> tuple[list[Status], bool, str]:
+    """Returns how each run in a folder is, whether it is a chain, and why nothing is known of that."""
+    if launcher.sees_files:
+        kind = find_kind(folder)
+        statuses = read_statuses(folder) if kind in ("run", "chain") or not has_jobs else []
+        return statuses, kind == "chain", ""
+    told, why = launcher.far_status(folder) if is_reached else ({}, "")
+    if "stages" in told:
+        return [from_json(stage) for stage in told["stages"]], True, why
+    return ([from_json(told)] if "state" in told else []), False, why
+
+
+def _show_timing(phases: list[Phase], *, as_json: bool) -> int:
+    """Prints a row for each phase that is known."""
+    if as_json:
+        print(json.dumps({"timing": [asdict(phase) for phase in phases]}, indent=2))
+        return 0
+    table = new_table(["phase", "job", "head", "slowest worker"])
+    for phase in phases:
+        add_row(table, [phase.name, *map(duration, (phase.job, phase.head, phase.worker))])
+    console = PlainConsole()
+    console.print(table if phases else "Nothing is known: no job of this run has begun, or its pods are gone.")
     return 0
 
 
@@ -85,10 +116,12 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("step", steps),
         ("time left", duration(status.seconds_left)),
         ("mean reward", number(status.reward)),
+        ("parts of the reward", ", ".join(f"{name} {value:.3f}" for name, value in (status.parts or {}).items())),
+        ("undecided", percent(status.undecided) if status.undecided else ""),
         *validations,
         ("response length", f"{status.response_length:,.0f} tokens" if status.response_length is not None else ""),
         ("cut off", percent(status.cut_off)),
-        ("PPO clipped", percent(status.clip_fraction)),
+        ("PPO clipped", _clipped(status)),
         ("dual clip", percent(status.dual_clip_fraction) if status.dual_clip_fraction else ""),
         ("weights cut", percent(status.correction_cut)),
         ("entropy", f"{number(status.entropy)} nats" if status.entropy is not None else ""),
@@ -101,6 +134,13 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("last checkpoint", checkpoint + age if status.attempt else ""),
         *(("damaged checkpoint", damaged) for damaged in status.damaged_checkpoints),
     ]
+
+
+def _clipped(status: Status) -> str:
+    """`0.3 %: 0.2 % at the upper bound, 0.1 % at the lower`; not all losses tell the bounds apart."""
+    high, low = percent(status.clip_high_fraction), percent(status.clip_low_fraction)
+    both = percent(status.clip_fraction)
+    return f"{both}: {high} at the upper bound, {low} at the lower" if high and low else both
 
 
 def _state(status: Status) -> str:
@@ -126,16 +166,21 @@ def _print_chain(statuses: list[Status], console: Console) -> None:
     console.print(table)
 
 
-def _print_jobs(jobs: list[tuple[SubmittedJob, JobState]], console: Console) -> None:
-    """What SLURM says of each job, or what its last attempt left."""
-    table = new_table(["job", "name", "state", "reason", "runs for", "nodes"], text_columns=(0, 1, 2, 3, 5))
-    for job, state in jobs:
+def _print_jobs(title: str, jobs: list[tuple[str, JobState]], console: Console) -> None:
+    """Prints what the place says of each job, or what its last attempt left, and below it what needs more words."""
+    has_numbers = any(state.job_id != name for name, state in jobs)
+    header = [*(["job"] if has_numbers else []), "name", "state", "reason", "runs for", "nodes"]
+    table = new_table(header, text_columns=[index for index, text in enumerate(header) if text != "runs for"])
+    for name, state in jobs:
         reason = "" if state.reason == "None" else state.reason
         if state.state == "PENDING" and state.start not in ("", "N/A") and not reason.startswith("JobHeld"):
             reason += f", expected {state.start}"
-        texts = (job.job_id, job.name, state.state, reason, state.elapsed, state.nodes)
+        texts = [*([state.job_id] if has_numbers else []), name, state.state, reason, state.elapsed, state.nodes]
         add_row(table, [printable(text) for text in texts])
-    print_table(console, "SLURM", table)
+    print_table(console, title, table)
+    for name, state in jobs:
+        for note in state.notes:
+            console.print(printable(f"{name}: {note}"), soft_wrap=True)
 
 
 def percent(share: float | None) -> str:

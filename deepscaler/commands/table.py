@@ -32,11 +32,11 @@ COMMANDS = {
     "doctor": Command(PLACES, "Check this machine, an image or a cluster's nodes for what is missing.", "doctor"),
     "slurm": Command(PLACES, "Write a first site file for a SLURM cluster.", "slurm"),
     "render": Command(PLACES, "Write a command as a RayJob for Kubernetes.", "render"),
-    "k8s": Command(PLACES, "Check manifests offline; and what the pods of k8s/ call.", "k8s"),
+    "k8s": Command(PLACES, "Set up a Kubernetes cluster, check manifests; and what pods call.", "k8s"),
     "recipes": Command(LOOK, "Show a training recipe, or compare some.", "recipes"),
     "status": Command(LOOK, "Show how a training run, a chain and its jobs are doing.", "status"),
-    "logs": Command(LOOK, "Show the logs of a run's SLURM jobs, each line with its node.", "logs"),
-    "cancel": Command(LOOK, "Cancel the SLURM jobs of a run; what is saved stays.", "cancel"),
+    "logs": Command(LOOK, "Show the logs of a run, each line with its machine.", "logs"),
+    "cancel": Command(LOOK, "End the jobs of a run; a training saves first.", "cancel"),
     "completion": Command(LOOK, "Print the script that completes commands in your shell.", "completion"),
 }
 

@@ -3,14 +3,16 @@
 import argparse
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from deepscaler.commands.launcher import add_dry_run, add_place, site_of, submit
+from deepscaler.commands.launcher import add_dry_run, add_place, launcher_for, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer
 from deepscaler.commands.recipe import add_changes, check_further, load
 from deepscaler.data.compose import sources_folder
 from deepscaler.data.names import look_in
 from deepscaler.job import train_job
+from deepscaler.launch.launcher import PlannedJob
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes import write
 from deepscaler.recipes.load import is_file
@@ -18,7 +20,7 @@ from deepscaler.recipes.own_files import files_of
 from deepscaler.recipes.published import NAMES
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.folder import RunFolder
-from deepscaler.runs.reward_file import submit_copy
+from deepscaler.runs.reward_file import edited_note, submit_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 from deepscaler.system.flags import whole
@@ -26,8 +28,6 @@ from deepscaler.training.deadline import parse_deadline
 from deepscaler.training.manifest import TrainOptions, check_recipe, take_data
 from deepscaler.training.plan import print_plan
 from deepscaler.training.trainer import train
-from slurm.site import Site
-from slurm.submit.launch import PlannedJob
 
 EXAMPLES = (
     "deepscaler train 8k --dry-run",
@@ -105,13 +105,25 @@ def run(arguments: argparse.Namespace) -> int:
     """Trains, or says what would be trained."""
     look_in(arguments.data_dir, sources_folder(arguments.output_dir) if arguments.output_dir else None)
     recipe = load(arguments.recipe, arguments, arguments.device)
-    if site := site_of(arguments):
-        return _submit(arguments, recipe, site)
-    options = options_of_run(arguments, recipe)
-    console = PlainConsole()
-    check_recipe(RunFolder(options.run_dir), recipe, options)
+    launcher, folder = launcher_for(arguments), arguments.output_dir or Path("outputs", recipe.name)
+    if not launcher.sees_files:
+        from deepscaler.commands.far import train_far  # noqa: PLC0415  no other place needs it
+
+        return submit(arguments, [train_far(arguments, recipe, launcher.folder_there(folder))], launcher, folder)
+    options, console = options_of_run(arguments, recipe), PlainConsole()
+    check_recipe(RunFolder(folder), recipe, options)
     check_further([recipe], arguments.device, console)
-    if arguments.dry_run:
+    if arguments.on != "local":
+        return submit(arguments, [_submitted(arguments, recipe, folder.absolute())], launcher, folder.absolute())
+    here = partial(_train_here, recipe, options, dry_run=bool(arguments.dry_run))
+    job = train_job(recipe, ("train", arguments.recipe), arguments.device)
+    return submit(arguments, [PlannedJob(jobs=(job,), outputs=(folder,), here=here)], launcher, folder)
+
+
+def _train_here(recipe: Recipe, options: TrainOptions, *, dry_run: bool) -> int:
+    """Trains on this machine, or the Ray cluster that it is part of."""
+    console = PlainConsole()
+    if dry_run:
         print_plan(recipe, options, console)
         return 0
     return train(recipe, options, console)
@@ -151,23 +163,23 @@ def folders_read(arguments: argparse.Namespace, recipes: Sequence[Recipe]) -> tu
     return tuple(dict.fromkeys(str(folder.absolute()) for folder in folders if folder.is_dir()))
 
 
-def _submit(arguments: argparse.Namespace, recipe: Recipe, site: Site) -> int:
-    """Hands the training to SLURM."""
-    folder = (arguments.output_dir or Path("outputs", recipe.name)).absolute()
+def _submitted(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> PlannedJob:
+    """Returns the job, after all that it reads was copied into the run's folder."""
+    run, function = RunFolder(folder), recipe.reward.function
     console, dry_run = PlainConsole(), bool(arguments.dry_run)
-    check_recipe(RunFolder(folder), recipe, options_of_run(arguments, recipe))
-    check_further([recipe], arguments.device, console)
     for line in take_data(recipe, folder, arguments.data_dir, dry_run=dry_run):
         console.print(f"Data: {line}.", soft_wrap=True)
+    if run.is_run and (note := edited_note(run, function)):
+        console.print(f"Note: {note}.", soft_wrap=True)
     given, settings = arguments.recipe, arguments.set
     if own := is_ones_own(given, recipe):
         given, settings = copied_recipe(recipe, folder, dry_run=dry_run), []
     if not dry_run:
-        submit_copy(RunFolder(folder), recipe.reward.function)
+        submit_copy(run, function)
     changes = [part for setting in settings for part in ("--set", setting)]
     command = ["train", given, "--output-dir", str(folder), *changes, *passed_on(arguments, changes=not own)]
     job = train_job(recipe, command, arguments.device, reads=folders_read(arguments, [recipe]))
-    return submit(arguments, [PlannedJob(jobs=(job,), outputs=(folder,))], site, folder)
+    return PlannedJob(jobs=(job,), outputs=(folder,))
 
 
 def _deadline(text: str) -> str:

@@ -8,6 +8,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from deepscaler.doctor.fabric import check_fabric
 from deepscaler.doctor.gpu import check_architectures, check_gpus
 from deepscaler.doctor.packages import Finding, check_bytecode, check_imports, check_libraries, check_lock
 from deepscaler.system.paths import cache_dir
@@ -61,6 +62,7 @@ def examine(purpose: str, lock: Path | None, *, image_only: bool = False) -> Ite
         return
     if purpose in ("eval", "train"):
         yield check_gpus()
+        yield check_fabric()
     if purpose != "login":
         yield _check_shared_memory()
     yield _check_cache()

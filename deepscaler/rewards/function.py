@@ -4,18 +4,20 @@ UserFunction(Path("my_reward.py"), "score").judge({"response": "...", "golds": [
 -> Judgement(score=0.5, more={"brevity": 1.0}, failure="")
 
 Nothing of the file runs in this process, and nothing that it does can stop it: a call that hangs, dies, raises or
-returns no number is undecided and scores 0.
+returns no number is undecided and scores 0. A function that only hangs is tried by one call at a time until it answers:
+the others are undecided at once, so that a batch of any size waits for a few time-outs, not for one a response.
 """
 
 import json
 import os
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deepscaler.rewards.workers.pool import WorkerPool
+from deepscaler.rewards.workers.pool import Failure, WorkerPool
 from deepscaler.rewards.workers.template import StartError, Template
 from deepscaler.system.errors import UserError
 from deepscaler.system.processes import python_command
@@ -28,6 +30,9 @@ CHECK_DEADLINE = 60.0
 
 ATTEMPTS = 2
 """Workers that a call may kill: the first may have been another's victim."""
+
+MOST_HANGING = 2
+"""Time-outs in a row, for each worker, after which a function only hangs: one slow spell of the machine is none."""
 
 PAUSE = 60.0
 """Seconds in which nothing is called after no worker could be had: trying costs seconds each time."""
@@ -86,6 +91,10 @@ class UserFunction:
         self._pool = WorkerPool(num_workers, Template(arguments, log or Path(os.devnull)))
         self._timeout = timeout
         self._asleep_until = 0.0
+        self._lock = threading.Lock()
+        self._most_hanging = MOST_HANGING * num_workers
+        self._num_hanging = 0
+        self._is_tried = False
 
     def start(self) -> None:
         """Waits until the file is imported. Raises UserError where it cannot be."""
@@ -100,11 +109,23 @@ class UserFunction:
         """Returns what the function says of a response; `arguments` are those of function_check.ARGUMENTS."""
         if time.monotonic() < self._asleep_until:
             return Judgement(failure="no worker can be had")
+        with self._lock:
+            only_hangs = self._num_hanging >= self._most_hanging
+            if only_hangs and self._is_tried:
+                told = f"{self._most_hanging} calls in a row gave no answer in {self._timeout:g} s"
+                return Judgement(failure=f"not called while another call is: {told}")
+            self._is_tried |= only_hangs
+        reply: dict[str, Any] | Failure = "worker_died"
         try:
             reply = self._pool.ask(arguments, self._timeout, self._timeout, ATTEMPTS)
         except StartError as error:
             self._asleep_until = time.monotonic() + PAUSE
             return Judgement(failure=f"no worker can be had: {error}")
+        finally:
+            with self._lock:
+                self._num_hanging = self._num_hanging + 1 if reply == "timeout" else 0
+                if only_hangs:
+                    self._is_tried = False
         if reply == "timeout":
             return Judgement(failure=f"no answer in {self._timeout:g} s")
         if isinstance(reply, str):

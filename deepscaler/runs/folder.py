@@ -7,7 +7,6 @@ attempts/0003/heartbeat               changes while the attempt lives
 attempts/0003/stop                    asks the attempt to stop at the next safe point
 attempts/0003/metrics.jsonl           verl's metrics, a line a step
 attempts/0003/train.log               all output of verl
-attempts/0003/rewards/                sums of the parts of the reward, a file for each process that scores
 attempts/0003/checkpoints/            what verl is writing
 checkpoints/global_step_40/           whole checkpoints only, each with a seal.json
 rollouts/  validation/                samples, a JSON line each: 40.jsonl
@@ -25,7 +24,7 @@ from deepscaler.system.files import read_json, write_json
 
 KINDS = {
     **dict.fromkeys(("step", "resumed_step", "step_offset", "pid"), int),
-    **dict.fromkeys(("host", "started", "ended", "outcome"), str),
+    **dict.fromkeys(("host", "started", "begun", "first_step", "ended", "outcome"), str),
 }
 """Types of what others read from an attempt's record."""
 
@@ -112,11 +111,6 @@ class Attempt:
         return self.root / "train.log"
 
     @property
-    def rewards(self) -> Path:
-        """Sums of the parts of the reward (deepscaler.runs.rewards)."""
-        return self.root / "rewards"
-
-    @property
     def heartbeat_path(self) -> Path:
         """A counter that grows while the attempt lives."""
         return self.root / "heartbeat"
@@ -133,6 +127,8 @@ class Attempt:
 
     def read_record(self) -> dict[str, Any]:
         """Keys: host, pid, command, started, resumed_step, step_offset; after its end also ended, outcome, step.
+
+        `begun` is when the trainer was ready for its first step, `first_step` when that was logged.
 
         `step_offset` is what verl's own step numbers of this attempt lack to the run's. Raises UserError.
         """

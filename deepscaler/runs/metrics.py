@@ -17,7 +17,6 @@ from typing import Any
 
 from deepscaler.rewards.parts import PARTS
 from deepscaler.runs.folder import Attempt, RunFolder
-from deepscaler.runs.rewards import PREFIX, read_rewards
 from deepscaler.system.errors import UserError
 
 Metrics = dict[int, dict[str, float]]
@@ -37,8 +36,13 @@ class Quantity:
     """Whether it is a share of one that people read in percent."""
 
 
+REWARD = "reward/"
+"""Begins the name of what the reward function says in training: `reward/overlong/mean`, logged by the kit's sampler."""
+
 QUANTITIES = {
     "reward": Quantity("critic/score/mean", "mean reward"),
+    **{f"{part}_part": Quantity(f"{REWARD}{part}/mean", f"{part} part of the reward") for part in PARTS},
+    "undecided": Quantity(f"{REWARD}undecided/mean", "undecided rewards, %", percent=True),
     "response_length": Quantity("response_length/mean", "response tokens"),
     "cut_off": Quantity("response_length/clip_ratio", "cut off, %", percent=True),
     "prompt_length": Quantity("prompt_length/mean", "prompt tokens"),
@@ -47,6 +51,8 @@ QUANTITIES = {
     "mismatch": Quantity("rollout_corr/kl", "KL rollout to trainer"),
     "grad_norm": Quantity("actor/grad_norm", "gradient norm"),
     "clip_fraction": Quantity("actor/pg_clipfrac", "PPO clipped, %", percent=True),
+    "clip_high_fraction": Quantity("actor/pg_clipfrac_high", "clipped at the upper bound, %", percent=True),
+    "clip_low_fraction": Quantity("actor/pg_clipfrac_low", "clipped at the lower bound, %", percent=True),
     "dual_clip_fraction": Quantity("actor/pg_clipfrac_lower", "dual-clipped, %", percent=True),
     "correction_cut": Quantity("rollout_corr/rollout_is_ratio_fraction_high", "weights cut, %", percent=True),
     "zero_variance": Quantity(
@@ -62,7 +68,8 @@ QUANTITIES = {
 }
 """Ours -> verl's. `timing_s/step` counts saving a checkpoint, not validating.
 
-verl counts tokens clipped at either bound of the ratio as one (`clip_fraction`), and those at the dual clip apart.
+verl counts tokens clipped at either bound of the ratio as one (`clip_fraction`), and those at the dual clip apart. The
+kit's losses tell the two bounds apart (verl_plugin/clipping.py).
 The kit's sampler counts groups without variance and tokens thrown away: verl counts groups, and only filtered ones.
 """
 
@@ -93,13 +100,8 @@ def read_metrics(run: RunFolder) -> Metrics:
         resumed, offset = record.get("resumed_step"), record.get("step_offset") or 0
         if resumed is not None:
             merged = {step: values for step, values in merged.items() if step <= resumed}
-        lines = _read_lines(attempt.metrics_path)
-        matches = (_VALIDATION_KEY.fullmatch(key) for _, values in lines for key in values)
-        rewards = read_rewards(attempt, {match["dataset"] for match in matches if match})
-        for step, values in lines:
+        for step, values in _read_lines(attempt.metrics_path):
             merged.setdefault(step + offset, {}).update(corrected(values, limit))
-            if "critic/score/mean" in values:  # a step of training, not a validation before it
-                merged[step + offset].update(rewards.get(step, {}))
     return dict(sorted(merged.items()))
 
 
@@ -139,8 +141,7 @@ def validation_means(metrics: Metrics) -> dict[int, float]:
 
 def parts(metrics: Metrics) -> dict[str, Series]:
     """Returns the mean of each part of the reward in training, before its weight; of a recipe with several parts."""
-    found = {name: series(metrics, f"{PREFIX}{name}/mean") for name in (*PARTS, "undecided")}
-    return {name: points for name, points in found.items() if points}
+    return {part: points for part in PARTS if (points := quantity(metrics, f"{part}_part"))}
 
 
 def mean(points: Series) -> float | None:

@@ -55,10 +55,14 @@ def progress(folder: Path) -> int:
     return sum(checkpoints) + sum(EvaluationFolder(one).num_bytes() for one in evaluations)
 
 
+def newest_attempts(folder: Path) -> list[Attempt]:
+    """Returns the newest attempt of a run, or of every stage of a chain that has one, in order."""
+    return [attempts[-1] for one in (folder, *_stages(folder)) if (attempts := RunFolder(one).attempts())]
+
+
 def unfinished_attempts(folder: Path) -> list[Attempt]:
-    """Returns the newest attempt of a run, or of every stage of a chain, where it has not ended."""
-    newest = [attempts[-1] for one in (folder, *_stages(folder)) if (attempts := RunFolder(one).attempts())]
-    return [attempt for attempt in newest if "ended" not in attempt.read_record()]
+    """Returns those of `newest_attempts` that have not ended."""
+    return [attempt for attempt in newest_attempts(folder) if "ended" not in attempt.read_record()]
 
 
 def _stages(folder: Path) -> list[Path]:

@@ -4,13 +4,14 @@ Status(name="8k", profile="faithful", state="running", attempt=3, host="node17",
 """
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from deepscaler.runs.checkpoints import SEAL, sealed, unreadable
 from deepscaler.runs.folder import Attempt, RunFolder
-from deepscaler.runs.metrics import QUANTITIES, Metrics, mean, quantity, read_metrics, validation
+from deepscaler.runs.metrics import QUANTITIES, Metrics, mean, parts, quantity, read_metrics, validation
 from deepscaler.runs.outputs import CHAIN, find_kind
 from deepscaler.runs.stages import read_manifest, run_folders
 from deepscaler.system.files import read_json
@@ -36,17 +37,27 @@ class Status:
     """Its number, which is also how many there were."""
     host: str | None = None
     started: str | None = None
+    begun: str | None = None
+    """When the newest attempt was ready for its first step."""
+    first_step: str | None = None
+    """When its first step was logged."""
     ended: str | None = None
     heartbeat_age: float | None = None
     """Since the last sign of life."""
     stop_reason: str | None = None
     reward: float | None = None
+    parts: dict[str, float] | None = None
+    """Mean of each part of the reward, before its weight; of a recipe with several."""
+    undecided: float | None = None
+    """Share of responses with a part that could not be decided, and counts 0."""
     validation: dict[str, dict[str, float]] | None = None
     """By data set: `{"first_step", "first", "last_step", "last"}`."""
     response_length: float | None = None
     cut_off: float | None = None
     clip_fraction: float | None = None
     """Of tokens, at either bound of the probability ratio."""
+    clip_high_fraction: float | None = None
+    clip_low_fraction: float | None = None
     dual_clip_fraction: float | None = None
     correction_cut: float | None = None
     """Of tokens whose importance weight was above its bound."""
@@ -81,6 +92,13 @@ def read_statuses(directory: Path) -> list[Status]:
     ]
 
 
+def from_json(entry: Mapping[str, Any]) -> Status:
+    """Returns the status that another kit has written as JSON; what this one does not know is left out."""
+    known = {one.name for one in fields(Status)}
+    values = {name: value for name, value in entry.items() if name in known}
+    return Status(**{**values, "damaged_checkpoints": tuple(values.get("damaged_checkpoints") or ())})
+
+
 def read_status(name: str, run: RunFolder) -> Status:
     """The status of one run, or of a chain's stage that may not have begun."""
     if not run.is_run:
@@ -104,6 +122,8 @@ def read_status(name: str, run: RunFolder) -> Status:
         attempt=attempt.number,
         host=record.get("host"),
         started=record.get("started"),
+        begun=record.get("begun"),
+        first_step=record.get("first_step"),
         ended=record.get("ended"),
         heartbeat_age=age,
         stop_reason=" ".join(attempt.stop_path.read_text(encoding="utf-8").split()) if state == "stopping" else None,
@@ -136,11 +156,13 @@ def _measured(metrics: Metrics) -> dict[str, Any]:
         for dataset, p in validation(metrics).items()
     }
     shown = (
-        *("reward", "response_length", "cut_off", "clip_fraction", "dual_clip_fraction", "mismatch"),
-        *("correction_cut", "zero_variance", "discarded_tokens", "staleness", "entropy"),
+        *("reward", "undecided", "response_length", "cut_off", "mismatch", "correction_cut", "zero_variance"),
+        *("clip_fraction", "clip_high_fraction", "clip_low_fraction", "dual_clip_fraction"),
+        *("discarded_tokens", "staleness", "entropy"),
     )
     return {
         **{name: last.get(name) for name in shown},
+        "parts": {name: points[-1][1] for name, points in parts(metrics).items()} or None,
         "validation": accuracies or None,
         "step_seconds": mean(quantity(metrics, "step_seconds")[-NUM_AVERAGED:]),
         "tokens_per_second": mean(quantity(metrics, "throughput")[-NUM_AVERAGED:]),

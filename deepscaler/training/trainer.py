@@ -51,14 +51,14 @@ def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
     say = partial(console.print, soft_wrap=True)
     with stop_signals() as stop_requests:
         inputs, manifest = check_inputs(run, recipe, options, say)
+        if note := edited_note(run, recipe.reward.function):
+            say(f"Note: {note}.")
         if _reached(run) >= recipe.num_steps:
             console.print(f"Finished before: step {_reached(run)} of {recipe.num_steps}.")
             return 0
         attempt = acquire(run, say)
         if function := recipe.reward.function:
             manifest["reward"] = keep_copy(run, function)
-            if note := edited_note(run, function):
-                say(f"Note: {note}.")
         write_json(run.manifest_path, manifest)
         write_text(run.recipe_path, whole(recipe))
         attempt.update_record(**identity(), started=now(), command=command_line())
@@ -103,10 +103,20 @@ def _watch(start: Start, process: "Popen[bytes]", stop_requests: "deque[str]", c
     attempt, metrics = start.attempt, LiveMetrics(start.run, start.attempt)
     looked_at_fence = 0.0
     told = False
+    noted: dict[str, str] = {}
+
+    def note(moment: str, has_come: bool) -> None:
+        """Writes down once when something came, so that anybody can tell where the time to the first step went."""
+        if has_come and moment not in noted:
+            noted[moment] = now()
+            attempt.update_record(**noted)
+
     with show_steps(console, start.recipe.num_steps) as show:
         while process.poll() is None:
+            note("begun", metrics.has_begun)
             for step, values in metrics.read_new():
                 show(step, values)
+                note("first_step", "timing_s/step" in values)
             if time.monotonic() - looked_at_fence > FENCE_INTERVAL:
                 check_ownership(start.run, attempt)
                 looked_at_fence = time.monotonic()
@@ -121,6 +131,7 @@ def _watch(start: Start, process: "Popen[bytes]", stop_requests: "deque[str]", c
             time.sleep(POLL)
         for step, values in metrics.read_new():
             show(step, values)
+            note("first_step", "timing_s/step" in values)
 
 
 def _asked(attempt: Attempt) -> str:

@@ -1,4 +1,6 @@
-"""verl's FSDP engine for NVIDIA GPUs with the kit's attention and log-probabilities: what verl's `external_lib` loads.
+"""verl's FSDP engine for NVIDIA GPUs with the kit's attention, log-probabilities and counts of what is clipped.
+
+verl's `external_lib` loads it.
 
 actor_rollout_ref.model.external_lib=deepscaler.verl_plugin.engine
 """
@@ -11,12 +13,13 @@ from verl.utils.torch_dtypes import PrecisionType
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-from deepscaler.verl_plugin import attention, log_probs
+from deepscaler.verl_plugin import attention, clipping, log_probs
 
 CHUNKED = "chunked"
 """The kit's backend in `fused_kernel_options.impl_backend`; verl leaves a model alone under a name it does not know."""
 
 attention.register()
+clipping.register()
 torch_functional.logprobs_from_logits_v2 = log_probs.log_probs_of_logits
 
 
@@ -29,7 +32,12 @@ class GpuEngine(FSDPEngineWithLMHead):  # type: ignore[misc]
 
 
 def prepare(module: Any, model: Any, engine: Any) -> Any:
-    """Makes a model that verl has loaded score tokens without logits, and keeps a reference in 16 bits."""
+    """Makes a model that verl has loaded score tokens without logits, and keeps a reference in 16 bits.
+
+    Its configuration loses the name of the attention, which the model has taken over: verl writes it into each
+    checkpoint, and whatever has not registered our attention, as verl's merger, then loads none of them.
+    """
+    vars(module.config).pop("attn_implementation", None)
     if model.use_fused_kernels:
         backend = (model.fused_kernel_options or {}).get("impl_backend")
         if backend == CHUNKED:

@@ -1,7 +1,6 @@
 """verl's reward manager, which also knows a response's length: whether it was cut off, `val-aux/aime/truncated/mean@8`.
 
-A reward function sees a response's text only. How many tokens it had, and to which problem, is known here. verl logs
-what a reward function says of validation only; what it says in training is written down here (runs/rewards.py).
+A reward function sees a response's text only. How many tokens it had, and to which problem, is known here.
 """
 
 from typing import Any
@@ -9,17 +8,12 @@ from typing import Any
 from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.naive import NaiveRewardManager
 
-from deepscaler.runs.rewards import RewardLog
 from deepscaler.verl_plugin.overrides import RESPONSE_LIMIT
 
 
 @register("deepscaler")
 class RewardManager(NaiveRewardManager):  # type: ignore[misc]
-    """`naive`, and what it does not tell the function and the log."""
-
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self._log = RewardLog.of_this_process()
+    """`naive`, and what it does not tell the function."""
 
     async def run_single(self, data: Any) -> dict[str, Any]:
         """Scores one response."""
@@ -40,7 +34,6 @@ class RewardManager(NaiveRewardManager):  # type: ignore[misc]
             extra_info[0] = {**extra_info[0], **known}
         result: dict[str, Any] = await super().run_single(last)
         result["reward_extra_info"]["truncated"] = float(truncated)
-        self._log.add(int(row.get("global_steps", 0)), str(row["data_source"]), result["reward_extra_info"])
         return result
 
 

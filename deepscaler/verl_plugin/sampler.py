@@ -1,10 +1,13 @@
-"""verl's samplers of batches, which also bound the refills of dynamic sampling and count what they throw away.
+"""verl's samplers of batches, which also bound the refills of dynamic sampling and measure what they take and leave.
 
 verl 0.9.1 ignores `filter_groups.max_num_gen_batches`: where a model solves everything or nothing, a step never ends.
 These take over after `max_refills` batches of discarded prompts: from then on a step's groups are taken as they are.
 
 training/filter_groups/discarded_tokens      tokens of responses that were drawn and thrown away, stale ones included
 training/filter_groups/zero_variance_groups  share of the groups in the batch whose responses all have one reward
+reward/overlong/mean                         what the reward function says of a response, over the batch
+
+verl logs what a reward function says beside the score of validation only. What a sampler returns reaches every log.
 """
 
 from collections import Counter
@@ -13,6 +16,8 @@ from typing import Any
 import numpy as np
 import transfer_queue as tq
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
+
+from deepscaler.runs.metrics import REWARD
 
 POLL = 0.25
 """Seconds between two looks at the queue; verl's two seconds are a good part of a short step."""
@@ -47,7 +52,7 @@ class _Counting:
         batch, metrics = super().sample(global_steps, partition_id, batch_size)  # type: ignore[misc]
         if partition_id == "train":
             metrics["training/filter_groups/discarded_tokens"] = self._num_discarded_tokens
-            metrics["training/filter_groups/zero_variance_groups"] = _share_without_variance(batch)
+            metrics |= _measured(batch)
         return batch, metrics
 
     def _terminal_eviction_reasons(self, global_steps: int, partition_id: str) -> Reasons:
@@ -80,10 +85,22 @@ class AsyncSampler(_Counting, ReplayBufferAsync):  # type: ignore[misc]
     """For rollouts that go on during updates."""
 
 
-def _share_without_variance(batch: Any) -> float:
-    """Returns the share of groups whose responses all got one reward: they teach nothing."""
-    scores = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["rm_scores"])["rm_scores"]
+def _measured(batch: Any) -> dict[str, float]:
+    """Returns the share of groups whose responses all got one reward, and means of what the reward function said.
+
+    A number that only some responses have, such as `acc` where a row has no gold, is a mean over those.
+    """
+    fields = ["rm_scores", "extra_fields"]
+    data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
     groups: dict[str, list[float]] = {}
-    for key, score in zip(batch.keys, scores, strict=True):
+    said: dict[str, list[float]] = {}
+    for key, score, more in zip(batch.keys, data["rm_scores"], data["extra_fields"], strict=True):
         groups.setdefault(key.split("_")[0], []).append(float(score.sum()))
-    return float(np.mean([np.ptp(group) == 0 for group in groups.values()])) if groups else 0.0
+        extra = getattr(more, "data", more)  # tensordict wraps what is no tensor, or does not
+        for name, value in extra.get("reward_extra_info", {}).items():
+            said.setdefault(name, []).append(float(value))
+    alike = [np.ptp(group) == 0 for group in groups.values()]
+    return {
+        "training/filter_groups/zero_variance_groups": float(np.mean(alike)) if alike else 0.0,
+        **{f"{REWARD}{name}/mean": float(np.mean(values)) for name, values in said.items()},
+    }

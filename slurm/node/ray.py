@@ -9,6 +9,7 @@ from pathlib import Path
 from subprocess import Popen
 from typing import TYPE_CHECKING
 
+from deepscaler.fabric import socket_variables
 from deepscaler.system import processes
 from deepscaler.system.files import remove_tree
 from deepscaler.system.paths import ray_cpus
@@ -63,7 +64,7 @@ class RayNode:
         dropped = ("RAY_", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")  # verl refuses those beside CUDA's
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         interface = interface_of(self.address)  # gloo would take what the node's own name means to it: often a loopback
-        sockets = {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface} if interface else {}
+        sockets = socket_variables(interface) if interface else {}
         return {
             **sockets,
             **inherited,

@@ -7,13 +7,14 @@ from pathlib import Path
 from rich.console import Console
 
 from deepscaler.job import Job
+from deepscaler.launch.launcher import PlannedJob
 from deepscaler.output.terminal import printable
 from deepscaler.system.errors import UserError
 from slurm.cluster import cancel, live_jobs
 from slurm.job_folder import JobAttempt, JobFolder, new_folder
 from slurm.jobs import record, submitting
 from slurm.site import Site
-from slurm.submit.launch import PlannedJob, ask_slurm, describe
+from slurm.submit.launch import ask_slurm, describe
 from slurm.submit.preflight import check_before
 from slurm.submit.script import Submission, node_task
 

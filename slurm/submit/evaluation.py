@@ -8,12 +8,12 @@ Any element may be lost and goes back into the queue alone. Submitted again, onl
 from dataclasses import replace
 
 from deepscaler.job import Job, evaluate_job
+from deepscaler.launch.launcher import PlannedJob
 from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig, with_absolute_paths
 from evaluation.engines.gather import count_missing, done_keys, lacking
 from evaluation.folder import EvaluationFolder
 from evaluation.inputs import all_problems, keep_datasets, planned_ids
-from slurm.submit.launch import PlannedJob
 
 
 def plan_evaluation(

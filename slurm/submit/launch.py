@@ -1,12 +1,11 @@
 """Submit the jobs of a run, or print what would be submitted."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from deepscaler.job import Job
+from deepscaler.launch.launcher import PlannedJob
 from deepscaler.system.errors import UserError
 from slurm.cluster import UnreachableError, cancel, test_submission
 from slurm.job_folder import new_folder
@@ -14,19 +13,6 @@ from slurm.jobs import record, submitting
 from slurm.site import Site
 from slurm.submit.preflight import check_before
 from slurm.submit.script import Submission, node_task
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedJob:
-    """A job (or an array of jobs) and the one it waits for."""
-
-    jobs: tuple[Job, ...]
-    """One, or the elements of an array: alike but for their arguments."""
-    outputs: tuple[Path, ...]
-    """What each one writes to."""
-    after: int | None = None
-    """Index of an earlier job in the plan."""
-    name: str = ""
 
 
 def launch(plan: Sequence[PlannedJob], site: Site, run_folder: Path, console: Console) -> int:

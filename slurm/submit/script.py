@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepscaler.fabric import fabric_variables, socket_variables
 from deepscaler.job import Job
 from deepscaler.system.errors import UserError
 from deepscaler.system.paths import compiled_caches
@@ -90,13 +91,13 @@ def environment(site: Site) -> dict[str, str]:
         "FLASHINFER_WORKSPACE_BASE": cache,
         "MPLCONFIGDIR": f"{cache}/matplotlib",
     }
-    interface = site.network_interface
     variables = {
         "PYTHONSAFEPATH": "1",  # the folder to submit from may hold a package `deepscaler`: submitit says `python -m`
         **(caches if cache else {}),
         **(compiled_caches(local) if local else {}),
         **({} if site.internet else {"HF_HUB_OFFLINE": "1"}),
-        **({"NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface} if interface else {}),
+        **({} if site.fabric == "auto" else fabric_variables(site.fabric)),
+        **(socket_variables(site.network_interface) if site.network_interface else {}),
         **site.environment,
     }
     return environment_of(site.runs_in, variables)

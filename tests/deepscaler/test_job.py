@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from deepscaler.commands.evaluate import options_given
 from deepscaler.commands.parser import parse
 from deepscaler.job import evaluate_job
 from deepscaler.system.errors import UserError
-from deepscaler.system.flags import given_options
-from evaluation.config import EvaluationConfig, load_config
+from evaluation.config import EvaluationConfig, config_of
 
 
 def config(**options: object) -> EvaluationConfig:
@@ -28,7 +28,7 @@ def config(**options: object) -> EvaluationConfig:
 def test_the_command_gives_the_same_evaluation(options: dict[str, object]) -> None:
     wanted = config(**options)
     parsed = parse(evaluate_job(wanted, gpus_per_node=1).arguments)
-    assert load_config(None, given_options(parsed, EvaluationConfig)) == wanted
+    assert config_of(options_given(parsed)) == wanted
 
 
 def test_engines_need_a_cluster_and_one_engine_does_not() -> None:

@@ -1,7 +1,6 @@
 """A run that trained an adapter gives one merged model, verified against base and adapter, and the adapter beside."""
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +13,14 @@ from deepscaler.runs.folder import RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_json
 from deepscaler.training.merge import merge
+from tests.deepscaler.models.adapted import ALPHA, RANK, adapted_model
+from tests.integration.toy import save_tokenizer
 
 pytestmark = pytest.mark.slow  # verl's merger takes half a minute to start
-
-RANK, ALPHA = 4, 8
-
-
-def adapted_model() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the libraries that peft imports
-        from peft import LoraConfig, get_peft_model  # noqa: PLC0415
-        from transformers import LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
-
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 64}
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=2))
-    model = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear"))
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.5)
-    return model
 
 
 def save_as_verl(run: RunFolder, model: Any, step: int = 10) -> None:
     """Writes a sealed checkpoint of one rank as verl leaves it."""
-    from tokenizers import Tokenizer  # noqa: PLC0415
-    from tokenizers.models import WordLevel  # noqa: PLC0415
-    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
-
     path = run.attempt(1).checkpoints / f"global_step_{step}"
     actor = path / "actor"
     (actor / "huggingface").mkdir(parents=True)
@@ -54,8 +33,7 @@ def save_as_verl(run: RunFolder, model: Any, step: int = 10) -> None:
     config = model.base_model.model.config
     config.architectures = ["LlamaForCausalLM"]
     config.save_pretrained(actor / "huggingface")
-    words = Tokenizer(WordLevel({f"w{number}": number for number in range(64)}, unk_token="w0"))
-    PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(actor / "huggingface")
+    save_tokenizer(actor / "huggingface", 64)
     write_json(run.manifest_path, {"recipe": {"lora_rank": RANK, "lora_alpha": ALPHA}})
     publish(run, path, step=step, verl_step=step)
 
@@ -63,7 +41,7 @@ def save_as_verl(run: RunFolder, model: Any, step: int = 10) -> None:
 def test_an_adapter_is_merged_and_verified(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from transformers import AutoModelForCausalLM  # noqa: PLC0415
 
-    run, model = RunFolder(tmp_path), adapted_model()
+    run, model = RunFolder(tmp_path), adapted_model(deviation=0.5)
     save_as_verl(run, model)
     folder = merge(run, Console())
     tokens = torch.arange(16).unsqueeze(0)
@@ -83,7 +61,7 @@ def test_an_adapter_is_merged_and_verified(tmp_path: Path, capfd: pytest.Capture
 
 def test_a_scale_that_verl_got_wrong_is_noticed(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    save_as_verl(run, adapted_model())
+    save_as_verl(run, adapted_model(deviation=0.5))
     write_json(run.manifest_path, {"recipe": {"lora_rank": RANK, "lora_alpha": 2 * ALPHA}})
     with pytest.raises(UserError, match="the merged model is not the checkpoint"):
         merge(run, Console())

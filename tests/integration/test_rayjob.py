@@ -33,12 +33,12 @@ class Head:
     """The head of a Ray cluster, by the operator's requests."""
 
     def __init__(self, port: int, token: str) -> None:
-        self._url, self._token = f"http://127.0.0.1:{port}/api/jobs/", token
+        self.dashboard, self.token = f"127.0.0.1:{port}", token
 
     def call(self, path: str, data: dict[str, Any] | None = None) -> Any:
-        headers = {"Content-Type": "application/json", "x-ray-authorization": f"Bearer {self._token}"}
+        headers = {"Content-Type": "application/json", "x-ray-authorization": f"Bearer {self.token}"}
         body = None if data is None else json.dumps(data).encode()
-        request = urllib.request.Request(self._url + path, data=body, headers=headers)
+        request = urllib.request.Request(f"http://{self.dashboard}/api/jobs/{path}", data=body, headers=headers)
         with urllib.request.urlopen(request, timeout=60) as reply:
             return json.loads(reply.read())
 
@@ -52,6 +52,24 @@ class Head:
             assert time.monotonic() < deadline
             time.sleep(1)
         return status, self.call(f"{name}/logs")["logs"]
+
+    def wait_for_first_step(self, name: str, run: RunFolder) -> None:
+        deadline = time.monotonic() + DEADLINE
+        while not (run.attempt(1).metrics_path.is_file() and len(run.attempt(1).metrics_path.read_text()) > 0):
+            assert self.call(name)["status"] in ("PENDING", "RUNNING"), self.call(f"{name}/logs")["logs"]
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+    def drain(self, name: str, *folder: str) -> list[str]:
+        """What the operator has seen, every 3 s, when the head's preStop hook ends and the kubelet signals Ray."""
+        command = [sys.executable, "-m", "deepscaler", "k8s", "stop", *folder, "--head", "--grace", str(DEADLINE)]
+        environment = {**os.environ, "RAY_AUTH_TOKEN": self.token, "RAY_CLUSTER_NAME": "train-abcde"}
+        hook, seen = subprocess.Popen([*command, "--dashboard", self.dashboard], env=environment), []
+        while hook.poll() is None:
+            seen.append(self.call(name)["status"])
+            time.sleep(3)
+        assert hook.returncode == 0
+        return seen
 
 
 @contextmanager
@@ -102,23 +120,17 @@ def _wait_until_healthy(port: int, process: "subprocess.Popen[bytes]", log: Path
             time.sleep(1)
 
 
+def entrypoint(run: RunFolder, model: Path, num_steps: int) -> str:
+    settings = (*SMALL, f"model={model}", f"num_steps={num_steps}", "save_every=1000")
+    options = [part for setting in settings for part in ("--set", setting)]
+    return shlex.join(["deepscaler", "train", "quickstart", "--device", "cpu", "--output-dir", str(run.root), *options])
+
+
 def test_a_rayjob_that_is_deleted_saves_and_a_retry_goes_on(tiny_model: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "it's a run")
-
-    def entrypoint(num_steps: int) -> str:
-        settings = (*SMALL, f"model={tiny_model}", f"num_steps={num_steps}", "save_every=1000")
-        options = [part for setting in settings for part in ("--set", setting)]
-        return shlex.join(
-            ["deepscaler", "train", "quickstart", "--device", "cpu", "--output-dir", str(run.root), *options]
-        )
-
     with head(tmp_path) as ray:
-        ray.submit("train-abcde", entrypoint(500))
-        deadline = time.monotonic() + DEADLINE
-        while not (run.attempt(1).metrics_path.is_file() and len(run.attempt(1).metrics_path.read_text()) > 0):
-            assert ray.call("train-abcde")["status"] in ("PENDING", "RUNNING"), ray.call("train-abcde/logs")["logs"]
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
+        ray.submit("train-abcde", entrypoint(run, tiny_model, 500))
+        ray.wait_for_first_step("train-abcde", run)
         ray.call("train-abcde/stop", {})  # the operator's answer to a deletion: SIGTERM to every process of the job
         status, log = ray.wait("train-abcde")
         assert status == "STOPPED", log
@@ -126,8 +138,33 @@ def test_a_rayjob_that_is_deleted_saves_and_a_retry_goes_on(tiny_model: Path, tm
         assert f"Stopped: step {checkpoint.step} of 500 is saved" in log
         assert run.attempt(1).read_record()["outcome"] == "stopped"
 
-        ray.submit("train-fghij", entrypoint(checkpoint.step + 1))
+        ray.submit("train-fghij", entrypoint(run, tiny_model, checkpoint.step + 1))
         status, log = ray.wait("train-fghij")
         assert status == "SUCCEEDED", log
         assert f"Resuming from the checkpoint of step {checkpoint.step}." in log
+    wait_until_gone(run.root, 30)
+
+
+def test_the_operator_sees_how_a_drained_head_ends(tiny_model: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    with head(tmp_path) as ray:
+        ray.submit("train-abcde", entrypoint(run, tiny_model, 500))
+        ray.wait_for_first_step("train-abcde", run)
+        run.attempt(1).update_record(host="train-abcde-head-x1y2z")  # this machine's name is none of KubeRay's
+        seen = ray.drain("train-abcde", str(run.root))
+        assert seen[0] == "RUNNING"
+        assert seen.count("FAILED") >= 3, seen
+        assert run.attempt(1).read_record()["outcome"] == "stopped"
+        [_] = sealed(run)
+
+        # what is no training, or between two of them, is ended; the shell that a chain's gate needs stays until then
+        name = f"evaluate-{secrets.token_hex(3)}"
+        ray.submit(name, "sleep 600 || test $? -eq 3")
+        seen = ray.drain(name, str(run.root))
+        assert seen.count("FAILED") >= 3, seen
+        assert ray.call(name)["driver_exit_code"] == 1
+
+        began = time.monotonic()
+        ray.drain(name)  # the cluster of a job that ended a while ago is deleted: nobody has to wait
+        assert time.monotonic() - began < 20
     wait_until_gone(run.root, 30)

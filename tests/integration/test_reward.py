@@ -10,6 +10,7 @@ from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.metrics import parts, read_metrics
 from deepscaler.system.processes import descendants
 from tests.integration.hostile_reward import KINDS, kind_of
+from tests.integration.logged import tensorboard, wandb_offline
 from tests.integration.processes import deepscaler, run, wait_until_gone
 
 pytestmark = pytest.mark.slow
@@ -31,6 +32,9 @@ function = "my_reward.py:score"
 parts = {{grader = 1.0, function = 0.5, overlong = 0.1, format = 0.0}}
 overlong_buffer = 4
 timeout = 2.0
+
+[verl]
+"actor_rollout_ref.actor.optim.betas" = [0.9, 0.95]
 """
 
 
@@ -39,7 +43,7 @@ def test_a_hostile_reward_does_not_stop_a_training(tiny_model: Path, tmp_path: P
     file, recipe, folder = tmp_path / "my_reward.py", tmp_path / "hostile.toml", RunFolder(tmp_path / "run")
     file.write_bytes(SOURCE.read_bytes())
     recipe.write_text(RECIPE.format(model=tiny_model))
-    command = deepscaler("train", recipe, "--device", "cpu", "--output-dir", folder.root)
+    command = deepscaler("train", recipe, "--device", "cpu", "--output-dir", folder.root, "--wandb", "offline")
     done = run(command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert sealed(folder)[0].step == 2
@@ -56,7 +60,13 @@ def test_a_hostile_reward_does_not_stop_a_training(tiny_model: Path, tmp_path: P
         assert line["score"] == pytest.approx(line["acc"] + 0.5 * line["function"] + 0.1 * line["overlong"]), line
 
     metrics = read_metrics(folder)
-    assert set(parts(metrics)) == {"grader", "function", "overlong", "format", "undecided"}
+    assert set(parts(metrics)) == {"grader", "function", "overlong", "format"}
+    assert any(metrics[step]["reward/function_undecided/mean"] for step in (1, 2))
+    config, at_wandb = wandb_offline(folder.root)
+    assert config["actor_rollout_ref"]["actor"]["optim"]["betas"] == [0.9, 0.95]
+    for values in (at_wandb, tensorboard(folder.root)):
+        for part, points in parts(metrics).items():
+            assert values[f"reward/{part}/mean"] == pytest.approx([value for _, value in points], abs=1e-6)
     for step in (1, 2):
         values = {name: dict(points)[step] for name, points in parts(metrics).items()}
         weighted = values["grader"] + 0.5 * values["function"] + 0.1 * values["overlong"]

@@ -87,6 +87,7 @@ def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
     metrics = read_metrics(folder)
     assert [step for step, values in metrics.items() if "critic/score/mean" in values] == [*range(1, reached + 2)]
     assert [attempt.read_record().get("outcome") for attempt in folder.attempts()] == [None, "stopped", "finished"]
+    assert {"begun", "first_step"} <= folder.attempts()[-1].read_record().keys()
     validation = [json.loads(line) for line in (folder.root / "validation/0.jsonl").read_text().splitlines()]
     assert {"no_box", "undecided", "truncated", "acc"} <= set(validation[0])
 

@@ -2,9 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from deepscaler.fabric import Adapter, Fabric
+from deepscaler.launch.launcher import JobState
 from deepscaler.system.errors import UserError
 from slurm import cluster
-from slurm.cluster import JobState, live_jobs, past_state
+from slurm import discover as discovery
+from slurm.cluster import live_jobs, past_state
 from slurm.discover import discover
 from slurm.site import load_site
 from tests.slurm.conftest import Fake, NoSlurm
@@ -76,3 +79,22 @@ def test_a_first_site_file_is_what_the_cluster_says(fake: Fake, tmp_path: Path) 
         discover(file)
     with pytest.raises(UserError, match="no partition 'b200' here; there are: a100, cpu"):
         discover(tmp_path / "other.toml", "b200")
+
+
+@pytest.mark.parametrize(
+    ("fabric", "line"),
+    [
+        ("ib", 'fabric = "ib"  # x_0 here; jobs fail where the nodes have no InfiniBand'),
+        ("efa", 'fabric = "efa"  # x_0 here; jobs fail where the nodes have no EFA'),
+        ("roce", '# fabric = "roce"  # if the nodes\' Ethernet is set up for it: x_0 here can do RoCE'),
+    ],
+)
+def test_a_first_site_file_tells_of_the_adapters_that_are_seen(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fabric: Fabric, line: str
+) -> None:
+    fake(sinfo="gpu*|infinite|10|gpu:8|up", sacctmgr="", squeue="", srun="")
+    monkeypatch.setattr(discovery, "adapters", lambda: [Adapter("x_0", fabric, usable=True)])
+    file = tmp_path / "site.toml"
+    discover(file)
+    assert line in file.read_text().splitlines()
+    assert load_site(file).fabric == ("auto" if fabric == "roce" else fabric)

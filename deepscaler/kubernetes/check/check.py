@@ -13,11 +13,13 @@ from typing import Any
 
 import yaml
 
+from deepscaler.kubernetes.check.fabric_rules import fabric_problems
 from deepscaler.kubernetes.check.finding import Finding, Problem
 from deepscaler.kubernetes.check.load import BrokenYamlError, load_objects, read_text
 from deepscaler.kubernetes.check.pod_rules import pod_problems, pods_of
+from deepscaler.kubernetes.check.queues import cluster_queue_problems, queue_problems
 from deepscaler.kubernetes.check.references import reference_problems
-from deepscaler.kubernetes.check.rules import cluster_problems, queue_problems, rayjob_problems
+from deepscaler.kubernetes.check.rules import cluster_problems, rayjob_problems
 from deepscaler.kubernetes.check.schemas import problems_of
 from deepscaler.system.errors import UserError
 
@@ -35,6 +37,8 @@ class Report:
     num_objects: int = 0
     unchecked: set[str] = field(default_factory=set)
     """Kinds without a schema here."""
+    sound: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Objects in which nothing was found, by file or kustomization."""
 
 
 def check_paths(paths: Sequence[str]) -> Report:
@@ -52,7 +56,18 @@ def check_paths(paths: Sequence[str]) -> Report:
                 check_text(read_text(file), str(file), report)
             except BrokenYamlError as error:
                 report.findings.append(_broken(str(file), error))
+    check_queues(report)
     return report
+
+
+def check_queues(report: Report) -> None:
+    """Check whether the queues among all that was given can ever admit the jobs among it."""
+    everything = [tree for trees in report.sound.values() for tree in trees]
+    for name, trees in report.sound.items():
+        for tree in trees:
+            if tree["kind"] == "RayJob":
+                for problem in queue_problems(tree, trees, everything):
+                    report.findings.append(Finding(name, _title(tree), problem))
 
 
 def check_text(text: str, name: str, report: Report) -> None:
@@ -65,8 +80,10 @@ def check_text(text: str, name: str, report: Report) -> None:
     report.num_files += 1
     report.num_objects += len(trees)
     for tree in trees:
-        for problem in _problems(tree, trees, report):
-            report.findings.append(Finding(name, _title(tree), problem))
+        problems = list(_problems(tree, trees, report))
+        report.findings += [Finding(name, _title(tree), problem) for problem in problems]
+        if not problems and isinstance(tree.get("metadata"), dict):
+            report.sound.setdefault(name, []).append(tree)
 
 
 def build(folder: Path) -> str:
@@ -128,9 +145,10 @@ def _problems(tree: Any, beside: Sequence[Any], report: Report) -> Iterator[Prob
     elif tree["kind"] == "RayCluster":
         yield from (Problem(f"spec.{p.path}", p.wrong, p.fix) for p in cluster_problems(tree["spec"]))
     elif tree["kind"] == "ClusterQueue":
-        yield from queue_problems(tree["spec"])
+        yield from cluster_queue_problems(tree)
     for path, pod in pods_of(tree):
         yield from pod_problems(path, pod)
+        yield from fabric_problems(path, pod)
     yield from reference_problems(tree, [other for other in beside if isinstance(other, dict)])
 
 

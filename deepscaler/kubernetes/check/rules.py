@@ -14,10 +14,10 @@ from deepscaler.kubernetes.check.finding import Problem
 from deepscaler.system.errors import unknown
 
 MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
-MANAGERS = ("ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue")
 MAX_NAME = 47
 TOKENS_SINCE = (2, 52)
 KUEUE_QUEUE, KAI_QUEUE = "kueue.x-k8s.io/queue-name", "kai.scheduler/queue"
+DELETIONS = ("DeleteWorkers", "DeleteCluster", "DeleteSelf")
 RESOURCE_FLAGS = ("num-cpus", "num-gpus", "memory", "resources")
 
 
@@ -25,8 +25,6 @@ def rayjob_problems(tree: Mapping[str, Any]) -> Iterator[Problem]:
     """Of a RayJob as a whole."""
     spec = tree.get("spec") or {}
     yield from _name(str(tree["metadata"].get("name", "")))
-    if (manager := spec.get("managedBy")) not in (None, *MANAGERS):
-        yield Problem("spec.managedBy", f"{manager!r} is not allowed", f"valid: {', '.join(MANAGERS)}")
     yield from _end(spec)
     yield from _submission(spec)
     yield from _limits(spec)
@@ -43,8 +41,6 @@ def cluster_problems(spec: Mapping[str, Any]) -> Iterator[Problem]:
     if (spec.get("authOptions") or {}).get("mode") == "token" and _version(spec.get("rayVersion")) < TOKENS_SINCE:
         given = spec.get("rayVersion", "not given")
         yield Problem("rayVersion", f"authOptions.mode is token and rayVersion is {given}", "2.52.0 or later is needed")
-    if (manager := spec.get("managedBy")) not in (None, *MANAGERS):
-        yield Problem("managedBy", f"{manager!r} is not allowed", f"valid: {', '.join(MANAGERS)}")
     for option, gate in (
         ("networkPolicy", "RayClusterNetworkPolicy"),
         ("tlsOptions", "RayClusterMTLS"),
@@ -56,18 +52,6 @@ def cluster_problems(spec: Mapping[str, Any]) -> Iterator[Problem]:
     groups += [(f"workerGroupSpecs[{n}]", group) for n, group in enumerate(spec.get("workerGroupSpecs") or [])]
     for path, group in groups:
         yield from _group(path, group, autoscaling=bool(spec.get("enableInTreeAutoscaling")))
-
-
-def queue_problems(spec: Mapping[str, Any]) -> Iterator[Problem]:
-    """Of a Kueue ClusterQueue: the one rule of its CRD that an edit of the quota breaks easily."""
-    for number, group in enumerate(spec.get("resourceGroups") or []):
-        covered = list(group.get("coveredResources") or [])
-        for place, flavor in enumerate(group.get("flavors") or []):
-            named = [resource.get("name") for resource in flavor.get("resources") or []]
-            if named != covered:
-                path = f"spec.resourceGroups[{number}].flavors[{place}].resources"
-                fix = f"list {', '.join(covered)} in this order, as coveredResources does"
-                yield Problem(path, f"lists {', '.join(map(str, named)) or 'none'}", fix)
 
 
 def _group(path: str, group: Mapping[str, Any], *, autoscaling: bool) -> Iterator[Problem]:
@@ -105,18 +89,25 @@ def _end(spec: Mapping[str, Any]) -> Iterator[Problem]:
                 yield Problem(f"spec.{field}", "needs shutdownAfterJobFinishes", "set shutdownAfterJobFinishes: true")
     if strategy is None:
         return
-    rules, legacy = strategy.get("deletionRules"), {"onSuccess", "onFailure"} & set(strategy)
-    path = "spec.deletionStrategy"
-    if rules and shutdown:
-        yield Problem(path, "deletionRules exclude shutdownAfterJobFinishes", "remove one of them")
-    if rules and legacy:
-        yield Problem(path, "deletionRules exclude onSuccess and onFailure", "keep deletionRules")
-    if not rules and len(legacy) < 2:
-        yield Problem(path, "holds neither deletionRules nor both onSuccess and onFailure", "give deletionRules")
-    for number, rule in enumerate(rules or []):
-        if len({"jobStatus", "jobDeploymentStatus"} & set(rule.get("condition") or {})) != 1:
-            fix = "give exactly one of jobStatus and jobDeploymentStatus"
-            yield Problem(f"{path}.deletionRules[{number}].condition", "is not decided", fix)
+    rules, path = strategy.get("deletionRules"), "spec.deletionStrategy"
+    if not rules:
+        return
+    if shutdown:
+        fix = "remove one of them: `suspend` and Kueue need shutdownAfterJobFinishes"
+        yield Problem(path, "deletionRules exclude shutdownAfterJobFinishes", fix)
+    seconds: dict[str, dict[str, int]] = {}
+    for number, rule in enumerate(rules):
+        where, policy, condition = f"{path}.deletionRules[{number}]", rule["policy"], rule["condition"]
+        if policy == "DeleteWorkers" and (spec.get("rayClusterSpec") or {}).get("enableInTreeAutoscaling"):
+            yield Problem(where, "DeleteWorkers excludes autoscaling", "use DeleteCluster")
+        state = str(condition.get("jobStatus") or condition.get("jobDeploymentStatus"))
+        if policy in seconds.setdefault(state, {}):
+            yield Problem(where, f"{policy} on {state} is there already", "keep one of them")
+        seconds[state][policy] = condition.get("ttlSeconds", 0)
+    for state, by_policy in seconds.items():
+        waits = [by_policy[policy] for policy in DELETIONS if policy in by_policy]
+        if waits != sorted(waits):
+            yield Problem(path, f"ttlSeconds on {state} fall", f"in this order they must not: {', '.join(DELETIONS)}")
 
 
 def _submission(spec: Mapping[str, Any]) -> Iterator[Problem]:

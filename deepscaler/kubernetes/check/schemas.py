@@ -1,4 +1,4 @@
-"""Whether an object has the fields and types that its kind has: core kinds, and the CRDs of KubeRay and Kueue.
+"""Whether an object has the fields and types that its kind has: core kinds, and CRDs of what the manifests use.
 
 As strict as the API server with --validate=strict: a field that the kind does not have is an error at any depth.
 """
@@ -15,6 +15,7 @@ import kubernetes_validate
 from kubernetes_validate.utils import SchemaNotFoundError
 from kubernetes_validate.utils import ValidationError as CoreError
 
+from deepscaler.kubernetes.check.cel import rule_problems
 from deepscaler.kubernetes.check.finding import Problem
 
 KUBERNETES = "1.34"
@@ -40,8 +41,8 @@ def problems_of(tree: dict[str, Any]) -> list[Problem] | None:
     """What is wrong with one object; None where no schema of its kind is here."""
     name = f"{tree.get('apiVersion')}/{tree.get('kind')}"
     if name in known_kinds():
-        errors = _validator(name).iter_errors(tree)
-        return [_problem(error) for error in sorted(errors, key=lambda error: list(map(str, error.absolute_path)))]
+        errors = sorted(_validator(name).iter_errors(tree), key=lambda error: list(map(str, error.absolute_path)))
+        return [_problem(error) for error in errors] or list(rule_problems(known_kinds()[name]["schema"], tree))
     group = str(tree.get("apiVersion")).rpartition("/")[0]
     if "." in group and group not in CORE_GROUPS:
         return None

@@ -5,7 +5,8 @@ attempts/0004/heartbeat     changes while it lives
 attempts/0004/stop          asks it to save and end
 
 A pod that is taken away (deleted, evicted, drained, preempted) runs `stop` first, on the head and on every worker: the
-training saves while all machines are still there. The next head runs `wait` first, so that two never overlap.
+training saves while all machines are still there. The head stays a little longer, until the operator has seen the end
+of the job (deepscaler.kubernetes.pod.ray_job). The next head runs `wait` first, so that two never overlap.
 """
 
 import os
@@ -16,6 +17,9 @@ from pathlib import Path
 from deepscaler.runs.fence import STALE, Pulse
 from deepscaler.runs.folder import Attempt
 from deepscaler.runs.outputs import unfinished_attempts
+
+GRACE = 900
+"""Seconds for a training to finish its step and save before its pod ends: DeepScaleR's steps take up to 10 minutes."""
 
 POLL = 1.0
 """Seconds between two looks at a heartbeat."""
@@ -33,34 +37,38 @@ def wait_for_others(root: Path, say: Callable[[str], None]) -> None:
         _outlast(attempt, say)
 
 
-def stop_training(root: Path, cluster: str, say: Callable[[str], None], *, dry_run: bool = False) -> None:
-    """Asks the living attempt of a Ray cluster to save, and returns when it has ended.
+def stop_training(root: Path, cluster: str, say: Callable[[str], None], *, dry_run: bool = False) -> bool:
+    """Asks the living attempt of a Ray cluster to save, and waits until it has ended. Returns whether there was one.
 
     Attempts of other Ray clusters are left alone: a pod that lingers must not stop the one that replaced it.
     """
+    found = False
     for attempt in unfinished_attempts(root):
         if not str(attempt.read_record().get("host", "")).startswith(f"{cluster[:POD_PREFIX]}-head"):
             continue
         if dry_run:
             say(f"{_told(attempt)} would be asked to save and end.")
+            found = True
             continue
         if not attempt.stop_path.exists():
             attempt.stop_path.write_text(f"pod {os.environ.get('HOSTNAME', '')} is taken away", encoding="utf-8")
-        _outlast(attempt, say)
+        found = _outlast(attempt, say) or found
+    return found
 
 
-def _outlast(attempt: Attempt, say: Callable[[str], None]) -> None:
-    """Waits until an attempt has ended, or has shown no sign of life for a while."""
+def _outlast(attempt: Attempt, say: Callable[[str], None]) -> bool:
+    """Waits for the end of an attempt. Returns whether it ended; else it has shown no sign of life for a while."""
     pulse, said = Pulse(attempt), -REPEAT
     while "ended" not in attempt.read_record():
         if pulse.seconds_of_silence() > STALE:
             say(f"{_told(attempt)} is dead.")
-            return
+            return False
         if time.monotonic() - said >= REPEAT:
             say(f"{_told(attempt)} has not ended: waiting for its end, or {STALE:.0f} s without a heartbeat.")
             said = time.monotonic()
         time.sleep(POLL)
     say(f"{_told(attempt)} has ended.")
+    return True
 
 
 def _told(attempt: Attempt) -> str:

@@ -27,7 +27,10 @@ GAUGES = {
     "reward": "mean reward of the last step",
     "response_length": "mean tokens of a response, last step",
     "cut_off": "share of responses at the token limit, last step",
+    "undecided": "share of responses whose reward could not be decided, last step",
     "clip_fraction": "share of tokens whose probability ratio was clipped, last step",
+    "clip_high_fraction": "share of tokens clipped at the upper bound, last step",
+    "clip_low_fraction": "share of tokens clipped at the lower bound, last step",
     "dual_clip_fraction": "share of tokens at the dual clip, last step",
     "mismatch": "KL from the rollout engine's probabilities to the trainer's, nats, last step",
     "correction_cut": "share of tokens whose importance weight was cut, last step",
@@ -70,6 +73,13 @@ class RunsCollector(Collector):
             for dataset, values in (status.validation or {}).items():
                 accuracy.add_metric((run, status.name, dataset), values["last"])
         yield accuracy
+        parts = GaugeMetricFamily(
+            f"{PREFIX}_reward_part", "mean of a part of the reward, last step", labels=("run", "stage", "part")
+        )
+        for run, status in found:
+            for part, value in (status.parts or {}).items():
+                parts.add_metric((run, status.name, part), value)
+        yield parts
 
 
 def registry_of(folder: Path) -> CollectorRegistry:

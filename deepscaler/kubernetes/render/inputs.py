@@ -31,40 +31,51 @@ MOST_ANNOTATED = 250_000
 Files = Mapping[str, bytes]
 
 
+ON_VOLUMES = (f"{RUNS}/", f"{CACHE}/", "/data/")
+"""Beginnings of paths that are the pods' own: the claims of the kit, and data that a place mounts at /data."""
+
+
 def own_files(recipe: Recipe) -> list[Path]:
     """Returns the files of this machine that a recipe names; what is on a volume is the pods' own."""
-    return [path for path in files_of(recipe) if not str(path).startswith((f"{RUNS}/", f"{CACHE}/"))]
+    return [path for path in files_of(recipe) if not str(path).startswith(ON_VOLUMES)]
 
 
-def packed(recipes: Sequence[Recipe]) -> tuple[list[Recipe], list[str], Files]:
-    """Returns recipes that name the pods' copies, the paths of their own files in the pods, and all files by name.
+def packed(recipes: Sequence[Recipe], datasets: Sequence[str] = ()) -> tuple[list[Recipe], list[str], list[str], Files]:
+    """Returns recipes and data sets that name the pods' copies, the recipes' own paths there, and all files by name.
 
     Raises UserError for a file that is missing, for too many bytes, and for data that a pod cannot get.
     """
-    names: dict[Path, str] = {}
-    total = 0
-    for source in dict.fromkeys(path for recipe in recipes for path in own_files(recipe)):
-        if not source.is_file():
-            raise UserError(f"the recipe names {source}, which is not there: check the path")
-        names[source] = _free_name(_key(source.name), names.values())
-        total += source.stat().st_size
-        if total > MOST_BYTES:
-            raise UserError(
-                f"the recipe's files have more than {MOST_BYTES:,} bytes with {source}, which is what a ConfigMap"
-                " takes: put them on the volume of the cache or into a bucket, and name their path in the pods or"
-                " hub:ORG/NAME"
-            )
-    for recipe in recipes:
-        for name in recipe.datasets:
-            if not (is_file(name) or is_hub(name) or name in SOURCES):
-                raise UserError(f"{name} was registered on this machine, no pod has it: name its file in the recipe")
-    files = {name: source.read_bytes() for source, name in names.items()}
-    copies = {source: Path(MOUNT, name) for source, name in names.items()}
+    for name in (*(name for recipe in recipes for name in recipe.datasets), *datasets):
+        if not (is_file(name) or is_hub(name) or name in SOURCES):
+            raise UserError(f"{name} was registered on this machine, no pod has it: name its file instead")
+    of_datasets = [Path(name) for name in datasets if is_file(name) and not name.startswith(ON_VOLUMES)]
+    copies, files = _pack([*(path for recipe in recipes for path in own_files(recipe)), *of_datasets])
     renamed, own = [with_files(recipe, copies) for recipe in recipes], []
     for recipe in renamed:
         own.append(_free_name(f"{_key(recipe.name)}.toml", files))
         files[own[-1]] = whole(recipe).encode()
-    return renamed, [f"{MOUNT}/{name}" for name in own], files
+    there = [str(copies.get(Path(name), name)) if is_file(name) else name for name in datasets]
+    return renamed, [f"{MOUNT}/{name}" for name in own], there, files
+
+
+def _pack(paths: Sequence[Path]) -> tuple[dict[Path, Path], dict[str, bytes]]:
+    """Returns where files will be in the pods, and what they hold."""
+    names: dict[Path, str] = {}
+    total = 0
+    for source in dict.fromkeys(paths):
+        if not source.is_file():
+            raise UserError(f"{source} is named, which is not there: check the path")
+        names[source] = _free_name(_key(source.name), names.values())
+        total += source.stat().st_size
+        if total > MOST_BYTES:
+            raise UserError(
+                f"the files that go along have more than {MOST_BYTES:,} bytes with {source}, which is what a ConfigMap"
+                " takes: put it on a volume (the claims /runs and /cache, or `data_claim` of the site file at /data)"
+                " or into a bucket, and name its path in the pods or hub:ORG/NAME"
+            )
+    return {source: Path(MOUNT, name) for source, name in names.items()}, {
+        name: source.read_bytes() for source, name in names.items()
+    }
 
 
 def map_name(job: str, files: Files) -> str:

@@ -45,8 +45,16 @@ class Plan:
     """Seconds until the command runs: scheduling, images, the model's download."""
     inputs: Mapping[str, bytes] = field(default_factory=dict)
     """Files that go along, by their name in the pods: recipes of a user's own, and what these name."""
-    keep: int = 300
-    """Seconds that the pods stay when all is over, for a look into them."""
+    inputs_map: str = ""
+    """The ConfigMap that holds them, where jobs share one; else the job has its own."""
+    keep: int = 0
+    """Seconds that the pods stay when all is over. Workers hold their GPUs until then; what is worth a look is on the
+    volumes and in the RayJob's status."""
+
+    @property
+    def folder(self) -> str:
+        """What the command writes to, on the volume of the runs."""
+        return _option(self.job.arguments, "--output-dir")
 
     @property
     def prepare(self) -> tuple[str, ...]:
@@ -62,7 +70,7 @@ class Plan:
                 f"the name {self.job.name!r} is none for a RayJob: 1 to 47 lower case letters, digits and hyphens,"
                 " a letter first and no hyphen last; give --name NAME"
             )
-        folder = _option(self.job.arguments, "--output-dir")
+        folder = self.folder
         if not folder.startswith(f"{RUNS}/"):
             raise UserError(
                 f"--output-dir {folder} must lie below {RUNS}, the volume that outlives the pods, such as"
@@ -73,27 +81,27 @@ class Plan:
 def committed_plans() -> list[Plan]:
     """What `deepscaler render` writes into k8s/jobs."""
     training = [
-        train_plan(recipe_named(name), ("train", name, "--output-dir", f"{RUNS}/{name}"), f"{RUNS}/{name}")
+        plan_of(train_job(recipe_named(name), ("train", name, "--output-dir", f"{RUNS}/{name}")))
         for name in ("8k", "16k", "24k", "2k", "4k")
     ]
-    return [quickstart_plan(), *training, chain_plan(), evaluation_plan()]
+    return [plan_of(quickstart_job()), *training, chain_plan(), evaluation_plan()]
 
 
-def quickstart_plan() -> Plan:
-    """Everything in one pod of the CPU image, which brings its model; nothing outlives it."""
-    job = Job(
-        name="quickstart",
-        arguments=("quickstart", "--output-dir", f"{RUNS}/quickstart"),
-        gpus_per_node=1,
-        image="cpu",
-        ray=True,
-    )
-    return Plan(job=job, shared=False, retries=1, deadline=3 * HOUR, start_deadline=HOUR, keep=HOUR)
+def plan_of(job: Job, inputs: Mapping[str, bytes] | None = None) -> Plan:
+    """Returns the life of a job by its command: how often it is tried, how long it may take, what it saves."""
+    command, run_dir, inputs = job.arguments[0], _option(job.arguments, "--output-dir"), inputs or {}
+    if command == "quickstart":
+        return Plan(job=job, shared=False, retries=1, deadline=3 * HOUR, start_deadline=HOUR, keep=HOUR)
+    if command == "evaluate":  # samples are kept one by one
+        return Plan(job=job, inputs=inputs, retries=6, deadline=7 * DAY)
+    if command == "chain":
+        return Plan(job=job, inputs=inputs, run_dir=run_dir, retries=12, deadline=21 * DAY)
+    return Plan(job=job, inputs=inputs, run_dir=run_dir, retries=6, deadline=14 * DAY)
 
 
-def train_plan(recipe: Recipe, arguments: Sequence[str], run_dir: str, device: Device = "cuda") -> Plan:
-    """`deepscaler train`."""
-    return Plan(job=train_job(recipe, arguments, device), run_dir=run_dir, retries=6, deadline=14 * DAY)
+def quickstart_job(arguments: Sequence[str] = ("--output-dir", f"{RUNS}/quickstart")) -> Job:
+    """Returns everything in one pod of the CPU image, which brings its model; nothing outlives it."""
+    return Job(name="quickstart", arguments=("quickstart", *arguments), gpus_per_node=1, image="cpu", ray=True)
 
 
 def chain_plan() -> Plan:
@@ -102,18 +110,17 @@ def chain_plan() -> Plan:
     recipes = [with_settings(recipe_named(name), settings) for name in CHAIN]
     engines = f"--engines {CHAIN_NODES * GPUS_PER_NODE}"
     arguments = ("chain", *CHAIN, "--output-dir", run_dir, "--set", *settings, "--eval", "aime", "--gate")
-    return run_plan(recipes, (*arguments, f"--eval-options={engines}"), run_dir, ("aime",))
+    return plan_of(chain_job(recipes, (*arguments, f"--eval-options={engines}"), ("aime",)))
 
 
-def run_plan(
+def chain_job(
     recipes: Sequence[Recipe],
     arguments: Sequence[str],
-    run_dir: str,
     datasets: Sequence[str],
     device: Device = "cuda",
     only: Sequence[str] = (),
-) -> Plan:
-    """`deepscaler chain`, of all stages or only some. Raises UserError if they want machines of different number."""
+) -> Job:
+    """Returns a chain in one Ray cluster, of all stages or only some. Raises UserError if these differ in size."""
     model = recipes[0].model if recipes[0].name in only or not set(only) & {recipe.name for recipe in recipes} else ""
     recipes = [recipe for recipe in recipes if recipe.name in only] or recipes[:1] if only else recipes
     sizes = {(recipe.num_nodes, recipe.gpus_per_node) for recipe in recipes}
@@ -125,7 +132,7 @@ def run_plan(
         )
     [(num_nodes, gpus_per_node)] = sizes
     needed = [name for recipe in recipes for name in recipe.datasets]
-    job = Job(
+    return Job(
         name="-".join(["chain", *dict.fromkeys(only)]),
         arguments=tuple(arguments),
         num_nodes=num_nodes,
@@ -135,22 +142,20 @@ def run_plan(
         model=model,
         datasets=(*needed, *datasets),
     )
-    return Plan(job=job, run_dir=run_dir, retries=12, deadline=21 * DAY)
 
 
 def evaluation_plan() -> Plan:
     """The published model on the published benchmarks."""
     config = EvaluationConfig(model=EVALUATED, output_dir=Path(RUNS, "evaluation"))
-    return evaluate_plan(config, num_nodes=EVALUATION_NODES, gpus_per_node=GPUS_PER_NODE)
+    return plan_of(engines_job(config, num_nodes=EVALUATION_NODES, gpus_per_node=GPUS_PER_NODE))
 
 
-def evaluate_plan(config: EvaluationConfig, *, num_nodes: int, gpus_per_node: int) -> Plan:
-    """`deepscaler evaluate` with an engine on every GPU (or every few); samples are kept one by one."""
+def engines_job(config: EvaluationConfig, *, num_nodes: int, gpus_per_node: int) -> Job:
+    """Returns `deepscaler evaluate` with an engine on every GPU (or every few)."""
     engines = config.engines or num_nodes * gpus_per_node // config.tensor_parallel_size
     job = evaluate_job(replace(config, engines=engines), num_nodes=num_nodes, gpus_per_node=gpus_per_node)
     # the image `eval` has no dashboard of Ray, which KubeRay asks how its pods are
-    image = "train" if job.image == "eval" else job.image
-    return Plan(job=replace(job, name="evaluate", image=image), retries=6, deadline=7 * DAY)
+    return replace(job, name="evaluate", image="train" if job.image == "eval" else job.image)
 
 
 def _option(arguments: Sequence[str], flag: str) -> str:

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepscaler.job import Job
+from deepscaler.kubernetes.pod.lifecycle import GRACE
 from deepscaler.kubernetes.render.machines import PREPARING, SMALL, Machine
+from deepscaler.kubernetes.render.placement import GPU_TAINT, anywhere_but_rather_without_gpus, one_a_node
 from deepscaler.system.paths import compiled_caches
 
 PART_OF = "deepscaler"
@@ -32,10 +34,8 @@ LEAN_MEMORY = {
 }
 """glibc gives memory back at once: a CPU node is small, and a training on one may take longer (see training.launch)."""
 
-GRACE = 900
-"""Seconds for a training to finish its step and save: DeepScaleR's steps take up to ten minutes."""
-SHORT_GRACE = 60
-"""Seconds for everything else: it loses nothing."""
+SHORT_GRACE = 90
+"""Seconds for everything but a training: it loses nothing, and only the head's command has to end and to be seen."""
 
 DRIVER_LOG = "/tmp/ray/session_latest/logs/job-driver-*.log"  # noqa: S108  in the pod, where Ray writes it
 
@@ -53,7 +53,9 @@ def head_pod(
     job: Job, image: str, machine: Machine, *, prepare: Sequence[str], run_dir: str | None, shared: bool
 ) -> dict[str, Any]:
     """The pod of the head. `run_dir` is the training's folder, if that is what the job does."""
-    ray = _ray_container("ray-head", job, image, machine.resources(), run_dir)
+    grace = GRACE if run_dir else SHORT_GRACE
+    ray = _ray_container("ray-head", job, image, machine.resources())
+    ray["lifecycle"] = _before_end(run_dir, "--head", "--grace", str(grace))
     ray["ports"] = [
         {"name": "gcs-server", "containerPort": 6379},
         {"name": "dashboard", "containerPort": 8265},
@@ -68,7 +70,10 @@ def head_pod(
     if prepare:
         secrets = {"env": _secrets()}
         before.append(_init_container("prepare", image, prepare, PREPARING, mounts=("cache", "tmp"), more=secrets))
-    return _pod(job, "head", before, ray, machine, GRACE if run_dir else SHORT_GRACE, shared)
+    pod = _pod(job, "head", before, ray, machine, grace, shared)
+    if job.image != "cpu":
+        pod["spec"] |= anywhere_but_rather_without_gpus()
+    return pod
 
 
 def worker_pod(
@@ -76,31 +81,17 @@ def worker_pod(
 ) -> dict[str, Any]:
     """The pod of a worker: its node is examined with the very GPUs and shared memory that the training gets."""
     resources = machine.resources(num_gpus)
-    ray = _ray_container("ray-worker", job, image, resources, run_dir)
+    ray = _ray_container("ray-worker", job, image, resources)
+    if run_dir:
+        ray["lifecycle"] = _before_end(run_dir)
     ray["ports"] = [{"name": "metrics", "containerPort": 8080}]
     preflight = _init_container("preflight", image, ["deepscaler", "doctor"], resources, mounts=tuple(MOUNTS))
     pod = _pod(job, "worker", [preflight], ray, machine, GRACE if run_dir else SHORT_GRACE, shared)
-    mine = {"app.kubernetes.io/instance": job.name, "app.kubernetes.io/component": "worker"}
-    pod["spec"]["affinity"] = {
-        "podAntiAffinity": {
-            "requiredDuringSchedulingIgnoredDuringExecution": [
-                {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": mine}}
-            ]
-        },
-        "podAffinity": {
-            "preferredDuringSchedulingIgnoredDuringExecution": [
-                {
-                    "weight": 100,
-                    "podAffinityTerm": {
-                        "topologyKey": "topology.kubernetes.io/zone",
-                        "labelSelector": {"matchLabels": mine},
-                    },
-                }
-            ]
-        },
-    }
+    pod["spec"]["affinity"] = one_a_node(
+        {"app.kubernetes.io/instance": job.name, "app.kubernetes.io/component": "worker"}
+    )
     if num_gpus:
-        pod["spec"]["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+        pod["spec"]["tolerations"] = [GPU_TAINT]
     return pod
 
 
@@ -159,11 +150,17 @@ def _volume(name: str, shared: bool) -> dict[str, Any]:
     return {"name": name, "persistentVolumeClaim": {"claimName": CLAIMS[name]}}
 
 
-def _ray_container(name: str, job: Job, image: str, resources: dict[str, Any], run_dir: str | None) -> dict[str, Any]:
+def _before_end(run_dir: str | None, *flags: str) -> dict[str, Any]:
+    """What the kubelet runs before it signals a container."""
+    folder = [run_dir] if run_dir else []
+    return {"preStop": {"exec": {"command": ["deepscaler", "k8s", "stop", *folder, *flags]}}}
+
+
+def _ray_container(name: str, job: Job, image: str, resources: dict[str, Any]) -> dict[str, Any]:
     """KubeRay writes its command; it stays first in the pod."""
     settings = LEAN_MEMORY if job.image == "cpu" else compiled_caches("/tmp")  # noqa: S108  in the pod
     secrets = _secrets() if job.datasets else []
-    container: dict[str, Any] = {
+    return {
         "name": name,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
@@ -172,9 +169,6 @@ def _ray_container(name: str, job: Job, image: str, resources: dict[str, Any], r
         "securityContext": _confined(),
         "volumeMounts": _mounts(),
     }
-    if run_dir:
-        container["lifecycle"] = {"preStop": {"exec": {"command": ["deepscaler", "k8s", "stop", run_dir]}}}
-    return container
 
 
 def _init_container(

@@ -29,7 +29,7 @@ COMMENTS = {
     "spec.backoffLimit": "each retry is a new Ray cluster, which goes on from the newest whole checkpoint",
     "spec.activeDeadlineSeconds": "of one Ray cluster: an end for what hangs; it is not retried",
     "spec.preRunningDeadlineSeconds": "from created to running; retried, so that half a gang gives its nodes back",
-    "spec.shutdownAfterJobFinishes": "the pods go when it is over; what they wrote stays on the volumes",
+    "spec.shutdownAfterJobFinishes": "the pods go at once when it is over, and free the GPUs; the volumes stay",
     "spec.rayClusterSpec.authOptions": "the operator makes a token, and every process of Ray has to show it",
 }
 
@@ -70,12 +70,12 @@ def job_labels(job: Job) -> dict[str, str]:
 
 
 def _cluster(plan: Plan, image: str) -> dict[str, Any]:
-    """With GPUs a head and as many workers as machines; without, the head is the first machine."""
+    """With GPUs a head and as many workers as machines; without, the head is the first machine, or all there is."""
     job = plan.job
     on_cpu = job.image == "cpu"
     machine = CPU_NODE if on_cpu else GPU_WORKER
     head = CPU_NODE if on_cpu else HEAD
-    num_workers = job.num_nodes - 1 if on_cpu else job.num_nodes
+    num_workers = job.num_nodes - 1 if on_cpu else job.num_nodes if job.gpus_per_node else 0
     cluster: dict[str, Any] = {
         "rayVersion": RAY_VERSION,
         "authOptions": {"mode": "token"},
@@ -100,7 +100,7 @@ def _cluster(plan: Plan, image: str) -> dict[str, Any]:
         templates.append(template)
     if plan.inputs:
         for one in templates:
-            mount_files(one["spec"], map_name(job.name, plan.inputs), MOUNT)
+            mount_files(one["spec"], plan.inputs_map or map_name(job.name, plan.inputs), MOUNT)
     return cluster
 
 

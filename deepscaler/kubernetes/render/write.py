@@ -32,7 +32,7 @@ def committed_files() -> Iterator[tuple[str, str]]:
     """Path below k8s/jobs and text of every generated file."""
     for plan in committed_plans():
         yield f"{plan.job.name}/rayjob.yaml", rendered(plan, "deepscaler render")
-        yield f"{plan.job.name}/kustomization.yaml", _kustomization(plan)
+        yield f"{plan.job.name}/kustomization.yaml", _kustomization()
 
 
 def write_committed(folder: Path, *, dry_run: bool = False) -> list[Path]:
@@ -50,12 +50,12 @@ def write_committed(folder: Path, *, dry_run: bool = False) -> list[Path]:
     return written
 
 
-def _kustomization(plan: Plan) -> str:
-    base = "../../base" if plan.shared else "../../base/common"
+def _kustomization() -> str:
+    """Without the volumes' claims: they cannot be changed, and which storage they name is no matter of a job."""
     tree = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": NAMESPACE,
-        "resources": [base, "rayjob.yaml"],
+        "resources": ["../../base/common", "rayjob.yaml"],
     }
     return f"# {HEADER.format(command='deepscaler render')}\n{to_yaml(tree, {})}"

@@ -9,9 +9,11 @@ from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from deepscaler.models.adapter import add_adapters
+from deepscaler.verl_plugin import clipping
 from deepscaler.verl_plugin.cpu import rollout
 from deepscaler.verl_plugin.cpu.forward import forward
 
+clipping.register()
 rollout.register()
 
 

@@ -47,7 +47,10 @@ REFUSED = {
     "doctor --on slurm --image-only": "--image-only counts only with --on local",
     "render --name x": "--name x counts only with a COMMAND; add one, such as train 8k, or leave --name out",
     "render --image x": "--image x counts only with a COMMAND",
-    "render train 8k --site s.toml": "--site s.toml counts only with --on slurm",
+    "render --site s.toml": "--site s.toml counts only with a COMMAND",
+    "render --site s.toml --image x train 8k": "--image x counts only without --site; leave --site out, or",
+    "quickstart --site s.toml": "--site s.toml counts only with --on slurm",
+    "quickstart --dry-run=full": "--dry-run=full counts only with --on slurm",
     "render evaluate --model m/m --problems-per-job 2": "--problems-per-job 2 counts only with --on slurm",
     "recipes 8k --all": "--all counts only for several recipes; name another, or leave --all out",
     "recipes --sources": "--sources counts only for one recipe; name one, or leave --sources out",
@@ -55,7 +58,15 @@ REFUSED = {
     "data prepare arithmetic --source X": "--source X counts only for published sets",
     **{
         f"data prepare aime {words}": f"{words} counts only for a file or a set of the hub; name one"
-        for words in ("--name x", "--problem x", "--answer x", "--id x", "--prompt-suffix x", "--drop-duplicates")
+        for words in (
+            "--name x",
+            "--problem x",
+            "--answer x",
+            "--id x",
+            "--prompt-suffix x",
+            "--drop-duplicates",
+            "--no-answers",
+        )
     },
 }
 

@@ -45,8 +45,8 @@ def refused(line: str, capsys: pytest.CaptureFixture[str]) -> str:
         ),
         (
             "k8s chek x",
-            "deepscaler k8s: ACTION cannot be 'chek'; did you mean 'check'?; valid: check, wait, stop, metrics;"
-            " see deepscaler k8s --help",
+            "deepscaler k8s: ACTION cannot be 'chek'; did you mean 'check'?; valid: init, setup, check, wait,"
+            " stop, conduct, metrics; see deepscaler k8s --help",
         ),
         (
             "train 8k --device gpu",

@@ -1,7 +1,7 @@
 """Every command that takes a recipe takes a file, and what it starts elsewhere finds the same recipe and its files."""
 
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from deepscaler.recipes.load import load_recipe
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.rewards.function import split_function
 from deepscaler.runs.folder import RunFolder
-from deepscaler.runs.reward_file import called_file
+from deepscaler.runs.reward_file import called_file, keep_copy
 from deepscaler.system.files import write_json
 from deepscaler.training.manifest import TrainOptions, mixture_of
 
@@ -107,8 +107,6 @@ def test_a_run_that_has_begun_is_not_changed_by_its_file(
 ) -> None:
     recipe = load_recipe(str(folder / "mine.toml"))
     run = folder / "out" / ("1-mine" if command.startswith("chain") else "")
-    from dataclasses import asdict  # noqa: PLC0415
-
     write_json(run / "run.json", {"recipe": asdict(recipe), "device": TrainOptions(run_dir=run).device})
     submitted(command, capsys)
     (folder / "mine.toml").write_text('extends = "8k"\nseed = 7\nprofile = "fast"\nmax_response_length = 4096\n')
@@ -118,6 +116,27 @@ def test_a_run_that_has_begun_is_not_changed_by_its_file(
     assert "holds another run" in error
     assert "seed: 42 -> 7" in error
     assert not (folder / "out/recipes").exists()
+
+
+@pytest.mark.parametrize("command", ["train own.toml", "chain own.toml"])
+def test_what_was_edited_since_a_run_began_is_said_when_it_is_submitted_again(
+    command: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"deepscaler.commands.{command.split(maxsplit=1)[0]}.submit", lambda *_: 0)  # no SLURM is here
+    submit = [*command.split(), "--on", "slurm", "--site", "site.toml", "--output-dir", "out"]
+    assert main(submit) == 0
+    recipe, run = load_recipe("own.toml"), RunFolder(folder / "out" / ("1-own" if command.startswith("chain") else ""))
+    bound = keep_copy(run, recipe.reward.function)
+    compose(mixture_of(recipe), run.root, folder / "cache")
+    write_json(run.manifest_path, {"recipe": asdict(recipe), "device": "cuda", "reward": bound})
+    assert "Note: " not in capsys.readouterr().out
+    (folder / "r.py").write_text(REWARD + "\n")
+    (folder / "my sums.jsonl").write_text('{"question": "1+2", "answer": "3"}\n')
+    assert main(submit) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "r.py was edited since; this run goes on with its own copy" in said
+    assert "my sums.jsonl has changed since this run took its copy: it goes on with the copy" in said
+    assert called_file(run, recipe.reward.function)[0].read_text() == REWARD
 
 
 def test_a_rayjob_brings_recipe_reward_and_data(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,6 +152,9 @@ def test_a_rayjob_brings_recipe_reward_and_data(folder: Path, capsys: pytest.Cap
         mount = {"name": "inputs", "mountPath": "/inputs", "readOnly": True}
         assert mount in pod["containers"][0]["volumeMounts"]
     assert files["immutable"] is True
+    content = {name: text.encode() for name, text in files["data"].items()}
+    assert set(content) == {"own.toml", "r.py", "my_sums.jsonl"}
+    assert name == inputs.map_name("train-own", content), "the hash of what it holds is in its name"
     assert files["data"]["r.py"] == REWARD
     (folder / "in_pod.toml").write_text(files["data"]["own.toml"])
     given, found = load_recipe("own.toml", None, ["seed=3"]), load_recipe("in_pod.toml")
@@ -141,6 +163,9 @@ def test_a_rayjob_brings_recipe_reward_and_data(folder: Path, capsys: pytest.Cap
     report = Report()
     check_text(text, "job.yaml", report)
     assert (report.findings, report.num_objects, report.unchecked) == ([], 2, set())
+    (folder / "job.yaml").write_text(text)
+    assert main(["k8s", "check", "job.yaml"]) == 0
+    capsys.readouterr()
     (folder / "r.py").write_text(REWARD + "\n")
     assert main(["render", "train", "own.toml", "--set", "seed=3", "--keep", "1"]) == 0
     _, other = yaml.safe_load_all(capsys.readouterr().out)
@@ -172,7 +197,7 @@ def test_bytes_and_any_text_survive_the_manifest(folder: Path, capsys: pytest.Ca
     (folder / "my sums.jsonl").write_bytes(b"x" * inputs.MOST_BYTES)
     assert main(["render", "train", "own.toml"]) == 2
     error = capsys.readouterr().err
-    assert "which is what a ConfigMap takes: put them on the volume of the cache or into a bucket" in error
+    assert "which is what a ConfigMap takes: put it on a volume" in error
 
 
 @pytest.mark.parametrize("command", ["recipes", "train", "chain", "render train", "render chain"])

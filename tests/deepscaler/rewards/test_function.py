@@ -3,7 +3,9 @@
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,39 @@ def test_a_call_that_hangs_is_killed_at_its_time_out_and_others_go_on(make: Make
     assert function.judge({**NOTHING, "response": "hang"}).failure == "no answer in 1 s"
     assert time.monotonic() - started < 3
     assert function.judge({**NOTHING, "response": "good"}).score == 1
+
+
+def test_a_function_that_only_hangs_costs_a_batch_a_few_time_outs_until_it_answers_again(
+    make: Make, tmp_path: Path
+) -> None:
+    switch, timeout, num_workers = tmp_path / "mended", 1.0, 4
+    source = f"import os, time\ndef score():\n  os.path.exists({str(switch)!r}) or time.sleep(1000)\n  return 1"
+    function = make(source, timeout=timeout, num_workers=num_workers)
+    function.start()
+
+    def judge_batch() -> tuple[Counter[str], float]:
+        started = time.monotonic()
+        with ThreadPoolExecutor(num_workers) as threads:  # as verl_plugin.reward calls it
+            judgements = list(threads.map(lambda _: function.judge(NOTHING), range(500)))
+        return Counter(one.failure for one in judgements), time.monotonic() - started
+
+    left_out = "not called while another call is: 8 calls in a row gave no answer in 1 s"
+    for first in (True, False):
+        failures, seconds = judge_batch()
+        assert failures.keys() <= {"no answer in 1 s", left_out}, "all are undecided"
+        assert failures["no answer in 1 s"] <= (16 if first else 2)
+        assert seconds < (4 if first else 2) * timeout + 3, "500 time-outs of 4 workers take 125 s"
+    switch.touch()
+    assert function.judge(NOTHING) == Judgement(1.0)
+    failures, _ = judge_batch()
+    assert failures == {"": 500}
+
+
+def test_a_function_that_hangs_now_and_then_is_called_each_time(make: Make) -> None:
+    function = make("import time\ndef score(response): return response == 'good' or time.sleep(1000)", timeout=0.5)
+    for response in ("hang", "good", "hang", "good", "hang", "good"):
+        judgement = function.judge({**NOTHING, "response": response})
+        assert judgement.failure == ("no answer in 0.5 s" if response == "hang" else "")
 
 
 def test_what_a_call_starts_does_not_outlive_it(make: Make, tmp_path: Path) -> None:

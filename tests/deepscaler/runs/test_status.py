@@ -224,7 +224,12 @@ def test_what_tells_of_an_unhealthy_algorithm_is_shown(tmp_path: Path, capsys: p
         "rollout_corr/kl": 0.0123,
         "rollout_corr/rollout_is_ratio_fraction_high": 0.002,
         "actor/pg_clipfrac": 0.01,
+        "actor/pg_clipfrac_high": 0.008,
+        "actor/pg_clipfrac_low": 0.002,
         "actor/pg_clipfrac_lower": 0.003,
+        "reward/grader/mean": 0.5,
+        "reward/overlong/mean": -0.25,
+        "reward/undecided/mean": 0.125,
         "training/filter_groups/zero_variance_groups": 0.25,
         "training/filter_groups/discarded_tokens": 12345,
         "training/off_policy/trajectory_staleness/mean": 1.5,
@@ -234,7 +239,9 @@ def test_what_tells_of_an_unhealthy_algorithm_is_shown(tmp_path: Path, capsys: p
     assert main(["status", str(tmp_path)]) == 0
     lines = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines() if "  " in line)
     told = {label: value.strip() for label, value in lines.items()}
-    assert told["PPO clipped"] == "1.0 %"
+    assert told["PPO clipped"] == "1.0 %: 0.8 % at the upper bound, 0.2 % at the lower"
+    assert told["parts of the reward"] == "grader 0.500, overlong -0.250"
+    assert told["undecided"] == "12.5 %"
     assert told["dual clip"] == "0.3 %"
     assert told["rollout to trainer"] == "KL 0.012"
     assert told["weights cut"] == "0.2 %"
@@ -242,3 +249,4 @@ def test_what_tells_of_an_unhealthy_algorithm_is_shown(tmp_path: Path, capsys: p
     assert told["thrown away"] == "12,345 tokens in the last step"
     assert told["age of responses"] == "1.5 updates"
     assert shown(tmp_path, capsys)["mismatch"] == 0.0123
+    assert shown(tmp_path, capsys)["parts"] == {"grader": 0.5, "overlong": -0.25}

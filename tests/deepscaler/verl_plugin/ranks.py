@@ -87,6 +87,7 @@ def loss_of(log_probs: list[torch.Tensor], entropies: list[torch.Tensor]) -> tor
 def main(model: str, backend: str) -> None:
     dist.init_process_group("gloo")
     packed, (rows, data) = engine(model, backend), batch(backend)
+    assert "attn_implementation" not in packed.module.config.to_dict(), "verl would write it into each checkpoint"
     seen: dict[str, Any] = {}
 
     def loss(model_output: Any, **_: Any) -> tuple[torch.Tensor, dict[str, Any]]:

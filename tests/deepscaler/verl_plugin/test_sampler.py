@@ -4,9 +4,14 @@ import warnings
 from typing import Any
 
 import pytest
+import torch
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the libraries that verl imports
+    from transfer_queue import KVBatchMeta
+    from verl.utils.tensordict_utils import list_of_dict_to_tensordict
+
+    from deepscaler.verl_plugin import sampler as samplers
     from deepscaler.verl_plugin.sampler import AsyncSampler, Sampler
 
 MAX_REFILLS, BATCH = 2, 3
@@ -57,3 +62,19 @@ def test_nothing_is_thrown_away_without_dynamic_sampling() -> None:
     sampler = make(Sampler, filter_by=None)
     finish(sampler, {"a": 0.0, "b": 1.0})
     assert sampler._terminal_eviction_reasons(1, "train")[1] == set()
+
+
+def test_parts_of_the_reward_are_means_over_the_responses_that_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [{"overlong": -1.0, "acc": 1.0}, {"overlong": 0.0}, {"overlong": -0.5, "acc": 0.0}, {"overlong": 0.0}]
+    scores = ([0.0, 1.0], [1.0], [0.0, 0.5, 0.0], [0.25])
+    rows = [
+        {"rm_scores": torch.tensor(score), "extra_fields": {"reward_extra_info": one, "response_limit": 8}}
+        for score, one in zip(scores, said, strict=True)
+    ]
+    monkeypatch.setattr("transfer_queue.kv_batch_get", lambda **_: list_of_dict_to_tensordict(rows))
+    batch = KVBatchMeta(partition_id="train", keys=["a_0_0", "a_1_0", "b_0_0", "b_1_0"], tags=[{}] * 4)
+    assert samplers._measured(batch) == {
+        "training/filter_groups/zero_variance_groups": 0.5,
+        "reward/overlong/mean": -0.375,
+        "reward/acc/mean": 0.5,
+    }

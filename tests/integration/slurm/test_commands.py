@@ -4,13 +4,17 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from deepscaler.data.table import problems_of
 from deepscaler.runs.checkpoints import sealed
 from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.metrics import parts, read_metrics
 from slurm.job_folder import JobFolder
 from slurm.jobs import read_jobs
 from tests.integration.processes import deepscaler, run
@@ -32,6 +36,27 @@ join_minutes = 5.0
 internet = false
 """
 SMALL = ("num_steps=2", "save_every=1", "train_batch_size=2", "mini_batch_size=2", "group_size=4", "validate_every=100")
+RECIPE = """
+extends = "quickstart"
+name = "own"
+model = "{model}"
+train_dataset = ["sums.jsonl"]
+validation_dataset = ["held_out.jsonl"]
+num_nodes = 2
+{small}
+
+[data]
+problem = "question"
+answer = "final"
+
+[reward]
+function = "my_reward.py:score"
+parts = {{grader = 1.0, function = 0.5}}
+
+[verl]
+"data.shuffle" = false
+"""
+REWARD = "def score(response): return {{'score': {score}, 'brevity': 1.5}}\n"
 
 
 @pytest.fixture
@@ -60,6 +85,31 @@ def wait_for_jobs(root: Path, seconds: float) -> None:
         return f"{left()} left of {numbers}: {logs}"
 
     wait_until(lambda: not left(), told, seconds)
+
+
+def write_own_files(folder: Path, model: Path, *, shift: int = 0, score: float = 0.25, settings: str = "") -> None:
+    """Writes a recipe file, its data and its reward."""
+    folder.mkdir(exist_ok=True)
+    for name, count in (("sums", 40), ("held_out", 4)):
+        rows = [{"question": f"What is {n + shift} + {count}?", "final": n + shift + count} for n in range(count)]
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (folder / "my_reward.py").write_text(REWARD.format(score=score))
+    (folder / "own.toml").write_text(RECIPE.format(model=model, small="\n".join((*SMALL, settings))))
+
+
+@contextmanager
+def all_nodes_drained() -> Iterator[None]:
+    """Lets nothing that is submitted begin."""
+    nodes = ask("sinfo", "-h", "-p", "gpu", "-o", "%N")
+    ask("scontrol", "update", f"nodename={nodes}", "state=drain", "reason=test")
+    try:
+        yield
+    finally:
+        ask("scontrol", "update", f"nodename={nodes}", "state=resume")
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_a_first_site_file_and_what_is_missing_on_the_nodes(tmp_path: Path) -> None:
@@ -128,14 +178,15 @@ def test_an_array_loses_an_element_and_is_gathered(site: Path, model: Path, tmp_
 def test_a_chain_with_a_real_training_on_two_nodes_is_requeued_and_ends(
     site: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    root = tmp_path / "chain"
-    for name in ("arithmetic", "arithmetic_train"):
-        typed("data", "prepare", name)
-    command = ["run", "quickstart", "--device", "cpu", "--output-dir", root, "--on", "slurm", "--site", site]
-    command += [part for setting in (*SMALL, f"model={tiny_model}", "num_nodes=2") for part in ("--set", setting)]
-    typed(*command)
-    assert [job.name for job in read_jobs(root)] == ["train-quickstart", "after-quickstart"]
-    run_folder = RunFolder(root / "1-quickstart")
+    """It trains on data and with a reward of one's own, whatever becomes of the files once it was submitted."""
+    root, mine = tmp_path / "chain", tmp_path / "mine"
+    write_own_files(mine, tiny_model)
+    command = ["chain", mine / "own.toml", "--device", "cpu", "--output-dir", root, "--on", "slurm", "--site", site]
+    with all_nodes_drained():
+        typed(*command)
+        assert [job.name for job in read_jobs(root)] == ["train-own", "after-own"]
+        mine.rename(tmp_path / "away")
+    run_folder = RunFolder(root / "1-own")
     wait_until(lambda: sealed(run_folder), lambda: f"a checkpoint: {typed('logs', root)}", 900)
     subprocess.run(["scontrol", "requeue", read_jobs(root)[0].job_id], check=True)
     started = time.monotonic()
@@ -145,12 +196,31 @@ def test_a_chain_with_a_real_training_on_two_nodes_is_requeued_and_ends(
     assert [stage["state"] for stage in chain["stages"]] == ["done"], typed("logs", root)
     newest = sealed(run_folder)[0]
     assert (newest.step, newest.world_size) == (2, 2)
-    assert (root / "slurm/0001-train-quickstart/attempt-01").is_dir()
-    assert (root / "1-quickstart/model/merged.json").is_file()
-    assert (root / "report.html").is_file()
+    assert (root / "slurm/0001-train-own/attempt-01").is_dir()
+    assert (root / "1-own/model/merged.json").is_file()
+    assert "data.shuffle" in (root / "report.html").read_text()
+
+    golds = {problem.golds for problem in problems_of(root / "1-own/data/train.parquet")}
+    assert golds == {(str(n + 40),) for n in range(40)}
+    metrics = read_metrics(run_folder)
+    function = parts(metrics)["function"]  # of step 1 only if it was logged between its checkpoint and the requeue
+    assert (function[-1], {value for _, value in function}) == ((2, 0.25), {0.25})
+    assert metrics[2]["reward/function_brevity/mean"] == 1.5
+    assert "function 0.250" in typed("status", root / "1-own")
+
+    write_own_files(mine, tiny_model, shift=7, score=0.75)
+    before = content_of(root)
     again = run(deepscaler(*command))
     assert again.returncode == 2
     assert "is done; train longer" in again.stderr
+    said = " ".join(again.stdout.split())
+    assert "sums.jsonl has changed since this run took its copy: it goes on with the copy" in said
+    assert "my_reward.py was edited since; this run goes on with its own copy" in said
+    write_own_files(mine, tiny_model, settings="seed = 7")
+    again = run(deepscaler(*command))
+    assert again.returncode == 2
+    assert "holds another run (seed: 42 -> 7)" in again.stderr
+    assert content_of(root) == before
 
 
 def test_pyxis_is_given_image_mounts_and_variables(tmp_path: Path, pyxis: None) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from deepscaler.cli import main
+from deepscaler.launch.launcher import PlannedJob
 from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig
 from evaluation.inputs import all_problems
 from slurm.submit.evaluation import plan_evaluation
-from slurm.submit.launch import PlannedJob
 from tests.slurm.conftest import Fake
 
 

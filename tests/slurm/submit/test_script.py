@@ -2,11 +2,14 @@
 
 import os
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from deepscaler.fabric import Fabric, fabric_variables
 from deepscaler.job import train_job
 from deepscaler.recipes.published import RECIPES
 from slurm.site import Site, load_site
@@ -75,6 +78,21 @@ def test_a_site_that_forbids_requeueing_gets_none(fake: Fake) -> None:
     assert "#SBATCH --no-requeue\n" in script
     task = submission("8k", Site(requeue="never")).tasks[0]
     assert not task.again
+
+
+@pytest.mark.parametrize("fabric", get_args(Fabric))
+def test_a_fabric_is_told_to_every_task_and_the_sites_own_variables_win(fake: Fake, fabric: Fabric) -> None:
+    fake()
+    script = submission("16k", Site(fabric=fabric)).script()
+    for name, value in fabric_variables(fabric).items():
+        assert f"export {name}={shlex.quote(value)}\n" in script
+    own = submission("16k", Site(fabric=fabric, environment={"NCCL_NET": "Mine"})).script()
+    assert re.findall("export NCCL_NET=.*", own) == ["export NCCL_NET=Mine"]
+
+
+def test_a_site_without_a_fabric_leaves_the_choice_to_nccl(fake: Fake) -> None:
+    fake()
+    assert "NCCL" not in submission("16k", Site()).script()
 
 
 def test_hostile_values_stay_words(fake: Fake) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import yaml
 
 from deepscaler.cli import main
 from deepscaler.kubernetes.check import schemas
+from deepscaler.kubernetes.check.cel import RULES, VALIDATIONS
 from deepscaler.kubernetes.check.check import Report, check_paths, check_text
 from tests.places import ROOT
 from tools import crds
@@ -57,14 +58,13 @@ def test_every_file_and_kustomization_here_passes() -> None:
     report = check_paths([str(K8S)])
     assert [str(finding) for finding in report.findings] == []
     assert report.num_files > 40
-    assert {kind.rpartition(" ")[2] for kind in report.unchecked} <= {"Queue", "PodMonitor"}
+    assert report.unchecked == set()
 
 
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
         (("spec", "submissionMode"), "HttpMode", "unknown mode 'HttpMode' (did you mean 'HTTPMode'?)"),
-        (("spec", "shutdownAfterJobFinishes"), False, "spec.ttlSecondsAfterFinished: needs shutdownAfterJobFinishes"),
         (("metadata", "name"), "x" * 48, "has 48 characters; KubeRay takes 47"),
         (("metadata", "name"), "16k", "no DNS-1035 label"),
         (("spec", "backoffLimt"), 3, "unknown field backoffLimt"),
@@ -77,10 +77,18 @@ def test_every_file_and_kustomization_here_passes() -> None:
         (("spec", "rayClusterSpec"), None, "neither rayClusterSpec nor clusterSelector"),
         (("spec", "submissionMode"), "SidecarMode", "SidecarMode needs Never"),
         (("spec", "submitterPodTemplate"), {"spec": {"containers": []}}, "HTTPMode has no submitter"),
-        (("spec", "managedBy"), "me", "'me' is not allowed; valid: ray.io/kuberay-operator"),
+        (
+            ("spec", "managedBy"),
+            "me",
+            "spec.managedBy: the managedBy field value must be either 'ray.io/kuberay-operator' or",
+        ),
         (("spec", "entrypoint"), "", "is empty"),
         (("spec", "entrypoint"), None, "is empty"),
-        (("spec", "deletionStrategy"), {"onSuccess": {"policy": "DeleteSelf"}}, "neither deletionRules nor both"),
+        (
+            ("spec", "deletionStrategy"),
+            {"onSuccess": {"policy": "DeleteSelf"}},
+            "requires either BOTH onSuccess and onFailure",
+        ),
         (
             ("spec", "deletionStrategy"),
             {"deletionRules": [{"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED"}}]},
@@ -112,6 +120,14 @@ def test_a_mistake_is_found_with_its_path(path: tuple[str | int, ...], value: An
     assert all(line.startswith("mine.yaml: RayJob/") for line in found)
 
 
+@pytest.mark.parametrize(("field", "value"), [("ttlSecondsAfterFinished", 300), ("suspend", True)])
+def test_what_needs_the_end_of_the_cluster_is_found_without_it(field: str, value: object) -> None:
+    tree = changed(("spec", field), value)
+    assert findings(tree) == []
+    tree["spec"]["shutdownAfterJobFinishes"] = False
+    assert any(f"spec.{field}: needs shutdownAfterJobFinishes" in line for line in findings(tree))
+
+
 def test_quotes_in_a_mode_with_two_shells_are_found() -> None:
     tree = changed(("spec", "entrypoint"), "deepscaler train 8k --set 'model=$(id)'")
     assert findings(tree) == []
@@ -127,17 +143,85 @@ def test_kai_refuses_a_submitter() -> None:
 
 
 def test_core_kinds_are_checked_strictly() -> None:
-    tree = yaml.safe_load((K8S / "base/storage/runs.yaml").read_text())
+    tree = yaml.safe_load((K8S / "storage/claims/runs.yaml").read_text())
     assert findings(tree) == []
     tree["spec"]["accessMode"] = tree["spec"].pop("accessModes")
     assert any("accessMode" in line for line in findings(tree))
 
 
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ([("DeleteWorkers", 0), ("DeleteCluster", 300)], None),
+        ([("DeleteWorkers", 300), ("DeleteCluster", 0)], "ttlSeconds on FAILED fall"),
+        ([("DeleteSelf", 0), ("DeleteSelf", 9)], "DeleteSelf on FAILED is there already"),
+    ],
+)
+def test_rules_of_deletion_are_those_of_the_operator(rules: list[tuple[str, int]], told: str | None) -> None:
+    tree = changed(("spec", "shutdownAfterJobFinishes"), None)
+    del tree["spec"]["ttlSecondsAfterFinished"]
+    tree["spec"]["deletionStrategy"] = {
+        "deletionRules": [
+            {"policy": policy, "condition": {"jobStatus": "FAILED", "ttlSeconds": seconds}} for policy, seconds in rules
+        ]
+    }
+    found = findings(tree)
+    assert any(told in line for line in found) if told else found == [], found
+    if not told:
+        tree["spec"]["rayClusterSpec"]["enableInTreeAutoscaling"] = True
+        assert any("DeleteWorkers excludes autoscaling" in line for line in findings(tree))
+
+
+def test_every_rule_of_the_crds_is_restated() -> None:
+    def rules(schema: Any) -> Iterator[str]:
+        if isinstance(schema, dict):
+            yield from (" ".join(one["rule"].split()) for one in schema.get(VALIDATIONS, []))
+        for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+            yield from rules(inner)
+
+    there = {rule for kind in schemas.known_kinds().values() for rule in rules(kind["schema"])}
+    assert {rule for rule in there if "oldSelf" not in rule} == set(RULES)
+
+
+FLAVOR = {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "ResourceFlavor", "metadata": {"name": "f"}}
+TOPOLOGY = {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "Topology", "metadata": {"name": "t"}}
+
+
+@pytest.mark.parametrize(
+    ("tree", "told"),
+    [
+        ({**FLAVOR, "spec": {"topologyName": "t"}}, "spec: at least one nodeLabel is required when topology is set"),
+        ({**FLAVOR, "spec": {"nodeTaints": [{"key": "k", "effect": "No"}]}}, "supported taint effect values"),
+        ({**FLAVOR, "spec": {"tolerations": [{"operator": "Equal"}]}}, "operator must be Exists when 'key' is empty"),
+        (
+            {**FLAVOR, "spec": {"tolerations": [{"key": "k", "operator": "Exists", "value": "v"}]}},
+            "a value must be empty when 'operator' is 'Exists'",
+        ),
+        (
+            {**FLAVOR, "spec": {"tolerations": [{"key": "k", "tolerationSeconds": 3, "effect": "NoSchedule"}]}},
+            "effect must be 'NoExecute' when 'tolerationSeconds' is set",
+        ),
+        ({**TOPOLOGY, "spec": {"levels": [{"nodeLabel": "a"}, {"nodeLabel": "a"}]}}, "spec.levels: must be unique"),
+        (
+            {**TOPOLOGY, "spec": {"levels": [{"nodeLabel": "kubernetes.io/hostname"}, {"nodeLabel": "a"}]}},
+            "can only be used at the lowest level of topology",
+        ),
+    ],
+)
+def test_a_rule_of_a_crd_is_evaluated(tree: dict[str, Any], told: str) -> None:
+    assert any(told in line for line in findings(tree)), findings(tree)
+
+
 def test_a_quota_that_lacks_a_covered_resource_is_found() -> None:
     tree = yaml.safe_load((K8S / "cluster/kueue/clusterqueue.yaml").read_text())
     assert findings(tree) == []
-    tree["spec"]["resourceGroups"][0]["coveredResources"].append("rdma/hca_shared_devices_a")
-    assert any("flavors[0].resources: lists cpu, memory, nvidia.com/gpu" in line for line in findings(tree))
+    group = tree["spec"]["resourceGroups"][0]
+    group["flavors"][0]["resources"].reverse()
+    assert any("flavors[0].resources: lists rdma/hca_shared_devices_a, nvidia" in line for line in findings(tree))
+    group["flavors"][0]["resources"].pop()
+    assert any("same number of resources as the coveredResources" in line for line in findings(tree))
+    group["flavors"][1]["resources"][0]["borrowingLimit"] = 1
+    assert any("borrowingLimit must be nil when cohort is empty" in line for line in findings(tree))
 
 
 def test_what_is_no_manifest_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,7 +275,7 @@ def test_no_manifest_names_a_registry_or_a_secret() -> None:
 
 def test_the_schemas_are_those_of_the_crds() -> None:
     if not CRDS.is_dir():
-        pytest.skip(f"needs the CRDs of KubeRay and Kueue in {CRDS}")
+        pytest.skip(f"needs the CRDs in {CRDS}")
     there = json.loads(gzip.decompress(crds.packed(CRDS)))
     assert there == schemas.known_kinds(), "python tools/crds.py FOLDER"
 

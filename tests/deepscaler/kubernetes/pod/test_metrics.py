@@ -35,7 +35,7 @@ def test_a_run_and_a_chain_are_told_side_by_side(tmp_path: Path) -> None:
     assert 'deepscaler_step{run="8k",stage="8k"} 4.0\n' in text
     assert 'deepscaler_step{run="chain",stage="8k"} 8.0\n' in text
     assert 'deepscaler_state{run="chain",stage="16k",state="not begun"} 1.0\n' in text
-    assert text.count("# TYPE") == len(GAUGES) + 2
+    assert text.count("# TYPE") == len(GAUGES) + 3
 
 
 def test_prometheus_parses_what_the_dashboard_asks_for(tmp_path: Path) -> None:

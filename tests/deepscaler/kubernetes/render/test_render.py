@@ -122,13 +122,33 @@ def test_the_head_offers_ray_no_processors_and_no_gpus() -> None:
     for name in set(PLANS) - {"quickstart"}:
         head = load(name)["spec"]["rayClusterSpec"]["headGroupSpec"]
         assert head["rayStartParams"]["num-cpus"] == "0"
-        assert "nvidia.com/gpu" not in json.dumps(head)
+        assert "nvidia.com/gpu" not in json.dumps(head["template"]["spec"]["containers"])
 
 
 def test_the_quickstart_needs_no_volume_no_gpu_and_no_hub() -> None:
     text = (JOBS / "quickstart/rayjob.yaml").read_text()
     assert not re.search("persistentVolumeClaim|nvidia.com|workerGroupSpecs|name: prepare", text)
     assert "deepscaler-cache" not in (JOBS / "quickstart/kustomization.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_head_stays_until_the_operator_has_seen_the_end(name: str) -> None:
+    for number, pod in enumerate(pods(load(name))):
+        command = pod["containers"][0].get("lifecycle", {"preStop": {"exec": {"command": []}}})["preStop"]["exec"][
+            "command"
+        ]
+        assert ("--head" in command) == (number == 0)
+        if number == 0:
+            assert command[-2:] == ["--grace", str(pod["terminationGracePeriodSeconds"])]
+
+
+def test_a_head_goes_anywhere_and_a_finished_job_frees_its_gpus() -> None:
+    for name in set(PLANS) - {"quickstart"}:
+        tree = load(name)
+        assert tree["spec"]["shutdownAfterJobFinishes"]  # suspend and Kueue need it
+        assert tree["spec"]["ttlSecondsAfterFinished"] == 0
+        for pod in pods(tree):
+            assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 
 def test_a_training_is_given_time_to_save_wherever_it_is_stopped_from() -> None:
@@ -241,7 +261,7 @@ def test_a_training_on_cpus_has_pretended_gpus(capsys: pytest.CaptureFixture[str
         (["--name", "x" * 48, "train", "8k"], "1 to 47"),
         (["run", "8k", "16k"], "--set num_nodes=4, or render a stage at a time"),
         (["trian", "8k"], "did you mean 'train'"),
-        (["train", "8k", "--on", "slurm"], "is another launcher"),
+        (["train", "8k", "--on", "slurm"], "--on is for what submits"),
         (["evaluate", "--model", "m/m", "--output-dir", "here"], "must lie below /runs"),
         (["evaluate", "--model", "m/m", "--engines", "99"], "do not suit 99 engines"),
         (["--output", "/nowhere"], "there is no folder"),

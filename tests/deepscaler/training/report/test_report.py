@@ -124,6 +124,26 @@ def test_the_table_shows_means_of_the_first_and_last_steps(tmp_path: Path) -> No
     assert page_table(report(tmp_path), "progress")["mean reward"] == ["0.250", "0.750"]
 
 
+def test_parts_of_the_reward_and_both_bounds_of_clipping_have_a_row_and_a_series(tmp_path: Path) -> None:
+    values = {
+        "reward/grader/mean": 0.5,
+        "reward/function/mean": 0.25,
+        "reward/undecided/mean": 0.125,
+        "actor/pg_clipfrac_high": 0.02,
+        "actor/pg_clipfrac_low": 0.01,
+    }
+    add_attempt(make_run(tmp_path), [(step, {"critic/score/mean": 0.4, **values}) for step in (1, 2)])
+    rows = page_table(report(tmp_path), "progress")
+    assert rows["grader part of the reward"] == ["0.500", "0.500"]
+    assert rows["function part of the reward"] == ["0.250", "0.250"]
+    assert rows["undecided rewards, %"] == ["12.5", "12.5"]
+    assert rows["clipped at the upper bound, %"] == ["2.0", "2.0"]
+    assert rows["clipped at the lower bound, %"] == ["1.0", "1.0"]
+    assert "overlong part of the reward" not in rows
+    series = json.loads((tmp_path / "report.json").read_text())["stages"][0]["series"]
+    assert series["grader_part"] == [[1, 0.5], [2, 0.5]]
+
+
 def test_answers_that_could_not_be_graded_are_pointed_out(tmp_path: Path) -> None:
     lines = learning(4)
     lines[-1][1]["val-aux/aime/undecided/mean@8"] = 0.05

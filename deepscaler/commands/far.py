@@ -1,0 +1,131 @@
+"""What a command becomes on machines that do not see this one's files: its job there, and the files that go along.
+
+train mine.toml  ->  train /inputs/mine.toml --output-dir /runs/mine, with mine.toml and what it names
+"""
+
+import argparse
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from deepscaler.commands.chain import command_of, evaluation_of, of_chain
+from deepscaler.commands.train import passed_on
+from deepscaler.job import Job, train_job
+from deepscaler.kubernetes.render.inputs import ON_VOLUMES, Files, own_files, packed
+from deepscaler.kubernetes.render.plans import chain_job, engines_job, quickstart_job
+from deepscaler.launch.chain import plan_chain
+from deepscaler.launch.launcher import PlannedJob
+from deepscaler.recipes.load import is_file
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.runs.chain import ChainOptions, build_chain
+from deepscaler.system.errors import UserError
+from evaluation.config import EvaluationConfig
+
+
+def train_far(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> PlannedJob:
+    """Returns the job of `deepscaler train`. Raises UserError for what does not go along."""
+    [recipe], [given], words, inputs = _recipes(arguments, [recipe], [arguments.recipe])
+    command = ("train", given, *words, "--output-dir", str(folder))
+    return _planned(train_job(recipe, command, arguments.device), folder, inputs)
+
+
+def chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: Path) -> list[PlannedJob]:
+    """Returns the jobs of `deepscaler chain`, each stage at its own size. Raises UserError for what stays here.
+
+    The command runs on a head without GPUs, so that what places workers counts for every GPU: Ray finds the engines
+    of an evaluation a place on the workers, one on each GPU (or every few) where the user has said no number.
+    """
+    if arguments.only:
+        return [one_chain_far(arguments, recipes, folder)]
+    recipes, given, _, inputs = _recipes(arguments, recipes, arguments.recipes)
+    is_own = bool(inputs)
+    evaluation_options, config = evaluation_of(arguments)
+    if any(word.startswith("--config") for word in evaluation_options):
+        raise UserError("--eval-options names a file of this machine, no pod sees it: give its options one by one")
+    num_gpus = min(recipe.gpus_per_node for recipe in recipes)
+    if arguments.eval and arguments.device == config.device == "cuda" and not config.engines:
+        config = replace(config, engines=max(1, num_gpus // config.tensor_parallel_size))
+        evaluation_options = (*evaluation_options, "--engines", str(config.engines))
+        arguments = argparse.Namespace(**vars(arguments) | {"eval_options": shlex.join(evaluation_options)})
+    options = ChainOptions(
+        datasets=tuple(arguments.eval),
+        evaluation_options=evaluation_options,
+        gate=arguments.gate,
+        train_options=tuple(passed_on(arguments, changes=not is_own)),
+    )
+    chain = build_chain(folder, recipes, [] if is_own else arguments.set, options, given)
+    plan = plan_chain(chain, command_of(chain, arguments), arguments.device)
+    return [replace(planned, jobs=(_sized(planned.jobs[0], config),), inputs=inputs) for planned in plan]
+
+
+def one_chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: Path) -> PlannedJob:
+    """Returns a chain as one job on machines of one size. Raises UserError where its stages differ in that."""
+    recipes, given, words, inputs = _recipes(arguments, recipes, arguments.recipes)
+    only = ("--only", *arguments.only) if arguments.only else ()
+    command = ("chain", *given, *words, *of_chain(arguments), *only, "--output-dir", str(folder))
+    stages = [step.partition(":")[0] for step in arguments.only]
+    job = chain_job(recipes, command, arguments.eval, arguments.device, stages)
+    return _planned(job, folder, inputs)
+
+
+def evaluate_far(arguments: argparse.Namespace, config: EvaluationConfig, folder: Path) -> PlannedJob:
+    """Returns the job of `deepscaler evaluate`. Raises UserError for what does not go along."""
+    _, _, datasets, inputs = packed([], config.datasets)
+    if config.model and Path(config.model).is_dir() and not config.model.startswith(ON_VOLUMES):
+        raise UserError(
+            f"--model {config.model} is a folder of this machine, no pod sees it: name a hub id or a path"
+            " below /runs or /cache"
+        )
+    config = replace(config, output_dir=folder, datasets=tuple(datasets))
+    job = engines_job(config, num_nodes=arguments.nodes, gpus_per_node=arguments.gpus)
+    return _planned(job, folder, inputs)
+
+
+def quickstart_far(arguments: argparse.Namespace, folder: Path) -> PlannedJob:
+    """Returns the job of `deepscaler quickstart`. Raises UserError for a model that stays here."""
+    if arguments.model and Path(arguments.model).is_dir():
+        raise UserError(
+            f"--model {arguments.model} is a folder of this machine, no pod sees it: name a hub id, or leave it out for"
+            " the model in the image"
+        )
+    typed = {"--model": arguments.model, "--recipe": arguments.recipe, "--engine": arguments.engine}
+    given = {flag: value for flag, value in typed.items() if flag.removeprefix("--") in arguments.given}
+    words = [word for flag, value in given.items() for word in (flag, value)]
+    return _planned(quickstart_job((*words, "--output-dir", str(folder))), folder, {})
+
+
+def _recipes(
+    arguments: argparse.Namespace, recipes: Sequence[Recipe], given: Sequence[str]
+) -> tuple[list[Recipe], list[str], list[str], Files]:
+    """Returns recipes, what they are called there, the options that go on, and the files that go along."""
+    folder = arguments.data_dir
+    if folder and not str(folder).startswith(ON_VOLUMES):
+        raise UserError(
+            f"--data-dir {folder} is a folder of this machine, no pod sees it: name one below /runs or /cache"
+        )
+    if any(map(is_file, given)) or any(map(own_files, recipes)):
+        renamed, files, _, inputs = packed(recipes)
+        return renamed, files, passed_on(arguments, changes=False), inputs
+    changes = [part for setting in arguments.set for part in ("--set", setting)]
+    return list(recipes), list(given), [*changes, *passed_on(arguments)], {}
+
+
+def _sized(job: Job, config: EvaluationConfig) -> Job:
+    """Returns a job of a chain with the machines that its steps use: those of all engines, or none for a merge."""
+    if job.ray or job.image == "cpu":
+        return job
+    if not any(argument.endswith(":evaluate") for argument in job.arguments):
+        return replace(job, gpus_per_node=0)
+    per_node = job.gpus_per_node // config.tensor_parallel_size
+    if not per_node:
+        raise UserError(
+            f"an engine with --tensor-parallel-size {config.tensor_parallel_size} does not fit a machine with"
+            f" {job.gpus_per_node} GPUs, as the stages have them"
+        )
+    return replace(job, num_nodes=math.ceil(config.engines / per_node))
+
+
+def _planned(job: Job, folder: Path, inputs: Files) -> PlannedJob:
+    return PlannedJob(jobs=(job,), outputs=(folder,), inputs=inputs)

@@ -1,0 +1,57 @@
+"""What pods ask for, as numbers: `500m` of cpu, `2Ti` of memory.
+
+{"cpu": Fraction(801, 100), "memory": Fraction(34426847232)}   8 processors and a sidecar's 10m, 32 GiB and its 64 MiB
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+BINARY: dict[str, int] = {f"{letter}i": 1024**power for power, letter in enumerate("KMGTPE", start=1)}
+DECIMAL: dict[str, int | Fraction] = {
+    "m": Fraction(1, 1000),
+    "": 1,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "P": 10**15,
+    "E": 10**18,
+}
+
+
+def pod_requests(spec: Mapping[str, Any]) -> dict[str, Fraction]:
+    """Returns what one pod asks for: its containers and sidecars, or the largest init container if that is more."""
+    running: dict[str, Fraction] = defaultdict(Fraction)
+    most: dict[str, Fraction] = defaultdict(Fraction)
+    for container in spec.get("initContainers") or []:
+        stays = container.get("restartPolicy") == "Always"
+        for name, amount in _requests(container).items():
+            running[name] += amount if stays else 0
+            most[name] = max(most[name], running[name] + (0 if stays else amount))
+    for container in spec.get("containers") or []:
+        for name, amount in _requests(container).items():
+            running[name] += amount
+    return {name: max(running[name], most[name]) for name in {*running, *most}}
+
+
+def quantity(text: Any) -> Fraction:
+    """Returns the number that a quantity of Kubernetes stands for: `500m`, `2Ti`, `32`, `1e3`."""
+    text = str(text)
+    for suffix, factor in BINARY.items():
+        if text.endswith(suffix):
+            return Fraction(text.removesuffix(suffix)) * factor
+    suffix = text[-1:] if text[-1:] in DECIMAL else ""
+    return Fraction(text.removesuffix(suffix)) * DECIMAL[suffix]
+
+
+def shown(amount: Fraction) -> str:
+    """Returns a number as a quantity: `255.9`, `2048Gi`."""
+    return f"{float(amount):g}" if amount < BINARY["Gi"] else f"{float(amount / BINARY['Gi']):.6g}Gi"
+
+
+def _requests(container: Mapping[str, Any]) -> dict[str, Fraction]:
+    resources = container.get("resources") or {}
+    asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+    return {name: quantity(amount) for name, amount in asked.items()}

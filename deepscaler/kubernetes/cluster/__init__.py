@@ -1,0 +1,1 @@
+"""Asks and tells a cluster by kubectl alone, with the user's own context and rights."""

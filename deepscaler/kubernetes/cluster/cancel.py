@@ -1,0 +1,57 @@
+"""Ends a run's jobs on a cluster: what makes others first, and none of another run."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from deepscaler.kubernetes.cluster.look import RESOURCES, Seen, cluster_of, look
+from deepscaler.kubernetes.cluster.record import Submitted
+
+MAKER_SECONDS = 120
+"""For the pod that makes the jobs of a chain to go: while it lives it could make the next one."""
+
+
+def cancel(jobs: Sequence[Submitted], console: Console, *, dry_run: bool) -> int:
+    """Deletes what has not ended, and says what becomes of it. Raises ClusterError."""
+    cluster = cluster_of(jobs)
+    seen = sorted(look(jobs), key=lambda one: one.submitted.kind == "rayjob")
+    for one in seen:
+        name, kind = one.submitted.name, RESOURCES[one.submitted.kind]
+        if reason := _left_alone(one):
+            console.print(f"{name}: {reason}.", soft_wrap=True)
+            continue
+        saves = f"; a training saves first, which may take {_grace(one)}" if one.pods else ""
+        console.print(
+            f"{'Would delete' if dry_run else 'Deleting'} {name} in namespace {cluster.namespace} of"
+            f" {cluster.context}{saves}.",
+            soft_wrap=True,
+        )
+        if dry_run:
+            continue
+        if one.submitted.kind == "job":
+            words = ("--cascade=foreground", f"--timeout={MAKER_SECONDS}s")
+            cluster.ask("delete", kind, name, "--ignore-not-found", *words, seconds=MAKER_SECONDS + 30)
+        else:
+            cluster.ask("delete", kind, name, "--ignore-not-found", "--wait=false")
+    return 0
+
+
+def _left_alone(seen: Seen) -> str:
+    """Returns why a job is not deleted; empty where it is."""
+    if seen.job is None:
+        return "gone already, or not made yet"
+    if not seen.is_ours:
+        return (
+            f"a job of another run has this name now ({str(seen.job['spec'].get('entrypoint', ''))[:120]}); left alone"
+        )
+    if seen.job["metadata"].get("deletionTimestamp"):
+        return "is being deleted already; a training saves first"
+    if seen.is_ended:
+        return f"has ended ({seen.status.get('jobDeploymentStatus', 'done')}); nothing to cancel"
+    return ""
+
+
+def _grace(seen: Seen) -> str:
+    """Returns how long the pods of a job have to end."""
+    seconds = max(int(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in seen.pods)
+    return f"{seconds} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,160 @@
+"""Applies a chain whose stages have their own sizes: the conductor alone, which makes a stage's RayJob in its turn."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from deepscaler.kubernetes.cluster.compose import Objects, check, compose, dump, split
+from deepscaler.kubernetes.cluster.conductor import ACCOUNT, RUN_DIR, to_conductor
+from deepscaler.kubernetes.cluster.kubectl import Kubectl
+from deepscaler.kubernetes.cluster.place import Place
+from deepscaler.kubernetes.cluster.record import FOLDER, Submitted, write_jobs
+from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableError
+from deepscaler.kubernetes.cluster.submit import (
+    DELETE_SECONDS,
+    RIGHTS,
+    check_rights,
+    check_set_up,
+    check_taken,
+    greet,
+    is_ended,
+    is_job_ended,
+    is_missing,
+    make,
+    size_of,
+)
+from deepscaler.kubernetes.render.inputs import map_name
+from deepscaler.kubernetes.render.plans import Plan
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import locked, write_text
+
+CHAIN_RIGHTS = (*RIGHTS, ("create", "jobs.batch"), ("delete", "jobs.batch"))
+
+
+def submit_chain(name: str, plans: Sequence[Plan], place: Place, folder: Path, console: Console) -> int:
+    """Applies the conductor of a chain. Raises UserError before anything is changed, also where one is at work."""
+    cluster = Kubectl(place.context, place.namespace)
+    busy = UserError(f"another process is submitting jobs for {folder}; wait for it")
+    with locked(folder / FOLDER, busy):
+        conductor, rayjobs = _compose(name, plans, place, folder / FOLDER)
+        greet(cluster, console)
+        check_rights(cluster, CHAIN_RIGHTS)
+        _check_account(cluster, place)
+        has_conductor, left = _find_left(cluster, name, plans)
+        check_taken(cluster, [*conductor, *rayjobs])
+        _remove_left(cluster, name, left, console, has_conductor=has_conductor)
+        make(cluster, conductor)
+        write_jobs(folder, _records(name, plans, place))
+    console.print(f"Submitted {name}, which makes {len(plans)} jobs, one after another:", soft_wrap=True)
+    for plan in plans:
+        console.print(f"  {plan.job.name}: {size_of(plan)}", soft_wrap=True)
+    console.print(f"Watch: deepscaler status {folder}; deepscaler logs {folder} --follow", soft_wrap=True)
+    return 0
+
+
+def describe_chain(
+    name: str, plans: Sequence[Plan], place: Place, folder: Path, console: Console, *, full: bool
+) -> int:
+    """Prints each stage, with `full` the manifests, and whether the cluster would take them, if it can be asked."""
+    with tempfile.TemporaryDirectory(prefix="deepscaler-k8s-") as scratch:
+        conductor, rayjobs = _compose(name, plans, place, Path(scratch))
+    for number, plan in enumerate(plans):
+        waits = f"after {plans[number - 1].job.name}" if number else "at once"
+        console.print(f"{plan.job.name}: {size_of(plan)}, {waits}: {plan.job.command_line}", soft_wrap=True)
+    if full:
+        console.print(dump(conductor), soft_wrap=True)
+        console.print(f"# {name} makes these, one after another:\n---\n{dump(rayjobs)}", soft_wrap=True)
+    cluster = Kubectl(place.context, place.namespace)
+    try:
+        greet(cluster, console)
+        _check_account(cluster, place)
+        check_taken(cluster, [*conductor, *rayjobs])
+        answer = "and the cluster would take them"
+    except UnreachableError as reason:
+        answer = f"but the cluster was not asked: {reason}"
+    console.print(f"The manifests are right, {answer}. Nothing was submitted.", soft_wrap=True)
+    return 0
+
+
+def _records(name: str, plans: Sequence[Plan], place: Place) -> list[Submitted]:
+    """Returns the conductor, and behind it the jobs that it makes: what ends them in this order leaves nothing."""
+    own = Submitted(
+        name=name, kind="job", context=place.context, namespace=place.namespace, run_dir=plans[0].run_dir or ""
+    )
+    jobs, before = [own], ""
+    for plan in plans:
+        jobs.append(replace(own, name=plan.job.name, kind="rayjob", after=before))
+        before = plan.job.name
+    return jobs
+
+
+def _compose(name: str, plans: Sequence[Plan], place: Place, folder: Path) -> tuple[Objects, Objects]:
+    """Returns what is applied, and the RayJobs that it makes; writes both below a folder."""
+    shared = map_name(name, plans[0].inputs) if plans[0].inputs else ""
+    plans = [replace(plan, inputs_map=shared) for plan in plans]
+    rayjobs: Objects = []
+    for plan in plans:
+        mine, _ = split(compose(plan, place, folder / plan.job.name))
+        rayjobs += mine
+    conductor = to_conductor(name, plans, rayjobs, place.namespace)
+    text = dump(conductor)
+    check(text, name)
+    write_text(folder / name / "conductor.yaml", text)
+    return conductor, rayjobs
+
+
+def _check_account(cluster: Kubectl, place: Place) -> None:
+    """Raises ClusterError where the namespace lacks what is made once for a chain."""
+    check_set_up(cluster, place, needs_claims=True)
+    if is_missing(cluster, f"serviceaccount/{ACCOUNT}"):
+        raise ClusterError(
+            f"namespace {place.namespace} of {place.context} has no serviceaccount {ACCOUNT}, by which a chain makes"
+            " its next job: make it once with deepscaler k8s setup --site FILE"
+        )
+
+
+def _find_left(cluster: Kubectl, name: str, plans: Sequence[Plan]) -> tuple[bool, list[str]]:
+    """Returns whether a conductor of the same chain has ended, and the stages' RayJobs that go before a new one starts.
+
+    A stage that works without a conductor is kept: the new one goes on with it. Raises UserError where the conductor
+    is at work, or something belongs to another run.
+    """
+    names, run_dir = [plan.job.name for plan in plans], plans[0].run_dir
+    conductor = cluster.find("job", name)
+    if conductor is not None:
+        told = conductor["metadata"].get("annotations", {}).get(RUN_DIR, "something else")
+        if told != run_dir:
+            raise UserError(
+                f"{cluster.namespace} has a job {name} of {told}: give another --output-dir, whose last name names it"
+            )
+        if not is_job_ended(conductor):
+            raise UserError(
+                f"{name} is at work already: watch it with `deepscaler status`, end it with `deepscaler cancel`"
+            )
+    alone = cluster.find("rayjob", name)
+    if alone is not None and not is_ended(alone):
+        raise UserError(f"{name} is a single job now, which has not ended: end it with `deepscaler cancel`")
+    found = [one for own in names if (one := cluster.find("rayjob", own)) is not None]
+    for one in found:
+        if str(run_dir) not in one["spec"]["entrypoint"]:
+            raise UserError(
+                f"{cluster.namespace} has a job {one['metadata']['name']} of another run: give another --output-dir,"
+                " whose last name names the jobs"
+            )
+    going = [one["metadata"]["name"] for one in found if conductor is not None or is_ended(one)]
+    return conductor is not None, going
+
+
+def _remove_left(cluster: Kubectl, name: str, rayjobs: Sequence[str], console: Console, *, has_conductor: bool) -> None:
+    """Removes a conductor that has ended, and RayJobs.
+
+    Those of a conductor go with it, sooner or later: told here, the new one sees that they are on their way.
+    """
+    if has_conductor:
+        console.print(f"Removing the job {name} that has ended; what was written stays on the volume.", soft_wrap=True)
+        cluster.ask("delete", "job", name, f"--timeout={DELETE_SECONDS:.0f}s", seconds=DELETE_SECONDS + 30)
+    if rayjobs:
+        cluster.ask("delete", "rayjob", *rayjobs, "--ignore-not-found", "--wait=false")

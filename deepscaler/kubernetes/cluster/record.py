@@ -1,0 +1,53 @@
+"""Remembers on this machine which jobs a run was given on which cluster: outputs/mine/k8s/jobs.json.
+
+It is a note, not the truth: the cluster is asked for that, and the same command writes the note anew.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import reason, write_json
+
+FOLDER = "k8s"
+"""Below a run's folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """One object that was applied for a run."""
+
+    name: str
+    kind: str = "rayjob"
+    context: str
+    namespace: str
+    run_dir: str = ""
+    """The run's folder in the pods."""
+    trains: bool = True
+    """Whether `deepscaler status` knows that folder: an evaluation's it does not."""
+    after: str = ""
+    """The job that it waits for, of a chain."""
+    submitted: float = 0.0
+
+
+def read_jobs(run_folder: Path) -> list[Submitted]:
+    """Returns what was applied for a run, the first first. Raises UserError for a file that is none of the kit's."""
+    path = run_folder / FOLDER / "jobs.json"
+    if not path.is_file():
+        return []
+    try:
+        return [Submitted(**entry) for entry in json.loads(path.read_text("utf-8"))]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{path} is no list of jobs ({reason(error)}): remove it, and give the command of the run again, which"
+            " finds its jobs on the cluster"
+        ) from error
+
+
+def write_jobs(run_folder: Path, jobs: Sequence[Submitted]) -> None:
+    """Writes down what was just applied."""
+    now = time.time()
+    write_json(run_folder / FOLDER / "jobs.json", [asdict(job) | {"submitted": job.submitted or now} for job in jobs])

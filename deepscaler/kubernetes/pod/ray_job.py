@@ -1,0 +1,130 @@
+"""The end of a head: the operator has to see how the command ended before Ray's dashboard goes, or it does not retry.
+
+GET 127.0.0.1:8265/api/jobs/
+[{"type": "SUBMISSION", "submission_id": "train-8k-x7k2p", "status": "RUNNING", "end_time": null, ...}]
+
+KubeRay 1.7 asks the dashboard every 3 s (RayJobDefaultRequeueDuration). A job that it sees FAILED is retried in a new
+Ray cluster. If the dashboard goes first, the job's last known state remains RUNNING, and after 300 s of requests that
+fail it is Failed with JobStatusCheckTimeoutExceeded, which checkBackoffLimitAndUpdateStatusIfNeeded never retries.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+from deepscaler.system.processes import children
+
+DASHBOARD = "127.0.0.1:8265"
+"""Of Ray, in the head's own pod."""
+
+SEEN = 15.0
+"""Seconds from the job's end after which the operator has seen it: five of its polls."""
+
+POLL = 1.0
+"""Seconds between two looks at the job."""
+
+MARGIN = 10.0
+"""Seconds of the grace period that are left to Ray itself."""
+
+SILENCE = 30.0
+"""Seconds without an answer after which the dashboard is taken for gone: a head that saves is busy."""
+
+ENDING = 60.0
+"""Seconds in which a command ends after its training has: a chain whose stage was just done goes on instead."""
+
+JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR="
+"""What Ray adds to the environment of a job's command: {"metadata": {"job_submission_id": "train-8k-x7k2p"}, ...}."""
+
+SHELLS = ("sh", "dash", "bash")
+
+
+def see_off(
+    dashboard: str, until: float, say: Callable[[str], None], *, is_ending: bool, dry_run: bool = False
+) -> None:
+    """Sees Ray's job to its end, and stays until the operator has seen it, or until `until` (of time.monotonic()).
+
+    A command gets SIGTERM once; one that is ending by itself only if it does not for a while. Ray's own request to stop
+    would not do: it makes the job STOPPED, which the operator takes for complete and does not retry.
+    """
+    if dry_run:
+        for pid in [] if is_ending else commands(_at_work(jobs_of(dashboard) or [])):
+            say(f"Process {pid} would be asked to end.")
+        return
+    signalled, patient_until = False, time.monotonic() + (ENDING if is_ending else 0)
+    answered, jobs = time.monotonic(), jobs_of(dashboard)
+    while (now := time.monotonic()) < until and now - answered < SILENCE:
+        if jobs is not None:
+            answered = now
+            if not (at_work := _at_work(jobs)):
+                break
+            signalled = signalled or (now >= patient_until and _terminate(at_work, say))
+        time.sleep(POLL)
+        jobs = jobs_of(dashboard)
+    for job in jobs or []:
+        say(f"Ray's job {job['submission_id']} is {job['status']}.")
+    ended = max(((job["end_time"] or 0) / 1000 for job in jobs or []), default=0.0)
+    left = min(ended + SEEN - time.time(), until - time.monotonic())
+    if left > 0:
+        say(f"Waiting {left:.0f} s, so that the operator sees it.")
+        time.sleep(left)
+
+
+def jobs_of(dashboard: str) -> list[dict[str, Any]] | None:
+    """Returns the jobs that were posted to a Ray cluster; None where its dashboard gives no answer."""
+    headers = {"x-ray-authorization": f"Bearer {os.environ.get('RAY_AUTH_TOKEN', '')}"}
+    with suppress(OSError, HTTPException, ValueError), closing(HTTPConnection(dashboard, timeout=10)) as connection:
+        connection.request("GET", "/api/jobs/", headers=headers)
+        reply = connection.getresponse()
+        if reply.status == HTTPStatus.OK:
+            return [job for job in json.loads(reply.read()) if job.get("submission_id")]
+    return None
+
+
+def commands(names: Collection[str]) -> list[int]:
+    """Returns the processes of the jobs' commands: what Ray's shell has started, or what has taken its place."""
+    inside = {int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if _job_of(path) in names}
+    topmost = [pid for pid in inside if _parent(pid) not in inside]
+    return [one for pid in topmost for one in (children(pid) if _name(pid) in SHELLS else [pid])]
+
+
+def _at_work(jobs: Sequence[dict[str, Any]]) -> list[str]:
+    return [job["submission_id"] for job in jobs if job["status"] in ("PENDING", "RUNNING")]
+
+
+def _terminate(names: Collection[str], say: Callable[[str], None]) -> bool:
+    """Asks the commands of jobs to end; returns whether there was one."""
+    found = commands(names)
+    for pid in found:
+        say(f"Process {pid} is asked to end.")
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    return bool(found)
+
+
+def _job_of(environment: Path) -> str | None:
+    """Returns the job whose command, or part of it, a process is."""
+    with suppress(OSError, ValueError, KeyError):
+        for entry in environment.read_text(encoding="utf-8", errors="replace").split("\0"):
+            if entry.startswith(JOB_CONFIG):
+                return str(json.loads(entry.removeprefix(JOB_CONFIG))["metadata"]["job_submission_id"])
+    return None
+
+
+def _parent(pid: int) -> int | None:
+    with suppress(OSError):
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return int(stat.rpartition(")")[2].split()[1])
+    return None
+
+
+def _name(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    return ""

@@ -1,0 +1,1 @@
+"""Says what a launcher is, and cuts a chain into jobs for one."""

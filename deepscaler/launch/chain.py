@@ -1,0 +1,89 @@
+"""A chain of stages as jobs: each stage at its own size, and between two stages a small one that merges and evaluates.
+
+start ─> train-8k (1 x 8) ─> after-8k (1 x 8) ─> train-16k (4 x 8) ─> after-16k (1 x 8) ─> ...
+
+Each waits for the success of the one before; where that fails, the rest is not started. Submitted again, the chain
+leaves out what is done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from deepscaler.data.names import label
+from deepscaler.job import Job, train_job
+from deepscaler.launch.launcher import PlannedJob
+from deepscaler.recipes.recipe import Device
+from deepscaler.runs.chain import Chain, StagePlan, Step, check_state, is_done
+from deepscaler.system.errors import UserError
+from evaluation.results import passes, read_results
+
+Outcome = Literal["left", "done", "stopped"]
+"""Of a job's steps: some are to be done, all are done, or they are and the gate stops the chain."""
+
+
+def plan_chain(chain: Chain, command: Sequence[str], device: Device, reads: tuple[str, ...] = ()) -> list[PlannedJob]:
+    """The jobs that are left. Raises UserError where none is, or the folder holds another chain."""
+    check_state(chain)
+    jobs: list[tuple[Job, Path]] = []
+    for stage in chain.stages:
+        for steps in _groups(chain.steps_of(stage)):
+            if _is_left(chain, steps):
+                names = [step.name for step in steps]
+                job = _job(stage, [*command, "--only", *names], steps, chain, device)
+                jobs.append((replace(job, reads=reads), stage.folder))
+    if not jobs:
+        raise UserError(f"the chain in {chain.root} is done; train longer with --set num_steps=...")
+    return [
+        PlannedJob(jobs=(job,), outputs=(output,), after=number - 1 if number else None)
+        for number, (job, output) in enumerate(jobs)
+    ]
+
+
+def outcome_of(chain: Chain, steps: Sequence[Step]) -> tuple[Outcome, str]:
+    """Returns how far the steps of a job are by the chain's files, and what a gate says that stops the chain."""
+    if _is_left(chain, steps):
+        return "left", ""
+    for step in steps:
+        if step.kind == "evaluate" and chain.options.gate and step.stage.number:
+            before = chain.stages[step.stage.number - 1].evaluation
+            passed, told = passes(before, step.stage.evaluation)
+            if not passed:
+                return "stopped", f"{step.stage.name} is worse by more than its interval: {told}"
+    return "done", ""
+
+
+def _groups(steps: list[Step]) -> list[list[Step]]:
+    """The training by itself, on all its machines; what follows together, on one."""
+    training = [step for step in steps if step.kind == "train"]
+    rest = [step for step in steps if step.kind != "train"]
+    return [group for group in (training, rest) if group]
+
+
+def _job(stage: StagePlan, command: Sequence[str], steps: list[Step], chain: Chain, device: Device) -> Job:
+    first = chain.stages[1].recipe
+    recipe = stage.recipe or first
+    assert recipe is not None, "every stage but the start model has a recipe"
+    if steps[0].kind == "train":
+        return replace(train_job(recipe, command, device), model=stage.model if stage.number == 1 else "")
+    return Job(
+        name=f"after-{stage.name}" if stage.number else "start",
+        arguments=tuple(command),
+        gpus_per_node=recipe.gpus_per_node,
+        image="train" if device == "cuda" else "cpu",
+        model="" if stage.number else stage.model,
+        datasets=chain.options.datasets,
+    )
+
+
+def _is_left(chain: Chain, steps: Sequence[Step]) -> bool:
+    return not all(is_done(step) or _is_evaluated(chain, step) for step in steps)
+
+
+def _is_evaluated(chain: Chain, step: Step) -> bool:
+    """Whether an evaluation has a report on all its benchmarks; it is written when the last sample is there."""
+    report = step.stage.evaluation / "report.json"
+    if step.kind != "evaluate" or not report.is_file():
+        return False
+    return set(read_results(report).benchmarks) >= set(map(label, chain.options.datasets))

@@ -1,0 +1,58 @@
+"""Commands that have something of their own to say with `--on k8s`."""
+
+from pathlib import Path
+
+import pytest
+
+from deepscaler.cli import main
+from tests.deepscaler.kubernetes.check.test_check import needs_kubectl
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    file = tmp_path / "cluster.toml"
+    file.write_text('context = "no-such-context"\nimage = "registry.example.com/kit"\ncomponents = ["monitoring"]')
+    return file
+
+
+@needs_kubectl
+def test_the_quickstart_is_one_pod(site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "first"
+    words = ["quickstart", "--on", "k8s", "--site", str(site), "--engine", "transformers", "--output-dir", str(folder)]
+    assert main([*words, "--dry-run=full"]) == 0
+    said = capsys.readouterr().out
+    assert "deepscaler quickstart --engine transformers --output-dir /runs/first" in said
+    assert "image: registry.example.com/kit:cpu" in said
+    assert "kind: Deployment" not in said, "that is for setup"
+    assert "but the cluster was not asked" in said
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("quickstart --on slurm", "quickstart is for this machine and for one pod (--on k8s)"),
+        (
+            "quickstart --on k8s --model {here}",
+            "is a folder of this machine, no pod sees it: name a hub id, or leave it",
+        ),
+        ("data score aime --on k8s --model a/b", "give deepscaler evaluate --on k8s --datasets aime with the same"),
+        ("k8s setup", "setup needs --site FILE; `deepscaler k8s init FILE` asks the cluster and writes one"),
+        ("render --site {site} train 8k --on k8s", "--on is for what submits: leave it out"),
+        ("render --site {here}/none.toml train 8k", "none.toml cannot be read"),
+        ("render --output {here}/a --site {site} chain 8k 16k", "want different machines"),
+    ],
+)
+def test_what_does_not_go_is_told(
+    line: str,
+    message: str,
+    site: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if "setup" not in line:
+        monkeypatch.setenv("DEEPSCALER_SITE", str(site))
+    assert main(line.format(here=tmp_path, site=site).split()) == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert message in said

@@ -1,0 +1,162 @@
+"""How a head waits for the end of Ray's job; tests/integration/test_rayjob.py asks a real Ray."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from deepscaler.cli import main
+from deepscaler.kubernetes.pod import ray_job
+
+NAME = f"train-8k-{os.getpid()}"
+"""Of a job; unique, because every process of this machine is looked at."""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_job, "POLL", 0.05)
+    monkeypatch.setattr(ray_job, "SEEN", 1.0)
+    monkeypatch.setattr(ray_job, "SILENCE", 0.5)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "s3cret")
+
+
+class Dashboard(HTTPServer):
+    """Answers as Ray's dashboard does, with a token."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.jobs: Any = []
+        self.num_asked = 0
+
+    def job(self, status: str, ended: float | None = None) -> None:
+        milliseconds = None if ended is None else int(ended * 1000)
+        driver = {"type": "DRIVER", "submission_id": None, "status": "RUNNING", "end_time": None}
+        self.jobs = [{"submission_id": NAME, "status": status, "end_time": milliseconds}, driver]
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Dashboard
+
+    def do_GET(self) -> None:
+        self.server.num_asked += 1
+        allowed = self.headers["x-ray-authorization"] == "Bearer s3cret" and self.path == "/api/jobs/"
+        self.send_response(200 if allowed else 401)
+        self.end_headers()
+        self.wfile.write(json.dumps(self.server.jobs if allowed else "no").encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def dashboard() -> Iterator[tuple[Dashboard, str]]:
+    server = Dashboard()
+    thread = Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield server, f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def seconds(address: str, patience: float, *, is_ending: bool = True) -> float:
+    """How long a head stays."""
+    began = time.monotonic()
+    ray_job.see_off(address, began + patience, print, is_ending=is_ending)
+    return time.monotonic() - began
+
+
+@contextmanager
+def command(script: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """What Ray starts for a job: a shell in a session of its own, with the job in its environment."""
+    config = {"runtime_env": {}, "metadata": {"job_submission_id": NAME}}
+    environment = {**os.environ, "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(config)}
+    process = subprocess.Popen(script, shell=True, env=environment, start_new_session=True)
+    try:
+        while "sleep" not in {ray_job._name(pid) for pid in ray_job.commands([NAME])}:
+            time.sleep(0.02)
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_head_stays_until_the_operator_has_seen_the_end() -> None:
+    with dashboard() as (server, address):
+        server.job("FAILED", time.time())
+        assert 0.8 < seconds(address, 60) < 3
+        server.job("FAILED", time.time() - 60)  # its cluster is deleted by the operator, which knows
+        assert seconds(address, 60) < 0.5
+        server.jobs = []  # nothing was posted
+        assert seconds(address, 60) < 0.5
+
+
+def test_a_head_stays_no_longer_than_its_grace_period() -> None:
+    with dashboard() as (server, address):
+        server.job("RUNNING")
+        assert 0.8 < seconds(address, 1) < 3
+        assert server.num_asked > 5
+        server.job("FAILED", time.time())
+        assert seconds(address, 0.3) < 0.8
+
+
+def test_a_head_does_not_wait_for_a_dashboard_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with dashboard() as (_, address):
+        pass
+    assert 0.4 < seconds(address, 60) < 3
+    with dashboard() as (server, address):
+        server.job("RUNNING")
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "wrong")
+        assert 0.4 < seconds(address, 60) < 3
+
+
+@pytest.mark.parametrize("script", ["exec sleep 60", "sleep 60", "sleep 60 || test $? -eq 3"])
+def test_a_command_that_is_no_training_is_ended_once_and_its_shell_tells_how(script: str) -> None:
+    with dashboard() as (server, address), command(script) as process:
+        server.job("RUNNING")
+        staying = Thread(target=seconds, args=(address, 30), kwargs={"is_ending": False})
+        staying.start()
+        assert process.wait(20) in (-signal.SIGTERM, 128 + signal.SIGTERM, 1)
+        server.job("FAILED", time.time())
+        staying.join(20)
+        assert not staying.is_alive()
+
+
+def test_a_command_that_saves_is_not_asked_again() -> None:
+    """A second signal would end a training before it has saved."""
+    with dashboard() as (server, address), command("sleep 60") as process:
+        server.job("RUNNING")
+        seconds(address, 0.5, is_ending=True)
+        assert process.poll() is None
+
+
+def test_a_chain_that_goes_on_after_a_stage_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_job, "ENDING", 0.3)
+    with dashboard() as (server, address), command("exec sleep 60") as process:
+        server.job("RUNNING")
+        seconds(address, 1, is_ending=True)
+        assert process.wait(20) == -signal.SIGTERM
+
+
+def test_a_dry_run_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with dashboard() as (server, address), command("exec sleep 60") as process:
+        server.job("RUNNING")
+        assert main(["k8s", "stop", "--head", "--dashboard", address, "--dry-run"]) == 0
+        assert capsys.readouterr().out == f"Process {process.pid} would be asked to end.\n"
+        assert process.poll() is None
+
+
+def test_something_has_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["k8s", "stop"]) == 2
+    assert "give RUN_DIR, or --head" in capsys.readouterr().err

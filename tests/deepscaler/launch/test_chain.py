@@ -1,0 +1,55 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from deepscaler.launch.chain import plan_chain
+from deepscaler.recipes.published import RECIPES
+from deepscaler.runs.chain import ChainOptions, build_chain
+from deepscaler.system.errors import UserError
+from tests.deepscaler.runs.runs import seal_checkpoint
+
+COMMAND = ["chain", "8k", "16k", "24k", "--output-dir", "/runs/chain"]
+
+
+def plan(root: Path, **options: object) -> list[tuple[str, int, tuple[str, ...], int | None]]:
+    """Name, GPUs, chosen steps and predecessor of every job."""
+    recipes = [RECIPES[name] for name in ("8k", "16k", "24k")]
+    chain = build_chain(root, recipes, [], ChainOptions(**options))  # type: ignore[arg-type]
+    planned = plan_chain(chain, COMMAND, "cuda")
+    for one in planned:
+        assert one.jobs[0].arguments[: len(COMMAND)] == tuple(COMMAND)
+    return [
+        (one.jobs[0].name, one.jobs[0].num_gpus, one.jobs[0].arguments[len(COMMAND) + 1 :], one.after)
+        for one in planned
+    ]
+
+
+def test_each_stage_has_its_own_size_and_waits_for_the_one_before(tmp_path: Path) -> None:
+    assert plan(tmp_path, datasets=("aime",), gate=True) == [
+        ("start", 8, ("start:evaluate",), None),
+        ("train-8k", 8, ("8k:train",), 0),
+        ("after-8k", 8, ("8k:merge", "8k:evaluate"), 1),
+        ("train-16k", 32, ("16k:train",), 2),
+        ("after-16k", 8, ("16k:merge", "16k:evaluate"), 3),
+        ("train-24k", 32, ("24k:train",), 4),
+        ("after-24k", 8, ("24k:merge", "24k:evaluate"), 5),
+    ]
+
+
+def test_what_is_done_is_left_out(tmp_path: Path) -> None:
+    first = tmp_path / "1-8k"
+    seal_checkpoint(first, RECIPES["8k"].num_steps)
+    (first / "model").mkdir()
+    (first / "model/merged.json").write_text(json.dumps({"step": RECIPES["8k"].num_steps}))
+    assert [name for name, *_ in plan(tmp_path)] == ["train-16k", "after-16k", "train-24k", "after-24k"]
+
+
+def test_a_chain_that_is_done_has_nothing_to_submit(tmp_path: Path) -> None:
+    for number, name in enumerate(("8k", "16k", "24k"), start=1):
+        folder = tmp_path / f"{number}-{name}"
+        seal_checkpoint(folder, RECIPES[name].num_steps)
+        (folder / "model").mkdir()
+        (folder / "model/merged.json").write_text(json.dumps({"step": RECIPES[name].num_steps}))
+    with pytest.raises(UserError, match="is done; train longer"):
+        plan(tmp_path)
