@@ -6,7 +6,8 @@ attempts/0004/stop          asks it to save and end
 
 A pod that is taken away (deleted, evicted, drained, preempted) runs `stop` first, on the head and on every worker: the
 training saves while all machines are still there. The head stays a little longer, until the operator has seen the end
-of the job (deepscaler.kubernetes.pod.ray_job). The next head runs `wait` first, so that two never overlap.
+of the job (deepscaler.kubernetes.pod.ray_job). The next head runs `wait` first, so that two never overlap
+(deepscaler.kubernetes.pod.beside).
 """
 
 import os
