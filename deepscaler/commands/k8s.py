@@ -12,8 +12,9 @@ from deepscaler.commands.launcher import add_site, site_of
 from deepscaler.commands.parser import Parser, add_action, named
 from deepscaler.kubernetes import require_yaml
 from deepscaler.kubernetes.pod.api import ACCOUNT, RayJobs, server_of_pod
+from deepscaler.kubernetes.pod.beside import wait_beside
 from deepscaler.kubernetes.pod.conduct import conduct, owned, read_stages
-from deepscaler.kubernetes.pod.lifecycle import GRACE, stop_training, wait_for_others
+from deepscaler.kubernetes.pod.lifecycle import GRACE, stop_training
 from deepscaler.kubernetes.pod.metrics import serve
 from deepscaler.kubernetes.pod.ray_job import DASHBOARD, MARGIN, see_off
 from deepscaler.output.terminal import PlainConsole
@@ -46,6 +47,12 @@ def configure(parser: Parser) -> None:
     wait = add_action(actions, "wait", "wait until no attempt of another Ray cluster works in a run's folder")
     wait.set_defaults(act=_wait)
     wait.add_argument("run_dir", type=Path, metavar="RUN_DIR", help=RUN_DIR)
+    wait.add_argument(
+        "command",
+        nargs="*",
+        metavar="COMMAND",
+        help="after `--`: run it meanwhile, and wait for its end, too; if it fails, nothing is waited for any more",
+    )
     stop = add_action(actions, "stop", "ask the training of this Ray cluster to save, and wait until it has")
     stop.add_argument("run_dir", type=Path, metavar="RUN_DIR", nargs="?", help=f"{RUN_DIR}; a head can do without")
     stop.add_argument(
@@ -148,8 +155,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _wait(arguments: argparse.Namespace) -> int:
-    wait_for_others(arguments.run_dir, print)
-    return 0
+    return wait_beside(arguments.run_dir, arguments.command, partial(print, flush=True))
 
 
 def _stop(arguments: argparse.Namespace) -> int:

@@ -2,8 +2,8 @@
 
 job -> rayjob (pods, places) -> emit -> k8s/jobs/*/rayjob.yaml        `deepscaler render`
 manifests -> check (schemas, rules)                                   `deepscaler k8s check`
-a pod -> lifecycle (wait for the attempt before, stop gracefully)     `deepscaler k8s wait`, `... stop`
 a command -> cluster (compose for a place, submit, states, logs)      `--on k8s`, `deepscaler status`, `... logs`
+a pod -> lifecycle, beside (wait for the attempt before, stop well)   `deepscaler k8s wait`, `... stop`
 a chain -> conduct (one RayJob after another)                         `deepscaler k8s conduct`
 runs -> metrics                                                       `deepscaler k8s metrics`
 """

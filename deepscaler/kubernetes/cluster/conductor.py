@@ -8,9 +8,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deepscaler.kubernetes.render.environment import SAFE_PATH
 from deepscaler.kubernetes.render.inputs import MOST_BYTES, MOUNT, config_map, map_name
 from deepscaler.kubernetes.render.plans import Plan
-from deepscaler.kubernetes.render.pods import PART_OF, RUNS, SAFE_PATH, literal
+from deepscaler.kubernetes.render.pods import PART_OF, RUNS, literal
 from deepscaler.system.errors import UserError
 
 ACCOUNT = "deepscaler-chain"

@@ -16,7 +16,7 @@ from deepscaler.kubernetes.cluster.kubectl import Kubectl, allowed
 from deepscaler.kubernetes.cluster.place import Place
 from deepscaler.kubernetes.cluster.refusals import ClusterError, explain
 from deepscaler.kubernetes.cluster.submit import greet
-from deepscaler.kubernetes.render.pods import CREDENTIALS, SECRETS
+from deepscaler.kubernetes.render.environment import CREDENTIALS, SECRETS
 from deepscaler.system.errors import UserError
 
 FIXED = ("Namespace", "PersistentVolumeClaim", "PersistentVolume")

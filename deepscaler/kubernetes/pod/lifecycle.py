@@ -6,7 +6,8 @@ attempts/0004/stop          asks it to save and end
 
 A pod that is taken away (deleted, evicted, drained, preempted) runs `stop` first, on the head and on every worker: the
 training saves while all machines are still there. The head stays a little longer, until the operator has seen the end
-of the job (deepscaler.kubernetes.pod.ray_job). The next head runs `wait` first, so that two never overlap.
+of the job (deepscaler.kubernetes.pod.ray_job). The next head runs `wait` first, so that two never overlap
+(deepscaler.kubernetes.pod.beside).
 """
 
 import os
@@ -31,10 +32,18 @@ REPEAT = 60.0
 """Seconds between two lines that say what is waited for."""
 
 
-def wait_for_others(root: Path, say: Callable[[str], None]) -> None:
-    """Returns when nothing is at work in a run or a chain: every attempt has ended, or its heartbeat stands still."""
+def pause() -> None:
+    """Lets some time go by between two looks."""
+    time.sleep(POLL)
+
+
+def wait_for_others(root: Path, say: Callable[[str], None], pause: Callable[[], None] = pause) -> None:
+    """Returns when nothing is at work in a run or a chain: every attempt has ended, or its heartbeat stands still.
+
+    `pause` is called between two looks; what it raises ends the waiting.
+    """
     for attempt in unfinished_attempts(root):
-        _outlast(attempt, say)
+        _outlast(attempt, say, pause)
 
 
 def stop_training(root: Path, cluster: str, say: Callable[[str], None], *, dry_run: bool = False) -> bool:
@@ -56,7 +65,7 @@ def stop_training(root: Path, cluster: str, say: Callable[[str], None], *, dry_r
     return found
 
 
-def _outlast(attempt: Attempt, say: Callable[[str], None]) -> bool:
+def _outlast(attempt: Attempt, say: Callable[[str], None], pause: Callable[[], None] = pause) -> bool:
     """Waits for the end of an attempt. Returns whether it ended; else it has shown no sign of life for a while."""
     pulse, said = Pulse(attempt), -REPEAT
     while "ended" not in attempt.read_record():
@@ -66,7 +75,7 @@ def _outlast(attempt: Attempt, say: Callable[[str], None]) -> bool:
         if time.monotonic() - said >= REPEAT:
             say(f"{_told(attempt)} has not ended: waiting for its end, or {STALE:.0f} s without a heartbeat.")
             said = time.monotonic()
-        time.sleep(POLL)
+        pause()
     say(f"{_told(attempt)} has ended.")
     return True
 

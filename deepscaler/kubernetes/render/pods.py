@@ -1,6 +1,6 @@
 """The pods of a RayCluster: what runs in them before Ray, beside it, and at the end.
 
-head    wait (for the attempt before) -> prepare (data, model) -> ray start --head, the command; driver-log beside it
+head    prepare (waits for the attempt before; data, model) -> ray start --head, the command; driver-log beside it
 worker  preflight (`deepscaler doctor`) -> [KubeRay: wait for the head] -> ray start
 """
 
@@ -9,30 +9,15 @@ from typing import Any
 
 from deepscaler.job import Job
 from deepscaler.kubernetes.pod.lifecycle import GRACE
+from deepscaler.kubernetes.render.environment import Variable, environment, kept_by_node, secrets
 from deepscaler.kubernetes.render.machines import PREPARING, SMALL, Machine
 from deepscaler.kubernetes.render.placement import GPU_TAINT, anywhere_but_rather_without_gpus, one_a_node
-from deepscaler.system.paths import compiled_caches
 
 PART_OF = "deepscaler"
 SERVICE_ACCOUNT = "deepscaler"
-CREDENTIALS = "deepscaler-credentials"
-"""Secret, which need not exist, with these keys."""
-SECRETS = ("HF_TOKEN", "WANDB_API_KEY")
-
 RUNS, CACHE = "/runs", "/cache"
 MOUNTS = {"runs": RUNS, "cache": CACHE, "shm": "/dev/shm", "tmp": "/tmp"}  # noqa: S108  in the pod
 CLAIMS = {"runs": "deepscaler-runs", "cache": "deepscaler-cache"}
-
-SAFE_PATH = {"name": "PYTHONSAFEPATH", "value": "1"}
-"""The working directory is not searched for modules: a volume may hold a clone of the original DeepScaleR."""
-
-LEAN_MEMORY = {
-    "MALLOC_ARENA_MAX": "2",
-    "MALLOC_MMAP_MAX_": "65536",
-    "MALLOC_TRIM_THRESHOLD_": "131072",
-    "MALLOC_TOP_PAD_": "131072",
-}
-"""glibc gives memory back at once: a CPU node is small, and a training on one may take longer (see training.launch)."""
 
 SHORT_GRACE = 90
 """Seconds for everything but a training: it loses nothing, and only the head's command has to end and to be seen."""
@@ -54,7 +39,7 @@ def head_pod(
 ) -> dict[str, Any]:
     """The pod of the head. `run_dir` is the training's folder, if that is what the job does."""
     grace = GRACE if run_dir else SHORT_GRACE
-    ray = _ray_container("ray-head", job, image, machine.resources())
+    ray = _ray_container("ray-head", image, machine.resources(), environment(job))
     ray["lifecycle"] = _before_end(run_dir, "--head", "--grace", str(grace))
     ray["ports"] = [
         {"name": "gcs-server", "containerPort": 6379},
@@ -63,14 +48,8 @@ def head_pod(
     ]
     if run_dir:
         ray["env"].append({"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(GRACE)})
-    before = [_driver_log(image)]
-    if run_dir and shared:
-        command = ["deepscaler", "k8s", "wait", run_dir]
-        before.append(_init_container("wait", image, command, PREPARING, mounts=("runs",)))
-    if prepare:
-        secrets = {"env": _secrets()}
-        before.append(_init_container("prepare", image, prepare, PREPARING, mounts=("cache", "tmp"), more=secrets))
-    pod = _pod(job, "head", before, ray, machine, grace, shared)
+    before = _preparation(image, prepare, run_dir if shared else None)
+    pod = _pod(job, "head", [_driver_log(image), *before], ray, machine, grace, shared)
     if job.image != "cpu":
         pod["spec"] |= anywhere_but_rather_without_gpus()
     return pod
@@ -81,7 +60,7 @@ def worker_pod(
 ) -> dict[str, Any]:
     """The pod of a worker: its node is examined with the very GPUs and shared memory that the training gets."""
     resources = machine.resources(num_gpus)
-    ray = _ray_container("ray-worker", job, image, resources)
+    ray = _ray_container("ray-worker", image, resources, environment(job, kept_by_node(CACHE)))
     if run_dir:
         ray["lifecycle"] = _before_end(run_dir)
     ray["ports"] = [{"name": "metrics", "containerPort": 8080}]
@@ -156,16 +135,14 @@ def _before_end(run_dir: str | None, *flags: str) -> dict[str, Any]:
     return {"preStop": {"exec": {"command": ["deepscaler", "k8s", "stop", *folder, *flags]}}}
 
 
-def _ray_container(name: str, job: Job, image: str, resources: dict[str, Any]) -> dict[str, Any]:
+def _ray_container(name: str, image: str, resources: dict[str, Any], env: list[Variable]) -> dict[str, Any]:
     """KubeRay writes its command; it stays first in the pod."""
-    settings = LEAN_MEMORY if job.image == "cpu" else compiled_caches("/tmp")  # noqa: S108  in the pod
-    secrets = _secrets() if job.datasets else []
     return {
         "name": name,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "resources": resources,
-        "env": [*secrets, SAFE_PATH, *({"name": name, "value": value} for name, value in settings.items())],
+        "env": env,
         "securityContext": _confined(),
         "volumeMounts": _mounts(),
     }
@@ -193,18 +170,23 @@ def _init_container(
     }
 
 
+def _preparation(image: str, prepare: Sequence[str], run_dir: str | None) -> list[dict[str, Any]]:
+    """What a head does before Ray starts: waits for the attempt before, and fills the cache, both at once.
+
+    One container does both: the kubelet runs init containers one after another.
+    """
+    wait = ["deepscaler", "k8s", "wait", run_dir] if run_dir else []
+    command = [*wait, *(["--"] if wait and prepare else []), *prepare]
+    mounts = [*(["runs"] if wait else []), *(["cache", "tmp"] if prepare else [])]
+    env = {"env": secrets()} if prepare else {}
+    return [_init_container("prepare", image, command, PREPARING, mounts=mounts, more=env)] if command else []
+
+
 def _driver_log(image: str) -> dict[str, Any]:
     """A sidecar (an init container that stays) whose log is the command's; tini, because PID 1 ignores SIGTERM."""
     script = f"until ls {DRIVER_LOG}; do sleep 1; done >/dev/null 2>&1; exec tail -n +1 -F {DRIVER_LOG}"
     command = ["tini", "--", "sh", "-c", script]
     return _init_container("driver-log", image, command, SMALL, mounts=("tmp",), more={"restartPolicy": "Always"})
-
-
-def _secrets() -> list[dict[str, Any]]:
-    return [
-        {"name": key, "valueFrom": {"secretKeyRef": {"name": CREDENTIALS, "key": key, "optional": True}}}
-        for key in SECRETS
-    ]
 
 
 def _confined() -> dict[str, Any]:

@@ -146,6 +146,16 @@ def test_an_object_that_several_apply_is_the_same_in_all() -> None:
                 assert tree == other, (first, folder, key)
 
 
+@needs_kubectl
+def test_compiled_kernels_are_not_kept_in_a_bucket() -> None:
+    for name, folder in (("gke-h100", "/tmp"), ("kueue-a100", "/cache/compiled/$(NODE_NAME)")):
+        trees = yaml.safe_load_all(build(K8S / "overlays" / name))
+        [rayjob] = [tree for tree in trees if tree["kind"] == "RayJob"]
+        [worker] = rayjob["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+        env = worker["template"]["spec"]["containers"][0]["env"]
+        assert [one["value"] for one in env if one["name"] == "COMPILED"] == [folder]
+
+
 def test_every_port_names_its_protocol() -> None:
     """Without it the server adds TCP, and every `kubectl apply` says that something was configured."""
     for path in K8S.rglob("networkpolicy.yaml"):

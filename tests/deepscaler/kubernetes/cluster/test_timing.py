@@ -57,7 +57,7 @@ def test_every_phase_that_is_known_has_a_row(
     rayjob["metadata"]["creationTimestamp"] = at(0)
     rayjob["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "team-a"
     rayjob["status"] |= {"startTime": at(31), "rayJobInfo": {"startTime": at(150)}}
-    started(head, scheduled=33, init={"wait": (60, 61), "prepare": (61, 100)}, up=101, ready=110)
+    started(head, scheduled=33, init={"prepare": (60, 100)}, up=101, ready=110)
     started(worker, scheduled=40, init={"preflight": (70, 90), "wait-gcs-ready": (90, 111)}, up=112, ready=140)
     events = [
         event(HEAD, 'Successfully pulled image "r/deepscaler:train" in 12.3s (15.6s including waiting). Image size: 9'),
@@ -82,8 +82,7 @@ def test_every_phase_that_is_known_has_a_row(
         ("pods made", 2, None, None),
         ("scheduled", None, 1, 8),
         ("image pulled", None, 15.6, 0),
-        ("wait", None, 1, None),
-        ("prepare", None, 39, None),
+        ("prepare", None, 40, None),
         ("preflight", None, None, 20),
         ("wait-gcs-ready", None, None, 21),
         ("Ray up", None, 9, 28),

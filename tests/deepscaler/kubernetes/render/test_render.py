@@ -243,6 +243,28 @@ def test_one_stage_of_a_chain_has_its_own_machines(capsys: pytest.CaptureFixture
         assert prepare["command"][-1].startswith("--model=") == fetched  # the later ones start from the stage before
 
 
+def test_a_head_fills_the_cache_while_it_waits_for_the_attempt_before() -> None:
+    def before(name: str) -> list[tuple[str, list[str]]]:
+        [head, *_] = pods(load(name))
+        return [(one["name"], one["command"]) for one in head["initContainers"] if "restartPolicy" not in one]
+
+    fill = ["deepscaler", "data", "prepare", "--missing"]
+    [(name, command)] = before("train-8k")
+    assert (name, command[:9]) == ("prepare", ["deepscaler", "k8s", "wait", "/runs/8k", "--", *fill])
+    [(name, command)] = before("evaluate")
+    assert (name, command[:4]) == ("prepare", fill)
+
+
+def test_compiled_kernels_outlive_a_worker_in_a_folder_of_its_node() -> None:
+    [head, worker] = (pod["containers"][0]["env"] for pod in pods(load("train-8k")))
+    told = {one["name"]: one.get("value") for one in worker}
+    assert told["COMPILED"] == "/cache/compiled/$(NODE_NAME)"
+    assert [one["name"] for one in worker].index("NODE_NAME") < [one["name"] for one in worker].index("COMPILED")
+    for name in ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "VLLM_CACHE_ROOT"):
+        assert told[name].startswith("$(COMPILED)/")
+        assert name in {one["name"] for one in head}, "or the command would tell all workers one folder"
+
+
 def test_a_training_on_cpus_has_pretended_gpus(capsys: pytest.CaptureFixture[str]) -> None:
     tree = render(capsys, "train", "quickstart", "--device", "cpu", "--set", "num_nodes=2")
     cluster = tree["spec"]["rayClusterSpec"]
