@@ -19,7 +19,8 @@ START = 12 * MINUTE
 END = 20 * MINUTE
 
 SMALL = ("train_batch_size=2", "mini_batch_size=2", "group_size=4", "max_response_length=8", "validate_every=100")
-STEPS = 60
+STEPS = 100
+"""Of 1 to 2 s: enough for two deletions on the way, each after a look that takes some seconds itself."""
 
 
 def settings(*more: str) -> list[str]:
