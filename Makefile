@@ -1,11 +1,13 @@
 # `make quickstart` and `make test` need python3 (3.11 or 3.12) and pip; they set up .venv by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
+# Of a Kubernetes cluster, for `make cluster`.
+SITE ?= tests/integration/kubernetes/kind/site.toml
 
 # Where this is set, each process compiles verl, vLLM and torch anew: 30 s instead of 12 to import them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart learn test slow long lint format golden lock bench render fuzz clean
+.PHONY: help setup quickstart learn test slow long cluster lint format golden lock bench render fuzz clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -27,6 +29,9 @@ slow: setup  ## the real engines on real models, killed and resumed; groups of t
 
 long: setup  ## what `make slow` leaves out: a RayJob, a killed chain, 32 ranks, the grader on texts of any length (45 minutes)
 	@$(BIN)/pytest tests/integration tests/deepscaler/rewards/test_growth.py -m long --timeout 3600
+
+cluster: setup  ## what a cluster with KubeRay makes of the kit; SITE= names its site file (default: kind's), an hour
+	@DEEPSCALER_SITE=$(SITE) $(BIN)/pytest tests/integration/kubernetes -vv -m cluster --durations=0 -rP
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -139,31 +139,11 @@ def _places(folder: Path) -> list[Path]:
 @pytest.fixture(scope="session")
 def tiny_model(model: Path, session_folder: Path) -> Path:
     """Returns three million random parameters with the small model's tokenizer: it learns nothing, quickly."""
+    from tests.integration.tiny import make_tiny  # noqa: PLC0415  needs torch
+
     folder = session_folder / "tiny"
     with locked(session_folder / "tiny.lock"):
         if not folder.is_dir():
-            _make_tiny(model, session_folder / "tiny.part")
+            make_tiny(model, session_folder / "tiny.part")
             (session_folder / "tiny.part").rename(folder)
     return folder
-
-
-def _make_tiny(model: Path, folder: Path) -> None:
-    import torch  # noqa: PLC0415
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
-
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "max_position_embeddings": 2048}
-    config = LlamaConfig(
-        **sizes,
-        vocab_size=len(tokenizer),
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    for file in folder.iterdir():
-        file.chmod(0o644)  # a container's user reads it, too

@@ -17,7 +17,7 @@ INTERFACES = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")
 
 
 def fit(rayjob: dict[str, Any], place: Place) -> dict[str, Any]:
-    """Returns a RayJob (changed in place) with a place's claims and, but for the CPU image, its sizes."""
+    """Returns a RayJob (changed in place) with a place's claims and sizes."""
     cluster = rayjob["spec"]["rayClusterSpec"]
     head, groups = cluster["headGroupSpec"], cluster.get("workerGroupSpecs", [])
     for group in (head, *groups):
@@ -26,6 +26,10 @@ def fit(rayjob: dict[str, Any], place: Place) -> dict[str, Any]:
         if place.tolerations:
             pod["tolerations"] = [*pod.get("tolerations", ()), *map(_toleration, place.tolerations)]
     if "num-gpus" in head["rayStartParams"]:  # of the CPU image, which pretends to have some
+        for group in (head, *groups):
+            examined = [one for one in group["template"]["spec"]["initContainers"] if one["name"] == "preflight"]
+            for container in (*examined, _ray(group)):
+                _fit_size(container, place.cpu_image_cpu, place.cpu_image_memory)
         return rayjob
     _fit_size(_ray(head), place.head_cpu, place.head_memory)
     for group in groups:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepscaler.kubernetes.check.quantities import quantity
+from deepscaler.kubernetes.render.machines import CPU_NODE
 from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.option import shown_value
 from deepscaler.system.options import check_options, option, read_options
@@ -60,6 +61,8 @@ class Place:
     shared_memory: str = option("128Gi", "shared memory of a worker; half of it is Ray's object store")
     head_cpu: str = option("8", "processors that the head asks for")
     head_memory: str = option("32Gi", "memory of the head")
+    cpu_image_cpu: str = option(CPU_NODE.cpu, "processors that a pod of the image cpu asks for")
+    cpu_image_memory: str = option(CPU_NODE.memory, "memory of a pod of the image cpu; the quickstart needs all of it")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -67,9 +70,9 @@ class Place:
             raise UserError("context is missing: `kubectl config get-contexts` lists yours")
         for name in ("namespace", "queue", "cluster_queue", "runs_claim", "cache_claim", "data_claim"):
             self._check(name, LABEL, "lower case letters, digits and hyphens", or_empty=name in MAY_BE_EMPTY)
-        for name in ("worker_cpu", "head_cpu"):
+        for name in ("worker_cpu", "head_cpu", "cpu_image_cpu"):
             self._check(name, CPUS, "a number of processors such as 64")
-        for name in ("worker_memory", "shared_memory", "head_memory"):
+        for name in ("worker_memory", "shared_memory", "head_memory", "cpu_image_memory"):
             self._check(name, MEMORY, "a quantity such as 512Gi")
         for taint in self.tolerations:
             if not TAINT.fullmatch(taint):

@@ -12,13 +12,16 @@ import pytest
 import yaml
 
 from deepscaler.cli import main
+from deepscaler.job import train_job
 from deepscaler.kubernetes.cluster import compose as composing
 from deepscaler.kubernetes.cluster.compose import compose, compose_setup, split
 from deepscaler.kubernetes.cluster.fit import fit
 from deepscaler.kubernetes.cluster.place import Place, load_place
 from deepscaler.kubernetes.render.inputs import MOST_BYTES
-from deepscaler.kubernetes.render.plans import committed_plans
+from deepscaler.kubernetes.render.plans import committed_plans, plan_of
 from deepscaler.kubernetes.render.rayjob import to_rayjob
+from deepscaler.recipes.load import recipe_named
+from deepscaler.recipes.recipe import with_settings
 from deepscaler.system.errors import UserError
 from tests.deepscaler.kubernetes.check.test_check import K8S, needs_kubectl
 from tests.places import ROOT
@@ -56,6 +59,22 @@ def built(plan: str, place: Place, folder: Path, **options: Any) -> dict[str, An
 
 def is_job(one: dict[str, Any]) -> bool:
     return bool(one["kind"] == "RayJob")
+
+
+@pytest.mark.parametrize("num_nodes", [1, 2])
+def test_pods_of_the_cpu_image_have_the_sizes_that_a_place_gives_them(num_nodes: int) -> None:
+    recipe = with_settings(recipe_named("quickstart"), [f"num_nodes={num_nodes}"])
+    plan = plan_of(train_job(recipe, ("train", "quickstart", "--output-dir", "/runs/small"), "cpu"))
+    cluster = fit(to_rayjob(plan), Place(context="x", cpu_image_cpu="1", cpu_image_memory="5Gi"))["spec"][
+        "rayClusterSpec"
+    ]
+    groups = [cluster["headGroupSpec"], *cluster.get("workerGroupSpecs", [])]
+    assert len(groups) == num_nodes
+    pods = [group["template"]["spec"] for group in groups]
+    preflights = [one for pod in pods for one in pod["initContainers"] if one["name"] == "preflight"]
+    assert len(preflights) == num_nodes - 1
+    for container in (*preflights, *(pod["containers"][0] for pod in pods)):
+        assert container["resources"] == {"requests": {"cpu": "1", "memory": "5Gi"}, "limits": {"memory": "5Gi"}}
 
 
 @needs_kubectl

@@ -32,6 +32,7 @@ def test_the_example_tells_every_option_and_its_default() -> None:
         ('context = "x"\nnamespace = ""', "invalid value '' for namespace"),
         ('context = "x"\ndata_claim = "a b"', "invalid value 'a b' for data_claim"),
         ('context = "x"\nworker_cpu = "many"', "expected a number of processors such as 64"),
+        ('context = "x"\ncpu_image_memory = "6GB"', "for cpu_image_memory: expected a quantity such as 512Gi"),
         ('context = "x"\nshared_memory = "500m"', "for shared_memory: expected a quantity such as 512Gi"),
         ('context = "x"\nshared_memory = "128GB"', "for shared_memory: expected a quantity such as 512Gi"),
         (
