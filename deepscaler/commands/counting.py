@@ -30,10 +30,10 @@ def counts_with(
 ) -> argparse.Action:
     """Declares that an option counts only with one of some flags (set), or of some choices such as `on="slurm"`.
 
-    Of several choices, `on=("slurm", "k8s")`, the first is the one that a complaint names.
+    A complaint names every choice: of `on=("slurm", "k8s")` both.
     """
     allowed = {name: (choice,) if isinstance(choice, str) else choice for name, choice in choices.items()}
-    names = [*flags, *(f"--{name} {choice[0]}" for name, choice in allowed.items() if choice[0] != "k8s")]
+    names = [*flags, *(f"--{name} {one}" for name, choice in allowed.items() for one in choice if choice != ("k8s",))]
 
     def holds(values: Values) -> bool:
         chosen = any(values.get(name) in choice for name, choice in allowed.items())

@@ -13,7 +13,7 @@ from pathlib import Path
 from deepscaler.commands.chain import command_of, evaluation_of, of_chain
 from deepscaler.commands.train import passed_on
 from deepscaler.job import Job, train_job
-from deepscaler.kubernetes.render.inputs import ON_VOLUMES, Files, own_files, packed
+from deepscaler.kubernetes.render.inputs import ON_VOLUMES, Files, check_model, own_files, packed
 from deepscaler.kubernetes.render.plans import chain_job, engines_job, quickstart_job
 from deepscaler.launch.chain import plan_chain
 from deepscaler.launch.launcher import PlannedJob
@@ -73,11 +73,7 @@ def one_chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], fold
 def evaluate_far(arguments: argparse.Namespace, config: EvaluationConfig, folder: Path) -> PlannedJob:
     """Returns the job of `deepscaler evaluate`. Raises UserError for what does not go along."""
     _, _, datasets, inputs = packed([], config.datasets)
-    if config.model and Path(config.model).is_dir() and not config.model.startswith(ON_VOLUMES):
-        raise UserError(
-            f"--model {config.model} is a folder of this machine, no pod sees it: name a hub id or a path"
-            " below /runs or /cache"
-        )
+    check_model(config.model, "--model")
     config = replace(config, output_dir=folder, datasets=tuple(datasets))
     job = engines_job(config, num_nodes=arguments.nodes, gpus_per_node=arguments.gpus)
     return _planned(job, folder, inputs)
@@ -105,6 +101,8 @@ def _recipes(
         raise UserError(
             f"--data-dir {folder} is a folder of this machine, no pod sees it: name one below /runs or /cache"
         )
+    for recipe in recipes:
+        check_model(recipe.model, f"recipe {recipe.name}: model")
     if any(map(is_file, given)) or any(map(own_files, recipes)):
         renamed, files, _, inputs = packed(recipes)
         return renamed, files, passed_on(arguments, changes=False), inputs

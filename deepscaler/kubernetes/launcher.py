@@ -5,6 +5,7 @@ outputs/mine/k8s/train-mine/ what was applied, as a kustomization
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -63,7 +64,7 @@ class KubernetesLauncher(Launcher):
 
     def folder_there(self, folder: Path) -> Path:
         """Returns the run's folder on the volume of the runs: the same last name."""
-        return Path(RUNS, folder.absolute().name)
+        return Path(RUNS, name_of(folder))
 
     def submit(self, plan: Sequence[PlannedJob], folder: Path, console: Console) -> int:
         """Applies a job after the cluster was asked whether it would take it; a finished one of the same run goes."""
@@ -120,17 +121,24 @@ class KubernetesLauncher(Launcher):
 
     def _plans(self, plan: Sequence[PlannedJob], folder: Path) -> list[Plan]:
         """Returns the jobs with their lives here, named after the run's folder."""
-        plans = [plan_of(planned.jobs[0], planned.inputs) for planned in plan]
-        return [
-            replace(one, job=replace(one.job, name=job_name(one.job, folder, alone=len(plan) == 1))) for one in plans
-        ]
+        jobs = [(planned.jobs[0], planned.inputs) for planned in plan]
+        return [plan_of(replace(job, name=job_name(job, folder, alone=len(plan) == 1)), inputs) for job, inputs in jobs]
+
+
+def name_of(folder: Path) -> str:
+    """Returns the last name of a folder; `..` is followed, as it would leave the volume there."""
+    return os.path.basename(os.path.abspath(folder))  # noqa: PTH119,PTH100  Path.absolute() keeps `..`
 
 
 def job_name(job: Job, folder: Path, *, alone: bool) -> str:
-    """Returns the name of a run's job: its command and its folder's name, or within a chain its own name after that."""
-    parts = list(dict.fromkeys([job.arguments[0], folder.absolute().name])) + ([] if alone else [job.name])
-    name = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
-    if len(name) <= LONGEST_NAME:
+    """Returns the name of a run's job: its command and its folder's name, or within a chain its own name after that.
+
+    What is too long, or has letters that Kubernetes does not take, ends with a hash, so that two folders differ.
+    """
+    parts = list(dict.fromkeys([job.arguments[0], name_of(folder)])) + ([] if alone else [job.name])
+    told = "-".join(parts).lower()
+    name = re.sub(r"[^a-z0-9]+", "-", told).strip("-")
+    if len(name) <= LONGEST_NAME and told.isascii():
         return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:6]
+    digest = hashlib.sha256((name if told.isascii() else told).encode(errors="surrogateescape")).hexdigest()[:6]
     return f"{name[: LONGEST_NAME - 7].rstrip('-')}-{digest}"

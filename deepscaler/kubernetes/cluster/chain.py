@@ -10,12 +10,14 @@ from rich.console import Console
 from deepscaler.kubernetes.cluster.compose import Objects, check, compose, dump, split
 from deepscaler.kubernetes.cluster.conductor import ACCOUNT, RUN_DIR, to_conductor
 from deepscaler.kubernetes.cluster.kubectl import Kubectl
+from deepscaler.kubernetes.cluster.look import belongs
 from deepscaler.kubernetes.cluster.place import Place
 from deepscaler.kubernetes.cluster.record import FOLDER, Submitted, write_jobs
 from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableError
 from deepscaler.kubernetes.cluster.submit import (
     DELETE_SECONDS,
     RIGHTS,
+    AtWorkError,
     check_rights,
     check_set_up,
     check_taken,
@@ -43,7 +45,11 @@ def submit_chain(name: str, plans: Sequence[Plan], place: Place, folder: Path, c
         greet(cluster, console)
         check_rights(cluster, CHAIN_RIGHTS)
         _check_account(cluster, place)
-        has_conductor, left = _find_left(cluster, name, plans)
+        try:
+            has_conductor, left = _find_left(cluster, name, plans)
+        except AtWorkError:
+            write_jobs(folder, _records(name, plans, place))  # the note may be missing
+            raise
         check_taken(cluster, [*conductor, *rayjobs])
         _remove_left(cluster, name, left, console, has_conductor=has_conductor)
         make(cluster, conductor)
@@ -131,7 +137,7 @@ def _find_left(cluster: Kubectl, name: str, plans: Sequence[Plan]) -> tuple[bool
                 f"{cluster.namespace} has a job {name} of {told}: give another --output-dir, whose last name names it"
             )
         if not is_job_ended(conductor):
-            raise UserError(
+            raise AtWorkError(
                 f"{name} is at work already: watch it with `deepscaler status`, end it with `deepscaler cancel`"
             )
     alone = cluster.find("rayjob", name)
@@ -139,7 +145,7 @@ def _find_left(cluster: Kubectl, name: str, plans: Sequence[Plan]) -> tuple[bool
         raise UserError(f"{name} is a single job now, which has not ended: end it with `deepscaler cancel`")
     found = [one for own in names if (one := cluster.find("rayjob", own)) is not None]
     for one in found:
-        if str(run_dir) not in one["spec"]["entrypoint"]:
+        if not belongs(one, str(run_dir)):
             raise UserError(
                 f"{cluster.namespace} has a job {one['metadata']['name']} of another run: give another --output-dir,"
                 " whose last name names the jobs"

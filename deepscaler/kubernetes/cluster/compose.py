@@ -36,6 +36,7 @@ def compose(plan: Plan, place: Place, folder: Path, *, with_base: bool = False) 
     `with_base` adds namespace, account and network policy, for a folder that is applied as a whole. Claims never go
     along: they cannot be changed, so that two jobs with other storage would refuse each other's.
     """
+    _check_data(plan, place)
     _clear(folder)
     image = place.image_of(plan.job.image)
     rayjob = fit(to_rayjob(plan, image), place)
@@ -70,6 +71,13 @@ def check_ours(folder: Path) -> None:
     others = sorted({path.name for path in folder.glob("*")} - set(WRITTEN))
     if others:
         raise UserError(f"{folder} holds {others[0]}, which is no part of a rendered job: name another folder")
+
+
+def _check_data(plan: Plan, place: Place) -> None:
+    """Raises UserError for data on a volume that the pods would not have."""
+    for name in (*plan.job.datasets, plan.job.model):
+        if name.startswith("/data/") and not place.data_claim:
+            raise UserError(f"{name} is on a volume that no pod has: name its claim as data_claim in the site file")
 
 
 def _clear(folder: Path) -> None:

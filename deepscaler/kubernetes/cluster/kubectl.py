@@ -7,6 +7,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -90,7 +91,7 @@ def check_context(cluster: Kubectl) -> None:
     if (current := current_context()) != cluster.context:
         raise UnreachableError(
             f"the current context of kubectl is {current or '(none)'}, the site file is for {cluster.context}:"
-            f" kubectl config use-context {cluster.context}"
+            f" kubectl config use-context {shlex.quote(cluster.context)}"
         )
 
 

@@ -20,7 +20,15 @@ QUEUED = ("kueue", "volcano", "kai")
 """Components with a queue."""
 FABRICS = ("rdma", "efa")
 """Components with a device of nodes."""
-MAY_BE_EMPTY = ("queue", "cluster_queue", "data_claim")
+MAY_BE_EMPTY = (
+    "queue",
+    "cluster_queue",
+    "data_claim",
+    "topology",
+    "fabric_resource",
+    "interface",
+    "storage_class",
+)
 
 CPUS = re.compile(r"\d+(\.\d+)?|\d+m")
 MEMORY = re.compile(r"\d+(\.\d+)?(k|[MGT]|[KMGT]i)?")
@@ -28,6 +36,35 @@ TAINT = re.compile(r"([\w./-]+)(?:=([\w.-]*))?(?::(NoSchedule|PreferNoSchedule|N
 """As `kubectl taint` writes them; without a value or an effect, any."""
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """What a namespace, a claim and a queue may be called."""
+KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?", re.ASCII)
+"""What a label and a resource may be called."""
+VALUE = re.compile(r"([A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)?", re.ASCII)
+IMAGE = re.compile(r"([A-Za-z0-9][-A-Za-z0-9.]*(:\d+)?/)?[a-z0-9][-a-z0-9._]*(/[a-z0-9][-a-z0-9._]*)*")
+TAG = re.compile(r"\w[-\w.]{0,127}", re.ASCII)
+CLASS = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+INTERFACE = re.compile(r"[\w.,=^-]+", re.ASCII)
+"""What NCCL takes: names or their beginnings, `^docker` for all but these."""
+FORMS = (
+    ("namespace", LABEL, "lower case letters, digits and hyphens"),
+    ("queue", LABEL, "lower case letters, digits and hyphens"),
+    ("cluster_queue", LABEL, "lower case letters, digits and hyphens"),
+    ("runs_claim", LABEL, "lower case letters, digits and hyphens"),
+    ("cache_claim", LABEL, "lower case letters, digits and hyphens"),
+    ("data_claim", LABEL, "lower case letters, digits and hyphens"),
+    ("image", IMAGE, "a repository such as registry.example.com/deepscaler; the tag is an option of its own"),
+    ("topology", KEY, "a label of nodes such as cloud.google.com/gce-topology-block"),
+    ("fabric_resource", KEY, "a resource of nodes such as rdma/ib"),
+    ("interface", INTERFACE, "names of network interfaces such as eth0"),
+    ("storage_class", CLASS, "lower case letters, digits, hyphens and dots"),
+    ("worker_cpu", CPUS, "a number of processors such as 64"),
+    ("head_cpu", CPUS, "a number of processors such as 64"),
+    ("cpu_image_cpu", CPUS, "a number of processors such as 64"),
+    ("worker_memory", MEMORY, "a quantity such as 512Gi"),
+    ("shared_memory", MEMORY, "a quantity such as 512Gi"),
+    ("head_memory", MEMORY, "a quantity such as 512Gi"),
+    ("cpu_image_memory", MEMORY, "a quantity such as 512Gi"),
+)
+"""Option, what it may be, and how that is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +105,21 @@ class Place:
         check_options(self)
         if not self.context:
             raise UserError("context is missing: `kubectl config get-contexts` lists yours")
-        for name in ("namespace", "queue", "cluster_queue", "runs_claim", "cache_claim", "data_claim"):
-            self._check(name, LABEL, "lower case letters, digits and hyphens", or_empty=name in MAY_BE_EMPTY)
-        for name in ("worker_cpu", "head_cpu", "cpu_image_cpu"):
-            self._check(name, CPUS, "a number of processors such as 64")
-        for name in ("worker_memory", "shared_memory", "head_memory", "cpu_image_memory"):
-            self._check(name, MEMORY, "a quantity such as 512Gi")
+        for name, pattern, expected in FORMS:
+            value = getattr(self, name)
+            if not pattern.fullmatch(value) and not (name in MAY_BE_EMPTY and not value):
+                raise UserError(f"invalid value {shown_value(value)} for {name}: expected {expected}")
+        if not TAG.fullmatch(self.tag.replace("{target}", "train")):
+            raise UserError(
+                f"invalid value {shown_value(self.tag)} for tag: expected letters, digits, . _ or -, with {{target}}"
+                " where train or cpu is to stand"
+            )
+        for label, value in self.node_labels.items():
+            if not (KEY.fullmatch(label) and VALUE.fullmatch(value)):
+                raise UserError(
+                    f"invalid value {shown_value({label: value})} in node_labels: expected a label of nodes and its"
+                    " value, as `kubectl get nodes --show-labels` tells them"
+                )
         for taint in self.tolerations:
             if not TAINT.fullmatch(taint):
                 raise UserError(f"invalid value {shown_value(taint)} in tolerations: expected KEY=VALUE:EFFECT")
@@ -83,11 +129,6 @@ class Place:
                 " in which it counts: give less"
             )
         self._check_components()
-
-    def _check(self, name: str, pattern: re.Pattern[str], expected: str, *, or_empty: bool = False) -> None:
-        value = getattr(self, name)
-        if not pattern.fullmatch(value) and not (or_empty and not value):
-            raise UserError(f"invalid value {shown_value(value)} for {name}: expected {expected}")
 
     def _check_components(self) -> None:
         """Raises UserError for an option whose component is missing, and for the component that an option replaces."""

@@ -70,6 +70,8 @@ def far_status(jobs: Sequence[Submitted]) -> tuple[dict[str, Any], str]:
     except UnreachableError as error:
         return {}, str(error)
     except (ClusterError, ValueError) as error:
+        if "(Forbidden)" in str(error):
+            return {}, f"your user may not create pods/exec in namespace {cluster.namespace}: ask who runs the cluster"
         return {}, f"`deepscaler status {run_dir}` in the pod: {shorten(' '.join(str(error).split()), LINE_WIDTH)}"
     return (told, "") if isinstance(told, dict) else ({}, "the pod answered with something else")
 

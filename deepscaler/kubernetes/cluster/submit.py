@@ -13,7 +13,7 @@ from deepscaler.kubernetes.cluster.kubectl import Kubectl, allowed, check_contex
 from deepscaler.kubernetes.cluster.look import ENDED, belongs
 from deepscaler.kubernetes.cluster.place import Place
 from deepscaler.kubernetes.cluster.record import FOLDER, Submitted, write_jobs
-from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableError
+from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableError, explain
 from deepscaler.kubernetes.render.plans import Plan
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import locked
@@ -24,6 +24,10 @@ RIGHTS = (("create", "rayjobs.ray.io"), ("delete", "rayjobs.ray.io"), ("create",
 
 DELETE_SECONDS = 120.0
 """For a finished job to go; what still works is not waited for here."""
+
+
+class AtWorkError(UserError):
+    """A job of this run has not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,12 @@ def submit(plans: Sequence[Plan], place: Place, folder: Path, console: Console) 
         greet(cluster, console)
         check_rights(cluster, RIGHTS)
         check_set_up(cluster, place, needs_claims=any(plan.shared for plan in plans))
-        ended = [one.plan.job.name for one in composed if _has_ended(cluster, one.plan)]
+        jobs = [_record(one.plan, place) for one in composed]
+        try:
+            ended = [one.plan.job.name for one in composed if _has_ended(cluster, one.plan)]
+        except AtWorkError:
+            write_jobs(folder, jobs)  # the note may be missing: it was cut off, removed, or this is another machine
+            raise
         for one in composed:
             check_taken(cluster, one.objects)
         for name in ended:
@@ -52,7 +61,7 @@ def submit(plans: Sequence[Plan], place: Place, folder: Path, console: Console) 
         for one in composed:
             make(cluster, one.objects)
             console.print(f"Submitted {_told(one.plan)}.", soft_wrap=True)
-        write_jobs(folder, [_record(one.plan, place) for one in composed])
+        write_jobs(folder, jobs)
     console.print(f"Watch: deepscaler status {folder}; deepscaler logs {folder} --follow", soft_wrap=True)
     return 0
 
@@ -78,9 +87,15 @@ def describe(plans: Sequence[Plan], place: Place, folder: Path, console: Console
 
 
 def greet(cluster: Kubectl, console: Console) -> None:
-    """Says which cluster is meant, and as whom, before anything is done there. Raises ClusterError for another one."""
+    """Says which cluster is meant, and as whom, before anything is done there.
+
+    Raises ClusterError for another one, and UnreachableError where it does not answer.
+    """
     check_context(cluster)
     who = cluster.run("auth", "whoami", "--output", "jsonpath={.status.userInfo.username}")
+    error = explain(who.stderr, cluster.context, cluster.namespace)
+    if who.returncode and isinstance(error, UnreachableError):
+        raise error
     user = who.stdout.strip() or "a user that it does not name"
     console.print(f"Context {cluster.context}, namespace {cluster.namespace}, as {user}.", soft_wrap=True)
 
@@ -168,7 +183,7 @@ def _has_ended(cluster: Kubectl, plan: Plan) -> bool:
         )
     if not is_ended(found):
         state = found.get("status", {}).get("jobDeploymentStatus") or "just made"
-        raise UserError(
+        raise AtWorkError(
             f"{name} is there already ({state}): watch it with `deepscaler status`, end it with `deepscaler cancel`"
         )
     return True

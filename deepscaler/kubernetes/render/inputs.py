@@ -58,6 +58,14 @@ def packed(recipes: Sequence[Recipe], datasets: Sequence[str] = ()) -> tuple[lis
     return renamed, [f"{MOUNT}/{name}" for name in own], there, files
 
 
+def check_model(model: str, told: str) -> None:
+    """Raises UserError for a model that is a folder of this machine."""
+    if model and Path(model).is_dir() and not model.startswith(ON_VOLUMES):
+        raise UserError(
+            f"{told} {model} is a folder of this machine, no pod sees it: name a hub id or a path below /runs or /cache"
+        )
+
+
 def _pack(paths: Sequence[Path]) -> tuple[dict[Path, Path], dict[str, bytes]]:
     """Returns where files will be in the pods, and what they hold."""
     names: dict[Path, str] = {}
@@ -116,8 +124,8 @@ _Dumper.add_representer(str, _represent)
 
 
 def _key(name: str) -> str:
-    """Returns a file's name as a key of a ConfigMap."""
-    return re.sub(r"[^-._a-zA-Z0-9]", "_", name)
+    """Returns a file's name as a key of a ConfigMap: at most 253 characters, of which a number may need some."""
+    return re.sub(r"^\.\.|[^-._a-zA-Z0-9]", "_", name[-240:])
 
 
 def _text(content: bytes) -> str | None:

@@ -11,7 +11,7 @@ from tests.deepscaler.commands.leaves import LEAVES
 
 EVALUATE = "evaluate --model M --output-dir D"
 REFUSED = {
-    f"{EVALUATE} --gpus 4": "--gpus 4 counts only with --on slurm; add it, or leave --gpus out",
+    f"{EVALUATE} --gpus 4": "--gpus 4 counts only with --on slurm or --on k8s; add one, or leave --gpus out",
     f"{EVALUATE} --gpus 8": "--gpus 8 counts only with --on slurm",  # typed, though it is the default
     f"{EVALUATE} --nodes 2 --engines 8": "--nodes 2 counts only with --on slurm",
     f"{EVALUATE} --nodes 2 --on slurm": "--nodes 2 counts only with --engines; add it, or leave --nodes out",
@@ -21,14 +21,15 @@ REFUSED = {
     f"{EVALUATE} --problems-per-job 5 --on slurm --engines 2": "--problems-per-job 5 counts only without --engines;"
     " leave --engines out, or leave --problems-per-job out",
     f"{EVALUATE} --problems-per-job 5 --on slurm --gather": "counts only without --gather",
-    f"{EVALUATE} --device cpu": "--device cpu counts only with --engines or --on slurm; add one, or leave --device out",
+    f"{EVALUATE} --device cpu": "--device cpu counts only with --engines or --on slurm or --on k8s; add one,"
+    " or leave --device out",
     f"{EVALUATE} --source S --data-dir X": "--data-dir X counts only without --source",
     f"{EVALUATE} --engine transformers --gpu-memory-utilization 0.5": "counts only with --engine vllm",
     f"{EVALUATE} --engine transformers --tensor-parallel-size 2": "counts only with --engine vllm",
     f"{EVALUATE} --engines 2 --device cpu --tensor-parallel-size 2": "counts only with --device cuda",
     "evaluate --model . --output-dir D --revision abc": "--revision abc counts only for a model of the hub",
     f"{EVALUATE} --site s.toml": "--site s.toml counts only with --on slurm",
-    f"{EVALUATE} --dry-run=full": "--dry-run=full counts only with --on slurm; add it, or leave --dry-run out",
+    f"{EVALUATE} --dry-run=full": "--dry-run=full counts only with --on slurm or --on k8s; add one",
     "train 8k --site s.toml": "--site s.toml counts only with --on slurm",
     "train 8k --dry-run=full": "--dry-run=full counts only with --on slurm",
     "chain 8k --site s.toml": "--site s.toml counts only with --on slurm",
@@ -37,7 +38,7 @@ REFUSED = {
     "chain 8k --eval-options '--seed 3'": "counts only with --eval",
     "chain 8k --eval aime --eval-options '--device cpu'": "--device cpu counts only with --engines or --on slurm",
     "chain 8k --only 8k:train --on slurm": "--only 8k:train counts only with --on local",
-    "doctor --nodes 2": "--nodes 2 counts only with --on slurm; add it, or leave --nodes out",
+    "doctor --nodes 2": "--nodes 2 counts only with --on slurm or --on k8s; add one, or leave --nodes out",
     "doctor --gpus 2": "--gpus 2 counts only with --on slurm",
     "doctor --minutes 2": "--minutes 2 counts only with --on slurm",
     "doctor --output-dir X": "--output-dir X counts only with --on slurm",

@@ -198,6 +198,7 @@ def test_a_conductor_at_work_is_left_alone(
     assert chain(tmp_path) == 2
     assert "chain-mine is at work already: watch it with `deepscaler status`" in capsys.readouterr().err
     assert not done(cluster)
+    assert read_jobs(tmp_path / "mine")[0].name == "chain-mine", "the note is written, should it be missing"
 
 
 def test_a_conductor_of_another_run_is_left_alone(

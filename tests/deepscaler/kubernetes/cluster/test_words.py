@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from deepscaler.cli import main
+from deepscaler.job import Job
+from deepscaler.kubernetes.launcher import KubernetesLauncher, job_name
+from deepscaler.kubernetes.render.inputs import packed
 from tests.deepscaler.kubernetes.check.test_check import needs_kubectl
 
 
@@ -37,6 +40,11 @@ def test_the_quickstart_is_one_pod(site: Path, tmp_path: Path, capsys: pytest.Ca
             "is a folder of this machine, no pod sees it: name a hub id, or leave it",
         ),
         ("data score aime --on k8s --model a/b", "give deepscaler evaluate --on k8s --datasets aime with the same"),
+        (
+            "evaluate --on k8s --model {here} --output-dir o",
+            "is a folder of this machine, no pod sees it: name a hub id",
+        ),
+        ("train 8k --on k8s --set model={here}", "is a folder of this machine, no pod sees it: name a hub id"),
         ("k8s setup", "setup needs --site FILE; `deepscaler k8s init FILE` asks the cluster and writes one"),
         ("render --site {site} train 8k --on k8s", "--on is for what submits: leave it out"),
         ("render --site {here}/none.toml train 8k", "none.toml cannot be read"),
@@ -56,3 +64,21 @@ def test_what_does_not_go_is_told(
     assert main(line.format(here=tmp_path, site=site).split()) == 2
     [said] = capsys.readouterr().err.splitlines()
     assert message in said
+
+
+def test_a_folder_that_is_left_again_stays_on_the_volume(tmp_path: Path) -> None:
+    there = KubernetesLauncher(None).folder_there(tmp_path / "mine" / "x" / "..")
+    assert there == Path("/runs/mine")
+
+
+def test_folders_whose_letters_kubernetes_does_not_take_name_different_jobs() -> None:
+    job = Job(name="any", arguments=("train", "8k"), num_nodes=1, gpus_per_node=8)
+    names = {job_name(job, Path(folder), alone=True) for folder in ("日本", "東京", "übung", "bung")}
+    assert len(names) == 4
+    assert job_name(job, Path("My_run"), alone=True) == "train-my-run"
+
+
+def test_a_file_whose_name_begins_with_dots_goes_along(tmp_path: Path) -> None:
+    file = tmp_path / "..sums.jsonl"
+    file.touch()
+    assert list(packed([], [str(file)])[3]) == ["_sums.jsonl"]
