@@ -94,7 +94,7 @@ def draw(root: Path, target: Path) -> None:
         reward.set(xlabel="step", title=f"mean reward, mean of {SMOOTH} steps")
         accuracy.set(xlabel="step", title="held-out sums solved, in training")
         entropy.set(xlabel="step", title=f"entropy, nats, mean of {SMOOTH} steps")
-        reward.legend()
+        accuracy.legend(loc="lower right")
         figure.savefig(target, dpi=110)
 
 
