@@ -12,7 +12,7 @@ from deepscaler.kubernetes.cluster.conductor import ACCOUNT, RUN_DIR, to_conduct
 from deepscaler.kubernetes.cluster.kubectl import Kubectl
 from deepscaler.kubernetes.cluster.look import belongs
 from deepscaler.kubernetes.cluster.place import Place
-from deepscaler.kubernetes.cluster.record import FOLDER, Submitted, write_jobs
+from deepscaler.kubernetes.cluster.record import FOLDER, Submitted, submitting, write_jobs
 from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableError
 from deepscaler.kubernetes.cluster.submit import (
     DELETE_SECONDS,
@@ -31,7 +31,7 @@ from deepscaler.kubernetes.cluster.submit import (
 from deepscaler.kubernetes.render.inputs import map_name
 from deepscaler.kubernetes.render.plans import Plan
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import locked, write_text
+from deepscaler.system.files import write_text
 
 CHAIN_RIGHTS = (*RIGHTS, ("create", "jobs.batch"), ("delete", "jobs.batch"))
 
@@ -39,8 +39,7 @@ CHAIN_RIGHTS = (*RIGHTS, ("create", "jobs.batch"), ("delete", "jobs.batch"))
 def submit_chain(name: str, plans: Sequence[Plan], place: Place, folder: Path, console: Console) -> int:
     """Applies the conductor of a chain. Raises UserError before anything is changed, also where one is at work."""
     cluster = Kubectl(place.context, place.namespace)
-    busy = UserError(f"another process is submitting jobs for {folder}; wait for it")
-    with locked(folder / FOLDER, busy):
+    with submitting(folder):
         conductor, rayjobs = _compose(name, plans, place, folder / FOLDER)
         greet(cluster, console)
         check_rights(cluster, CHAIN_RIGHTS)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deepscaler.kubernetes.cluster.refusals import NotThereError, UnreachableError, explain
+from deepscaler.kubernetes.cluster.refusals import ClusterError, NotThereError, UnreachableError, explain
 
 SECONDS = 60.0
 """For one command; kubectl itself would wait for ever for an API server behind a firewall."""
@@ -87,9 +87,13 @@ def current_context() -> str:
 
 
 def check_context(cluster: Kubectl) -> None:
-    """Raises UnreachableError where another context is current: the user looks at another cluster."""
+    """Raises ClusterError where another context is current: the user looks at another cluster.
+
+    Where none is, it is an UnreachableError: this machine knows no cluster.
+    """
     if (current := current_context()) != cluster.context:
-        raise UnreachableError(
+        kind = ClusterError if current else UnreachableError
+        raise kind(
             f"the current context of kubectl is {current or '(none)'}, the site file is for {cluster.context}:"
             f" kubectl config use-context {shlex.quote(cluster.context)}"
         )

@@ -4,13 +4,15 @@ It is a note, not the truth: the cluster is asked for that, and the same command
 """
 
 import json
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import reason, write_json
+from deepscaler.system.files import locked, reason, write_json
 
 FOLDER = "k8s"
 """Below a run's folder."""
@@ -45,6 +47,24 @@ def read_jobs(run_folder: Path) -> list[Submitted]:
             f"{path} is no list of jobs ({reason(error)}): remove it, and give the command of the run again, which"
             " finds its jobs on the cluster"
         ) from error
+
+
+@contextmanager
+def submitting(run_folder: Path) -> Iterator[None]:
+    """Holds a run's folder while its jobs are submitted; a refusal leaves nothing there that was not there before.
+
+    Raises UserError where another process holds it.
+    """
+    folder = run_folder / FOLDER
+    with locked(folder, UserError(f"another process is submitting jobs for {run_folder}; wait for it")):
+        try:
+            yield
+        except UserError:
+            if not (folder / "jobs.json").is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+                with suppress(OSError):  # it holds more
+                    run_folder.rmdir()
+            raise
 
 
 def write_jobs(run_folder: Path, jobs: Sequence[Submitted]) -> None:

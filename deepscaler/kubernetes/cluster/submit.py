@@ -12,11 +12,13 @@ from deepscaler.kubernetes.cluster.compose import Objects, compose, dump, split
 from deepscaler.kubernetes.cluster.kubectl import Kubectl, allowed, check_context
 from deepscaler.kubernetes.cluster.look import ENDED, belongs
 from deepscaler.kubernetes.cluster.place import Place
-from deepscaler.kubernetes.cluster.record import FOLDER, Submitted, write_jobs
+from deepscaler.kubernetes.cluster.record import FOLDER, Submitted, submitting, write_jobs
 from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableError, explain
 from deepscaler.kubernetes.render.plans import Plan
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import locked
+
+TRIED = "-asked"
+"""Behind a name that the server is asked about; a refusal is told without it."""
 
 RIGHTS = (("create", "rayjobs.ray.io"), ("delete", "rayjobs.ray.io"), ("create", "configmaps"), ("get", "pods/log"))
 """What a submission and what follows it need."""
@@ -41,8 +43,7 @@ class Composed:
 def submit(plans: Sequence[Plan], place: Place, folder: Path, console: Console) -> int:
     """Applies the jobs of a run in a namespace that is set up. Raises UserError before anything is changed."""
     cluster = Kubectl(place.context, place.namespace)
-    busy = UserError(f"another process is submitting jobs for {folder}; wait for it")
-    with locked(folder / FOLDER, busy):
+    with submitting(folder):
         composed = [_compose(plan, place, folder) for plan in plans]
         greet(cluster, console)
         check_rights(cluster, RIGHTS)
@@ -112,8 +113,11 @@ def check_taken(cluster: Kubectl, objects: Objects) -> None:
 
     Under names that are free: what is there by theirs may have fields of the operator, or ones that cannot change.
     """
-    renamed = [one | {"metadata": one["metadata"] | {"name": f"{one['metadata']['name']}-new"}} for one in objects]
-    cluster.ask("create", "--dry-run=server", "-f", "-", given=dump(renamed))
+    renamed = [one | {"metadata": one["metadata"] | {"name": f"{one['metadata']['name']}{TRIED}"}} for one in objects]
+    try:
+        cluster.ask("create", "--dry-run=server", "-f", "-", given=dump(renamed))
+    except ClusterError as error:
+        raise type(error)(str(error).replace(TRIED, "")) from error
 
 
 def make(cluster: Kubectl, objects: Objects) -> None:

@@ -6,7 +6,7 @@ Plan(job=train_job(recipe, ("train", "8k", ...)), run_dir="/runs/8k", retries=6,
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from deepscaler.data.names import is_file
 from deepscaler.job import Job, evaluate_job, train_job
@@ -71,7 +71,7 @@ class Plan:
                 " a letter first and no hyphen last; give --name NAME"
             )
         folder = self.folder
-        if not folder.startswith(f"{RUNS}/"):
+        if not folder.startswith(f"{RUNS}/") or ".." in PurePath(folder).parts:
             raise UserError(
                 f"--output-dir {folder} must lie below {RUNS}, the volume that outlives the pods, such as"
                 f" {RUNS}/{self.job.name}"

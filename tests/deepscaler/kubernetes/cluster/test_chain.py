@@ -236,6 +236,7 @@ def test_a_namespace_without_the_account_is_told(
     del cluster.answers["get serviceaccount/deepscaler-chain"]
     assert chain(tmp_path) == 2
     assert "no serviceaccount deepscaler-chain, by which a chain makes its next job" in capsys.readouterr().err
+    assert not (tmp_path / "mine").exists(), "a refusal leaves nothing behind"
 
 
 def test_a_dry_run_shows_all_that_would_be_made(
