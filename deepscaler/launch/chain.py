@@ -24,12 +24,15 @@ Outcome = Literal["left", "done", "stopped"]
 
 
 def plan_chain(chain: Chain, command: Sequence[str], device: Device, reads: tuple[str, ...] = ()) -> list[PlannedJob]:
-    """The jobs that are left. Raises UserError where none is, or the folder holds another chain."""
+    """Returns the jobs that are left. Raises UserError where none is, a gate stopped it, or it is another chain."""
     check_state(chain)
     jobs: list[tuple[Job, Path]] = []
     for stage in chain.stages:
         for steps in _groups(chain.steps_of(stage)):
-            if _is_left(chain, steps):
+            outcome, told = outcome_of(chain, steps)
+            if outcome == "stopped":
+                raise UserError(f"the gate has stopped the chain in {chain.root}: {told}; go on without --gate")
+            if outcome == "left":
                 names = [step.name for step in steps]
                 job = _job(stage, [*command, "--only", *names], steps, chain, device)
                 jobs.append((replace(job, reads=reads), stage.folder))

@@ -8,6 +8,7 @@ from deepscaler.recipes.published import RECIPES
 from deepscaler.runs.chain import ChainOptions, build_chain
 from deepscaler.system.errors import UserError
 from tests.deepscaler.runs.runs import seal_checkpoint
+from tests.deepscaler.training.test_chain import report
 
 COMMAND = ["chain", "8k", "16k", "24k", "--output-dir", "/runs/chain"]
 
@@ -43,6 +44,19 @@ def test_what_is_done_is_left_out(tmp_path: Path) -> None:
     (first / "model").mkdir()
     (first / "model/merged.json").write_text(json.dumps({"step": RECIPES["8k"].num_steps}))
     assert [name for name, *_ in plan(tmp_path)] == ["train-16k", "after-16k", "train-24k", "after-24k"]
+
+
+def test_a_chain_that_the_gate_has_stopped_is_not_submitted_past_it(tmp_path: Path) -> None:
+    first = tmp_path / "1-8k"
+    seal_checkpoint(first, RECIPES["8k"].num_steps)
+    (first / "model").mkdir()
+    (first / "model/merged.json").write_text(json.dumps({"step": RECIPES["8k"].num_steps}))
+    for folder, score in ((tmp_path / "0-base", 0.5), (first, 0.1)):
+        report(folder / "evaluation", aime=(score - 0.05, score, score + 0.05))
+    with pytest.raises(UserError, match="the gate has stopped the chain in .*: 8k is worse .* go on without --gate"):
+        plan(tmp_path, datasets=("aime",), gate=True)
+    left = [name for name, *_ in plan(tmp_path, datasets=("aime",))]
+    assert left == ["train-16k", "after-16k", "train-24k", "after-24k"]
 
 
 def test_a_chain_that_is_done_has_nothing_to_submit(tmp_path: Path) -> None:
