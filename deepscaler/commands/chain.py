@@ -1,7 +1,6 @@
 """`deepscaler chain`: recipes one after another, each from the merged model of the one before."""
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deepscaler.commands.counting import counts_with
-from deepscaler.commands.evaluate import options_given
+from deepscaler.commands.given import command_of, evaluation_of, passed_on
 from deepscaler.commands.launcher import add_dry_run, launcher_for, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer, parse
 from deepscaler.commands.recipe import check_further, load
@@ -19,7 +18,6 @@ from deepscaler.commands.train import (
     folders_read,
     is_ones_own,
     options_of_run,
-    passed_on,
 )
 from deepscaler.data.compose import sources_folder
 from deepscaler.data.names import KNOWN, look_in
@@ -32,17 +30,9 @@ from deepscaler.recipes.load import absolute, load_recipe
 from deepscaler.recipes.published import NAMES
 from deepscaler.runs.chain import Chain, ChainOptions, build_chain, check_state
 from deepscaler.runs.reward_file import check_called, edited_note, keep_copy, submit_copy
-from deepscaler.system.errors import UserError
-from deepscaler.system.option import flag
 from deepscaler.training.manifest import check_recipe, take_data
 from deepscaler.training.run_chain import chosen_steps, describe_chain, run_chain
-from evaluation.config import EvaluationConfig, config_of
 from evaluation.inputs import keep_datasets
-
-OF_THE_CHAIN = frozenset(
-    ("model", "output_dir", "datasets", "revision", "shard", "gather", "dry_run", "on", "site", "nodes", "gpus")
-)
-"""Options of `deepscaler evaluate` that do not depend on the user within a chain."""
 
 EXAMPLES = (
     "deepscaler chain 8k 16k 24k --eval aime --gate --dry-run",
@@ -179,35 +169,3 @@ def _keep_reward_files(chain: Chain, console: Console, *, write: bool) -> None:
 def evaluation_options_of(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Returns those for `deepscaler evaluate`, read by its own parser. Raises UserError or exits with 2."""
     return evaluation_of(arguments)[0]
-
-
-def evaluation_of(arguments: argparse.Namespace) -> tuple[tuple[str, ...], EvaluationConfig]:
-    """Returns the options for `deepscaler evaluate`, and what they come to. Raises UserError or exits with 2."""
-    try:
-        options = shlex.split(arguments.eval_options)
-    except ValueError as error:
-        raise UserError(f"--eval-options {arguments.eval_options!r} cannot be read: {error}") from error
-    if {"-h", "--help"} & set(options):
-        raise UserError("--eval-options takes no --help: see deepscaler evaluate --help")
-    parsed = parse(["evaluate", *options])
-    if own := sorted(OF_THE_CHAIN & parsed.given):
-        raise UserError(f"--eval-options must not hold {flag(own[0])}: the chain decides it for each evaluation")
-    chosen = {"datasets": tuple(arguments.eval)} if arguments.eval else {}
-    config = config_of({"model": "of a stage", "output_dir": Path(), **chosen, **options_given(parsed)})
-    return tuple(options), config
-
-
-def command_of(chain: Chain, arguments: argparse.Namespace) -> list[str]:
-    """Returns the command of a chain, without the steps that a job does."""
-    given = [stage.given for stage in chain.stages[1:]]
-    changes = [part for setting in chain.stages[1].settings for part in ("--set", setting)]
-    options = (*chain.options.train_options, *changes, *of_chain(arguments))
-    return ["chain", *given, "--output-dir", str(chain.root), *options]
-
-
-def of_chain(arguments: argparse.Namespace) -> list[str]:
-    """Returns the options between the stages, as they were typed."""
-    names = [absolute_name(name, Path.cwd()) for name in arguments.eval]
-    options = ["--eval", *names] if names else []
-    options += [f"--eval-options={arguments.eval_options}"] if arguments.eval_options else []
-    return [*options, "--gate"] if arguments.gate else options

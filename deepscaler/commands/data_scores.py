@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from deepscaler.commands import evaluate
+from deepscaler.commands.given import options_given
 from deepscaler.commands.parser import Parser, named, offer
 from deepscaler.data.names import KNOWN, MANIFEST, absolute, check_name, check_new_name, label, look_in
 from deepscaler.data.prepare import load_problems, locked_manifest, parquet_path
@@ -56,7 +57,7 @@ def _score(arguments: argparse.Namespace) -> int:
             f" then deepscaler data filter {arguments.name} --scores FOLDER"
         )
     name = absolute(arguments.name, Path.cwd())
-    given = {**evaluate.options_given(arguments), "datasets": (name,)}
+    given = {**options_given(arguments), "datasets": (name,)}
     folder = given.get("data_dir") or data_dir()
     look_in(folder)
     check_name(name)

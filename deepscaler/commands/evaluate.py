@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.commands.counting import counts_if, counts_with, counts_without
+from deepscaler.commands.given import in_file, options_given
 from deepscaler.commands.launcher import CLUSTER, add_dry_run, add_place, launcher_for, submit
 from deepscaler.commands.parser import Parser, offer
 from deepscaler.data.names import KNOWN
@@ -14,8 +15,8 @@ from deepscaler.data.sources import SOURCES
 from deepscaler.job import Job
 from deepscaler.launch.launcher import PlannedJob
 from deepscaler.output.terminal import PlainConsole
-from deepscaler.system.flags import add_flags, given_options, whole
-from deepscaler.system.options import options_of, read_options
+from deepscaler.system.flags import add_flags, whole
+from deepscaler.system.options import options_of
 from evaluation.config import EvaluationConfig, config_of, to_arguments
 from evaluation.plan import describe_plan
 from slurm.submit.evaluation import plan_evaluation
@@ -76,22 +77,9 @@ def _is_of_hub(values: Mapping[str, Any]) -> bool:
     return not Path(str(values["model"])).is_dir()
 
 
-def _in_file(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options that the configuration file gives; reads it once, and a pipe can be read once only."""
-    if arguments.config and "in_file" not in arguments:
-        arguments.in_file = read_options(arguments.config, EvaluationConfig)
-    found: dict[str, Any] = getattr(arguments, "in_file", {})
-    return found
-
-
 def _in_file_if_there(arguments: argparse.Namespace) -> dict[str, Any]:
     is_there = arguments.config and arguments.config.exists()  # `options_given` reports one that is not
-    return _in_file(arguments) if is_there else {}
-
-
-def options_given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options that the configuration file gives, with those that were typed over them."""
-    return {**_in_file(arguments), **given_options(arguments, EvaluationConfig)}
+    return in_file(arguments) if is_there else {}
 
 
 def _values(arguments: argparse.Namespace) -> dict[str, Any]:

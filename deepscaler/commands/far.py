@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deepscaler.commands.chain import command_of, evaluation_of, of_chain
-from deepscaler.commands.train import passed_on
+from deepscaler.commands.given import command_of, evaluation_of, of_chain, passed_on
 from deepscaler.job import Job, train_job
 from deepscaler.kubernetes.render.inputs import ON_VOLUMES, Files, check_model, own_files, packed
 from deepscaler.kubernetes.render.plans import chain_job, engines_job, quickstart_job

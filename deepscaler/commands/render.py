@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from deepscaler.commands.counting import counts_if, counts_without
-from deepscaler.commands.evaluate import options_given
 from deepscaler.commands.far import evaluate_far, one_chain_far, quickstart_far, train_far
+from deepscaler.commands.given import options_given
 from deepscaler.commands.parser import Parser, named, parse
 from deepscaler.commands.recipe import check_further, load
 from deepscaler.kubernetes import require_yaml

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from deepscaler.commands.given import passed_on
 from deepscaler.commands.launcher import add_dry_run, add_place, launcher_for, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer
 from deepscaler.commands.recipe import add_changes, check_further, load
@@ -79,26 +80,6 @@ def add_options(parser: Parser) -> None:
         help="log to Weights & Biases (default: %(default)s)",
     )
     add_place(parser)
-
-
-def passed_on(arguments: argparse.Namespace, *, changes: bool = True) -> list[str]:
-    """Returns the options of `add_options` that were typed, save `--set`; one deadline for all that follow.
-
-    Without `changes` also save the profile: a recipe that was copied has it.
-    """
-    deadline = arguments.deadline
-    if deadline and arguments.on == "local":
-        deadline = str(int(parse_deadline(deadline, time.time())))
-    flags = {
-        **({"profile": arguments.profile} if changes else {}),
-        "device": arguments.device,
-        "data_dir": arguments.data_dir and arguments.data_dir.absolute(),
-        "keep": arguments.keep,
-        "deadline": deadline,
-        "wandb": arguments.wandb,
-    }
-    typed = [(f"--{name.replace('_', '-')}", str(value)) for name, value in flags.items() if name in arguments.given]
-    return [word for pair in typed for word in pair]
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deepscaler.commands.evaluate import options_given
+from deepscaler.commands.given import options_given
 from deepscaler.commands.parser import parse
 from deepscaler.job import evaluate_job
 from deepscaler.system.errors import UserError

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deepscaler.commands.evaluate import options_given
+from deepscaler.commands.given import options_given
 from deepscaler.commands.parser import parse
 from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig, config_of, with_thinking

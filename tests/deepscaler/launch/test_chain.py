@@ -53,7 +53,7 @@ def test_a_chain_that_the_gate_has_stopped_is_not_submitted_past_it(tmp_path: Pa
     (first / "model/merged.json").write_text(json.dumps({"step": RECIPES["8k"].num_steps}))
     for folder, score in ((tmp_path / "0-base", 0.5), (first, 0.1)):
         report(folder / "evaluation", aime=(score - 0.05, score, score + 0.05))
-    with pytest.raises(UserError, match="the gate has stopped the chain in .*: 8k is worse .* go on without --gate"):
+    with pytest.raises(UserError, match=r"the gate has stopped the chain in .*: 8k is worse .* go on without --gate"):
         plan(tmp_path, datasets=("aime",), gate=True)
     left = [name for name, *_ in plan(tmp_path, datasets=("aime",))]
     assert left == ["train-16k", "after-16k", "train-24k", "after-24k"]
