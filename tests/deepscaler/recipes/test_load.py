@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deepscaler.kubernetes.cluster.place import load_place
 from deepscaler.recipes.load import load_recipe, recipe_named
 from deepscaler.recipes.published import NAMES, RECIPES
 from deepscaler.recipes.recipe import Profile, with_settings
@@ -107,6 +108,8 @@ def test_every_toml_of_the_repository_is_what_its_place_says(path: Path) -> None
     name = str(path.relative_to(ROOT))
     if name.startswith("slurm/sites/"):
         load_site(path)
+    elif name.startswith(("k8s/sites/", "tests/integration/kubernetes/")):
+        load_place(path)
     elif "extends" in tomllib.loads(path.read_text(encoding="utf-8")):
         load_recipe(str(path))
     else:

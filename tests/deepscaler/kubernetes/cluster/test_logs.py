@@ -184,13 +184,20 @@ def test_ctrl_c_ends_the_kubectl_that_follows(tmp_path: Path, kubectl: FakeKubec
     run = submitted(tmp_path)
     streaming(tmp_path, "exec sleep 60")
     pid = tmp_path / "pid"
-    command = [sys.executable, "-m", "deepscaler", "logs", str(run), "--follow"]
+    # a shell starts what is in the background without the signal, and Python takes that over
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"import runpy, signal; {heard}; runpy.run_module('deepscaler', run_name='__main__')"
+    command = [sys.executable, "-c", program, "logs", str(run), "--follow"]
     child = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not (pid.is_file() and pid.read_text().strip()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
-    assert child.wait(30) == 130
+    try:
+        child.send_signal(signal.SIGINT)
+        assert child.wait(30) == 130
+    finally:
+        child.kill()
+        child.wait()
     deadline = time.monotonic() + 10
     while _lives(int(pid.read_text())):
         assert time.monotonic() < deadline
