@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from deepscaler.kubernetes.cluster.kubectl import Kubectl
 from deepscaler.kubernetes.cluster.look import RESOURCES, Seen, cluster_of, look
 from deepscaler.kubernetes.cluster.record import Submitted
 
@@ -33,7 +34,17 @@ def cancel(jobs: Sequence[Submitted], console: Console, *, dry_run: bool) -> int
             cluster.ask("delete", kind, name, "--ignore-not-found", *words, seconds=MAKER_SECONDS + 30)
         else:
             cluster.ask("delete", kind, name, "--ignore-not-found", "--wait=false")
+        forget_inputs(cluster, name)
     return 0
+
+
+def forget_inputs(cluster: Kubectl, name: str) -> None:
+    """Deletes the files that went along with a job: its pods have them mounted, and the next job brings its own.
+
+    Nothing depends on it, so a user without the right to delete ConfigMaps is not told.
+    """
+    selector = f"--selector=app.kubernetes.io/instance={name}"
+    cluster.run("delete", "configmaps", selector, "--ignore-not-found", "--wait=false")
 
 
 def _left_alone(seen: Seen) -> str:

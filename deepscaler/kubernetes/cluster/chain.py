@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from deepscaler.kubernetes.cluster.cancel import forget_inputs
 from deepscaler.kubernetes.cluster.compose import Objects, check, compose, dump, split
 from deepscaler.kubernetes.cluster.conductor import ACCOUNT, RUN_DIR, to_conductor
 from deepscaler.kubernetes.cluster.kubectl import Kubectl
@@ -161,5 +162,6 @@ def _remove_left(cluster: Kubectl, name: str, rayjobs: Sequence[str], console: C
     if has_conductor:
         console.print(f"Removing the job {name} that has ended; what was written stays on the volume.", soft_wrap=True)
         cluster.ask("delete", "job", name, f"--timeout={DELETE_SECONDS:.0f}s", seconds=DELETE_SECONDS + 30)
+        forget_inputs(cluster, name)
     if rayjobs:
         cluster.ask("delete", "rayjob", *rayjobs, "--ignore-not-found", "--wait=false")

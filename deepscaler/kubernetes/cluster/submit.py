@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from deepscaler.kubernetes.cluster.cancel import forget_inputs
 from deepscaler.kubernetes.cluster.compose import Objects, compose, dump, split
 from deepscaler.kubernetes.cluster.kubectl import Kubectl, allowed, check_context
 from deepscaler.kubernetes.cluster.look import ENDED, belongs
@@ -59,6 +60,7 @@ def submit(plans: Sequence[Plan], place: Place, folder: Path, console: Console) 
         for name in ended:
             console.print(f"Removing the job {name} that has ended; what it wrote stays on the volume.", soft_wrap=True)
             cluster.ask("delete", "rayjob", name, f"--timeout={DELETE_SECONDS:.0f}s", seconds=DELETE_SECONDS + 30)
+            forget_inputs(cluster, name)
         for one in composed:
             make(cluster, one.objects)
             console.print(f"Submitted {_told(one.plan)}.", soft_wrap=True)

@@ -20,7 +20,8 @@ def test_a_job_at_work_is_deleted_and_what_becomes_of_it_is_said(
     assert main(["cancel", str(submitted(tmp_path)), "--dry-run"]) == 0
     assert not any(words[0] == "delete" for words in kubectl.calls)
     assert main(["cancel", str(tmp_path)]) == 0
-    assert kubectl.calls[-1] == ["delete", "rayjobs.ray.io", NAME, "--ignore-not-found", "--wait=false"]
+    deleted = [words[1:3] for words in kubectl.calls if words[0] == "delete"]
+    assert deleted == [["rayjobs.ray.io", NAME], ["configmaps", f"--selector=app.kubernetes.io/instance={NAME}"]]
     would, does = capsys.readouterr().out.splitlines()
     assert would == f"Would delete {does.removeprefix('Deleting ')}"
     assert does == (
@@ -75,7 +76,7 @@ def test_what_makes_the_jobs_of_a_chain_goes_first_and_is_waited_for(tmp_path: P
     kubectl.answers["delete"] = "deleted"
     maker = Submitted(name="chain-mine", kind="job", context="sandbox", namespace="kstate", run_dir=RUN_DIR)
     assert main(["cancel", str(submitted(tmp_path, maker))]) == 0
-    first, second = (words for words in kubectl.calls if words[0] == "delete")
+    first, second = (words for words in kubectl.calls if words[0] == "delete" and words[1] != "configmaps")
     assert first == [
         "delete",
         "jobs.batch",

@@ -218,6 +218,7 @@ def test_the_same_command_removes_what_has_ended_before_it_applies(cluster: Fake
     told = [" ".join(call[:3]) for call in done(cluster)]
     assert told == [
         "delete job chain-mine",
+        "delete configmaps --selector=app.kubernetes.io/instance=chain-mine",
         "delete rayjob chain-mine-train-8k",
         *["create --field-manager=deepscaler -f"] * 2,
     ]
