@@ -89,7 +89,7 @@ def test_what_makes_the_jobs_of_a_chain_goes_first_and_is_waited_for(tmp_path: P
     job["metadata"]["annotations"] = {"deepscaler/run-dir": "/runs/another"}
     kubectl.answers["get rayjobs.ray.io,jobs.batch,pods"] = listed([job])
     assert main(["cancel", str(tmp_path)]) == 0
-    assert sum(words[0] == "delete" for words in kubectl.calls) == 2
+    assert sum(words[0] == "delete" for words in kubectl.calls) == 4, "none is added"
 
 
 def test_a_cluster_that_cannot_be_reached_is_an_error(
