@@ -37,7 +37,8 @@ def _sandbox(*arguments: object, seconds: float, check: bool = True) -> subproce
 def copy_of_the_project(folder: Path) -> Path:
     """Copies what a build reads, to be changed without touching the checkout."""
     copy_packages(folder)
-    shutil.copytree(ROOT / "docker", folder / "docker", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("docker", "k8s"):  # the wheel brings the manifests
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("LICENSE", "README.md", "pyproject.toml", ".dockerignore"):
         shutil.copy2(ROOT / name, folder / name)
     return folder
