@@ -1,4 +1,4 @@
-"""What a command becomes on machines that do not see this one's files: its job there, and the files that go along.
+"""Makes of a command its job on machines that do not see this one's files, and the files that go along with it.
 
 train mine.toml  ->  train /inputs/mine.toml --output-dir /runs/mine, with mine.toml and what it names
 """

@@ -1,4 +1,4 @@
-"""What was typed, told to the processes and jobs that a command starts, and to the commands that share options."""
+"""Tells what was typed to the processes and jobs that a command starts, and to commands that share its options."""
 
 import argparse
 import shlex

@@ -1,4 +1,4 @@
-"""Where a command runs: `--on local`, or `--on slurm` and `--on k8s` with `--site FILE`. Alone reads `--on`."""
+"""Chooses where a command runs: `--on local`, or `--on slurm` and `--on k8s` with `--site FILE`."""
 
 import argparse
 import os

@@ -151,8 +151,9 @@ def _chain(parsed: argparse.Namespace) -> PlannedJob:
 
 
 def _evaluate(parsed: argparse.Namespace) -> PlannedJob:
-    folder = options_given(parsed).get("output_dir") or Path(RUNS, "evaluation")
-    config = config_of({**options_given(parsed), "output_dir": folder})
+    given = options_given(parsed)
+    folder = given.get("output_dir") or Path(RUNS, "evaluation")
+    config = config_of({**given, "output_dir": folder})
     return evaluate_far(parsed, config, folder)
 
 

@@ -1,4 +1,4 @@
-"""What NCCL would use between machines, and what keeps it from the fabric that it is told to use."""
+"""Tells what NCCL would use between machines, and what keeps it from the fabric that it is told to use."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Whether a container that asks for a fabric's device tells NCCL of it, and the other way round.
+"""Checks that a container that asks for a fabric's device tells NCCL of it, and the other way round.
 
 resources: {limits: {vpc.amazonaws.com/efa: 4}} without NCCL_NET   NCCL may fall back to TCP, and nobody notices
 env: [{name: NCCL_NET, value: IB}] without a device                 NCCL fails at the start: no such network
