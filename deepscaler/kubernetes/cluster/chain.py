@@ -14,7 +14,7 @@ from deepscaler.kubernetes.cluster.kubectl import Kubectl
 from deepscaler.kubernetes.cluster.look import belongs
 from deepscaler.kubernetes.cluster.place import Place
 from deepscaler.kubernetes.cluster.record import FOLDER, Submitted, submitting, write_jobs
-from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableError
+from deepscaler.kubernetes.cluster.refusals import ClusterError
 from deepscaler.kubernetes.cluster.submit import (
     DELETE_SECONDS,
     RIGHTS,
@@ -27,6 +27,7 @@ from deepscaler.kubernetes.cluster.submit import (
     is_job_ended,
     is_missing,
     make,
+    say_whether_taken,
     size_of,
 )
 from deepscaler.kubernetes.render.inputs import map_name
@@ -74,14 +75,8 @@ def describe_chain(
         console.print(dump(conductor), soft_wrap=True)
         console.print(f"# {name} makes these, one after another:\n---\n{dump(rayjobs)}", soft_wrap=True)
     cluster = Kubectl(place.context, place.namespace)
-    try:
-        greet(cluster, console)
-        _check_account(cluster, place)
-        check_taken(cluster, [*conductor, *rayjobs])
-        answer = "and the cluster would take them"
-    except UnreachableError as reason:
-        answer = f"but the cluster was not asked: {reason}"
-    console.print(f"The manifests are right, {answer}. Nothing was submitted.", soft_wrap=True)
+    asked = [*conductor, *rayjobs]
+    say_whether_taken(cluster, asked, lambda one: _check_account(one, place), console, it="them")
     return 0
 
 

@@ -1,7 +1,7 @@
 """Submits the jobs of a run, or tells what would be submitted. Nothing is made before the cluster has agreed to it."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,16 +77,30 @@ def describe(plans: Sequence[Plan], place: Place, folder: Path, console: Console
             objects, _ = split(compose(plan, place, Path(scratch) / plan.job.name))
         if full:
             console.print(dump(objects), soft_wrap=True)
-    cluster = Kubectl(place.context, place.namespace)
+    say_whether_taken(
+        Kubectl(place.context, place.namespace),
+        objects,
+        lambda cluster: check_set_up(cluster, place, needs_claims=any(plan.shared for plan in plans)),
+        console,
+    )
+    return 0
+
+
+def say_whether_taken(
+    cluster: Kubectl, objects: Objects, check: Callable[[Kubectl], None], console: Console, *, it: str = "it"
+) -> None:
+    """Prints whether the cluster would take objects, once `check` has passed; or why it was not asked.
+
+    Raises ClusterError where it would refuse one.
+    """
     try:
         greet(cluster, console)
-        check_set_up(cluster, place, needs_claims=any(plan.shared for plan in plans))
+        check(cluster)
         check_taken(cluster, objects)
-        answer = "and the cluster would take it"
+        answer = f"and the cluster would take {it}"
     except UnreachableError as reason:
         answer = f"but the cluster was not asked: {reason}"
     console.print(f"The manifests are right, {answer}. Nothing was submitted.", soft_wrap=True)
-    return 0
 
 
 def greet(cluster: Kubectl, console: Console) -> None:
