@@ -19,7 +19,8 @@ from deepscaler.rewards.answers.equivalence import compare
 from deepscaler.rewards.answers.literals import decide_cheaply
 from deepscaler.rewards.grade import Golds, Mode
 from deepscaler.rewards.workers.pool import shared_pool
-from deepscaler.system.files import write_text
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import reason, write_text
 from evaluation.folder import EvaluationFolder
 from evaluation.samples import Sample, read_samples
 from evaluation.statistics import ks, majority_at_n, pass_at_1, pass_at_k
@@ -82,6 +83,28 @@ def score_benchmark(
     scored = grade_samples(with_golds, thinking=config["thinking"] == "yes", mode=mode, advance=advance)
     _write_scores(folder.scores_path(dataset, mode), scored)
     return summarize(dataset, len(problems), config["num_samples"], scored)
+
+
+def read_scored(folder: EvaluationFolder, dataset: str, mode: Mode = "kit") -> list[Scored]:
+    """Returns a benchmark's samples with the grades that the last report gave them, by problem and sample number.
+
+    Raises UserError where a sample has no grade yet.
+    """
+    path = folder.scores_path(dataset, mode)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+        rows = [json.loads(line) for line in lines]
+        grades = {
+            (row["problem_id"], row["sample"]): Grade(row["correct"], row["answer"], row["reason"]) for row in rows
+        }
+    except FileNotFoundError:
+        grades = {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({reason(error)}); run `deepscaler report {folder.root}`") from error
+    samples = sorted(read_samples(folder.samples_path(dataset)), key=lambda sample: sample.key)
+    if missing := sum(sample.key not in grades for sample in samples):
+        raise UserError(f"{missing:,} samples in {folder.root} have no grade; run `deepscaler report {folder.root}`")
+    return [Scored(sample=sample, grade=grades[sample.key]) for sample in samples]
 
 
 def grade_samples(

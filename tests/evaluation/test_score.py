@@ -3,9 +3,12 @@
 import json
 from typing import Any
 
+import pytest
+
+from deepscaler.system.errors import UserError
 from evaluation.folder import EvaluationFolder
 from evaluation.samples import SampleStore
-from evaluation.score import BenchmarkScores, _votes, score_benchmark
+from evaluation.score import BenchmarkScores, _votes, read_scored, score_benchmark
 from tests.evaluation.conftest import CONFIG, make_sample
 
 
@@ -69,3 +72,13 @@ def test_samples_beyond_those_asked_for_do_not_count(finished: EvaluationFolder)
 def test_no_samples_are_no_scores(finished: EvaluationFolder) -> None:
     finished.samples_path("aime").unlink()
     assert score_benchmark(finished, "aime", CONFIG, "kit", lambda: None) is None
+
+
+def test_stored_grades_are_read_beside_their_samples(finished: EvaluationFolder) -> None:
+    with pytest.raises(UserError, match=r"12 samples .* have no grade; run `deepscaler report"):
+        read_scored(finished, "aime")
+    scores = score(finished)
+    assert read_scored(finished, "aime") == scores.scored
+    finished.scores_path("aime").write_text('{"problem_id": 1\n')
+    with pytest.raises(UserError, match="cannot be read"):
+        read_scored(finished, "aime")
