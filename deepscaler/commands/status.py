@@ -17,6 +17,7 @@ from deepscaler.system.paths import existing_folder
 EXAMPLES = ("deepscaler status outputs/8k", "deepscaler status outputs/8k-16k-24k --json")
 
 LABEL_WIDTH = 24
+HOUR = 3600.0
 
 
 def configure(parser: Parser) -> None:
@@ -81,10 +82,18 @@ def _show_timing(phases: list[Phase], *, as_json: bool) -> int:
         return 0
     table = new_table(["phase", "job", "head", "slowest worker"])
     for phase in phases:
-        add_row(table, [phase.name, *map(duration, (phase.job, phase.head, phase.worker))])
+        add_row(table, [phase.name, *map(_to_the_second, (phase.job, phase.head, phase.worker))])
     console = PlainConsole()
     console.print(table if phases else "Nothing is known: no job of this run has begun, or its pods are gone.")
     return 0
+
+
+def _to_the_second(seconds: float | None) -> str:
+    """Returns 42 s, 4 min 28 s, 5 h 12 min: phases are compared, and minutes alone would hide half of one."""
+    if seconds is None or seconds >= HOUR:
+        return duration(seconds)
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _print_run(status: Status, console: Console) -> None:

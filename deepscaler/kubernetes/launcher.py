@@ -74,7 +74,7 @@ class KubernetesLauncher(Launcher):
         plans = self._plans(plan, folder)
         if len(plans) > 1:
             return submit_chain(job_name(plan[0].jobs[0], folder, alone=True), plans, self.place, folder, console)
-        return submit(plans, self.place, folder, console)
+        return submit(plans[0], self.place, folder, console)
 
     def describe(self, plan: Sequence[PlannedJob], folder: Path, console: Console, *, full: bool) -> int:
         """Prints a line a job, with `full` the YAML, and asks the cluster whether it would take it."""
@@ -84,8 +84,8 @@ class KubernetesLauncher(Launcher):
         plans = self._plans(plan, folder)
         if len(plans) > 1:
             name = job_name(plan[0].jobs[0], folder, alone=True)
-            return describe_chain(name, plans, self.place, folder, console, full=full)
-        return describe(plans, self.place, folder, console, full=full)
+            return describe_chain(name, plans, self.place, console, full=full)
+        return describe(plans[0], self.place, console, full=full)
 
     def states(self, folder: Path) -> tuple[list[tuple[str, JobState]], str]:
         """Returns each job as the cluster tells: its state, why it waits, what does not start, retries used."""

@@ -7,34 +7,30 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deepscaler.kubernetes.cluster.cancel import forget_inputs
-from deepscaler.kubernetes.cluster.compose import Objects, check, compose, dump, split
-from deepscaler.kubernetes.cluster.conductor import ACCOUNT, RUN_DIR, to_conductor
-from deepscaler.kubernetes.cluster.kubectl import Kubectl
-from deepscaler.kubernetes.cluster.look import belongs
-from deepscaler.kubernetes.cluster.place import Place
-from deepscaler.kubernetes.cluster.record import FOLDER, Submitted, submitting, write_jobs
-from deepscaler.kubernetes.cluster.refusals import ClusterError
-from deepscaler.kubernetes.cluster.submit import (
-    DELETE_SECONDS,
-    RIGHTS,
-    AtWorkError,
+from deepscaler.kubernetes.cluster.asking import (
     check_rights,
     check_set_up,
     check_taken,
     greet,
-    is_ended,
-    is_job_ended,
-    is_missing,
-    make,
+    greet_if_it_answers,
     say_whether_taken,
-    size_of,
 )
+from deepscaler.kubernetes.cluster.cancel import forget_inputs
+from deepscaler.kubernetes.cluster.compose import Objects, check, compose, dump, split
+from deepscaler.kubernetes.cluster.conductor import ACCOUNT, RUN_DIR, to_conductor
+from deepscaler.kubernetes.cluster.kubectl import Kubectl
+from deepscaler.kubernetes.cluster.look import belongs, is_ended, is_job_ended
+from deepscaler.kubernetes.cluster.owner import check_owner, owner_of, sign
+from deepscaler.kubernetes.cluster.place import Place
+from deepscaler.kubernetes.cluster.record import FOLDER, Submitted, submitting, write_jobs
+from deepscaler.kubernetes.cluster.submit import DELETE_SECONDS, RIGHTS, AtWorkError, make, size_of
 from deepscaler.kubernetes.render.inputs import map_name
 from deepscaler.kubernetes.render.plans import Plan
+from deepscaler.kubernetes.render.pods import SERVICE_ACCOUNT
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 
+ACCOUNTS = (SERVICE_ACCOUNT, ACCOUNT)
 CHAIN_RIGHTS = (*RIGHTS, ("create", "jobs.batch"), ("delete", "jobs.batch"))
 
 
@@ -42,19 +38,20 @@ def submit_chain(name: str, plans: Sequence[Plan], place: Place, folder: Path, c
     """Applies the conductor of a chain. Raises UserError before anything is changed, also where one is at work."""
     cluster = Kubectl(place.context, place.namespace)
     with submitting(folder):
-        conductor, rayjobs = _compose(name, plans, place, folder / FOLDER)
-        greet(cluster, console)
+        owner = owner_of(greet(cluster, console))
+        conductor, rayjobs = _compose(name, plans, place, folder / FOLDER, owner)
         check_rights(cluster, CHAIN_RIGHTS)
-        _check_account(cluster, place)
+        check_set_up(cluster, place, needs_claims=True, accounts=ACCOUNTS)
+        records = _records(name, plans, place, owner)
         try:
-            has_conductor, left = _find_left(cluster, name, plans)
+            has_conductor, left = _find_left(cluster, name, plans, owner)
         except AtWorkError:
-            write_jobs(folder, _records(name, plans, place))  # the note may be missing
+            write_jobs(folder, records)  # the note may be missing
             raise
         check_taken(cluster, [*conductor, *rayjobs])
         _remove_left(cluster, name, left, console, has_conductor=has_conductor)
         make(cluster, conductor)
-        write_jobs(folder, _records(name, plans, place))
+        write_jobs(folder, records)
     console.print(f"Submitted {name}, which makes {len(plans)} jobs, one after another:", soft_wrap=True)
     for plan in plans:
         console.print(f"  {plan.job.name}: {size_of(plan)}", soft_wrap=True)
@@ -62,28 +59,28 @@ def submit_chain(name: str, plans: Sequence[Plan], place: Place, folder: Path, c
     return 0
 
 
-def describe_chain(
-    name: str, plans: Sequence[Plan], place: Place, folder: Path, console: Console, *, full: bool
-) -> int:
+def describe_chain(name: str, plans: Sequence[Plan], place: Place, console: Console, *, full: bool) -> int:
     """Prints each stage, with `full` the manifests, and whether the cluster would take them, if it can be asked."""
+    cluster = Kubectl(place.context, place.namespace)
+    user, silence = greet_if_it_answers(cluster, console)
     with tempfile.TemporaryDirectory(prefix="deepscaler-k8s-") as scratch:
-        conductor, rayjobs = _compose(name, plans, place, Path(scratch))
+        conductor, rayjobs = _compose(name, plans, place, Path(scratch), owner_of(user))
     for number, plan in enumerate(plans):
         waits = f"after {plans[number - 1].job.name}" if number else "at once"
         console.print(f"{plan.job.name}: {size_of(plan)}, {waits}: {plan.job.command_line}", soft_wrap=True)
     if full:
         console.print(dump(conductor), soft_wrap=True)
         console.print(f"# {name} makes these, one after another:\n---\n{dump(rayjobs)}", soft_wrap=True)
-    cluster = Kubectl(place.context, place.namespace)
     asked = [*conductor, *rayjobs]
-    say_whether_taken(cluster, asked, lambda one: _check_account(one, place), console, it="them")
+    say_whether_taken(cluster, asked, place, console, silence, needs_claims=True, accounts=ACCOUNTS)
     return 0
 
 
-def _records(name: str, plans: Sequence[Plan], place: Place) -> list[Submitted]:
+def _records(name: str, plans: Sequence[Plan], place: Place, owner: str) -> list[Submitted]:
     """Returns the conductor, and behind it the jobs that it makes: what ends them in this order leaves nothing."""
+    run_dir = plans[0].run_dir or ""
     own = Submitted(
-        name=name, kind="job", context=place.context, namespace=place.namespace, run_dir=plans[0].run_dir or ""
+        name=name, kind="job", context=place.context, namespace=place.namespace, run_dir=run_dir, owner=owner
     )
     jobs, before = [own], ""
     for plan in plans:
@@ -92,7 +89,7 @@ def _records(name: str, plans: Sequence[Plan], place: Place) -> list[Submitted]:
     return jobs
 
 
-def _compose(name: str, plans: Sequence[Plan], place: Place, folder: Path) -> tuple[Objects, Objects]:
+def _compose(name: str, plans: Sequence[Plan], place: Place, folder: Path, owner: str) -> tuple[Objects, Objects]:
     """Returns what is applied, and the RayJobs that it makes; writes both below a folder."""
     shared = map_name(name, plans[0].inputs) if plans[0].inputs else ""
     plans = [replace(plan, inputs_map=shared) for plan in plans]
@@ -100,24 +97,16 @@ def _compose(name: str, plans: Sequence[Plan], place: Place, folder: Path) -> tu
     for plan in plans:
         mine, _ = split(compose(plan, place, folder / plan.job.name))
         rayjobs += mine
+    sign(rayjobs, owner)
     conductor = to_conductor(name, plans, rayjobs, place.namespace)
+    sign(conductor, owner)
     text = dump(conductor)
     check(text, name)
     write_text(folder / name / "conductor.yaml", text)
     return conductor, rayjobs
 
 
-def _check_account(cluster: Kubectl, place: Place) -> None:
-    """Raises ClusterError where the namespace lacks what is made once for a chain."""
-    check_set_up(cluster, place, needs_claims=True)
-    if is_missing(cluster, f"serviceaccount/{ACCOUNT}"):
-        raise ClusterError(
-            f"namespace {place.namespace} of {place.context} has no serviceaccount {ACCOUNT}, by which a chain makes"
-            " its next job: make it once with deepscaler k8s setup --site FILE"
-        )
-
-
-def _find_left(cluster: Kubectl, name: str, plans: Sequence[Plan]) -> tuple[bool, list[str]]:
+def _find_left(cluster: Kubectl, name: str, plans: Sequence[Plan], owner: str) -> tuple[bool, list[str]]:
     """Returns whether a conductor of the same chain has ended, and the stages' RayJobs that go before a new one starts.
 
     A stage that works without a conductor is kept: the new one goes on with it. Raises UserError where the conductor
@@ -126,6 +115,7 @@ def _find_left(cluster: Kubectl, name: str, plans: Sequence[Plan]) -> tuple[bool
     names, run_dir = [plan.job.name for plan in plans], plans[0].run_dir
     conductor = cluster.find("job", name)
     if conductor is not None:
+        check_owner(conductor, owner, cluster.namespace)
         told = conductor["metadata"].get("annotations", {}).get(RUN_DIR, "something else")
         if told != run_dir:
             raise UserError(
@@ -140,6 +130,7 @@ def _find_left(cluster: Kubectl, name: str, plans: Sequence[Plan]) -> tuple[bool
         raise UserError(f"{name} is a single job now, which has not ended: end it with `deepscaler cancel`")
     found = [one for own in names if (one := cluster.find("rayjob", own)) is not None]
     for one in found:
+        check_owner(one, owner, cluster.namespace)
         if not belongs(one, str(run_dir)):
             raise UserError(
                 f"{cluster.namespace} has a job {one['metadata']['name']} of another run: give another --output-dir,"

@@ -16,11 +16,18 @@ from typing import Any
 from rich.console import Console
 
 from deepscaler.job import Job
+from deepscaler.kubernetes.cluster.asking import (
+    check_rights,
+    check_set_up,
+    greet,
+    greet_if_it_answers,
+    say_whether_taken,
+)
 from deepscaler.kubernetes.cluster.compose import check, compose, dump, split
 from deepscaler.kubernetes.cluster.kubectl import Kubectl
+from deepscaler.kubernetes.cluster.look import is_job_ended
 from deepscaler.kubernetes.cluster.place import Place
-from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableError
-from deepscaler.kubernetes.cluster.submit import check_rights, check_set_up, check_taken, greet, is_job_ended
+from deepscaler.kubernetes.cluster.refusals import ClusterError
 from deepscaler.kubernetes.render.plans import plan_of
 from deepscaler.kubernetes.render.pods import RUNS, literal
 from deepscaler.output.terminal import printable
@@ -67,14 +74,8 @@ def describe_examination(job: Job, place: Place, console: Console, *, full: bool
     if full:
         console.print(dump([manifest]), soft_wrap=True)
     cluster = Kubectl(place.context, place.namespace)
-    try:
-        greet(cluster, console)
-        check_set_up(cluster, place, needs_claims=True)
-        check_taken(cluster, [manifest])
-        answer = "and the cluster would take it"
-    except UnreachableError as reason:
-        answer = f"but the cluster was not asked: {reason}"
-    console.print(f"The manifest is right, {answer}. Nothing was applied.", soft_wrap=True)
+    _, silence = greet_if_it_answers(cluster, console)
+    say_whether_taken(cluster, [manifest], place, console, silence, needs_claims=True)
     return 0
 
 

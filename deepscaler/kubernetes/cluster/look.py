@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deepscaler.kubernetes.cluster.kubectl import Kubectl
+from deepscaler.kubernetes.cluster.owner import is_of_another
 from deepscaler.kubernetes.cluster.record import Submitted
 from deepscaler.kubernetes.cluster.refusals import ClusterError
 
@@ -53,15 +54,17 @@ class Seen:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the job of that name is this run's: its command names the run's folder."""
-        return self.job is not None and belongs(self.job, self.submitted.run_dir)
+        """Whether the job of that name is this run's: its command names the run's folder, and its owner is the same."""
+        return (
+            self.job is not None
+            and belongs(self.job, self.submitted.run_dir)
+            and not is_of_another(self.job, self.submitted.owner)
+        )
 
     @property
     def is_ended(self) -> bool:
         """Whether nothing more will happen."""
-        if self.submitted.kind == "rayjob":
-            return self.status.get("jobDeploymentStatus") in ENDED
-        return bool({"Complete", "Failed"} & _true_conditions(self.status))
+        return is_ended(self.job or {}) if self.submitted.kind == "rayjob" else is_job_ended(self.job or {})
 
     @property
     def head(self) -> Object | None:
@@ -102,6 +105,17 @@ def belongs(job: Object, run_dir: str) -> bool:
         words = [word for one in containers for word in (*one.get("command", ()), *one.get("args", ()))]
     folders = {word.removeprefix("--output-dir=") for word in words}
     return not run_dir or run_dir in folders or not any(word.startswith("/runs/") for word in folders)
+
+
+def is_ended(rayjob: dict[str, Any]) -> bool:
+    """Returns whether the operator has done with a RayJob."""
+    return rayjob.get("status", {}).get("jobDeploymentStatus") in ENDED
+
+
+def is_job_ended(job: dict[str, Any]) -> bool:
+    """Returns whether a Job of Kubernetes has ended, well or not."""
+    conditions = job.get("status", {}).get("conditions", ())
+    return any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions)
 
 
 def is_head(pod: Object) -> bool:
@@ -172,7 +186,3 @@ def _owner(workload: Object) -> str:
 
 def _is_queued(one: Object) -> bool:
     return one["kind"] != "Pod" and QUEUE in one["metadata"].get("labels", {})
-
-
-def _true_conditions(status: Mapping[str, Any]) -> set[str]:
-    return {name for name, one in conditions(status).items() if one["status"] == "True"}

@@ -11,11 +11,11 @@ from typing import Any
 
 from rich.console import Console
 
+from deepscaler.kubernetes.cluster.asking import greet
 from deepscaler.kubernetes.cluster.compose import Objects, compose_setup, dump, split
 from deepscaler.kubernetes.cluster.kubectl import Kubectl, allowed
 from deepscaler.kubernetes.cluster.place import Place
 from deepscaler.kubernetes.cluster.refusals import ClusterError, explain
-from deepscaler.kubernetes.cluster.submit import greet
 from deepscaler.kubernetes.render.environment import CREDENTIALS, SECRETS
 from deepscaler.system.errors import UserError
 

@@ -1,13 +1,18 @@
 """kubectl where there is no cluster: a program on PATH that answers from a table."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deepscaler.kubernetes.cluster import compose
+
 Answer = str | tuple[int, str] | list[str | tuple[int, str]]
+
+NOT_FOUND = (1, 'Error from server (NotFound): jobs.batch "x" not found')
 
 PROGRAM = """#!{python} -SE
 import fcntl, json, sys
@@ -97,3 +102,27 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     return FakeKubectl(folder)
+
+
+@pytest.fixture
+def cluster(kubectl: FakeKubectl, monkeypatch: pytest.MonkeyPatch) -> FakeKubectl:
+    """A namespace that is set up, without jobs; kustomizations are built by the real kubectl."""
+    real = Path(sys.executable).with_name("kubectl")
+    monkeypatch.setattr(
+        compose, "build", lambda folder: subprocess.check_output([real, "kustomize", folder], text=True)
+    )
+    kubectl.answers.update(
+        {
+            "config current-context": "research\n",
+            "auth": "yes\n",
+            "auth whoami": "jane\n",
+            "get": NOT_FOUND,
+            "get serviceaccount/deepscaler": "{}",
+            "get serviceaccount/deepscaler-chain": "{}",
+            "get pvc/deepscaler-runs": "{}",
+            "get pvc/deepscaler-cache": "{}",
+            "create": "",
+            "delete": "",
+        }
+    )
+    return kubectl

@@ -1,8 +1,6 @@
 """A chain on Kubernetes: a conductor is applied, and carries the RayJobs of all stages, each at its own size."""
 
 import json
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ import pytest
 import yaml
 
 from deepscaler.cli import main
-from deepscaler.kubernetes.cluster import compose
 from deepscaler.kubernetes.cluster.record import read_jobs
 from deepscaler.kubernetes.pod.conduct import read_stages
 from tests.deepscaler.kubernetes.check.test_check import needs_kubectl
@@ -24,35 +21,10 @@ queue = "team-a"
 head_memory = "48Gi"
 """
 STAGES = ["start", "train-8k", "after-8k", "train-16k", "after-16k"]
-NOT_FOUND = (1, 'Error from server (NotFound): jobs.batch "x" not found')
 AT_WORK = {"status": {"active": 1}}
 ENDED = {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}
 
 pytestmark = needs_kubectl
-
-
-@pytest.fixture
-def cluster(kubectl: FakeKubectl, monkeypatch: pytest.MonkeyPatch) -> FakeKubectl:
-    """A namespace that is set up, without jobs; kustomizations are built by the real kubectl."""
-    real = Path(sys.executable).with_name("kubectl")
-    monkeypatch.setattr(
-        compose, "build", lambda folder: subprocess.check_output([real, "kustomize", folder], text=True)
-    )
-    kubectl.answers.update(
-        {
-            "config current-context": "research\n",
-            "auth": "yes\n",
-            "auth whoami": "jane\n",
-            "get": NOT_FOUND,
-            "get serviceaccount/deepscaler": "{}",
-            "get serviceaccount/deepscaler-chain": "{}",
-            "get pvc/deepscaler-runs": "{}",
-            "get pvc/deepscaler-cache": "{}",
-            "create": "",
-            "delete": "",
-        }
-    )
-    return kubectl
 
 
 def chain(folder: Path, *words: str) -> int:
@@ -236,7 +208,7 @@ def test_a_namespace_without_the_account_is_told(
 ) -> None:
     del cluster.answers["get serviceaccount/deepscaler-chain"]
     assert chain(tmp_path) == 2
-    assert "no serviceaccount deepscaler-chain, by which a chain makes its next job" in capsys.readouterr().err
+    assert "has no serviceaccount/deepscaler-chain: make it once with deepscaler k8s setup" in capsys.readouterr().err
     assert not (tmp_path / "mine").exists(), "a refusal leaves nothing behind"
 
 
@@ -246,7 +218,9 @@ def test_a_dry_run_shows_all_that_would_be_made(
     assert chain(tmp_path, "8k", "16k", "--dry-run=full") == 0
     shown = capsys.readouterr().out
     assert "chain-mine-train-16k: 4 x 8 GPUs, after chain-mine-after-8k: deepscaler chain 8k 16k" in shown
-    trees = [tree for tree in yaml.safe_load_all(shown[shown.index("apiVersion") : shown.rindex("Context")]) if tree]
+    trees = [
+        tree for tree in yaml.safe_load_all(shown[shown.index("apiVersion") : shown.rindex("The manifests")]) if tree
+    ]
     assert [tree["kind"] for tree in trees] == ["ConfigMap", "Job", "RayJob", "RayJob", "RayJob", "RayJob"]
     assert not done(cluster)
     assert not (tmp_path / "mine").exists()
