@@ -54,6 +54,12 @@ def read_samples(path: Path) -> list[Sample]:
     return _parse(path)[0] if path.is_file() else []
 
 
+def parse_sample(line: bytes) -> Sample:
+    """Returns the sample in a line. Raises ValueError, KeyError, TypeError or RecursionError where it holds none."""
+    values = json.loads(line)
+    return Sample(**{name: _typed(values[name], kind) for name, kind in _TYPES.items()})
+
+
 class SampleStore:
     """An append-only file of samples; opening it repairs a line that a kill tore."""
 
@@ -107,8 +113,7 @@ def _parse(path: Path) -> tuple[list[Sample], int]:
     samples: dict[tuple[str, int], Sample] = {}
     for number, line in enumerate(content[:whole].split(b"\n")[:-1], start=1):
         try:
-            values = json.loads(line)
-            sample = Sample(**{name: _typed(values[name], kind) for name, kind in _TYPES.items()})
+            sample = parse_sample(line)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{path}: line {number} is no sample ({error!r}); remove that line and run again"

@@ -90,21 +90,26 @@ def read_scored(folder: EvaluationFolder, dataset: str, mode: Mode = "kit") -> l
 
     Raises UserError where a sample has no grade yet.
     """
-    path = folder.scores_path(dataset, mode)
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-        rows = [json.loads(line) for line in lines]
-        grades = {
-            (row["problem_id"], row["sample"]): Grade(row["correct"], row["answer"], row["reason"]) for row in rows
-        }
-    except FileNotFoundError:
-        grades = {}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({reason(error)}); run `deepscaler report {folder.root}`") from error
+    grades = read_grades(folder, dataset, mode)
     samples = sorted(read_samples(folder.samples_path(dataset)), key=lambda sample: sample.key)
     if missing := sum(sample.key not in grades for sample in samples):
         raise UserError(f"{missing:,} samples in {folder.root} have no grade; run `deepscaler report {folder.root}`")
     return [Scored(sample=sample, grade=grades[sample.key]) for sample in samples]
+
+
+def read_grades(folder: EvaluationFolder, dataset: str, mode: Mode = "kit") -> dict[tuple[str, int], Grade]:
+    """Returns the grades that the last report gave, by problem and sample number; none where there was no report."""
+    path = folder.scores_path(dataset, mode)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+        rows = [json.loads(line) for line in lines]
+        return {
+            (row["problem_id"], row["sample"]): Grade(row["correct"], row["answer"], row["reason"]) for row in rows
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({reason(error)}); run `deepscaler report {folder.root}`") from error
 
 
 def grade_samples(
