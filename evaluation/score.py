@@ -103,9 +103,7 @@ def read_grades(folder: EvaluationFolder, dataset: str, mode: Mode = "kit") -> d
     try:
         lines = path.read_text(encoding="utf-8").split("\n")[:-1]
         rows = [json.loads(line) for line in lines]
-        return {
-            (row["problem_id"], row["sample"]): Grade(row["correct"], row["answer"], row["reason"]) for row in rows
-        }
+        return {(row["problem_id"], row["sample"]): Grade(row["correct"], row["answer"], row["reason"]) for row in rows}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

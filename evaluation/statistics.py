@@ -27,6 +27,11 @@ def pass_at_1(outcomes: Outcomes) -> Interval:
     return _clustered_interval(means, num_draws=sum(len(row) for row in outcomes))
 
 
+def interval_of_share(share: float, num_problems: int) -> Interval:
+    """Returns the interval of a share of which only the number of problems is known: as if each was asked once."""
+    return _wilson(share, float(num_problems), t_quantile(num_problems - 1))
+
+
 def _clustered_interval(means: "np.ndarray[tuple[int], np.dtype[np.float64]]", num_draws: int) -> Interval:
     problems = len(means)
     value = float(means.mean())
@@ -38,7 +43,7 @@ def _clustered_interval(means: "np.ndarray[tuple[int], np.dtype[np.float64]]", n
         draws = float(num_draws)
     else:
         draws = min(max(binomial / variance, float(problems)), float(num_draws))
-    return _wilson(value, draws, _t_quantile(problems - 1))
+    return _wilson(value, draws, t_quantile(problems - 1))
 
 
 def _wilson(value: float, draws: float, quantile: float) -> Interval:
@@ -49,7 +54,7 @@ def _wilson(value: float, draws: float, quantile: float) -> Interval:
     return Interval(value, max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half)))
 
 
-def _t_quantile(degrees: int) -> float:
+def t_quantile(degrees: int) -> float:
     """Returns the two-sided 95 % quantile of Student's t; one degree of freedom is the fewest there is."""
     return float(stdtrit(max(degrees, 1), 0.975))
 

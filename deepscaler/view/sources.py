@@ -54,10 +54,10 @@ def total_bytes(found: list[Found]) -> int:
 def read_sources(found: list[Found]) -> list[Source]:
     """Reads all of them; sources of one name get their folder's beside it."""
     sources = [one.read() for one in found]
-    counts = Counter(source.name for source in sources)
+    counts = Counter((source.kind, source.name) for source in sources)
     return [
         source
-        if counts[source.name] == 1
+        if counts[source.kind, source.name] == 1
         else replace(source, name=f"{source.name} ({'/'.join(source.folder.resolve().parts[-2:])})")
         for source in sources
     ]

@@ -1,7 +1,12 @@
-"""The curves of a training, as DeepScaleR's Figure 1 has them: reward, validation accuracy, length, entropy by step."""
+"""The curves of a training, as DeepScaleR's Figure 1 has them: reward, validation accuracy, length, entropy by step.
+
+Validations have a band that holds their 95 % intervals, and the reward one that holds those of its batches. No axis is
+so narrow that noise fills it.
+"""
 
 from dataclasses import dataclass
 from itertools import cycle
+from math import inf
 
 import matplotlib as mpl
 import numpy as np
@@ -13,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from deepscaler.data.sources import title
 from deepscaler.output.plotting import BLUE, COLOURS, GREY, NAMES_AS_THEY_ARE, PAPER_STYLE, STYLE, to_svg
 from deepscaler.output.terminal import shorten
-from deepscaler.runs.metrics import Series, quantity, validation
+from deepscaler.runs.metrics import Series, quantity, series, validation
 from deepscaler.runs.stages import Stage
 
 FEW = 25
@@ -28,13 +33,17 @@ class Panel:
     """In metrics.QUANTITIES, or `validation`."""
     title: str
     unit: str
+    least: float = 0.0
+    """The least height of the axis, in its unit."""
+    share: float = 0.0
+    """The least height of the axis as a share of the largest value."""
 
 
 PANELS = (
-    Panel("reward", "Mean reward", "share correct"),
-    Panel("validation", "Validation accuracy", "percent"),
-    Panel("response_length", "Mean response length", "tokens"),
-    Panel("entropy", "Entropy of the policy", "nats per token"),
+    Panel("reward", "Mean reward", "share correct", least=0.4),
+    Panel("validation", "Validation accuracy", "percent", least=20),
+    Panel("response_length", "Mean response length", "tokens", share=0.5),
+    Panel("entropy", "Entropy of the policy", "nats per token", share=0.5),
 )
 
 
@@ -80,7 +89,7 @@ def _draw(axes: Axes, panel: Panel, stages: list[Stage]) -> None:
         axes.yaxis.set_major_formatter("{x:,g}")
     if any(curves):
         low, high = axes.get_ylim()
-        axes.set_ylim(max(low, -0.03 * high), high)  # nothing here is negative
+        axes.set_ylim(*_wide_enough(low, high, max(panel.least, panel.share * high)))
     else:
         axes.text(0.5, 0.5, "none so far", transform=axes.transAxes, ha="center", va="center")
         axes.set_yticks([])
@@ -92,9 +101,19 @@ def _draw(axes: Axes, panel: Panel, stages: list[Stage]) -> None:
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2, fontsize=9)
 
 
+def _wide_enough(low: float, high: float, least: float) -> tuple[float, float]:
+    """Returns the ends of an axis at least so high; nothing here is negative."""
+    if missing := max(0.0, least - (high - low)):
+        low, high = low - missing / 2, high + missing / 2
+    floor = -0.03 * high
+    return max(low, floor), high + max(0.0, floor - low)
+
+
 def _draw_quantity(axes: Axes, panel: Panel, stages: list[Stage]) -> list[Series]:
     """Every step thin, and their running mean, which ends where the stage does."""
     curves = [stage.placed(quantity(stage.metrics, panel.name)) for stage in stages]
+    if panel.name == "reward":
+        _draw_batches(axes, stages)
     longest = max(curves, key=len)
     window = smoothing_window(len(longest))
     mark = "o-" if len(longest) <= FEW else "-"
@@ -108,11 +127,30 @@ def _draw_quantity(axes: Axes, panel: Panel, stages: list[Stage]) -> list[Series
     return curves
 
 
+def _draw_batches(axes: Axes, stages: list[Stage]) -> None:
+    """Draws where a batch's mean reward would be by chance alone, around the running mean."""
+    label: str | None = "95 % of a batch"
+    for stage in stages:
+        points = quantity(stage.metrics, "reward")
+        if len(stage.reward_half_widths) < 2:
+            continue
+        smoothed = smooth([value for _, value in points], smoothing_window(len(points)))
+        means = {step: mean for (step, _), mean in zip(points, smoothed, strict=True)}
+        placed = [(step, means[step], half) for step, half in sorted(stage.reward_half_widths.items()) if step in means]
+        steps = [stage.start + step for step, _, _ in placed]
+        least = min((value for _, value in series(stage.metrics, "critic/score/min")), default=-inf)
+        most = max((value for _, value in series(stage.metrics, "critic/score/max")), default=inf)
+        low = [max(least, mean - half) for _, mean, half in placed]
+        high = [min(most, mean + half) for _, mean, half in placed]
+        axes.fill_between(steps, low, high, color=BLUE, alpha=0.15, linewidth=0, label=label)
+        label = None
+
+
 def _draw_validation(axes: Axes, stages: list[Stage]) -> list[Series]:
-    """A line a data set, broken between stages: what limits a response may differ."""
+    """A line a data set in its band, broken between stages: what limits a response may differ."""
     found = [(stage, validation(stage.metrics)) for stage in stages]
     names = list(dict.fromkeys(name for _, by_name in found for name in by_name))
-    drawn = []
+    drawn: list[Series] = []
     for name, colour in zip(names, cycle(COLOURS), strict=False):
         curves = [stage.placed(by_name[name]) for stage, by_name in found if name in by_name]
         size = 4 if max(map(len, curves)) <= FEW else 2.5
@@ -120,8 +158,25 @@ def _draw_validation(axes: Axes, stages: list[Stage]) -> list[Series]:
             shares = [100 * value for _, value in curve]
             label = None if index else title(name)
             axes.plot([s for s, _ in curve], shares, "o-", color=colour, markersize=size, linewidth=1.5, label=label)
+        for stage in stages:
+            _draw_intervals(axes, stage, name, colour)
+        first = stages[0].start, dict(curves[0]).get(stages[0].start)
+        if first[1] is not None:  # validated before the first step: the model that training starts from
+            axes.axhline(
+                100 * first[1], color=colour, linestyle=":", linewidth=1.2, label=None if drawn else "at the start"
+            )
         drawn += curves
     return drawn
+
+
+def _draw_intervals(axes: Axes, stage: Stage, name: str, colour: str) -> None:
+    intervals = sorted(stage.validation_intervals.get(name, {}).items())
+    steps = [stage.start + step for step, _ in intervals]
+    low, high = [100 * one.low for _, one in intervals], [100 * one.high for _, one in intervals]
+    if len(steps) > 1:
+        axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+    elif steps:
+        axes.plot([steps[0]] * 2, [low[0], high[0]], color=colour, alpha=0.35, linewidth=4)
 
 
 def _mark_stages(axes: Axes, stages: list[Stage]) -> None:

@@ -44,6 +44,10 @@ def notes(stages: list[Stage]) -> list[str]:
     for stage in stages:
         if stage.step < stage.num_steps:
             found.append(f"{stage.name} is partial: {stage.step:,} of {stage.num_steps:,} steps.")
+        if not stage.is_measured:
+            found.append(
+                f"{stage.name}: the samples of some validations are not there; their intervals count each problem once."
+            )
         for dataset, points in validation(stage.metrics, "undecided").items():
             if share := max(value for _, value in points):
                 found.append(

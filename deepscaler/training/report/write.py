@@ -9,7 +9,7 @@ from rich.text import Text
 from deepscaler.output.plotting import write_png
 from deepscaler.output.terminal import print_rows
 from deepscaler.runs.metrics import QUANTITIES, VALIDATION, quantity, validation
-from deepscaler.runs.stages import Stage, not_begun, read_stages
+from deepscaler.runs.stages import Stage, not_begun, read_stages, with_spread
 from deepscaler.system.files import write_json, write_text
 from deepscaler.training.report.curves import curves_figure
 from deepscaler.training.report.evaluations import Evaluation, differences, evaluations_table, read_evaluations
@@ -22,7 +22,7 @@ SCHEMA = 1
 
 def write_training_report(directory: Path, console: Console) -> dict[str, Any]:
     """Write all reports into the folder, print the tables, and return what report.json holds."""
-    stages = read_stages(directory)
+    stages = [with_spread(stage) for stage in read_stages(directory)]
     evaluations = read_evaluations(directory, stages)
     remarks = [*notes(stages), *not_begun(directory), *differences(evaluations)]
     report = _as_json(stages, evaluations, remarks)

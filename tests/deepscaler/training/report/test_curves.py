@@ -2,13 +2,16 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deepscaler.output.plotting import write_png
-from deepscaler.runs.stages import read_stages
+from deepscaler.runs.stages import read_stages, with_spread
 from deepscaler.training.report.curves import FEW, PANELS, curves_figure, panel_svg, smooth, smoothing_window
+from deepscaler.training.report.tables import notes
 from tests.deepscaler.runs.runs import add_attempt, learning, make_chain, make_run
+from tests.deepscaler.runs.samples import add_data, add_responses
 
 PANEL = {panel.name: panel for panel in PANELS}
 
@@ -68,3 +71,61 @@ def test_a_name_with_dollars_and_tags_is_only_text(tmp_path: Path) -> None:
     svg = panel_svg(PANEL["validation"], read_stages(tmp_path))
     assert "<script" not in svg
     assert re.search(r"\$&lt;script&gt;\$", svg)
+
+
+def height(axes: Any) -> float:
+    low, high = axes.get_ylim()
+    return float(high - low)
+
+
+def test_noise_does_not_fill_an_axis(tmp_path: Path) -> None:
+    values = {"critic/score/mean": 0.4, "response_length/mean": 5000.0, "actor/entropy": 0.3}
+    lines = [
+        (
+            step,
+            {name: value * (1 + 0.01 * (step % 2)) for name, value in values.items()}
+            | {"val-core/a/acc/mean@1": share},
+        )
+        for step, share in ((1, 0.344), (2, 0.359))
+    ]
+    add_attempt(make_run(tmp_path), lines)
+    reward, accuracy, length, entropy = curves_figure(read_stages(tmp_path), "heading", "summary").axes
+    assert height(accuracy) >= 20
+    assert height(reward) >= 0.4
+    assert height(length) >= 2500
+    assert height(entropy) >= 0.15
+    for axes in (reward, accuracy, length, entropy):
+        assert axes.get_ylim()[0] > -0.05 * axes.get_ylim()[1]
+
+
+def test_bands_hold_the_intervals_and_the_start_is_a_line(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    add_data(run, aime=range(2, 66))
+    outcomes = {number: [float(number < 24)] for number in range(2, 66)}
+    for step in (0, 4):
+        add_responses(run, "validation", step, outcomes)
+    for step in (1, 2, 3, 4):
+        add_responses(run, "rollouts", step, {2: [1, 1], 3: [0, 0], 4: [1, 0]})
+    rewards = {"critic/score/mean": 0.5, "critic/score/max": 1.0, "critic/score/min": 0.0}
+    lines: list[Any] = [(step, rewards | {"val-core/aime/acc/mean@1": 22 / 64}) for step in (4,)]
+    lines = [(0, {"val-core/aime/acc/mean@1": 22 / 64}), *((step, rewards) for step in (1, 2, 3)), *lines]
+    add_attempt(run, lines)
+    (stage,) = [with_spread(stage) for stage in read_stages(tmp_path)]
+    reward, accuracy, *_ = curves_figure([stage], "heading", "summary").axes
+    band = accuracy.collections[0].get_paths()[0].get_extents()
+    interval = stage.validation_intervals["aime"][4]
+    assert stage.is_measured
+    assert (band.y0, band.y1) == pytest.approx((100 * interval.low, 100 * interval.high))
+    assert 10 < band.height < height(accuracy)
+    (start,) = [line for line in accuracy.lines if line.get_linestyle() == ":"]
+    assert set(start.get_ydata()) == {100 * 22 / 64}
+    spread = reward.collections[0].get_paths()[0].get_extents()
+    assert (spread.y0, spread.y1) == (0, 1)  # no batch of three groups tells more, and no mean leaves its rewards
+
+
+def test_a_curve_that_only_knows_the_number_of_problems_says_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    add_data(run, aime=range(2, 66))
+    add_attempt(run, [(0, {"val-core/aime/acc/mean@8": 0.3})])
+    (stage,) = [with_spread(stage) for stage in read_stages(tmp_path)]
+    assert any("their intervals count each problem once" in note for note in notes([stage]))
