@@ -64,7 +64,7 @@ class Library:
             stamp = [_stamp(path) for one in found for path in one.files]
             if self._state is None or self._state.stamp != stamp:
                 sources, version = read_sources(found), secrets.token_hex(4)
-                page = served_page(sources, version).encode("ascii", "xmlcharrefreplace")
+                page = served_page(sources, version).encode()
                 self._state = _State(version, stamp, sources, page)
             return self._state
 

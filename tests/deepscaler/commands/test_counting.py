@@ -53,6 +53,7 @@ REFUSED = {
     "quickstart --site s.toml": "--site s.toml counts only with --on slurm",
     "quickstart --dry-run=full": "--dry-run=full counts only with --on slurm",
     "render evaluate --model m/m --problems-per-job 2": "--problems-per-job 2 counts only with --on slurm",
+    "view D --serve 80 --output X": "--serve 80 counts only without --output; leave --output out",
     "recipes 8k --all": "--all counts only for several recipes; name another, or leave --all out",
     "recipes --sources": "--sources counts only for one recipe; name one, or leave --sources out",
     "recipes --toml": "--toml counts only for one recipe; name one, or leave --toml out",
