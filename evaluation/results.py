@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deepscaler.output.cells import Interval, percent
+from deepscaler.output.cells import Interval
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json, write_json
 
@@ -151,19 +151,3 @@ def read_results(path: Path) -> Results:
         raise UserError(
             f"{path} is not a report of this version of `deepscaler evaluate` ({error!r}); {advice}"
         ) from error
-
-
-def passes(before: Path, after: Path) -> tuple[bool, str]:
-    """Compares two evaluation folders. Returns whether the later one may pass, and a line that says why.
-
-    A benchmark fails where the old Pass@1 lies above the whole 95 % interval of the new one.
-    """
-    old, new = (read_results(evaluation / "report.json").pass_at_1 for evaluation in (before, after))
-    worse = [name for name, score in new.items() if name in old and old[name].value > score.high]
-    told = ", ".join(
-        f"{name} {percent(old[name].value)} -> {percent(new[name].value)}"
-        f" ({percent(new[name].low)} to {percent(new[name].high)})"
-        for name in new
-        if name in old
-    )
-    return not worse, told

@@ -93,7 +93,7 @@ def read_scored(folder: EvaluationFolder, dataset: str, mode: Mode = "kit") -> l
     grades = read_grades(folder, dataset, mode)
     samples = sorted(read_samples(folder.samples_path(dataset)), key=lambda sample: sample.key)
     if missing := sum(sample.key not in grades for sample in samples):
-        raise UserError(f"{missing:,} samples in {folder.root} have no grade; run `deepscaler report {folder.root}`")
+        raise UserError(f"{missing:,} samples in {folder.root} have no grade; {_report_first(folder, mode)}")
     return [Scored(sample=sample, grade=grades[sample.key]) for sample in samples]
 
 
@@ -107,7 +107,11 @@ def read_grades(folder: EvaluationFolder, dataset: str, mode: Mode = "kit") -> d
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({reason(error)}); run `deepscaler report {folder.root}`") from error
+        raise UserError(f"{path} cannot be read ({reason(error)}); {_report_first(folder, mode)}") from error
+
+
+def _report_first(folder: EvaluationFolder, mode: Mode) -> str:
+    return f"run `deepscaler report {folder.root}{'' if mode == 'kit' else f' --grader {mode}'}`"
 
 
 def grade_samples(

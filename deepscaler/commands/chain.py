@@ -64,10 +64,17 @@ def configure(parser: Parser) -> None:
         "--eval-options", default="", metavar="FLAGS", help="options of `deepscaler evaluate`, as one text"
     )
     gate = between.add_argument(
-        "--gate", action="store_true", help="stop where a stage is worse by more than its interval"
+        "--gate", action="store_true", help="stop where a stage is worse than the one before (paired test, 5 %%)"
+    )
+    on_doubt = between.add_argument(
+        "--gate-on-doubt",
+        choices=("stop", "go-on"),
+        default="go-on",
+        help="where no drop is shown, but one of more than 2 points is not ruled out either (default: go-on)",
     )
     for action in (options, gate):
         counts_with(action, "--eval")
+    counts_with(on_doubt, "--gate")
     add_options(parser)
 
 
@@ -94,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         datasets=tuple(absolute_name(name, Path.cwd()) for name in arguments.eval),
         evaluation_options=evaluation_options,
         gate=arguments.gate,
+        gate_on_doubt=arguments.gate_on_doubt,
         train_options=tuple(passed_on(arguments, changes=not own)),
     )
     chain = build_chain(root, recipes, settings, options, given)
@@ -112,7 +120,7 @@ def progress_of(words: Sequence[str]) -> tuple[Outcome, str]:
     """Returns how far the steps of a job's command are by the chain's folder, and what a gate says that stops it."""
     arguments = parse(list(words))
     recipes = [load_recipe(name, arguments.profile, arguments.set) for name in arguments.recipes]
-    options = ChainOptions(datasets=tuple(arguments.eval), gate=arguments.gate)
+    options = ChainOptions(datasets=tuple(arguments.eval), gate=arguments.gate, gate_on_doubt=arguments.gate_on_doubt)
     chain = build_chain(arguments.output_dir, recipes, arguments.set, options, arguments.recipes)
     return outcome_of(chain, chosen_steps(chain, arguments.only))
 

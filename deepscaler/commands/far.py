@@ -52,6 +52,7 @@ def chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: 
         datasets=tuple(arguments.eval),
         evaluation_options=evaluation_options,
         gate=arguments.gate,
+        gate_on_doubt=arguments.gate_on_doubt,
         train_options=tuple(passed_on(arguments, changes=not is_own)),
     )
     chain = build_chain(folder, recipes, [] if is_own else arguments.set, options, given)

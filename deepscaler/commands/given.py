@@ -84,4 +84,6 @@ def of_chain(arguments: argparse.Namespace) -> list[str]:
     names = [absolute(name, Path.cwd()) for name in arguments.eval]
     options = ["--eval", *names] if names else []
     options += [f"--eval-options={arguments.eval_options}"] if arguments.eval_options else []
-    return [*options, "--gate"] if arguments.gate else options
+    options += ["--gate"] if arguments.gate else []
+    on_doubt = f"--gate-on-doubt={arguments.gate_on_doubt}"
+    return [*options, on_doubt] if "gate_on_doubt" in arguments.given else options

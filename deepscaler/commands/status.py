@@ -173,6 +173,9 @@ def _print_chain(statuses: list[Status], console: Console) -> None:
         texts = map(printable, (status.name, status.profile, status.state))
         add_row(table, [*texts, steps, *values, duration(status.seconds_left)])
     console.print(table)
+    for status in statuses:
+        if status.gate:
+            console.print(printable(f"{status.name} is {status.gate}."), soft_wrap=True)
 
 
 def _print_jobs(title: str, jobs: list[tuple[str, JobState]], console: Console) -> None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": Command(EVALUATE, "Sample a model on benchmarks, grade, and report.", "evaluate"),
     "grade": Command(EVALUATE, "Grade a file of responses, and print the table that `report` prints.", "grade"),
     "report": Command(EVALUATE, "Write the report of an evaluation, a training run or a chain.", "report"),
+    "compare": Command(EVALUATE, "Say whether models differ: paired, by how much, how sure, and where.", "compare"),
     "view": Command(EVALUATE, "Show what models wrote, in evaluations and trainings, as a page.", "view"),
     "doctor": Command(PLACES, "Check this machine, an image or a cluster's nodes for what is missing.", "doctor"),
     "slurm": Command(PLACES, "Write a first site file for a SLURM cluster.", "slurm"),

@@ -17,7 +17,7 @@ from deepscaler.launch.launcher import PlannedJob
 from deepscaler.recipes.recipe import Device
 from deepscaler.runs.chain import Chain, StagePlan, Step, check_state, is_done
 from deepscaler.system.errors import UserError
-from evaluation.results import passes, read_results
+from evaluation.results import read_results
 
 Outcome = Literal["left", "done", "stopped"]
 """Of a job's steps: some are to be done, all are done, or they are and the gate stops the chain."""
@@ -49,12 +49,25 @@ def outcome_of(chain: Chain, steps: Sequence[Step]) -> tuple[Outcome, str]:
     if _is_left(chain, steps):
         return "left", ""
     for step in steps:
-        if step.kind == "evaluate" and chain.options.gate and step.stage.number:
-            before = chain.stages[step.stage.number - 1].evaluation
-            passed, told = passes(before, step.stage.evaluation)
-            if not passed:
-                return "stopped", f"{step.stage.name} is worse by more than its interval: {told}"
+        if step.kind == "evaluate":
+            stops, told = gate_of(chain, step.stage)
+            if stops:
+                return "stopped", told
     return "done", ""
+
+
+def gate_of(chain: Chain, stage: StagePlan) -> tuple[bool, str]:
+    """Returns whether the gate stops the chain after a stage that was evaluated, and its judgement; no gate says "".
+
+    Raises UserError for a report that cannot be read.
+    """
+    if not chain.options.gate or not stage.number:
+        return False, ""
+    from evaluation.compare.gate import judge  # noqa: PLC0415  scipy, which --help does not need
+
+    judgement, told = judge(chain.stages[stage.number - 1].evaluation, stage.evaluation)
+    is_end = judgement == "worse" or (judgement == "in doubt" and chain.options.gate_on_doubt == "stop")
+    return is_end, f"{stage.name} is {judgement}: {told}"
 
 
 def _groups(steps: list[Step]) -> list[list[Step]]:

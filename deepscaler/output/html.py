@@ -13,6 +13,9 @@ from unicodedata import category
 FRAME = "deepscaler.output"
 """The package that holds the frame and the style of all pages."""
 
+MAX_SHOWN = 4000
+"""Characters of a response that a page shows; its middle is left out beyond that."""
+
 
 def fill(package: str, /, *, title: str, **parts: str) -> str:
     """Returns a page: a package's `report.html` with its parts, inside the frame and style of all pages.
@@ -48,6 +51,14 @@ def escape(text: str) -> str:
     """Safe in HTML: no markup, no control characters, no lone surrogates."""
     shown = (c if c.isprintable() or c in "\n\t\u200d" or category(c) == "Zs" else "\ufffd" for c in text)
     return escape_markup("".join(shown))
+
+
+def excerpt(text: str) -> str:
+    """Returns a text as HTML, without its middle if it is long."""
+    if len(text) <= MAX_SHOWN:
+        return escape(text)
+    half = MAX_SHOWN // 2
+    return escape(f"{text[:half]}\n\n[... {len(text) - MAX_SHOWN:,} characters left out ...]\n\n{text[-half:]}")
 
 
 def _plain(value: Any) -> str:

@@ -22,6 +22,7 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json, write_json
 
 StepKind = Literal["train", "merge", "evaluate"]
+OnDoubt = Literal["stop", "go-on"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,9 @@ class ChainOptions:
     evaluation_options: tuple[str, ...] = ()
     """Further flags of `deepscaler evaluate`."""
     gate: bool = False
-    """Stop where a stage is worse than the one before by more than its interval."""
+    """Stop where a stage is worse than the one before, by a paired one-sided test (`evaluation.compare.gate`)."""
+    gate_on_doubt: OnDoubt = "go-on"
+    """What the gate does where a drop is neither shown nor ruled out."""
     train_options: tuple[str, ...] = ()
     """Further flags of `deepscaler train`, such as --device cpu."""
 

@@ -12,8 +12,9 @@ from typing import Any
 from deepscaler.runs.checkpoints import SEAL, sealed, unreadable
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.metrics import QUANTITIES, Metrics, mean, parts, quantity, read_metrics, validation
-from deepscaler.runs.outputs import CHAIN, find_kind
+from deepscaler.runs.outputs import CHAIN, EVALUATION, find_kind
 from deepscaler.runs.stages import read_manifest, run_folders
+from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json
 
 STALE = 30.0
@@ -76,6 +77,8 @@ class Status:
     seconds_left: float | None = None
     checkpoint_step: int | None = None
     checkpoint_age: float | None = None
+    gate: str | None = None
+    """Of a chain's stage that was evaluated: how it compares with the stage before."""
     damaged_checkpoints: tuple[str, ...] = ()
     """Why each cannot be read, by the name of its folder."""
 
@@ -85,11 +88,31 @@ def read_statuses(directory: Path) -> list[Status]:
     statuses = [read_status(name, run) for name, run in run_folders(directory)]
     if find_kind(directory) != "chain":
         return statuses
-    after = [str(stage.get("state", "")) for stage in read_json(directory / CHAIN)["stages"]]
-    return [
+    stored = read_json(directory / CHAIN)
+    after = [str(stage.get("state", "")) for stage in stored["stages"]]
+    statuses = [
         replace(status, state=state) if state and status.state == "finished" else status
         for status, state in zip(statuses, after, strict=True)
     ]
+    if not stored.get("options", {}).get("gate"):
+        return statuses
+    folders = [directory / one["directory"] / EVALUATION for one in (stored["base"], *stored["stages"])]
+    return [
+        replace(status, gate=_judged(before, evaluation))
+        for status, before, evaluation in zip(statuses, folders, folders[1:], strict=False)
+    ]
+
+
+def _judged(before: Path, evaluation: Path) -> str | None:
+    """Returns what the gate says of a stage; None where one of both models was not evaluated yet."""
+    if not ((before / "report.json").is_file() and (evaluation / "report.json").is_file()):
+        return None
+    from evaluation.compare.gate import judge  # noqa: PLC0415  scipy, which a run without a gate does not need
+
+    try:
+        return ": ".join(judge(before, evaluation))
+    except UserError as error:
+        return str(error)
 
 
 def from_json(entry: Mapping[str, Any]) -> Status:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from deepscaler.launch.chain import gate_of
 from deepscaler.runs.chain import (
     Chain,
-    StagePlan,
     Step,
     check_state,
     is_done,
@@ -21,7 +21,6 @@ from deepscaler.system import processes
 from deepscaler.system.errors import unknown
 from deepscaler.system.exit_codes import GATE, exit_code
 from deepscaler.system.signals import stop_signals
-from evaluation.results import passes
 
 POLL = 0.2
 STATES = {"train": "training", "merge": "merging", "evaluate": "evaluating"}
@@ -53,10 +52,14 @@ def run_chain(chain: Chain, console: Console, only: Sequence[str] = ()) -> int:
             if code:
                 console.print(f"Stopped in {step.stage.name}, {step.kind} (code {code}); the same command goes on.")
                 return code
-        if step.kind == "evaluate" and chain.options.gate and not _passes_gate(chain, step.stage, console):
-            states[step.stage.name] = "stopped by the gate"
-            write_state(chain, states)
-            return GATE
+        if step.kind == "evaluate":
+            stops, told = gate_of(chain, step.stage)
+            if told:
+                console.print(f"Gate: {told}; {'stopping here' if stops else 'going on'}.", soft_wrap=True)
+            if stops:
+                states[step.stage.name] = "stopped by the gate"
+                write_state(chain, states)
+                return GATE
         if step == chain.steps_of(step.stage)[-1]:
             states[step.stage.name] = "done"
             write_state(chain, states)
@@ -66,15 +69,6 @@ def run_chain(chain: Chain, console: Console, only: Sequence[str] = ()) -> int:
 
         write_training_report(chain.root, console)
     return 0
-
-
-def _passes_gate(chain: Chain, stage: StagePlan, console: Console) -> bool:
-    if not stage.number:
-        return True
-    before = chain.stages[stage.number - 1].evaluation
-    passed, told = passes(before, stage.evaluation)
-    console.print(f"Gate: {told}: {'passed' if passed else 'worse by more than its interval, stopping here'}.")
-    return passed
 
 
 def _run(step: Step) -> int:

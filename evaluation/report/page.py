@@ -4,13 +4,10 @@ from typing import Any
 
 from deepscaler.data.sources import title
 from deepscaler.output.cells import short_name
-from deepscaler.output.html import definitions, escape, fill, table
+from deepscaler.output.html import definitions, escape, excerpt, fill, table
 from evaluation.report.plots import accuracy_plot, length_plot, pass_at_k_plot, problem_plot
 from evaluation.report.tables import comparison_table, detail_table
 from evaluation.score import BenchmarkScores, Scored
-
-MAX_SHOWN = 4000
-"""Characters of a response that the page shows; its middle is left out beyond that."""
 
 
 def html_page(
@@ -75,15 +72,7 @@ def _example(label: str, scored: Scored, questions: dict[str, dict[str, Any]]) -
     )
     answer = "no box" if scored.grade.answer is None else scored.grade.answer
     return (
-        f"<details><summary>{escape(heading)}</summary><h4>Problem</h4><pre>{_excerpt(problem['problem'])}</pre>"
-        f"<h4>Answer</h4><pre>{_excerpt(answer)}   (gold: {_excerpt(' | '.join(problem['golds']))})</pre>"
-        f"<h4>Response</h4><pre>{_excerpt(sample.text)}</pre></details>"
+        f"<details><summary>{escape(heading)}</summary><h4>Problem</h4><pre>{excerpt(problem['problem'])}</pre>"
+        f"<h4>Answer</h4><pre>{excerpt(answer)}   (gold: {excerpt(' | '.join(problem['golds']))})</pre>"
+        f"<h4>Response</h4><pre>{excerpt(sample.text)}</pre></details>"
     )
-
-
-def _excerpt(text: str) -> str:
-    """A text as HTML, without its middle if it is long."""
-    if len(text) <= MAX_SHOWN:
-        return escape(text)
-    half = MAX_SHOWN // 2
-    return escape(f"{text[:half]}\n\n[... {len(text) - MAX_SHOWN:,} characters left out ...]\n\n{text[-half:]}")

@@ -5,6 +5,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from deepscaler.output.plotting import COLOURS, GREY, NAMES_AS_THEY_ARE, STYLE, 
 from deepscaler.runs.outputs import CHAIN, EVALUATION, find_kind
 from deepscaler.runs.stages import Stage
 from deepscaler.system.files import read_json
+from evaluation.compare.compare import compare
+from evaluation.compare.difference import MARGIN
+from evaluation.compare.sides import open_side
+from evaluation.compare.tables import result_table
 from evaluation.report.tables import PROTOCOL
 from evaluation.results import read_results
 
@@ -29,6 +34,7 @@ class Evaluation:
     benchmarks: dict[str, Interval]
     """Pass@1."""
     protocol: dict[str, Any]
+    report: Path
 
 
 def read_evaluations(directory: Path, stages: list[Stage]) -> list[Evaluation]:
@@ -56,6 +62,17 @@ def evaluations_table(evaluations: list[Evaluation]) -> Rows:
         for one in evaluations
     ]
     return [["model", *map(title, names)], *rows]
+
+
+def changes_table(evaluations: list[Evaluation]) -> Rows:
+    """Returns the paired difference of each model from the one before, a row a benchmark; only a header for none."""
+    rows = [["model", "benchmark", "problems", "before", "after", "difference", "p", "adjusted", "verdict"]]
+    for before, after in pairwise(evaluations):
+        sides = [open_side(one.name, one.report, "kit") for one in (before, after)]
+        if set(before.benchmarks) & set(after.benchmarks):
+            (compared,) = compare(sides, margin=MARGIN, anyway=True)
+            rows += [[after.name, *cells] for cells in result_table(compared)[1:]]
+    return rows
 
 
 def evaluations_svg(evaluations: list[Evaluation]) -> str:
@@ -97,4 +114,4 @@ def _benchmarks(evaluations: list[Evaluation]) -> list[str]:
 def _read(name: str, path: Path) -> Evaluation:
     results = read_results(path)
     protocol = {"grader": results.grader, **{option: results.config.get(option) for option in PROTOCOL}}
-    return Evaluation(name, results.pass_at_1, protocol)
+    return Evaluation(name, results.pass_at_1, protocol, path)

@@ -5,7 +5,7 @@ from typing import Any
 from deepscaler.output.html import definitions, escape, fill, table
 from deepscaler.runs.stages import Stage
 from deepscaler.training.report.curves import PANELS, panel_svg
-from deepscaler.training.report.evaluations import Evaluation, evaluations_svg, evaluations_table
+from deepscaler.training.report.evaluations import Evaluation, changes_table, evaluations_svg, evaluations_table
 from deepscaler.training.report.tables import (
     NUM_AVERAGED,
     attempts_table,
@@ -37,11 +37,14 @@ def html_page(stages: list[Stage], evaluations: list[Evaluation], notes: list[st
 
 
 def _evaluations(evaluations: list[Evaluation]) -> str:
+    changes = changes_table(evaluations)
+    compared = f"<h4>Each beside the one before, paired over problems</h4>{table(changes, 'changes')}"
     return (
         "<section><h2>Evaluations before and after each stage</h2>"
         f"<figure>{evaluations_svg(evaluations)}"
         "<figcaption>Pass@1 with 95 % intervals clustered by problem; each evaluation's folder holds its own report."
-        f"</figcaption></figure>{table(evaluations_table(evaluations), 'evaluations')}</section>"
+        f"</figcaption></figure>{table(evaluations_table(evaluations), 'evaluations')}"
+        f"{compared if len(changes) > 1 else ''}</section>"
     )
 
 

@@ -12,7 +12,13 @@ from deepscaler.runs.metrics import QUANTITIES, VALIDATION, quantity, validation
 from deepscaler.runs.stages import Stage, not_begun, read_stages, with_spread
 from deepscaler.system.files import write_json, write_text
 from deepscaler.training.report.curves import curves_figure
-from deepscaler.training.report.evaluations import Evaluation, differences, evaluations_table, read_evaluations
+from deepscaler.training.report.evaluations import (
+    Evaluation,
+    changes_table,
+    differences,
+    evaluations_table,
+    read_evaluations,
+)
 from deepscaler.training.report.page import html_page
 from deepscaler.training.report.tables import heading, notes, progress_table, summary
 
@@ -32,6 +38,8 @@ def write_training_report(directory: Path, console: Console) -> dict[str, Any]:
     print_rows(console, f"{heading(stages)}: {summary(stages)}", progress_table(stages))
     if evaluations:
         print_rows(console, "Pass@1 in percent, 95 % interval", evaluations_table(evaluations))
+    if len(changes := changes_table(evaluations)) > 1:
+        print_rows(console, "Each beside the one before, paired over problems", changes)
     for remark in remarks:
         console.print(Text(f"Note: {remark}", style="yellow"))
     console.print(f"Report: {directory / 'report.html'}", soft_wrap=True)

@@ -87,7 +87,12 @@ def make_chain(root: Path) -> Path:
 
 
 def write_evaluation(folder: Path, num_samples: int = 16, **scores: Interval) -> None:
-    """An evaluation's report.json with Pass@1 of some benchmarks."""
+    """An evaluation's report.json with Pass@1 of some benchmarks, which is alike on all of their 30 problems."""
+
+    def rates(score: float) -> dict[str, float]:
+        each, more = divmod(round(score * 30 * num_samples), 30)
+        return {f"p{problem}": (each + (problem < more)) / num_samples for problem in range(30)}
+
     benchmarks = {
         name: BenchmarkResults(
             num_problems=30,
@@ -99,7 +104,7 @@ def write_evaluation(folder: Path, num_samples: int = 16, **scores: Interval) ->
             truncated=0.0,
             reasons={},
             response_tokens={},
-            problem_pass_rates={},
+            problem_pass_rates=rates(score.value),
         )
         for name, score in scores.items()
     }

@@ -1,0 +1,1 @@
+"""Compares evaluations of one protocol: is a model better, by how much, how sure, and where."""

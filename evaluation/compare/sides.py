@@ -1,0 +1,114 @@
+"""One of the evaluations to compare: a folder of `deepscaler evaluate`, or a report.json, which has no texts.
+
+open_side("A", Path("outputs/base"), "kit").read("aime").counts      {"aime/2024-I-1": (7, 16), ...}
+"""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from deepscaler.output.cells import short_name
+from deepscaler.rewards.grade import Mode
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import file_size
+from evaluation.folder import EvaluationFolder
+from evaluation.results import Results, read_results
+from evaluation.score import Scored, read_scored
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """What an evaluation found on one benchmark."""
+
+    counts: dict[str, tuple[int, int]]
+    """Correct samples and all samples by problem id."""
+    scored: dict[str, list[Scored]] = field(default_factory=dict)
+    """Samples with their grades by problem id; none of a report.json."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One evaluation. Samples are read one benchmark at a time, because the texts of all would fill the memory."""
+
+    name: str
+    """A letter: columns of tables are narrow."""
+    path: Path
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    grader: str
+    datasets: list[str]
+    folder: EvaluationFolder | None = None
+    """None where rates are all that is known."""
+    results: Results | None = None
+
+    @property
+    def model(self) -> str:
+        """Returns the model's name as one printable line."""
+        return short_name(str(self.config.get("model", "unknown")))
+
+    @property
+    def chat_template(self) -> str | None:
+        """Returns the hash of the model's chat template, if it is known."""
+        return self.provenance.get("chat_template_sha256")
+
+    def problems(self, dataset: str) -> dict[str, dict[str, Any]]:
+        """Returns question, golds and the prompt's hash by problem id; nothing for a report.json."""
+        return {one["id"]: one for one in self.folder.read_problems(dataset)} if self.folder else {}
+
+    def read(self, dataset: str) -> Graded:
+        """Returns the grades of one benchmark. Raises UserError where they cannot be read."""
+        if self.folder is None:
+            assert self.results is not None
+            return Graded(counts_of(self.results, dataset, self.path))
+        scored = read_scored(self.folder, dataset, "kit" if self.grader == "kit" else "deepscaler")
+        groups = {name: list(group) for name, group in groupby(scored, key=lambda one: one.sample.problem_id)}
+        counts = {name: (sum(one.grade.correct for one in group), len(group)) for name, group in groups.items()}
+        return Graded(counts, groups)
+
+
+def open_side(name: str, path: Path, mode: Mode) -> Side:
+    """Returns what a path holds. Raises UserError where that is no evaluation that was scored."""
+    folder = EvaluationFolder(path)
+    has_samples = folder.is_bound and any(map(file_size, path.glob("samples/*.jsonl")))
+    if path.is_file() or not has_samples:
+        report = path if path.is_file() else folder.report_path("json", mode)
+        if not report.is_file():
+            raise UserError(
+                f"{path} holds no evaluation that was scored: give the --output-dir of `deepscaler evaluate`, or a"
+                " report.json"
+            )
+        results = read_results(report)
+        return Side(
+            name=name,
+            path=path,
+            config=results.config,
+            provenance=results.provenance,
+            grader=results.grader,
+            datasets=list(results.benchmarks),
+            results=results,
+        )
+    config = folder.read_config()
+    return Side(
+        name=name,
+        path=path,
+        config=config,
+        provenance=folder.read_provenance(),
+        grader=mode,
+        datasets=[one for one in config["datasets"] if file_size(folder.samples_path(one))],
+        folder=folder,
+    )
+
+
+def counts_of(results: Results, dataset: str, path: Path) -> dict[str, tuple[int, int]]:
+    """Returns correct and drawn samples by problem, from a report's rates. Raises UserError for impossible ones."""
+    num_samples = results.config.get("num_samples")
+    found = {}
+    for problem, rate in results.benchmarks[dataset].problem_pass_rates.items():
+        if not 0 <= rate <= 1 or not isinstance(num_samples, int) or num_samples < 1:
+            raise UserError(f"{path}: {problem} has the rate {rate} of {num_samples} samples; write the report again")
+        exact = Fraction(rate).limit_denominator(num_samples)
+        times = num_samples // exact.denominator  # of a problem that lacks samples this is near enough
+        found[problem] = (exact.numerator * times, exact.denominator * times)
+    return found

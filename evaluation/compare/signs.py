@@ -1,0 +1,48 @@
+"""The exact test of paired differences: nothing is assumed of their distribution but that both signs are alike."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from evaluation.compare.paired import Paired
+
+MAX_STEPS = 200_000_000
+"""Cells that the distribution may fill in all; beyond it there are hundreds of problems, and Student's t is exact."""
+
+
+def flip_signs(benchmarks: Sequence[Paired]) -> tuple[float, float]:
+    """Returns the exact p-values, two-sided and of a drop; zeros where it would take too long.
+
+    If both models were alike, each problem's difference would have either sign with the same chance. The distribution
+    of the sum over all 2^n choices of signs is built up problem by problem, on the grid of the counts.
+    """
+    denominator = math.lcm(*(
+        int(a) * int(b) * one.num_problems
+        for one in benchmarks
+        for a, b in {*zip(one.drawn_before.tolist(), one.drawn_after.tolist(), strict=True)}
+    ))  # fmt: skip
+    steps = [
+        (right * a - left * b) * (denominator // (int(a) * int(b) * one.num_problems))
+        for one in benchmarks
+        for left, a, right, b in zip(
+            one.correct_before.tolist(),
+            one.drawn_before.tolist(),
+            one.correct_after.tolist(),
+            one.drawn_after.tolist(),
+            strict=True,
+        )
+        if right * a != left * b
+    ]
+    unit = math.gcd(*steps) or 1
+    steps = [step // unit for step in steps]
+    reach = sum(map(abs, steps))
+    if reach * len(steps) > MAX_STEPS:
+        return 0.0, 0.0
+    chances = np.ones(1)
+    for step in map(abs, steps):
+        gap = np.zeros(2 * step)
+        chances = (np.concatenate([chances, gap]) + np.concatenate([gap, chances])) / 2
+    sums = np.arange(-reach, reach + 1)
+    seen = sum(steps)
+    return min(1.0, float(chances[np.abs(sums) >= abs(seen)].sum())), min(1.0, float(chances[sums <= seen].sum()))
