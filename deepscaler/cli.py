@@ -1,11 +1,12 @@
 """The `deepscaler` command: lists all commands, or imports and runs the one that was typed."""
 
 import argparse
-import errno
 import os
 import sys
+import tempfile
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from deepscaler import __version__
@@ -13,6 +14,8 @@ from deepscaler.commands.parser import Parser, module_of, nearest, parse
 from deepscaler.commands.table import COMMANDS, NAMES
 from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import BAD_INPUT, DONE, INTERRUPTED
+from deepscaler.system.files import FULL, free
+from deepscaler.system.paths import cache_dir
 
 ABOUT = "Train, evaluate and compare DeepScaleR-like models, on this machine or a cluster."
 MORE = "`deepscaler COMMAND --help` shows a command's options and two examples."
@@ -49,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     except OSError as error:  # a full disk, a folder that may not be written
         where = f"{error.filename}: " if error.filename else ""
-        told = f"{where}{error.strerror or error}; {_advice(error)}"
+        told = f"{where}{error.strerror or error}{_full_places(error, words)}; {_advice(error)}"
         print(f"deepscaler: {' '.join(told.split())}", file=sys.stderr)
         return BAD_INPUT
 
@@ -73,11 +76,20 @@ def overview() -> str:
 
 def _advice(error: OSError) -> str:
     """Returns what to do about a failure of the system."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return "free some space, or choose another folder"
     if isinstance(error, FileNotFoundError):
         return "check the path"
     return "check who owns it, or choose another folder"
+
+
+def _full_places(error: OSError, words: Sequence[str]) -> str:
+    """Returns how much room is left wherever the command may write, if it was told of no path when a disk was full."""
+    if error.errno not in FULL or error.filename:
+        return ""
+    named = [Path(word.rpartition("=")[2]) for word in words[1:] if "/" in word]
+    places = dict.fromkeys([*named, Path.cwd(), cache_dir(), Path(tempfile.gettempdir())])
+    return "".join(f"; {place}: {free(place)}" for place in places)
 
 
 def _refuse(word: str) -> NoReturn:

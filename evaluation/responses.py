@@ -52,7 +52,7 @@ def file_table(name: str, scored: list[Scored]) -> Rows:
 def _read(file: Path, columns: Columns) -> Iterator[tuple[str, str, Any]]:
     """Yields problem, response and gold of every line."""
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")  # JSON texts may hold every other line separator
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # JSON texts may hold every other line separator
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {file}: {reason(error)}; give a JSON Lines file") from error
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]

@@ -65,12 +65,19 @@ def live_jobs(job_ids: Collection[str]) -> dict[str, JobState]:
     return found
 
 
-def live_jobs_below(folder: Path) -> list[str]:
-    """Numbers of the user's queued and running jobs (of an array its own) whose output goes below a folder."""
-    fields = "ArrayJobID:20,STDOUT:4096"
-    told = ask("squeue", "--noheader", "--user", getpass.getuser(), "--Format", fields, check=False)
-    jobs = [(line[:20].strip(), Path(line[20:].strip())) for line in told.split("\n") if line.strip()]
-    return list(dict.fromkeys(job_id for job_id, output in jobs if output.is_relative_to(folder)))
+def live_jobs_of(folder: Path, job_ids: Collection[str]) -> dict[str, str]:
+    """Returns the states of the user's queued and running jobs that have one of some numbers or write below a folder.
+
+    An array counts as one job. SLURM is asked once; where no number is given, one that does not answer has no jobs.
+    """
+    fields = "ArrayJobID:20,State:20,STDOUT:4096"
+    told = ask("squeue", "--noheader", "--user", getpass.getuser(), "--Format", fields, check=bool(job_ids))
+    found: dict[str, str] = {}
+    for line in told.split("\n"):
+        job_id, state, output = line[:20].strip(), line[20:40].strip(), line[40:].strip()
+        if job_id in job_ids or (output and Path(output).is_relative_to(folder)):
+            found.setdefault(job_id, state)
+    return found
 
 
 def is_ending(job_id: int) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from deepscaler.launch.launcher import JobState
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import locked, reason, write_json
-from slurm.cluster import live_jobs, live_jobs_below, past_state
+from slurm.cluster import live_jobs, live_jobs_of, past_state
 from slurm.job_folder import SLURM, JobFolder
 
 
@@ -56,10 +56,14 @@ def read_jobs(run_folder: Path) -> list[SubmittedJob]:
         ) from error
 
 
-def lost_jobs(run_folder: Path, known: list[SubmittedJob]) -> list[str]:
-    """Numbers of queued and running jobs of a run that its jobs.json has lost: removed, or the whole folder was."""
-    ours = {job.job_id for job in known}
-    return [job_id for job_id in live_jobs_below(run_folder / SLURM) if job_id not in ours]
+def live_and_lost(run_folder: Path, known: list[SubmittedJob]) -> tuple[dict[str, str], list[str]]:
+    """Returns the states of a run's queued and running jobs, and the numbers of those that its jobs.json has lost.
+
+    The file was removed, or the whole folder was. SLURM is asked once.
+    """
+    ours = [job.job_id for job in known]
+    found = live_jobs_of(run_folder / SLURM, ours)
+    return {job_id: found[job_id] for job_id in ours if job_id in found}, [one for one in found if one not in ours]
 
 
 @contextmanager
@@ -71,13 +75,14 @@ def submitting(run_folder: Path) -> Iterator[list[SubmittedJob]]:
     busy = UserError(f"another process is submitting jobs for {run_folder}; wait for it")
     with locked(run_folder / SLURM, busy):
         before = read_jobs(run_folder)
-        if live := live_jobs([job.job_id for job in before]):
-            told = ", ".join(f"{job.job_id} ({live[job.job_id].state})" for job in before if job.job_id in live)
+        live, lost = live_and_lost(run_folder, before)
+        if live:
+            told = ", ".join(f"{job_id} ({state})" for job_id, state in live.items())
             raise UserError(
                 f"{run_folder} has jobs already: {told}; watch them with `deepscaler status {run_folder}`, end them"
                 f" with `deepscaler cancel {run_folder}`"
             )
-        if lost := lost_jobs(run_folder, before):
+        if lost:
             raise UserError(
                 f"SLURM has jobs of {run_folder} that are not written there (any more): {', '.join(lost)};"
                 f" end them with `deepscaler cancel {run_folder}`"

@@ -12,9 +12,9 @@ from deepscaler.job import Job
 from deepscaler.launch.launcher import JobState, Launcher, PlannedJob
 from deepscaler.system.errors import UserError
 from deepscaler.system.paths import existing_folder
-from slurm.cluster import cancel, live_jobs
+from slurm.cluster import cancel
 from slurm.job_folder import SLURM
-from slurm.jobs import known_states, lost_jobs, read_jobs
+from slurm.jobs import known_states, live_and_lost, read_jobs
 from slurm.logs import show_logs
 from slurm.site import Site, load_site
 from slurm.submit.doctor import describe_examination, examine_nodes
@@ -46,7 +46,7 @@ class SlurmLauncher(Launcher):
     def of(cls, folder: Path) -> Self | None:
         """Returns the launcher of a folder that holds SLURM jobs, or whose jobs SLURM alone remembers."""
         folder = folder.absolute()
-        is_lost = not folder.is_dir() and shutil.which("squeue") and lost_jobs(folder, [])
+        is_lost = not folder.is_dir() and shutil.which("squeue") and live_and_lost(folder, [])[1]
         return cls(None) if (folder / SLURM).is_dir() or is_lost else None
 
     @property
@@ -76,11 +76,10 @@ class SlurmLauncher(Launcher):
         """Cancels what is queued or running, also jobs that the run's folder has lost."""
         run_folder = folder.absolute()
         jobs = read_jobs(run_folder)
-        lost = lost_jobs(run_folder, jobs)
+        live, lost = live_and_lost(run_folder, jobs)
         if not jobs and not lost:
             existing_folder(folder)
             raise UserError(f"{folder} has no SLURM jobs; give the --output-dir of what was submitted")
-        live = live_jobs([job.job_id for job in jobs])
         chosen = {job.job_id: job.name for job in jobs if job.job_id in live}
         chosen |= dict.fromkeys(lost, "not written in the run's folder")
         for job_id, name in chosen.items():

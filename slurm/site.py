@@ -16,6 +16,7 @@ from typing import Literal
 from deepscaler.system.errors import UserError
 from deepscaler.system.option import shown_value
 from deepscaler.system.options import check_options, option, read_options
+from deepscaler.system.paths import LONGEST_RAY_FOLDER, expanded, unset_variable
 from slurm.runtime_class import beside, make_runtime
 from slurm.runtimes import Runtime
 
@@ -34,8 +35,8 @@ OPTIONS_OF_SBATCH = {
 """Those that come from other options of a site file, or from the job."""
 
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")
-LONGEST_SCRATCH = 40
-"""Most characters of `scratch`: Ray puts Unix sockets below it, whose paths may have 107."""
+LONGEST_SCRATCH = LONGEST_RAY_FOLDER - len("/dsr-12345678-12")
+"""Most bytes of `scratch`, below which each start of a job has a folder of Ray's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +100,10 @@ class Site:
                 f"image is missing: runtime {self.runtime} needs an image of the container;"
                 " {target} in it becomes train, eval or cpu"
             )
-        if not self.scratch.startswith(("/", "$")) or len(self.scratch) > LONGEST_SCRATCH:
+        if not self.scratch.startswith(("/", "$")) or len(os.fsencode(self.scratch_dir)) > LONGEST_SCRATCH:
             raise UserError(
                 f"invalid value {self.scratch!r} for scratch: expected an absolute path (or $VARIABLE) of at most"
-                f" {LONGEST_SCRATCH} characters"
+                f" {LONGEST_SCRATCH} bytes, for Ray's sockets are below it"
             )
 
     @staticmethod
@@ -122,7 +123,16 @@ class Site:
     @property
     def cache_dir(self) -> str:
         """`cache` with the user's variables in it; a container keeps nothing, so there it is below HOME by default."""
-        return os.path.expandvars(self.cache or (str(Path.home() / ".cache") if self.runs_in.is_container else ""))
+        return expanded(self.cache, "cache") or (str(Path.home() / ".cache") if self.runs_in.is_container else "")
+
+    @property
+    def scratch_dir(self) -> str:
+        """`scratch` with the user's variables in it; empty where it is known on the nodes only.
+
+        That is so for `$TMPDIR`, which is another folder there, and for `/local/$SLURM_JOB_ID`, which is not set here.
+        """
+        found = os.path.expandvars(self.scratch)
+        return "" if self.scratch.startswith("$") or unset_variable(found) else found
 
     @property
     def kit_cache(self) -> str:

@@ -61,6 +61,7 @@ def configure(parser: Parser) -> None:
         KNOWN,
         files="jsonl",
     )
+    check_parser.add_argument("--data-dir", type=Path, metavar="DIR", help="prepared data (default: <cache>/data)")
     check_parser.add_argument("--output", type=Path, help="also write the findings to this JSON file")
     check_parser.set_defaults(act=_check)
     _add_source(check_parser)
@@ -74,7 +75,11 @@ def _add_prepare(parser: Parser) -> None:
     )
     offer(names, KNOWN, files="jsonl")
     parser.add_argument(
-        "--output-dir", type=folder_to_write, metavar="DIR", help="folder to write to (default: <cache>/data)"
+        "--output-dir",
+        "--data-dir",
+        type=folder_to_write,
+        metavar="DIR",
+        help="folder to write to, which others read by --data-dir (default: <cache>/data)",
     )
     parser.add_argument("--missing", action="store_true", help="leave out what is prepared and up to date")
     parser.add_argument(
@@ -239,14 +244,19 @@ def _check(arguments: argparse.Namespace) -> int:
 def _check_named(arguments: argparse.Namespace) -> int:
     """Checks some sets against themselves and against every benchmark that is on this machine."""
     console, found = PlainConsole(), {}
+    folder = (
+        existing_folder(arguments.data_dir, "give the one that data was prepared in")
+        if arguments.data_dir
+        else data_dir()
+    )
     for given in arguments.names:
         name = absolute(given, Path.cwd())
-        check_name(name)
+        check_name(name, folder)
         with TemporaryDirectory() as temporary:
-            problems, entry = _read(name, Path(temporary), arguments.source)
+            problems, entry = _read(name, Path(temporary), folder, arguments.source)
             for line in told(given, entry):
                 console.print(line, soft_wrap=True)
-            overlaps = benchmark_overlaps(problems, data_dir(), {})
+            overlaps = benchmark_overlaps(problems, folder, {})
             found[given] = [
                 overlap for benchmark, (_, some) in overlaps.items() if benchmark != name for overlap in some
             ]
@@ -261,16 +271,18 @@ def _check_named(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(name: str, temporary: Path, source: Path | None) -> tuple[Callable[[], Iterator[Problem]], Entry]:
+def _read(
+    name: str, temporary: Path, folder: Path, source: Path | None
+) -> tuple[Callable[[], Iterator[Problem]], Entry]:
     """Returns what yields a set's problems, and its entry in a manifest, if it has one."""
     if is_own(name):
         entry = prepare_own(name, temporary)
         path = parquet_path(label(name), temporary)
     elif name in SOURCES:
-        published = load_problems(name, data_dir(), source)
+        published = load_problems(name, folder, source)
         return lambda: iter(published), {}
     else:
-        path, entry = prepared_path(name, data_dir()), read_manifest(registered()[name])[name]
+        path, entry = prepared_path(name, folder), read_manifest(registered(folder)[name])[name]
     return lambda: problems_of(path), entry
 
 

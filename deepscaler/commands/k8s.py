@@ -15,21 +15,17 @@ from deepscaler.kubernetes.pod.api import ACCOUNT, RayJobs, server_of_pod
 from deepscaler.kubernetes.pod.beside import wait_beside
 from deepscaler.kubernetes.pod.conduct import conduct, owned, read_stages
 from deepscaler.kubernetes.pod.lifecycle import GRACE, stop_training
-from deepscaler.kubernetes.pod.metrics import serve
 from deepscaler.kubernetes.pod.ray_job import DASHBOARD, MARGIN, see_off
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.system.errors import UserError
 from deepscaler.system.flags import whole
-from deepscaler.system.paths import existing_folder
 
-EXAMPLES = ("deepscaler k8s init cluster.toml", "deepscaler k8s metrics /runs --port 9095")
-METRICS_PORT = 9095
+EXAMPLES = ("deepscaler k8s init cluster.toml", "deepscaler k8s check k8s")
 RUN_DIR = "folder of a training or a chain"
-LAST_PORT = 65_535
 
 
 def configure(parser: Parser) -> None:
-    """Adds `check`, `wait`, `stop`, `conduct` and `metrics`."""
+    """Adds `init`, `setup`, `check`, `wait`, `stop` and `conduct`."""
     actions = parser.add_actions()
     _configure_cluster(add_action(actions, "init", "ask a cluster what it is, and write a first site file"))
     setup = add_action(actions, "setup", "make once what a namespace needs before it takes jobs")
@@ -84,16 +80,6 @@ def configure(parser: Parser) -> None:
     )
     conducts.add_dry_run("say how far each stage is, make nothing")
     conducts.set_defaults(act=_conduct)
-    metrics = add_action(actions, "metrics", "serve the state of all runs below a folder to Prometheus")
-    metrics.add_argument("folder", type=Path, metavar="FOLDER", help="the folder that holds runs and chains")
-    metrics.add_argument(
-        "--port",
-        type=whole(1, LAST_PORT),
-        metavar="N",
-        default=METRICS_PORT,
-        help="port to listen on (default: %(default)s)",
-    )
-    metrics.set_defaults(act=_metrics)
 
 
 def _configure_cluster(init: Parser) -> None:
@@ -185,8 +171,3 @@ def _conduct(arguments: argparse.Namespace) -> int:
     namespace = str(stages[0].rayjob["metadata"]["namespace"])
     rayjobs = RayJobs(arguments.server or server_of_pod(), namespace, arguments.account, say)
     return conduct(stages, rayjobs, progress_of, say)
-
-
-def _metrics(arguments: argparse.Namespace) -> int:
-    serve(existing_folder(arguments.folder, "give the one that holds the runs"), arguments.port)
-    return 0

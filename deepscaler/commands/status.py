@@ -51,6 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
     console = PlainConsole()
     if chain:
         _print_chain(statuses, console)
+        for status in statuses:
+            for name, says in (status.alarms or {}).items():
+                console.print(printable(f"{status.name} is sick: {name}: {says}"), soft_wrap=True)
     elif statuses:
         _print_run(statuses[0], console)
     if jobs:
@@ -134,12 +137,14 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("dual clip", percent(status.dual_clip_fraction) if status.dual_clip_fraction else ""),
         ("weights cut", percent(status.correction_cut)),
         ("entropy", f"{number(status.entropy)} nats" if status.entropy is not None else ""),
+        ("KL to the reference", f"{status.kl:.2g}" if status.kl is not None else ""),
         ("rollout to trainer", f"KL {status.mismatch:.2g}" if status.mismatch is not None else ""),
         ("groups of one reward", percent(status.zero_variance)),
         ("thrown away", f"{status.discarded_tokens:,.0f} tokens in the last step" if status.discarded_tokens else ""),
         ("age of responses", f"{status.staleness:.1f} updates" if status.staleness else ""),
         ("a step takes", f"{status.step_seconds:,.1f} s" if status.step_seconds is not None else ""),
         ("throughput", f"{status.tokens_per_second:,.0f} tokens/s per GPU" if status.tokens_per_second else ""),
+        *((f"SICK: {name}", says) for name, says in (status.alarms or {}).items()),
         ("last checkpoint", checkpoint + age if status.attempt else ""),
         *(("damaged checkpoint", damaged) for damaged in status.damaged_checkpoints),
     ]

@@ -37,6 +37,7 @@ COMMANDS = {
     "k8s": Command(PLACES, "Set up a Kubernetes cluster, check manifests; and what pods call.", "k8s"),
     "recipes": Command(LOOK, "Show a training recipe, or compare some.", "recipes"),
     "status": Command(LOOK, "Show how a training run, a chain and its jobs are doing.", "status"),
+    "metrics": Command(LOOK, "Serve how runs are doing to Prometheus; print its rules and a dashboard.", "metrics"),
     "logs": Command(LOOK, "Show the logs of a run, each line with its machine.", "logs"),
     "cancel": Command(LOOK, "End the jobs of a run; a training saves first.", "cancel"),
     "completion": Command(LOOK, "Print the script that completes commands in your shell.", "completion"),

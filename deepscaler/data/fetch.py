@@ -36,7 +36,7 @@ def cached_file(source: Source) -> Path:
 def read_rows(file: Path, name: str) -> list[Row]:
     """The rows of a JSON array or of JSON lines."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
         rows = json.loads(text) if file.suffix == ".json" else _read_lines(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name}: {file} is not valid JSON: {error}; fetch it again or repair it") from error

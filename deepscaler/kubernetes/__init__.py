@@ -5,7 +5,6 @@ manifests -> check (schemas, rules)                                   `deepscale
 a command -> cluster (compose for a place, submit, states, logs)      `--on k8s`, `deepscaler status`, `... logs`
 a pod -> lifecycle, beside (wait for the attempt before, stop well)   `deepscaler k8s wait`, `... stop`
 a chain -> conduct (one RayJob after another)                         `deepscaler k8s conduct`
-runs -> metrics                                                       `deepscaler k8s metrics`
 """
 
 from importlib.util import find_spec

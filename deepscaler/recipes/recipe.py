@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from deepscaler.data.names import check_name
 from deepscaler.recipes.relations import broken_relations
+from deepscaler.recipes.signs import check_signs
 from deepscaler.recipes.tables import DataOptions, RewardOptions
 from deepscaler.system.errors import UserError
 from deepscaler.system.options import check_options, option, parse_settings, table, with_options
@@ -193,6 +194,10 @@ class Recipe:
     validate_every: int = option(20, "steps between validations", above=0, source=_SCRIPTS)
     keep_best: bool = option(False, "keep the checkpoint of the best validation, too, however old it is", source=_KIT)
 
+    signs: dict[str, Any] = option(
+        {}, "thresholds of signs of a sick run, by name; false turns one off", merged=True, source=_KIT
+    )
+
     data: DataOptions = table(DataOptions, "how files of one's own are read, mixed and asked")
     reward: RewardOptions = table(RewardOptions, "the parts of a response's reward")
     verl: dict[str, Any] = option({}, "any other key of verl's configuration", merged=True, source=_KIT)
@@ -221,6 +226,7 @@ class Recipe:
                 " give one for each"
             )
         self.reward.check(self.max_response_length)
+        check_signs(self.signs)
         if problem := next(broken_relations(self), None):
             raise UserError(problem)
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from deepscaler.runs.alarms import alarms_of
 from deepscaler.runs.checkpoints import SEAL, sealed, unreadable
+from deepscaler.runs.fence import is_process_alive
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.metrics import QUANTITIES, Metrics, mean, parts, quantity, read_metrics, validation
 from deepscaler.runs.outputs import CHAIN, EVALUATION, find_kind
@@ -63,6 +65,8 @@ class Status:
     correction_cut: float | None = None
     """Of tokens whose importance weight was above its bound."""
     entropy: float | None = None
+    kl: float | None = None
+    """KL divergence of the policy to the reference, nats per token; None without a reference."""
     mismatch: float | None = None
     """KL divergence between rollout engine and trainer, nats per token; None where the trainer does not recompute."""
     zero_variance: float | None = None
@@ -79,6 +83,8 @@ class Status:
     checkpoint_age: float | None = None
     gate: str | None = None
     """Of a chain's stage that was evaluated: how it compares with the stage before."""
+    alarms: dict[str, str] | None = None
+    """Signs of a sick run at its last step, by name: what is wrong and what to do."""
     damaged_checkpoints: tuple[str, ...] = ()
     """Why each cannot be read, by the name of its folder."""
 
@@ -140,6 +146,7 @@ def read_status(name: str, run: RunFolder) -> Status:
     return Status(
         **common,
         **_measured(metrics),
+        alarms={alarm.sign.name: str(alarm) for alarm in alarms_of(run, metrics)} or None,
         state=state,
         step=step,
         attempt=attempt.number,
@@ -160,7 +167,7 @@ def read_status(name: str, run: RunFolder) -> Status:
 def _state(attempt: Attempt, record: dict[str, Any], age: float) -> str:
     if "ended" in record:
         return str(record.get("outcome", "failed"))
-    if age > STALE:
+    if age > STALE or is_process_alive(record) is False:
         return "dead"
     return "stopping" if attempt.stop_path.is_file() else "running"
 
@@ -179,7 +186,7 @@ def _measured(metrics: Metrics) -> dict[str, Any]:
         for dataset, p in validation(metrics).items()
     }
     shown = (
-        *("reward", "undecided", "response_length", "cut_off", "mismatch", "correction_cut", "zero_variance"),
+        *("reward", "undecided", "response_length", "cut_off", "kl", "mismatch", "correction_cut", "zero_variance"),
         *("clip_fraction", "clip_high_fraction", "clip_low_fraction", "dual_clip_fraction"),
         *("discarded_tokens", "staleness", "entropy"),
     )

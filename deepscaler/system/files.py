@@ -1,5 +1,6 @@
 """Files that are either whole or absent: temp file, fsync, rename."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -15,12 +16,16 @@ from typing import Any
 
 from deepscaler.system.errors import UserError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk or a quota that is full; the system says neither of which path nor of how much."""
+
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, size: int = 0) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it is synced and renamed over it, else removed.
 
-    Raises UserError where `path` is a folder.
+    Raises UserError where `path` is a folder, and OSError that tells path and sizes where the disk is full: the bytes
+    that are to be written are `size`, if known.
     """
     if path.is_dir() and not path.is_symlink():
         raise UserError(f"{path} is a folder; give the path of a file")
@@ -32,6 +37,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(path)
         sync_directory(path.parent)
+    except OSError as error:
+        if error.errno in FULL:
+            wanted = f"{size:,}" if size else f"more than {file_size(temporary):,}"
+            raise OSError(error.errno, f"{error.strerror}: {wanted} bytes wanted, {free(path)}", str(path)) from error
+        raise
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -39,8 +49,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text` atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    content = text.encode()
+    with atomic_path(path, len(content)) as temporary:
+        temporary.write_bytes(content)
+
+
+def free(path: Path) -> str:
+    """Returns how much room is left where a path is or would be: `1,024 bytes free`."""
+    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    return f"{shutil.disk_usage(existing).free:,} bytes free"
 
 
 def write_json(path: Path, value: Any) -> None:

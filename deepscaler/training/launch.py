@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deepscaler.system.files import remove_tree
+from deepscaler.system.paths import REFUSED_BY_VERL, short_temporary_folder
 from deepscaler.training.merge import merge
 from deepscaler.training.start import Start
 
@@ -46,9 +47,10 @@ def prepare_launch(start: Start, console: Console) -> Launch:
             merge(start.run, console)
     resumed_step = checkpoint.step if checkpoint else 0
     start.attempt.update_record(resumed_step=resumed_step, step_offset=start.step_offset)
-    ray_dir = Path(tempfile.mkdtemp(prefix="dsr-")) if start.has_own_ray else None
+    ray_dir = Path(tempfile.mkdtemp(prefix="dsr-", dir=short_temporary_folder())) if start.has_own_ray else None
     environment = {**os.environ, **start.environment, **(_local_ray(ray_dir) if ray_dir else {})}
-    environment.pop("ROCR_VISIBLE_DEVICES", None)  # verl refuses it beside CUDA_VISIBLE_DEVICES
+    for name in REFUSED_BY_VERL:
+        environment.pop(name, None)
     return Launch(start.command, environment, start.attempt.root, ray_dir)
 
 

@@ -27,7 +27,7 @@ FREE = (
     *("name", "model", "num_steps", "save_every", "validate_every", "num_nodes", "gpus_per_node", "max_tokens_per_gpu"),
     *("tensor_parallel_size", "sequence_parallel_size", "gpu_memory_utilization", "offload_actor"),
     *("reward.function", "reward.timeout", "reward.memory", "reward.num_workers"),
-    "checkpoint_activations",
+    *("checkpoint_activations", "signs"),
 )
 """Fields that may change between attempts: the place, the pace, the end.
 

@@ -1,11 +1,15 @@
 """One training run, resumed from whatever its folder holds: verl's trainer started, watched and stopped."""
 
+import errno
+import os
 import signal
+import tempfile
 import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from subprocess import Popen
 
 from rich.console import Console
@@ -13,6 +17,7 @@ from rich.console import Console
 from deepscaler.models.provenance import command_line
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.recipes.write import whole
+from deepscaler.runs.alarms import NewAlarms
 from deepscaler.runs.checkpoints import adopt_leftovers, newest, sealed
 from deepscaler.runs.fence import FencedError, acquire, alive, check_ownership, identity
 from deepscaler.runs.folder import Attempt, RunFolder
@@ -21,7 +26,7 @@ from deepscaler.runs.reward_file import edited_note, keep_copy
 from deepscaler.system import processes
 from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import FAILED, STOPPED
-from deepscaler.system.files import write_json, write_text
+from deepscaler.system.files import file_size, free, write_json, write_text
 from deepscaler.system.signals import stop_signals
 from deepscaler.training.deadline import must_stop
 from deepscaler.training.launch import Launch, prepare_launch
@@ -43,6 +48,11 @@ IGNORED_IN_A_JOB = (signal.SIGTERM, signal.SIGUSR2)
 
 SHOWN_LINES = 25
 """The last lines of the log that are shown if the trainer fails."""
+
+MOST_SEARCHED = 1000
+"""The last lines of the log in which a full disk is looked for: Ray says much after it."""
+
+NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
@@ -100,7 +110,7 @@ def _supervise(start: Start, launch: Launch, stop_requests: "deque[str]", consol
 
 def _watch(start: Start, process: "Popen[bytes]", stop_requests: "deque[str]", console: Console) -> None:
     """Shows steps, passes on requests to stop, and minds the deadline and the fence, until the trainer ends."""
-    attempt, metrics = start.attempt, LiveMetrics(start.run, start.attempt)
+    attempt, metrics, alarms = start.attempt, LiveMetrics(start.run, start.attempt), NewAlarms(start.run)
     looked_at_fence = 0.0
     told = False
     noted: dict[str, str] = {}
@@ -112,11 +122,19 @@ def _watch(start: Start, process: "Popen[bytes]", stop_requests: "deque[str]", c
             attempt.update_record(**noted)
 
     with show_steps(console, start.recipe.num_steps) as show:
-        while process.poll() is None:
-            note("begun", metrics.has_begun)
-            for step, values in metrics.read_new():
+
+        def look() -> None:
+            """Shows what has been logged since, and the signs of a sick run that have come with it."""
+            new = list(metrics.read_new())
+            for step, values in new:
                 show(step, values)
                 note("first_step", "timing_s/step" in values)
+            for alarm in alarms.read() if new else ():
+                console.print(f"Step {new[-1][0]} is sick: {alarm.sign.name}: {alarm}", soft_wrap=True)
+
+        while process.poll() is None:
+            note("begun", metrics.has_begun)
+            look()
             if time.monotonic() - looked_at_fence > FENCE_INTERVAL:
                 check_ownership(start.run, attempt)
                 looked_at_fence = time.monotonic()
@@ -129,9 +147,7 @@ def _watch(start: Start, process: "Popen[bytes]", stop_requests: "deque[str]", c
             if (reason and not metrics.has_begun) or len(stop_requests) > 1:
                 processes.end(process, PATIENCE)
             time.sleep(POLL)
-        for step, values in metrics.read_new():
-            show(step, values)
-            note("first_step", "timing_s/step" in values)
+        look()
 
 
 def _asked(attempt: Attempt) -> str:
@@ -169,7 +185,17 @@ def _say_end(start: Start, outcome: str, console: Console) -> int:
     console.print(f"The trainer failed; {where} is saved. The end of {log}:", soft_wrap=True)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     console.print("\n".join(f"  {line}" for line in lines[-SHOWN_LINES:]), soft_wrap=True)
+    if any(NO_SPACE in line for line in lines[-MOST_SEARCHED:]):
+        console.print(_no_room(run), soft_wrap=True)
     return FAILED
+
+
+def _no_room(run: RunFolder) -> str:
+    """Returns how much room a checkpoint takes and how much there is, once a disk was full."""
+    sizes = [sum(map(file_size, one.path.rglob("*"))) for one in sealed(run)[:1]]
+    wanted = f"a checkpoint takes {sizes[0]:,} bytes" if sizes else "a checkpoint takes 12 bytes a parameter"
+    places = ", ".join(f"{free(place)} in {place}" for place in (run.root, Path(tempfile.gettempdir())))
+    return f"A disk was full: {wanted}; {places}. Free some, or keep fewer checkpoints (--keep); then run it again."
 
 
 def _reached(run: RunFolder) -> int:

@@ -1,20 +1,24 @@
 """Our part inside verl's trainer: hooked in by `trainer.checkpoint_callback_class`, verl's own extension point.
 
 After each save it publishes the checkpoint and prunes old ones. When a stop is asked for, it makes the step in flight
-the last one: the trainer saves, publishes, logs and leaves its loop by itself.
+the last one: the trainer saves, publishes, logs and leaves its loop by itself. Signs of a sick run become W&B's alerts.
 """
 
 import os
+import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 
+from deepscaler.runs.alarms import NewAlarms
 from deepscaler.runs.checkpoints import prune, publish
 from deepscaler.runs.fence import FencedError, check_ownership
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system.exit_codes import FENCED
+from deepscaler.system.files import file_size
 
 POLL = 1.0
 """Seconds between two looks at the run folder."""
@@ -46,8 +50,8 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
             trainer.total_training_steps = global_step
 
     def _watch(self) -> None:
-        """Notice a wish to stop, and a newer attempt."""
-        pause = threading.Event()
+        """Notices a wish to stop, a newer attempt, and signs of a sick run."""
+        pause, alarms, size = threading.Event(), NewAlarms(self._run), 0
         while not pause.wait(POLL):
             try:
                 check_ownership(self._run, self._attempt)
@@ -56,3 +60,14 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
                 os._exit(FENCED)
             if self._attempt.stop_path.exists():
                 self.config.trainer.save_freq = 1  # read by the trainer at the end of every step
+            if size != (size := file_size(self._attempt.metrics_path)):
+                for alarm in alarms.read():
+                    _alert(alarm.sign.name, str(alarm))
+
+
+def _alert(name: str, text: str) -> None:
+    """Sends an alert by W&B, whose run is begun by verl's logger in this process; where it has none, does nothing."""
+    wandb = sys.modules.get("wandb")
+    if wandb and wandb.run:
+        with suppress(Exception):  # W&B may be out of reach, and a training does not end by being watched
+            wandb.run.alert(title=name, text=text, level="WARN")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from deepscaler.fabric import socket_variables
 from deepscaler.system import processes
 from deepscaler.system.files import remove_tree
-from deepscaler.system.paths import ray_cpus
+from deepscaler.system.paths import REFUSED_BY_VERL, expanded, ray_cpus
 from slurm.node.network import PortBlock, address_of, interface_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class RayNode:
 
     def environment(self) -> dict[str, str]:
         """Without what a login shell may have said about another Ray, and AMD's variables, which SLURM always sets."""
-        dropped = ("RAY_", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")  # verl refuses those beside CUDA's
+        dropped = ("RAY_", *REFUSED_BY_VERL)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         interface = interface_of(self.address)  # gloo would take what the node's own name means to it: often a loopback
         sockets = socket_variables(interface) if interface else {}
@@ -102,7 +102,7 @@ def ray_node(node: "Node") -> RayNode:
         address=address,
         ports=PortBlock(node.raw_job_id, address),
         num_gpus=node.task.num_gpus,
-        temp_dir=Path(os.path.expandvars(node.task.scratch)) / f"dsr-{node.raw_job_id}-{node.restart}",
+        temp_dir=Path(expanded(node.task.scratch, "scratch")) / f"dsr-{node.raw_job_id}-{node.restart}",
         log=node.attempt.log_path(f"{node.name}.ray"),
         token_path=node.attempt.token_path,
         object_store_gb=node.task.object_store_gb,

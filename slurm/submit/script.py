@@ -74,16 +74,26 @@ class Submission:
         """Returns what the runtime must know: what a container has to see, and variables that win over an image's."""
         return Task(
             target=self.job.image,
-            folders=(str(self.run_folder), self.site.scratch, self.site.cache_dir, *self.job.reads),
+            folders=(str(self.run_folder), _mounted_scratch(self.site), self.site.cache_dir, *self.job.reads),
             variables=(*environment(self.site), "DEEPSCALER_JOB_END"),
             gpus=bool(self.job.gpus_per_node) and self.site.gpus != "none",
         )
 
 
+def _mounted_scratch(site: Site) -> str:
+    """Returns the folder that a container sees as its scratch. Raises UserError where only the nodes know it."""
+    if site.runs_in.is_container and not site.scratch_dir:
+        raise UserError(
+            f"invalid value {site.scratch!r} for scratch: a container is given a folder when it is submitted, and this"
+            " one is known on the nodes only; name a folder that every node has"
+        )
+    return site.scratch_dir
+
+
 def environment(site: Site) -> dict[str, str]:
     """Variables of every task, beside what sbatch passes on from the submitting shell."""
     cache = site.cache_dir
-    local = f"{site.scratch}/deepscaler-{getpass.getuser()}" if site.scratch.startswith("/") else cache
+    local = f"{site.scratch_dir}/deepscaler-{getpass.getuser()}" if site.scratch_dir else cache
     caches = {
         "DEEPSCALER_CACHE": site.kit_cache,
         "HF_HOME": f"{cache}/huggingface",
@@ -182,7 +192,7 @@ def node_task(job: Job, site: Site, folder: Path, output: Path) -> NodeTask:
         num_gpus=job.gpus_per_node,
         ray=job.ray,
         network_interface=site.network_interface,
-        scratch=site.scratch,
+        scratch=site.scratch_dir or site.scratch,
         object_store_gb=site.object_store_gb,
         join_seconds=60 * site.join_minutes,
         max_attempts_without_progress=site.max_attempts_without_progress,

@@ -19,9 +19,9 @@ def written(root: Path, num_elements: int = 1) -> None:
         record(root, jobs, "7", root / "slurm/0001-evaluate", num_elements=num_elements)
 
 
-def output_of(job_id: str, folder: Path) -> str:
-    """A line of squeue's about where a job writes to."""
-    return f"{job_id:20}{folder}/slurm/0001-evaluate/%j_0_log.out"
+def output_of(job_id: str, folder: Path, state: str = "RUNNING") -> str:
+    """A line of squeue's about how a job is and where it writes to."""
+    return f"{job_id:20}{state:20}{folder}/slurm/0001-evaluate/%j_0_log.out"
 
 
 def test_jobs_that_the_folder_has_lost_are_named_and_can_be_cancelled(
@@ -34,6 +34,27 @@ def test_jobs_that_the_folder_has_lost_are_named_and_can_be_cancelled(
     assert main(["cancel", str(root), "--dry-run"]) == 0
     assert "Would cancel 8 (not written in the run's folder)" in capsys.readouterr().out
     assert main(["cancel", str(tmp_path / "another")]) == 2
+
+
+def test_submitting_and_cancelling_ask_slurm_once(
+    tmp_path: Path, fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "run"
+    fake(squeue="", scancel="")
+    written(root)
+    asked = tmp_path / "asked"
+    squeue = tmp_path / "bin/squeue"
+    lines = [output_of("7", root, "PENDING"), output_of("7", root), output_of("8", root), output_of("9", tmp_path)]
+    squeue.write_text(f"#!/bin/sh\necho asked >>'{asked}'\ncat <<'EOF'\n" + "\n".join(lines) + "\nEOF\n")
+    with pytest.raises(UserError, match=r"has jobs already: 7 \(PENDING\); watch them"):
+        written(root)
+    assert asked.read_text() == "asked\n"
+    assert main(["cancel", str(root), "--dry-run"]) == 0
+    assert asked.read_text() == "asked\n" * 2
+    assert capsys.readouterr().out.splitlines() == [
+        "Would cancel 7 (evaluate)",
+        "Would cancel 8 (not written in the run's folder)",
+    ]
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "5", '[{"job_id": "7"}]', "[7]", "[" * 100_000])

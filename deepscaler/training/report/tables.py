@@ -11,7 +11,9 @@ from deepscaler.data.sources import title
 from deepscaler.output.cells import Rows, short_name
 from deepscaler.output.terminal import printable
 from deepscaler.recipes.recipe import Recipe
+from deepscaler.recipes.signs import SIGNS
 from deepscaler.recipes.stored import default_options, stored_options
+from deepscaler.runs.alarms import history
 from deepscaler.runs.metrics import QUANTITIES, VALIDATION, Series, mean, quantity, validation
 from deepscaler.runs.stages import Stage
 from deepscaler.system.options import options_of
@@ -54,7 +56,14 @@ def notes(stages: list[Stage]) -> list[str]:
                     f"{stage.name}: up to {100 * share:.2g} % of the answers in a validation on {title(dataset)} could"
                     " not be graded in time; they count as wrong."
                 )
+        for name, steps in history(stage.run, stage.metrics).items():
+            found.append(f"{stage.name} showed a sign of a sick run, {name}, {_when(steps)}. {SIGNS[name].advice}")
     return found
+
+
+def _when(steps: list[int]) -> str:
+    """Returns `at step 7`, or `at 12 steps from 7 to 40`."""
+    return f"at {len(steps):,} steps from {steps[0]:,} to {steps[-1]:,}" if len(steps) > 1 else f"at step {steps[0]:,}"
 
 
 def progress_table(stages: list[Stage]) -> Rows:

@@ -48,7 +48,7 @@ def complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[n
         ("deepscaler data pre", ["prepare"]),
         ("deepscaler data prepare ami", []),
         ("deepscaler evaluate --datasets olym", ["olympiad_bench"]),
-        ("deepscaler k8s ", ["init", "setup", "check", "wait", "stop", "conduct", "metrics"]),
+        ("deepscaler k8s ", ["init", "setup", "check", "wait", "stop", "conduct"]),
         ("deepscaler completion z", ["zsh"]),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from deepscaler.cli import main
 
-COMMANDS = ("status", "merge", "report", "cancel", "logs", "k8s metrics", "data check --source", "merge --dry-run")
+COMMANDS = ("status", "merge", "report", "cancel", "logs", "metrics", "data check --source", "merge --dry-run")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

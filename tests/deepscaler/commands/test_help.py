@@ -19,7 +19,7 @@ READERS = {
     "grade",
     "k8s check",
     "k8s wait",
-    "k8s metrics",
+    "metrics",
     "recipes",
     "status",
     "logs",

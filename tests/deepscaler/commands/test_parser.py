@@ -46,7 +46,7 @@ def refused(line: str, capsys: pytest.CaptureFixture[str]) -> str:
         (
             "k8s chek x",
             "deepscaler k8s: ACTION cannot be 'chek'; did you mean 'check'?; valid: init, setup, check, wait,"
-            " stop, conduct, metrics; see deepscaler k8s --help",
+            " stop, conduct; see deepscaler k8s --help",
         ),
         (
             "train 8k --device gpu",
@@ -84,8 +84,8 @@ def test_the_nearest_valid_word_is_named(line: str, error: str, capsys: pytest.C
         ("doctor --on slurm --gpus -3", "invalid value -3 for --gpus: expected an integer of at least 0;"),
         ("doctor --on slurm --minutes nan", "invalid value nan for --minutes: expected a number above 0;"),
         ("doctor --on slurm --minutes x", "invalid value 'x' for --minutes: expected a number above 0;"),
-        ("k8s metrics . --port abc", "invalid value 'abc' for --port: expected an integer of at least 1 and at most"),
-        ("k8s metrics . --port 99999999", "for --port: expected an integer of at least 1 and at most 65535;"),
+        ("metrics . --port abc", "invalid value 'abc' for --port: expected an integer of at least 1 and at most"),
+        ("metrics . --port 99999999", "for --port: expected an integer of at least 1 and at most 65535;"),
         pytest.param(
             f"train 8k --keep {'1' * 5000}",
             "expected an integer of at least 1, with at most 18 digits",

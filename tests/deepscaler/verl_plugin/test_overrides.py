@@ -148,6 +148,7 @@ ELSEWHERE = {
     "train_dataset": "places",
     "validation_dataset": "places",
     "verl": "tried by a test of its own",
+    "signs": "read by whoever watches a run",
     **dict.fromkeys(("data.problem", "data.answer", "data.id", "data.weights", "data.prompt_suffix"), "read before"),
 }
 """Fields that are no key of verl's, and why."""

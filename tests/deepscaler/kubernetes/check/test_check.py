@@ -259,15 +259,6 @@ def test_a_strategic_patch_of_a_list_is_refused() -> None:
     assert any("replaces the whole list workerGroupSpecs of a RayJob" in line for line in findings(tree))
 
 
-def test_the_dashboard_shows_only_metrics_that_there_are() -> None:
-    from deepscaler.kubernetes.pod.metrics import GAUGES  # noqa: PLC0415
-
-    dashboard = (K8S / "components/monitoring/dashboard.json").read_text()
-    assert json.loads(dashboard)["title"]
-    shown = set(re.findall(r"deepscaler_(\w+)", dashboard))
-    assert shown <= {*GAUGES, "state", "accuracy"}
-
-
 def test_no_manifest_names_a_registry_or_a_secret() -> None:
     for path in (K8S / "jobs").rglob("*.yaml"):
         assert set(re.findall(r"image: (\S+)", path.read_text())) <= {"deepscaler:train", "deepscaler:cpu"}

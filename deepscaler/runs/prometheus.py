@@ -1,7 +1,8 @@
-"""The state of all runs below a folder for Prometheus, read from their files each time that it asks.
+"""The state of a run, of a chain, or of all below a folder for Prometheus, read from files each time that it asks.
 
 deepscaler_step{run="8k",stage="8k"} 412.0
 deepscaler_reward{run="8k",stage="8k"} 0.48
+deepscaler_sick{run="8k",stage="8k",sign="cut_off"} 0.0
 """
 
 import time
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from deepscaler.recipes.signs import SIGNS
 from deepscaler.runs.outputs import is_training
 from deepscaler.runs.status import Status, read_statuses
 from deepscaler.system.errors import UserError
@@ -32,6 +34,7 @@ GAUGES = {
     "clip_high_fraction": "share of tokens clipped at the upper bound, last step",
     "clip_low_fraction": "share of tokens clipped at the lower bound, last step",
     "dual_clip_fraction": "share of tokens at the dual clip, last step",
+    "kl": "KL from the policy to the reference, nats, last step",
     "mismatch": "KL from the rollout engine's probabilities to the trainer's, nats, last step",
     "correction_cut": "share of tokens whose importance weight was cut, last step",
     "zero_variance": "share of groups whose responses all got one reward, last step",
@@ -47,8 +50,12 @@ GAUGES = {
 """Fields of Status, and what they mean."""
 
 
+FURTHER = ("sick", "state", "accuracy", "reward_part")
+"""Metrics with one label more."""
+
+
 class RunsCollector(Collector):
-    """Collects everything that is known of the runs and chains in a folder."""
+    """Collects everything that is known of a run or a chain, or of all in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -62,6 +69,13 @@ class RunsCollector(Collector):
                 if (value := getattr(status, name)) is not None:
                     family.add_metric((run, status.name), value)
             yield family
+        sick = GaugeMetricFamily(
+            f"{PREFIX}_sick", "whether the last step shows a sign of a sick run", labels=("run", "stage", "sign")
+        )
+        for run, status in found:
+            for sign in SIGNS if status.attempt else ():
+                sick.add_metric((run, status.name, sign), sign in (status.alarms or {}))
+        yield sick
         states = GaugeMetricFamily(f"{PREFIX}_state", "1 for the state the run is in", labels=("run", "stage", "state"))
         for run, status in found:
             states.add_metric((run, status.name, status.state), 1)
@@ -89,26 +103,20 @@ def registry_of(folder: Path) -> CollectorRegistry:
     return registry
 
 
-def start(folder: Path, port: int, address: str = "0.0.0.0") -> tuple[WSGIServer, Thread]:  # noqa: S104  pods are asked
+def start(folder: Path, host: str, port: int) -> tuple[WSGIServer, Thread]:
     """Starts to answer /metrics; returns the server and its thread. Raises UserError."""
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}: give the one that holds the runs")
     try:
-        return start_http_server(port, address, registry_of(folder))
+        return start_http_server(port, host, registry_of(folder))
     except OSError as error:
-        raise UserError(f"cannot serve on port {port} ({error.strerror}): give another one with --port") from error
-
-
-def serve(folder: Path, port: int) -> None:
-    """Answers /metrics until the process is ended."""
-    _, thread = start(folder, port)
-    print(f"Serving the runs in {folder} on port {port}.", flush=True)
-    thread.join()
+        raise UserError(
+            f"cannot serve on port {port} of {host} ({error.strerror}): give others with --host and --port"
+        ) from error
 
 
 def _statuses(folder: Path) -> Iterator[tuple[str, Status]]:
     """By the name of the run's folder; a run whose files cannot be read is left out until they can."""
-    for directory in sorted(folder.iterdir()):
+    folder = folder.resolve()
+    for directory in [folder] if is_training(folder) else sorted(folder.iterdir()):
         if is_training(directory):
             try:
                 yield from ((directory.name, status) for status in read_statuses(directory))
