@@ -40,6 +40,7 @@ def atomic_path(path: Path, size: int = 0) -> Iterator[Path]:
     except OSError as error:
         if error.errno in FULL:
             wanted = f"{size:,}" if size else f"more than {file_size(temporary):,}"
+            temporary.unlink(missing_ok=True)  # it fills what was free
             raise OSError(error.errno, f"{error.strerror}: {wanted} bytes wanted, {free(path)}", str(path)) from error
         raise
     finally:

@@ -10,7 +10,7 @@ from evaluation.responses import Columns, grade_file
 
 def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
-    file.write_text('{"response": "so\u2028\x85 \\\\boxed{4}", "gold": "4"}\n', encoding="utf-8")
+    file.write_text('{"response": "so\u2028\x85 \\\\boxed{4}", "gold": "4"}\n', encoding="utf-8-sig")  # with a mark
     (scored,) = grade_file(file, Columns(), thinking=False, mode="kit")
     assert scored.grade.correct
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from deepscaler.system.errors import UserError
-from slurm.site import Site, load_site, minutes
+from slurm.site import LONGEST_SCRATCH, Site, load_site, minutes
 from tests.places import ROOT
 
 SITES = sorted((ROOT / "slurm/sites").glob("*.toml"))
@@ -61,3 +61,30 @@ def test_a_mistake_is_told_with_what_is_allowed(tmp_path: Path, text: str, messa
 )
 def test_time_limits_are_read_as_slurm_reads_them(limit: str, wanted: int) -> None:
     assert minutes(limit) == wanted
+
+
+def test_variables_in_scratch_and_cache_are_those_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USER", "ada")
+    site = Site(scratch="/scratch/$USER", cache="/work/${USER}/cache")
+    assert (site.scratch_dir, site.cache_dir) == ("/scratch/ada", "/work/ada/cache")
+    assert Site(scratch="$TMPDIR").scratch_dir == "", "it is another folder on the nodes"
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert Site(scratch="/local/$SLURM_JOB_ID").scratch_dir == "", "nodes alone have it"
+
+
+def test_a_variable_that_is_not_set_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WROK", raising=False)
+    with pytest.raises(UserError, match=r"'\$WROK/cache' for cache: the variable \$WROK is not set here; set it"):
+        Site(cache="$WROK/cache").kit_cache  # noqa: B018
+
+
+def test_scratch_is_short_enough_for_rays_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private.utils import validate_socket_filepath  # noqa: PLC0415  an optional package
+
+    longest = "/" + "x" * (LONGEST_SCRATCH - 1)
+    session = "session_2026-11-27_21-03-22_123456_4194304/sockets/plasma_store"
+    validate_socket_filepath(f"{Site(scratch=longest).scratch_dir}/dsr-12345678-12/{session}")
+    monkeypatch.setenv("USER", "x" * 30)
+    for scratch in (longest + "x", "/scratch/$USER"):
+        with pytest.raises(UserError, match=f"of at most {LONGEST_SCRATCH} bytes, for Ray's sockets are below it"):
+            Site(scratch=scratch)

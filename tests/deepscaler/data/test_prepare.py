@@ -1,5 +1,6 @@
 """Data sets become parquet, or one line says why not."""
 
+import codecs
 import json
 from pathlib import Path
 
@@ -238,3 +239,28 @@ def test_a_gold_that_no_answer_can_equal_is_refused_by_reason(answer: str, reaso
     assert dropped == {reason: 1}
     problems, dropped = clean_rows([{"problem": "1+1?", "answer": [answer, "2"]}], SOURCES["math_train"])
     assert [problem.golds for problem in problems] == [("2",)]
+
+
+def test_a_mark_at_the_beginning_of_a_published_file_is_no_content(source: Path) -> None:
+    file = source / "aime.json"
+    file.write_bytes(codecs.BOM_UTF8 + file.read_bytes())
+    assert prepare(source, "aime") == 0
+    file = source / "lines.jsonl"
+    file.write_bytes(codecs.BOM_UTF8 + json.dumps(AIME_ROW).encode() + b"\n")
+    assert read_rows(file, "aime")[0] == AIME_ROW
+
+
+def test_prepare_and_check_take_the_folder_of_data_by_the_name_that_training_does(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(source.parent / "mine")
+    assert main(["data", "prepare", "aime", "--source", str(source), "--data-dir", folder]) == 0
+    assert Path(folder, "aime.parquet").is_file()
+    own = source / "sums.jsonl"
+    own.write_text("".join(json.dumps({"problem": f"{n} + 1?", "answer": n + 1}) + "\n" for n in range(3)))
+    assert main(["data", "prepare", str(own), "--name", "sums", "--data-dir", folder]) == 0
+    capsys.readouterr()
+    assert main(["data", "check", "sums", "--data-dir", folder]) == 0
+    assert "of the benchmarks on this machine are in sums: aime (1)" in " ".join(capsys.readouterr().out.split())
+    assert main(["data", "check", "sums", "--data-dir", str(source / "no")]) == 2
+    assert "does not exist: give the one that data was prepared in" in capsys.readouterr().err.splitlines()[-1]

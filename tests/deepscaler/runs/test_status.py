@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,10 @@ import pytest
 
 from deepscaler.cli import main
 from deepscaler.commands.status import duration
+from deepscaler.runs.fence import identity
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.status import STALE, read_status
+from deepscaler.system.processes import process_start
 from tests.deepscaler.runs.runs import add_attempt, learning, make_chain, make_run, seal_checkpoint
 
 ENDED = {"ended": "2026-11-24T08:00:00+0000", "outcome": "stopped", "step": 4}
@@ -66,6 +70,20 @@ def test_a_stale_heartbeat_without_an_end_means_dead(tmp_path: Path, capsys: pyt
     assert read_status("8k", run).state == "dead"
     assert main(["status", str(tmp_path)]) == 0
     assert "without a sign of life for 10 min; the same command again goes on from step 4" in capsys.readouterr().out
+
+
+def test_a_command_that_was_killed_on_this_machine_is_dead_at_once(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    add_attempt(run, learning(4))
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        started = process_start(process.pid)
+        run.attempts()[-1].update_record(**{**identity(), "pid": process.pid, "process_start": started})
+        set_heartbeat(run, age=0)
+        assert read_status("8k", run).state == "running"
+        process.kill()
+    assert read_status("8k", run).state == "dead"
+    run.attempts()[-1].update_record(host="another machine")
+    assert read_status("8k", run).state == "running", "of another machine only its heartbeat tells"
 
 
 def test_an_end_is_told_by_its_outcome_even_if_the_heartbeat_is_fresh(tmp_path: Path) -> None:

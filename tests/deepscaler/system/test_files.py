@@ -1,5 +1,8 @@
 """Files are whole or absent."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,3 +60,40 @@ def test_a_reason_bears_no_number_of_the_systems() -> None:
     assert reason(URLError(OSError(-2, "Name or service not known"))) == "Name or service not known"
     assert reason(PermissionError(13, "Permission denied", "/x")) == "Permission denied"
     assert reason(OSError("a broken image")) == "a broken image"
+
+
+FULL = """
+import sys
+from pathlib import Path
+from deepscaler.cli import main
+from deepscaler.system import files
+files.write_text(Path(sys.argv[1], "fits"), "x" * 20_000)
+try:
+    files.write_text(Path(sys.argv[1], "large"), "x" * 90_000)
+except OSError as error:
+    print(error.errno, error.strerror, error.filename)
+print(sorted(path.name for path in Path(sys.argv[1]).iterdir()))
+with open(Path(sys.argv[1], "rest"), "wb") as rest:
+    import contextlib
+    with contextlib.suppress(OSError):
+        rest.write(bytes(90_000))
+        rest.flush()
+Path(sys.argv[2]).write_text('{"response": "1", "gold": "1"}\\n')
+main(["grade", sys.argv[2], "--output", sys.argv[1] + "/verdicts"])
+"""
+
+
+def test_a_full_disk_is_told_with_path_and_sizes(tmp_path: Path) -> None:
+    full, data = tmp_path / "full", tmp_path / "graded.jsonl"
+    full.mkdir()
+    mount = f"mount -t tmpfs -o size=64k none '{full}' && exec '{sys.executable}' -c \"$0\" '{full}' '{data}'"
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, FULL]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip(f"needs leave to mount a small file system: {done.stderr.strip()}")
+    first, names = done.stdout.splitlines()[:2]
+    assert first == f"28 No space left on device: 90,000 bytes wanted, 45,056 bytes free {full}/large", done.stderr
+    assert names == "['fits']", "nothing is left of what did not fit"
+    [told] = done.stderr.splitlines()
+    assert told.startswith(f"deepscaler: {full}/verdicts: No space left on device: ")
+    assert re.search(r": \d+ bytes wanted, 0 bytes free; free some space, or choose another folder$", told)

@@ -12,6 +12,7 @@ import pytest
 from deepscaler.fabric import Fabric, fabric_variables
 from deepscaler.job import train_job
 from deepscaler.recipes.published import RECIPES
+from deepscaler.system.errors import UserError
 from slurm.site import Site, load_site
 from slurm.submit.script import Submission, node_task
 from tests.places import ROOT
@@ -112,3 +113,18 @@ def test_the_job_says_what_the_local_command_says(fake: Fake) -> None:
     task = node_task(job, Site(), Path("/runs/16k/slurm/0001-train-16k"), Path("/runs/16k"))
     assert task.command == ("deepscaler", "train", "16k", "--output-dir", "/runs/16k")
     assert task.num_gpus * job.num_nodes == RECIPES["16k"].world_size == 32
+
+
+def test_variables_in_scratch_are_not_exported_as_they_are_written(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake()
+    monkeypatch.setenv("USER", "ada")
+    monkeypatch.setenv("LOGNAME", "ada")
+    container = Site(runtime="pyxis", image="i", scratch="/scratch/$USER")
+    script = submission("8k", container).script()
+    assert "export TRITON_CACHE_DIR=/scratch/ada/deepscaler-ada/triton\n" in script
+    assert ",/scratch/ada:/scratch/ada," in script
+    assert "$USER" not in script
+    on_nodes = Site(scratch="$TMPDIR", cache="/cache")
+    assert "export TRITON_CACHE_DIR=/cache/triton\n" in submission("8k", on_nodes).script()
+    with pytest.raises(UserError, match=r"'\$TMPDIR' for scratch: a container is given a folder when it is submitted"):
+        submission("8k", replace(container, scratch="$TMPDIR")).script()

@@ -1,0 +1,85 @@
+"""What a trainer is started with on this machine, whatever the environment holds."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from deepscaler.recipes.published import RECIPES
+from deepscaler.runs.folder import RunFolder
+from deepscaler.system import paths
+from deepscaler.system.errors import UserError
+from deepscaler.system.paths import LONGEST_RAY_FOLDER
+from deepscaler.training.launch import Launch, prepare_launch
+from deepscaler.training.manifest import Inputs, TrainOptions
+from deepscaler.training.start import Start
+
+SOCKET = "session_2026-11-27_21-03-22_123456_4194304/sockets/plasma_store"
+"""Of Ray 2.60, below its folder: a date, microseconds, a process number."""
+
+
+@pytest.fixture(autouse=True)
+def temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgets the temporary folder, which Python asks for once."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def launch(folder: Path) -> Launch:
+    run = RunFolder(folder / "run")
+    attempt = run.attempt(1)
+    attempt.root.mkdir(parents=True)
+    start = Start(
+        run=run,
+        attempt=attempt,
+        recipe=replace(RECIPES["quickstart"], model="m"),
+        options=TrainOptions(run_dir=run.root, device="cpu"),
+        inputs=Inputs(model="m", train_files=(), validation_files=()),
+    )
+    return prepare_launch(start, Console(quiet=True))
+
+
+def test_rays_sockets_have_room_below_a_long_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private.utils import validate_socket_filepath  # noqa: PLC0415  an optional package
+
+    long = tmp_path / "a-temporary-folder-of-forty-characters"
+    long.mkdir()
+    with pytest.raises(OSError, match="AF_UNIX path length"):
+        validate_socket_filepath(str(long / "dsr-12345678" / SOCKET))
+    monkeypatch.setenv("TMPDIR", str(long))
+    launched = launch(tmp_path)
+    assert launched.ray_dir is not None
+    validate_socket_filepath(str(launched.ray_dir / SOCKET))
+    assert launched.environment["RAY_TMPDIR"] == str(launched.ray_dir)
+    assert launched.environment["TMPDIR"] == str(long), "only Ray needs a short one"
+    launched.clean_up()
+    assert not launched.ray_dir.exists()
+    validate_socket_filepath("/" + "x" * (LONGEST_RAY_FOLDER - 1) + "/" + SOCKET)
+
+
+def test_a_short_temporary_folder_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as short:
+        monkeypatch.setenv("TMPDIR", short)
+        tempfile.tempdir = None
+        assert paths.short_temporary_folder() == Path(short)
+
+
+def test_a_long_temporary_folder_without_a_short_one_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(paths.os, "access", lambda path, _: path == long)  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=r"x has a path of .* bytes, and /tmp cannot be written: .* TMPDIR"):
+        paths.short_temporary_folder()
+
+
+@pytest.mark.parametrize("name", ["ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"])
+def test_amds_variables_do_not_reach_verl(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    launched = launch(tmp_path)
+    launched.clean_up()
+    assert name not in launched.environment
+    assert launched.environment["CUDA_VISIBLE_DEVICES"] == "0"
