@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.commands.parser import parse
+from deepscaler.commands.recipe import KEEP
 from deepscaler.data.names import absolute
 from deepscaler.runs.chain import Chain
 from deepscaler.system.errors import UserError
@@ -34,7 +35,7 @@ def passed_on(arguments: argparse.Namespace, *, changes: bool = True) -> list[st
         **({"profile": arguments.profile} if changes else {}),
         "device": arguments.device,
         "data_dir": arguments.data_dir and arguments.data_dir.absolute(),
-        "keep": arguments.keep,
+        **{name: getattr(arguments, name) for name in KEEP},
         "deadline": deadline,
         "wandb": arguments.wandb,
     }

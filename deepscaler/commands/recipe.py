@@ -12,6 +12,9 @@ from deepscaler.system.errors import UserError
 from deepscaler.verl_plugin.compose import complaint_of_verl
 from deepscaler.verl_plugin.user_keys import wrong_keys
 
+KEEP = {"keep": 1, "keep_every": 0, "keep_best": 0}
+"""Fields that have flags of their own in `train` and `chain`, `--keep-every 200` for one, and their least values."""
+
 
 def add_changes(options: argparse._ActionsContainer, *, profile_help: str) -> None:
     """Adds the flags that change a recipe."""
@@ -36,7 +39,8 @@ def add_changes(options: argparse._ActionsContainer, *, profile_help: str) -> No
 
 def load(given: str, arguments: argparse.Namespace, device: Device = "cuda") -> Recipe:
     """Returns the recipe that a command line asks for. Raises UserError where it or a key in [verl] is wrong."""
-    recipe = load_recipe(given, arguments.profile, arguments.set)
+    kept = [f"{name}={value}" for name in KEEP if (value := getattr(arguments, name, None)) is not None]
+    recipe = load_recipe(given, arguments.profile, [*arguments.set, *kept])
     for key, why in wrong_keys(recipe, device):
         typed = any(setting.startswith(f"verl.{key}=") for setting in arguments.set)
         raise UserError(f"{'--verl: ' if typed else place_of(given, f'verl.{key}')}{why}")

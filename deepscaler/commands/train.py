@@ -9,7 +9,7 @@ from pathlib import Path
 from deepscaler.commands.given import passed_on
 from deepscaler.commands.launcher import add_dry_run, add_place, launcher_for, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer
-from deepscaler.commands.recipe import add_changes, check_further, load
+from deepscaler.commands.recipe import KEEP, add_changes, check_further, load
 from deepscaler.data.compose import sources_folder
 from deepscaler.data.names import look_in
 from deepscaler.job import train_job
@@ -25,6 +25,8 @@ from deepscaler.runs.reward_file import edited_note, submit_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 from deepscaler.system.flags import whole
+from deepscaler.system.option import flag
+from deepscaler.system.options import options_of
 from deepscaler.training.deadline import parse_deadline
 from deepscaler.training.manifest import TrainOptions, check_recipe, take_data
 from deepscaler.training.plan import print_plan
@@ -64,9 +66,13 @@ def add_options(parser: Parser) -> None:
     training.add_argument(
         "--device", choices=("cuda", "cpu"), default="cuda", help="what to train on (default: %(default)s)"
     )
-    training.add_argument(
-        "--keep", type=whole(1), default=2, metavar="N", help="checkpoints to keep (default: %(default)s)"
-    )
+    for name, minimum in KEEP.items():
+        training.add_argument(
+            flag(name),
+            type=whole(minimum),
+            metavar="N",
+            help=f"{options_of(Recipe)[name].help} (default: the recipe's, mostly {options_of(Recipe)[name].default})",
+        )
     training.add_argument(
         "--deadline",
         type=_deadline,
@@ -116,7 +122,6 @@ def options_of_run(arguments: argparse.Namespace, recipe: Recipe) -> TrainOption
         run_dir=arguments.output_dir or Path("outputs", recipe.name),
         device=arguments.device,
         data_dir=arguments.data_dir,
-        keep_checkpoints=arguments.keep,
         deadline=parse_deadline(arguments.deadline, time.time()) if arguments.deadline else None,
         wandb=arguments.wandb,
     )

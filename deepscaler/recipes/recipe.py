@@ -192,7 +192,16 @@ class Recipe:
 
     save_every: int = option(20, "steps between checkpoints", above=0, source=_SCRIPTS)
     validate_every: int = option(20, "steps between validations", above=0, source=_SCRIPTS)
-    keep_best: bool = option(False, "keep the checkpoint of the best validation, too, however old it is", source=_KIT)
+    keep: int = option(2, "newest checkpoints that stay on disk", above=0, source=_KIT)
+    keep_every: int = option(
+        0, "checkpoints at multiples of so many steps stay, too; 0 for none", at_least=0, source=_KIT
+    )
+    keep_best: int = option(
+        0,
+        "checkpoints of the best validations that stay, too, however old they are; 0 for none",
+        at_least=0,
+        source=_KIT,
+    )
 
     signs: dict[str, Any] = option(
         {}, "thresholds of signs of a sick run, by name; false turns one off", merged=True, source=_KIT

@@ -72,6 +72,10 @@ def _algorithm(r: "Recipe") -> list[tuple[bool, str]]:
             "mask_truncated does not go with opo, which divides by the tokens of a group: masked ones leave none",
         ),
         (
+            not r.keep_every % r.save_every,
+            f"keep_every {r.keep_every} must be a multiple of save_every {r.save_every}: nothing is saved between",
+        ),
+        (
             not r.keep_best or not r.save_every % r.validate_every,
             f"keep_best compares checkpoints by their validation: save_every {r.save_every} must be a multiple of"
             f" validate_every {r.validate_every}",

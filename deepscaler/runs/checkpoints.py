@@ -11,17 +11,15 @@ seal.json  {"step": 40, "verl_step": 40, "world_size": 8, "files": {"data.pt": 1
 import json
 import os
 import re
-import shutil
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deepscaler.runs.folder import Attempt, RunFolder
-from deepscaler.runs.metrics import read_metrics, validation_means
+from deepscaler.runs.holds import held
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import reason, sync_directory, sync_tree, write_json
 
@@ -61,37 +59,34 @@ def unreadable(run: RunFolder) -> dict[Path, str]:
     return {path: why for path, why in found.items() if isinstance(why, str)}
 
 
+def unsealed(run: RunFolder) -> list[Path]:
+    """Returns folders of checkpoints without a seal, which is what a removal that was interrupted leaves."""
+    return [path for path in _step_folders(run.checkpoints) if not (path / SEAL).exists() and path.is_dir()]
+
+
 def newest(run: RunFolder, say: Callable[[str], None]) -> Checkpoint | None:
     """The newest checkpoint whose every file is whole; what is damaged is set aside, said aloud.
 
     Raises UserError where there are checkpoints, but none is whole: training never starts over silently.
     """
-    return _first_whole(run, lambda found: found[0], say)
+    return first_whole(run, lambda found: found[0], say)
 
 
-def best_whole(run: RunFolder, say: Callable[[str], None]) -> Checkpoint | None:
-    """The checkpoint with the best validation among those whose every file is whole; as `newest` otherwise."""
-    return _first_whole(run, partial(choose_best, run), say)
-
-
-def choose_best(run: RunFolder, checkpoints: list[Checkpoint]) -> Checkpoint:
-    """Returns the checkpoint with the best validation. Raises UserError where none was validated."""
-    if chosen := best(run, checkpoints):
-        return chosen
-    raise UserError(f"no checkpoint of {run.root} was validated, so none is the best; merge the newest instead")
-
-
-def _first_whole(
+def first_whole(
     run: RunFolder, choose: Callable[[list[Checkpoint]], Checkpoint], say: Callable[[str], None]
 ) -> Checkpoint | None:
+    """Returns what `choose` prefers among the checkpoints whose every file is whole; as `newest` otherwise."""
     for path, why in unreadable(run).items():
         _set_aside(path, _step_in_name(path), why, say)
     while found := sealed(run):
         checkpoint = choose(found)
-        problems = damage(checkpoint.path, checkpoint.sizes, checkpoint.world_size)
-        if not problems:
-            return checkpoint
-        _set_aside(checkpoint.path, checkpoint.step, "; ".join(problems[:3]), say)
+        with held(run, checkpoint.step):
+            if not (checkpoint.path / SEAL).is_file():  # pruned a moment ago
+                continue
+            problems = damage(checkpoint.path, checkpoint.sizes, checkpoint.world_size)
+            if not problems:
+                return checkpoint
+            _set_aside(checkpoint.path, checkpoint.step, "; ".join(problems[:3]), say)
     if damaged := list(run.checkpoints.glob("damaged-*")):  # now, or by an earlier attempt
         raise UserError(
             f"none of the {len(damaged)} checkpoints in {run.checkpoints} is whole, all were set aside there as"
@@ -156,33 +151,6 @@ def publish(run: RunFolder, path: Path, *, step: int, verl_step: int) -> Path:
     path.rename(target)
     sync_directory(target.parent)
     return target
-
-
-def best(run: RunFolder, checkpoints: list[Checkpoint]) -> Checkpoint | None:
-    """Returns the checkpoint with the best mean of its validation, the newest of equals; None where none has one.
-
-    It is found in the metrics each time, and nothing is written down: verl validates a step after it has saved it, so
-    the newest checkpoint is judged when the next one is saved, and a kill in between loses nothing.
-    """
-    means = validation_means(read_metrics(run))
-    judged = [checkpoint for checkpoint in checkpoints if checkpoint.step in means]
-    return max(judged, key=lambda one: (means[one.step], one.step), default=None)
-
-
-def prune(run: RunFolder, keep: int, keep_best: bool = False) -> None:
-    """Remove all but the `keep` newest sealed checkpoints, whichever attempt wrote them, and what is half-written.
-
-    With `keep_best` the one with the best validation stays, too.
-    """
-    kept = sealed(run)
-    spared = best(run, kept) if keep_best else None
-    for checkpoint in kept[keep:]:
-        if checkpoint == spared:
-            continue
-        (checkpoint.path / SEAL).unlink()  # first: a removal that is interrupted leaves nothing that looks whole
-        shutil.rmtree(checkpoint.path, ignore_errors=True)
-    for attempt in run.attempts()[:-1]:
-        shutil.rmtree(attempt.checkpoints, ignore_errors=True)
 
 
 def damage(path: Path, sizes: dict[str, int], world_size: int) -> list[str]:

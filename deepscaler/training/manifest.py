@@ -27,7 +27,7 @@ FREE = (
     *("name", "model", "num_steps", "save_every", "validate_every", "num_nodes", "gpus_per_node", "max_tokens_per_gpu"),
     *("tensor_parallel_size", "sequence_parallel_size", "gpu_memory_utilization", "offload_actor"),
     *("reward.function", "reward.timeout", "reward.memory", "reward.num_workers"),
-    *("checkpoint_activations", "signs"),
+    *("checkpoint_activations", "keep", "keep_every", "keep_best", "signs"),
 )
 """Fields that may change between attempts: the place, the pace, the end.
 
@@ -50,8 +50,6 @@ class TrainOptions:
     device: Device = "cuda"
     """`cuda`, or `cpu` for machines without one (see deepscaler.verl_plugin.cpu)."""
     data_dir: Path | None = None
-    keep_checkpoints: int = 2
-    """The newest ones; each holds weights and optimiser, 12 bytes a parameter."""
     deadline: float | None = None
     """Unix seconds at which the machine will be taken away."""
     wandb: WandbMode = "off"

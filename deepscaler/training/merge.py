@@ -18,8 +18,10 @@ from typing import Any
 from rich.console import Console
 
 from deepscaler.models.adapter import add_adapters
-from deepscaler.runs.checkpoints import MERGED, Checkpoint, best_whole, choose_best, merged_step, newest, sealed
+from deepscaler.runs.checkpoints import MERGED, Checkpoint, merged_step, newest, sealed
 from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.holds import held
+from deepscaler.runs.retention import best_whole, choose_best
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import sync_directory, sync_tree, write_json
 from deepscaler.system.processes import python_command
@@ -44,7 +46,7 @@ def merge(run: RunFolder, console: Console, *, of_best: bool = False) -> Path:
     for left in run.root.glob(f"{PREFIX}*"):  # by a merge that was killed; attempts are fenced, merges are quick
         shutil.rmtree(left, ignore_errors=True)
     console.print(f"Merging {checkpoint.world_size} shards of step {checkpoint.step} ...")
-    with tempfile.TemporaryDirectory(dir=run.root, prefix=PREFIX) as folder:
+    with held(run, checkpoint.step), tempfile.TemporaryDirectory(dir=run.root, prefix=PREFIX) as folder:
         made = Path(folder) / "model"
         _run_merger(checkpoint, made, Path(folder) / "merge.log")
         weights = _read_shards(checkpoint)

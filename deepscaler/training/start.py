@@ -58,7 +58,7 @@ class Start:
         """Whether verl validates before the first step: at the beginning, and what a kill left without a judgment."""
         if self.checkpoint is None or not self.resumes:
             return True
-        return self.recipe.keep_best and self.checkpoint.step not in validation_means(read_metrics(self.run))
+        return self.recipe.keep_best > 0 and self.checkpoint.step not in validation_means(read_metrics(self.run))
 
     @property
     def resume_link(self) -> Path | None:
@@ -97,7 +97,6 @@ class Start:
         settings = {
             "DEEPSCALER_RUN_DIR": str(self.run.root),
             "DEEPSCALER_ATTEMPT": str(self.attempt.number),
-            "DEEPSCALER_KEEP_CHECKPOINTS": str(self.options.keep_checkpoints),
             "VERL_FILE_LOGGER_PATH": str(self.attempt.metrics_path),
             "TENSORBOARD_DIR": str(self.run.root / "tensorboard" / self.attempt.root.name),
         }

@@ -14,9 +14,10 @@ from typing import Any
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 
 from deepscaler.runs.alarms import NewAlarms
-from deepscaler.runs.checkpoints import prune, publish
+from deepscaler.runs.checkpoints import publish
 from deepscaler.runs.fence import FencedError, check_ownership
 from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.retention import Retention, prune
 from deepscaler.system.exit_codes import FENCED
 from deepscaler.system.files import file_size
 
@@ -27,7 +28,7 @@ POLL = 1.0
 class RunCallback(CheckpointCallback):  # type: ignore[misc]
     """Lives in the process of verl's trainer, which may be on another machine than the one that started it.
 
-    Settings come by environment: DEEPSCALER_RUN_DIR, DEEPSCALER_ATTEMPT, DEEPSCALER_KEEP_CHECKPOINTS.
+    Settings come by environment: DEEPSCALER_RUN_DIR, DEEPSCALER_ATTEMPT. What stays comes by verl's configuration.
     """
 
     def __init__(self, config: Any = None) -> None:
@@ -35,7 +36,8 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
         self._run = RunFolder(Path(os.environ["DEEPSCALER_RUN_DIR"]))
         self._attempt = self._run.attempt(int(os.environ["DEEPSCALER_ATTEMPT"]))
         self._offset = self._attempt.read_record()["step_offset"]
-        self._keep = int(os.environ["DEEPSCALER_KEEP_CHECKPOINTS"])
+        trainer = self.config.trainer
+        self._retention = Retention(trainer.keep, trainer.keep_every, trainer.keep_best)
         root = self._run.root  # by its inode too: a folder of the same name may be another run
         os.environ["WANDB_RUN_ID"] = f"{root.name}-{root.stat().st_ino:x}-{self._offset}"  # verl's logger starts later
         threading.Thread(target=self._watch, name="run-callback", daemon=True).start()
@@ -45,7 +47,7 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
         assert not async_save, "the recipes never save asynchronously"
         check_ownership(self._run, self._attempt)
         publish(self._run, Path(checkpoint_dir), step=self._offset + global_step, verl_step=global_step)
-        prune(self._run, self._keep, self.config.trainer.keep_best)
+        prune(self._run, self._retention)
         if self._attempt.stop_path.exists():
             trainer.total_training_steps = global_step
 

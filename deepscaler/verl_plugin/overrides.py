@@ -291,7 +291,10 @@ def _checkpoints(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "trainer.resume_from_path": str(paths.resume_from) if paths.resume_from else None,
         "trainer.max_actor_ckpt_to_keep": None,
         "trainer.checkpoint_callback_class": "deepscaler.verl_plugin.callback.RunCallback",
-        "+trainer.keep_best": recipe.keep_best,  # read by our callback
+        # read by our callback
+        "+trainer.keep": recipe.keep,
+        "+trainer.keep_every": recipe.keep_every,
+        "+trainer.keep_best": recipe.keep_best,
     }
 
 

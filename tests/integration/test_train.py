@@ -106,7 +106,7 @@ def test_an_adapter_trained_on_asynchronous_rollouts_is_merged_and_evaluated(tin
     folder = RunFolder(tmp_path / "run")
     more = ("lora_rank=4", "lora_alpha=8", "learning_rate=0.01", "mask_truncated=true")
     more += ("filter_groups=true", "max_refills=2")
-    lengths = ("validation_max_response_length=12", "validate_every=1", "keep_best=true")
+    lengths = ("validation_max_response_length=12", "validate_every=1", "keep_best=1")
     command = train(folder.root, tiny_model, *more, *lengths)
     command += ["--profile", "fast", "--keep", "1"]
     done = run([*command, "--set", "num_steps=2"])

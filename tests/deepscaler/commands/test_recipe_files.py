@@ -157,7 +157,7 @@ def test_a_rayjob_brings_recipe_reward_and_data(folder: Path, capsys: pytest.Cap
     assert name == inputs.map_name("train-own", content), "the hash of what it holds is in its name"
     assert files["data"]["r.py"] == REWARD
     (folder / "in_pod.toml").write_text(files["data"]["own.toml"])
-    given, found = load_recipe("own.toml", None, ["seed=3"]), load_recipe("in_pod.toml")
+    given, found = load_recipe("own.toml", None, ["seed=3", "keep=1"]), load_recipe("in_pod.toml")
     assert found.train_dataset == ("/inputs/my_sums.jsonl",)
     assert found == replace(given, train_dataset=found.train_dataset, reward=found.reward)
     report = Report()

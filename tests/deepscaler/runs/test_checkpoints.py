@@ -8,14 +8,13 @@ from deepscaler.runs.checkpoints import (
     PREFIX,
     SEAL,
     adopt_leftovers,
-    best_whole,
     newest,
-    prune,
     publish,
     sealed,
     unreadable,
 )
 from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.retention import Retention, best_whole, prune
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_json
 from tests.deepscaler.runs.conftest import WriteCheckpoint
@@ -106,7 +105,7 @@ def test_old_checkpoints_are_pruned_across_attempts(run: RunFolder, write_checkp
     published(run, write_checkpoint, 10, 20, attempt=1)
     write_checkpoint(run.attempt(1), 30, tracked=False)
     published(run, write_checkpoint, 40, attempt=2)
-    prune(run, keep=2)
+    prune(run, Retention(2))
     assert [checkpoint.step for checkpoint in sealed(run)] == [40, 20]
     assert not run.attempt(1).checkpoints.exists()
     assert sorted(path.name for path in run.checkpoints.iterdir()) == [f"{PREFIX}20", f"{PREFIX}40"]
@@ -129,7 +128,7 @@ def test_the_best_checkpoint_stays_beside_the_newest(run: RunFolder, write_check
     for step in (20, 30, 40, 50):  # as verl goes: a step is validated after it was saved
         validated(run, {done: {10: 0.1, 20: 0.4, 30: 0.2, 40: 0.3}[done] for done in range(10, step, 10)})
         published(run, write_checkpoint, step)
-        prune(run, keep=1, keep_best=True)
+        prune(run, Retention(1, best=1))
     assert [checkpoint.step for checkpoint in sealed(run)] == [50, 20]
     found = newest(run, print)
     assert found
@@ -141,7 +140,7 @@ def test_the_best_checkpoint_stays_beside_the_newest(run: RunFolder, write_check
     best = best_whole(run, print)
     assert best
     assert best.step == 50, "the newest of equals"
-    prune(run, keep=1, keep_best=True)
+    prune(run, Retention(1, best=1))
     assert [checkpoint.step for checkpoint in sealed(run)] == [50]
 
 
@@ -153,7 +152,7 @@ def test_the_best_is_found_after_a_kill_and_over_attempts(run: RunFolder, write_
     run.attempt(2).update_record(resumed_step=20, step_offset=0)
     with run.attempt(2).metrics_path.open("a") as file:
         file.write('{"step": 30, "data": {"val-core/aime/acc')
-    prune(run, keep=1, keep_best=True)
+    prune(run, Retention(1, best=1))
     assert [checkpoint.step for checkpoint in sealed(run)] == [30, 20]
     (run.checkpoints / f"{PREFIX}20/data.pt").write_bytes(b"")
     said: list[str] = []
