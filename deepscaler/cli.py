@@ -14,7 +14,7 @@ from deepscaler.commands.parser import Parser, module_of, nearest, parse
 from deepscaler.commands.table import COMMANDS, NAMES
 from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import BAD_INPUT, DONE, INTERRUPTED
-from deepscaler.system.files import FULL, free
+from deepscaler.system.files import FULL, FullDiskError, free, full_disk
 from deepscaler.system.paths import cache_dir
 
 ABOUT = "Train, evaluate and compare DeepScaleR-like models, on this machine or a cluster."
@@ -52,7 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     except OSError as error:  # a full disk, a folder that may not be written
         where = f"{error.filename}: " if error.filename else ""
-        told = f"{where}{error.strerror or error}{_full_places(error, words)}; {_advice(error)}"
+        is_full = error.errno in FULL and error.filename and not isinstance(error, FullDiskError)
+        why = (
+            full_disk(Path(str(error.filename)))
+            if is_full
+            else f"{error.strerror or error}{_full_places(error, words)}"
+        )
+        told = f"{where}{why}; {_advice(error)}"
         print(f"deepscaler: {' '.join(told.split())}", file=sys.stderr)
         return BAD_INPUT
 

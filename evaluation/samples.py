@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from deepscaler.system.errors import UserError
+from deepscaler.system.files import naming_full_disk
 
 SYNC_INTERVAL = 5.0
 """Seconds between two fsyncs: what a power cut can cost at most."""
@@ -72,6 +73,7 @@ class SampleStore:
         """What was there at the start; the texts of a long run would not fit into memory."""
         self.repaired_bytes = (path.stat().st_size if path.is_file() else 0) - whole
         """Bytes of a torn last line that were cut off."""
+        self._path = path
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         if self.repaired_bytes:
             os.ftruncate(self._file, whole)
@@ -80,8 +82,9 @@ class SampleStore:
     def append(self, sample: Sample) -> None:
         """Write one line at once; it survives a kill now and a power cut within SYNC_INTERVAL seconds."""
         line = json.dumps(asdict(sample), ensure_ascii=True).encode() + b"\n"
-        while line:
-            line = line[os.write(self._file, line) :]
+        with naming_full_disk(self._path, wanted=len(line)):
+            while line:
+                line = line[os.write(self._file, line) :]
         if time.monotonic() - self._synced > SYNC_INTERVAL:
             os.fsync(self._file)
             self._synced = time.monotonic()

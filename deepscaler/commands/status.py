@@ -11,7 +11,9 @@ from deepscaler.commands.parser import Parser
 from deepscaler.launch.launcher import JobState, Launcher, Phase, launcher_of
 from deepscaler.output.terminal import PlainConsole, add_row, new_table, print_table, printable
 from deepscaler.runs.outputs import find_kind
+from deepscaler.runs.space import FEW
 from deepscaler.runs.status import Status, from_json, read_statuses
+from deepscaler.system.files import in_bytes
 from deepscaler.system.paths import existing_folder
 
 EXAMPLES = ("deepscaler status outputs/8k", "deepscaler status outputs/8k-16k-24k --json")
@@ -146,8 +148,18 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("throughput", f"{status.tokens_per_second:,.0f} tokens/s per GPU" if status.tokens_per_second else ""),
         *((f"SICK: {name}", says) for name, says in (status.alarms or {}).items()),
         ("last checkpoint", checkpoint + age if status.attempt else ""),
+        ("disk", _disk(status)),
         *(("damaged checkpoint", damaged) for damaged in status.damaged_checkpoints),
     ]
+
+
+def _disk(status: Status) -> str:
+    """Returns what is free, and a warning where it is room for few checkpoints."""
+    if status.disk_free is None or not status.checkpoint_bytes:
+        return ""
+    fitting = status.disk_free // status.checkpoint_bytes
+    warning = f", WARNING: room for {fitting} of {in_bytes(status.checkpoint_bytes)} only" if fitting < FEW else ""
+    return f"{in_bytes(status.disk_free)} free{warning}"
 
 
 def _clipped(status: Status) -> str:

@@ -15,6 +15,7 @@ from deepscaler.runs.fence import is_process_alive
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.metrics import QUANTITIES, Metrics, mean, parts, quantity, read_metrics, validation
 from deepscaler.runs.outputs import CHAIN, EVALUATION, find_kind
+from deepscaler.runs.space import free_bytes
 from deepscaler.runs.stages import read_manifest, run_folders
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json
@@ -85,6 +86,10 @@ class Status:
     """Of a chain's stage that was evaluated: how it compares with the stage before."""
     alarms: dict[str, str] | None = None
     """Signs of a sick run at its last step, by name: what is wrong and what to do."""
+    disk_free: int | None = None
+    """Bytes, where the run is."""
+    checkpoint_bytes: int | None = None
+    """Of the newest checkpoint."""
     damaged_checkpoints: tuple[str, ...] = ()
     """Why each cannot be read, by the name of its folder."""
 
@@ -160,6 +165,8 @@ def read_status(name: str, run: RunFolder) -> Status:
         seconds_left=_seconds_left(metrics, recipe, step) if state == "running" else None,
         checkpoint_step=checkpoints[0].step if checkpoints else None,
         checkpoint_age=now - (checkpoints[0].path / SEAL).stat().st_mtime if checkpoints else None,
+        disk_free=free_bytes(run.root),
+        checkpoint_bytes=sum(checkpoints[0].sizes.values()) if checkpoints else None,
         damaged_checkpoints=tuple(f"{path.name}: {why}" for path, why in unreadable(run).items()),
     )
 

@@ -31,21 +31,59 @@ def atomic_path(path: Path, size: int = 0) -> Iterator[Path]:
         raise UserError(f"{path} is a folder; give the path of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # other machines may share the folder
+    with naming_full_disk(path, size):  # measured when the temporary file no longer fills what is free
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+            sync_directory(path.parent)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_full_disk(path: Path, wanted: int = 0) -> Iterator[None]:
+    """Adds to the error of a full disk, which names nothing, the file, the bytes wanted (0: not known) and those free.
+
+    Raises OSError as before: who can do without the file goes on.
+    """
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-        sync_directory(path.parent)
+        yield
     except OSError as error:
-        if error.errno in FULL:
-            wanted = f"{size:,}" if size else f"more than {file_size(temporary):,}"
-            temporary.unlink(missing_ok=True)  # it fills what was free
-            raise OSError(error.errno, f"{error.strerror}: {wanted} bytes wanted, {free(path)}", str(path)) from error
-        raise
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if error.errno not in FULL or isinstance(error, FullDiskError):
+            raise
+        raise FullDiskError(error.errno, full_disk(path, wanted), str(path)) from error
+
+
+class FullDiskError(OSError):
+    """A disk or a quota that is full; names the file, the bytes wanted and those free."""
+
+
+def full_disk(path: Path, wanted: int = 0) -> str:
+    """Returns that a disk is full, with the bytes wanted where they are known, and those free."""
+    return f"the disk or quota is full ({f'{in_bytes(wanted)} wanted, ' if wanted else ''}{free(path)})"
+
+
+def free(path: Path) -> str:
+    """Returns how much room is left where a path is or would be: `1.2 GB free`."""
+    return f"{in_bytes(shutil.disk_usage(existing_parent(path)).free)} free"
+
+
+def existing_parent(path: Path) -> Path:
+    """Returns a path, or the nearest folder above it that exists."""
+    path = path.absolute()
+    return next(parent for parent in (path, *path.parents) if parent.exists())
+
+
+def in_bytes(size: float) -> str:
+    """Returns a size for people: 21.3 GB, in powers of 1000 as disks are sold."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -53,12 +91,6 @@ def write_text(path: Path, text: str) -> None:
     content = text.encode()
     with atomic_path(path, len(content)) as temporary:
         temporary.write_bytes(content)
-
-
-def free(path: Path) -> str:
-    """Returns how much room is left where a path is or would be: `1,024 bytes free`."""
-    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
-    return f"{shutil.disk_usage(existing).free:,} bytes free"
 
 
 def write_json(path: Path, value: Any) -> None:

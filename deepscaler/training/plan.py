@@ -13,6 +13,7 @@ from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.reward_file import edited_note
 from deepscaler.system.errors import UserError
 from deepscaler.training.manifest import TrainOptions, check_recipe, find_inputs
+from deepscaler.training.room import print_room
 from deepscaler.training.start import Start
 
 NUM_WORDS = 4
@@ -34,6 +35,7 @@ def print_plan(recipe: Recipe, options: TrainOptions, console: Console) -> None:
     )
     if options.device == "cuda":
         print_estimates(recipe, console)
+    print_room(start.run, recipe, console)
     damaged = [f"{path.name} is damaged and would be set aside ({why})" for path, why in unreadable(start.run).items()]
     edited = edited_note(start.run, recipe.reward.function)
     for told in (*filter(None, (note, edited)), *damaged):

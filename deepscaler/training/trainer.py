@@ -23,15 +23,17 @@ from deepscaler.runs.fence import FencedError, acquire, alive, check_ownership, 
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.metrics import LiveMetrics
 from deepscaler.runs.reward_file import edited_note, keep_copy
+from deepscaler.runs.space import room_of
 from deepscaler.system import processes
 from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import FAILED, STOPPED
-from deepscaler.system.files import file_size, free, write_json, write_text
+from deepscaler.system.files import free, full_disk, write_json, write_text
 from deepscaler.system.signals import stop_signals
 from deepscaler.training.deadline import must_stop
 from deepscaler.training.launch import Launch, prepare_launch
 from deepscaler.training.manifest import TrainOptions, check_inputs
 from deepscaler.training.progress import show_steps
+from deepscaler.training.room import SpaceWatch, make_room
 from deepscaler.training.start import Start
 
 POLL = 0.5
@@ -78,6 +80,7 @@ def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
             with alive(attempt):
                 adopt_leftovers(run, say)
                 start = replace(start, checkpoint=newest(run, say))
+                make_room(run, recipe, say)
                 outcome = _supervise(start, prepare_launch(start, console), stop_requests, console)
         except FencedError as error:
             outcome = "fenced"
@@ -113,6 +116,7 @@ def _watch(start: Start, process: "Popen[bytes]", stop_requests: "deque[str]", c
     attempt, metrics, alarms = start.attempt, LiveMetrics(start.run, start.attempt), NewAlarms(start.run)
     looked_at_fence = 0.0
     told = False
+    watch = SpaceWatch(start.run, start.recipe)
     noted: dict[str, str] = {}
 
     def note(moment: str, has_come: bool) -> None:
@@ -138,6 +142,8 @@ def _watch(start: Start, process: "Popen[bytes]", stop_requests: "deque[str]", c
             if time.monotonic() - looked_at_fence > FENCE_INTERVAL:
                 check_ownership(start.run, attempt)
                 looked_at_fence = time.monotonic()
+                if low := watch.look():
+                    console.print(f"WARNING: {low}.", soft_wrap=True)
             reason = stop_requests[0] if stop_requests else _asked(attempt) or _near_deadline(start.options, metrics)
             if reason and not told:
                 told = True
@@ -185,17 +191,16 @@ def _say_end(start: Start, outcome: str, console: Console) -> int:
     console.print(f"The trainer failed; {where} is saved. The end of {log}:", soft_wrap=True)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     console.print("\n".join(f"  {line}" for line in lines[-SHOWN_LINES:]), soft_wrap=True)
-    if any(NO_SPACE in line for line in lines[-MOST_SEARCHED:]):
-        console.print(_no_room(run), soft_wrap=True)
+    room = room_of(run, start.recipe)
+    if (room and room.num_fitting < 1) or any(NO_SPACE in line for line in lines[-MOST_SEARCHED:]):
+        told = full_disk(start.attempt.checkpoints, room.checkpoint if room else 0)
+        temporary = Path(tempfile.gettempdir())
+        console.print(
+            f"{start.attempt.checkpoints}: {told}; {free(temporary)} in {temporary}; make room, then rerun the same"
+            " command.",
+            soft_wrap=True,
+        )
     return FAILED
-
-
-def _no_room(run: RunFolder) -> str:
-    """Returns how much room a checkpoint takes and how much there is, once a disk was full."""
-    sizes = [sum(map(file_size, one.path.rglob("*"))) for one in sealed(run)[:1]]
-    wanted = f"a checkpoint takes {sizes[0]:,} bytes" if sizes else "a checkpoint takes 12 bytes a parameter"
-    places = ", ".join(f"{free(place)} in {place}" for place in (run.root, Path(tempfile.gettempdir())))
-    return f"A disk was full: {wanted}; {places}. Free some, or keep fewer checkpoints (--keep); then run it again."
 
 
 def _reached(run: RunFolder) -> int:

@@ -1,0 +1,104 @@
+"""Room on the disk of a run: what its next checkpoint and steps take, and how much is free.
+
+Room(folder=/runs/8k, free=64.1 GB, checkpoint=21.3 GB, at_once=3, present=1, rollouts=35 MB, steps_left=1000)
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepscaler.recipes.disk import checkpoint_bytes, checkpoints_at_once, rollout_bytes
+from deepscaler.recipes.model_shape import shape_of
+from deepscaler.recipes.recipe import Recipe
+from deepscaler.runs.checkpoints import sealed
+from deepscaler.runs.folder import RunFolder
+from deepscaler.system.errors import UserError
+from deepscaler.system.files import existing_parent, file_size, in_bytes
+
+FEW = 3
+"""Checkpoints for which there is room, below which a run says so."""
+
+NUM_MEASURED = 10
+"""Last rollout files whose mean size counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Bytes, and numbers of checkpoints."""
+
+    folder: Path
+    free: int
+    checkpoint: int
+    """Of the run's newest checkpoint; before there is one, by the model's shape."""
+    measured: bool
+    """Whether `checkpoint` was measured."""
+    at_once: int
+    """The most checkpoints that lie there at once."""
+    present: int
+    rollouts: int
+    """Of a step: the mean of the last ones, before that the most that they may be."""
+    steps_left: int
+
+    @property
+    def wanted(self) -> int:
+        """What the rest of the run may still add."""
+        return max(1, self.at_once - self.present) * self.checkpoint + self.steps_left * self.rollouts
+
+    @property
+    def num_fitting(self) -> int:
+        """Checkpoints for which there is room."""
+        return self.free // max(1, self.checkpoint)
+
+    @property
+    def is_low(self) -> bool:
+        """Whether room is left for fewer than three checkpoints."""
+        return self.num_fitting < FEW
+
+    def __str__(self) -> str:
+        """Returns a line for people."""
+        return (
+            f"{in_bytes(self.free)} are free in {self.folder}, room for {self.num_fitting} checkpoints of"
+            f" {in_bytes(self.checkpoint)}"
+        )
+
+    def check(self) -> None:
+        """Raises UserError where the next checkpoint does not fit."""
+        if self.num_fitting < 1:
+            raise UserError(
+                f"{self.folder} has {in_bytes(self.free)} free, the next checkpoint needs {in_bytes(self.checkpoint)}:"
+                " free some space, or choose another --output-dir"
+            )
+
+
+def room_of(run: RunFolder, recipe: Recipe) -> Room | None:
+    """Returns the room on a run's disk; None where neither a checkpoint nor the model tells what one takes."""
+    checkpoints = sealed(run)
+    if checkpoints:
+        size = sum(checkpoints[0].sizes.values())
+    else:
+        try:
+            size = checkpoint_bytes(recipe, shape_of(recipe.model))
+        except UserError:
+            return None
+    step = checkpoints[0].step if checkpoints else 0
+    return Room(
+        folder=run.root,
+        free=free_bytes(run.root),
+        checkpoint=size,
+        measured=bool(checkpoints),
+        at_once=checkpoints_at_once(recipe),
+        present=len(checkpoints),
+        rollouts=_measured_rollouts(run) or rollout_bytes(recipe),
+        steps_left=max(0, recipe.num_steps - step),
+    )
+
+
+def free_bytes(folder: Path) -> int:
+    """Returns the bytes that are free where a folder is or will be."""
+    return shutil.disk_usage(existing_parent(folder)).free
+
+
+def _measured_rollouts(run: RunFolder) -> int:
+    steps = [path for path in (run.root / "rollouts").glob("*.jsonl") if path.stem.isdecimal()]
+    last = sorted(steps, key=lambda path: int(path.stem))[-NUM_MEASURED:]
+    return sum(map(file_size, last)) // len(last) if last else 0
