@@ -15,7 +15,6 @@ from deepscaler.output.terminal import printable
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.metrics import Metrics, Series, quantity, read_metrics
 from deepscaler.runs.outputs import CHAIN, find_kind, is_training
-from deepscaler.runs.spread import reward_half_widths, validation_intervals
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json
 
@@ -97,6 +96,8 @@ def read_stages(directory: Path) -> list[Stage]:
 
 def with_spread(stage: Stage) -> Stage:
     """Returns the stage with its intervals, read from the samples that its run keeps."""
+    from deepscaler.runs.spread import reward_half_widths, validation_intervals  # noqa: PLC0415  pyarrow and scipy
+
     intervals, is_measured = validation_intervals(stage.run, stage.metrics)
     steps = [step for step, _ in quantity(stage.metrics, "reward")]
     return replace(
