@@ -11,8 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from deepscaler.commands.given import command_of, evaluation_of, of_chain, passed_on
+from deepscaler.data import names
 from deepscaler.job import Job, train_job
-from deepscaler.kubernetes.render.inputs import ON_VOLUMES, Files, check_model, own_files, packed
+from deepscaler.kubernetes.render.inputs import (
+    ON_VOLUMES,
+    Files,
+    check_model,
+    datasets_by_file,
+    own_files,
+    packed,
+    registered_by_file,
+)
 from deepscaler.kubernetes.render.plans import chain_job, engines_job, quickstart_job
 from deepscaler.launch.chain import plan_chain
 from deepscaler.launch.launcher import PlannedJob
@@ -25,7 +34,7 @@ from evaluation.config import EvaluationConfig
 
 def train_far(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> PlannedJob:
     """Returns the job of `deepscaler train`. Raises UserError for what does not go along."""
-    [recipe], [given], words, inputs = _recipes(arguments, [recipe], [arguments.recipe])
+    [recipe], [given], words, _, inputs = _packed(arguments, [recipe], [arguments.recipe])
     command = ("train", given, *words, "--output-dir", str(folder))
     return _planned(train_job(recipe, command, arguments.device), folder, inputs)
 
@@ -38,7 +47,8 @@ def chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: 
     """
     if arguments.only:
         return [one_chain_far(arguments, recipes, folder)]
-    recipes, given, _, inputs = _recipes(arguments, recipes, arguments.recipes)
+    recipes, given, _, datasets, inputs = _packed(arguments, recipes, arguments.recipes, arguments.eval)
+    arguments = argparse.Namespace(**vars(arguments) | {"eval": datasets})
     is_own = bool(inputs)
     evaluation_options, config = evaluation_of(arguments)
     if any(word.startswith("--config") for word in evaluation_options):
@@ -49,7 +59,7 @@ def chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: 
         evaluation_options = (*evaluation_options, "--engines", str(config.engines))
         arguments = argparse.Namespace(**vars(arguments) | {"eval_options": shlex.join(evaluation_options)})
     options = ChainOptions(
-        datasets=tuple(arguments.eval),
+        datasets=tuple(datasets),
         evaluation_options=evaluation_options,
         gate=arguments.gate,
         gate_on_doubt=arguments.gate_on_doubt,
@@ -62,17 +72,18 @@ def chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: 
 
 def one_chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: Path) -> PlannedJob:
     """Returns a chain as one job on machines of one size. Raises UserError where its stages differ in that."""
-    recipes, given, words, inputs = _recipes(arguments, recipes, arguments.recipes)
+    recipes, given, words, datasets, inputs = _packed(arguments, recipes, arguments.recipes, arguments.eval)
+    arguments = argparse.Namespace(**vars(arguments) | {"eval": datasets})
     only = ("--only", *arguments.only) if arguments.only else ()
     command = ("chain", *given, *words, *of_chain(arguments), *only, "--output-dir", str(folder))
     stages = [step.partition(":")[0] for step in arguments.only]
-    job = chain_job(recipes, command, arguments.eval, arguments.device, stages)
+    job = chain_job(recipes, command, datasets, arguments.device, stages)
     return _planned(job, folder, inputs)
 
 
 def evaluate_far(arguments: argparse.Namespace, config: EvaluationConfig, folder: Path) -> PlannedJob:
     """Returns the job of `deepscaler evaluate`. Raises UserError for what does not go along."""
-    _, _, datasets, inputs = packed([], config.datasets)
+    _, _, datasets, inputs = packed([], datasets_by_file(config.datasets))
     check_model(config.model, "--model")
     config = replace(config, output_dir=folder, datasets=tuple(datasets))
     job = engines_job(config, num_nodes=arguments.nodes, gpus_per_node=arguments.gpus)
@@ -92,22 +103,24 @@ def quickstart_far(arguments: argparse.Namespace, folder: Path) -> PlannedJob:
     return _planned(quickstart_job((*words, "--output-dir", str(folder))), folder, {})
 
 
-def _recipes(
-    arguments: argparse.Namespace, recipes: Sequence[Recipe], given: Sequence[str]
-) -> tuple[list[Recipe], list[str], list[str], Files]:
-    """Returns recipes, what they are called there, the options that go on, and the files that go along."""
+def _packed(
+    arguments: argparse.Namespace, recipes: Sequence[Recipe], given: Sequence[str], datasets: Sequence[str] = ()
+) -> tuple[list[Recipe], list[str], list[str], list[str], Files]:
+    """Returns recipes, what they are called there, the options that go on, data sets, and the files that go along."""
     folder = arguments.data_dir
     if folder and not str(folder).startswith(ON_VOLUMES):
         raise UserError(
             f"--data-dir {folder} is a folder of this machine, no pod sees it: name one below /runs or /cache"
         )
+    recipes = list(map(registered_by_file, recipes))
     for recipe in recipes:
         check_model(recipe.model, f"recipe {recipe.name}: model")
-    if any(map(is_file, given)) or any(map(own_files, recipes)):
-        renamed, files, _, inputs = packed(recipes)
-        return renamed, files, passed_on(arguments, changes=False), inputs
+    datasets = datasets_by_file(datasets)
+    if any(map(is_file, given)) or any(map(names.is_file, datasets)) or any(map(own_files, recipes)):
+        renamed, files, there, inputs = packed(recipes, datasets)
+        return renamed, files, passed_on(arguments, changes=False), there, inputs
     changes = [part for setting in arguments.set for part in ("--set", setting)]
-    return list(recipes), list(given), [*changes, *passed_on(arguments)], {}
+    return recipes, list(given), [*changes, *passed_on(arguments)], list(datasets), {}
 
 
 def _sized(job: Job, config: EvaluationConfig) -> Job:

@@ -166,6 +166,7 @@ class _Ids:
         self._seen: dict[bytes, int] = {}
 
     def new(self, key: str) -> str:
+        key = key.removeprefix(f"{self._label}/")  # of a file that the kit has written
         digest = blake2b(key.encode(), digest_size=8).digest()
         number = self._seen[digest] = self._seen.get(digest, 0) + 1
         self.num_repeated += number > 1

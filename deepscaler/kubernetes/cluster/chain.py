@@ -60,11 +60,19 @@ def submit_chain(name: str, plans: Sequence[Plan], place: Place, folder: Path, c
 
 
 def describe_chain(name: str, plans: Sequence[Plan], place: Place, console: Console, *, full: bool) -> int:
-    """Prints each stage, with `full` the manifests, and whether the cluster would take them, if it can be asked."""
+    """Prints each stage, with `full` the manifests, and whether the cluster would take them, if it can be asked.
+
+    Raises UserError where `submit_chain` would.
+    """
     cluster = Kubectl(place.context, place.namespace)
     user, silence = greet_if_it_answers(cluster, console)
+    owner = owner_of(user)
+    if not silence:
+        has_conductor, left = _find_left(cluster, name, plans, owner)
+        for one in [name] * has_conductor + left:
+            console.print(f"Would remove the job {one} that has ended.", soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="deepscaler-k8s-") as scratch:
-        conductor, rayjobs = _compose(name, plans, place, Path(scratch), owner_of(user))
+        conductor, rayjobs = _compose(name, plans, place, Path(scratch), owner)
     for number, plan in enumerate(plans):
         waits = f"after {plans[number - 1].job.name}" if number else "at once"
         console.print(f"{plan.job.name}: {size_of(plan)}, {waits}: {plan.job.command_line}", soft_wrap=True)

@@ -63,12 +63,18 @@ def submit(plan: Plan, place: Place, folder: Path, console: Console) -> int:
 
 
 def describe(plan: Plan, place: Place, console: Console, *, full: bool) -> int:
-    """Prints what would be applied, and whether the cluster would take it, if it can be asked."""
+    """Prints what would be applied, and whether the cluster would take it, if it can be asked.
+
+    Raises UserError where `submit` would.
+    """
     with tempfile.TemporaryDirectory(prefix="deepscaler-k8s-") as scratch:
         objects, _ = split(compose(plan, place, Path(scratch) / plan.job.name))
     cluster = Kubectl(place.context, place.namespace)
     user, silence = greet_if_it_answers(cluster, console)
-    sign(objects, owner_of(user))
+    owner = owner_of(user)
+    sign(objects, owner)
+    if not silence and _has_ended(cluster, plan, owner):
+        console.print(f"Would remove the job {plan.job.name} that has ended.", soft_wrap=True)
     console.print(f"{plan.job.name}: {size_of(plan)}: {plan.job.command_line}", soft_wrap=True)
     if full:
         console.print(dump(objects), soft_wrap=True)

@@ -8,13 +8,13 @@ import base64
 import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from deepscaler.data.names import is_file, is_hub
-from deepscaler.data.sources import SOURCES
+from deepscaler.data.names import is_file, registered
 from deepscaler.kubernetes.render.pods import CACHE, RUNS
 from deepscaler.recipes.own_files import files_of, with_files
 from deepscaler.recipes.recipe import Recipe
@@ -40,14 +40,23 @@ def own_files(recipe: Recipe) -> list[Path]:
     return [path for path in files_of(recipe) if not str(path).startswith(ON_VOLUMES)]
 
 
+def registered_by_file(recipe: Recipe) -> Recipe:
+    """Returns a recipe that names registered sets by the files that have their rows: pods know none."""
+    train, validation = map(datasets_by_file, (recipe.train_dataset, recipe.validation_dataset))
+    return replace(recipe, train_dataset=train, validation_dataset=validation)
+
+
+def datasets_by_file(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of data sets, of a registered one the file with its rows, which is called like it."""
+    mine = registered()
+    return tuple(str(mine[name] / f"{name}.parquet") if name in mine else name for name in names)
+
+
 def packed(recipes: Sequence[Recipe], datasets: Sequence[str] = ()) -> tuple[list[Recipe], list[str], list[str], Files]:
     """Returns recipes and data sets that name the pods' copies, the recipes' own paths there, and all files by name.
 
-    Raises UserError for a file that is missing, for too many bytes, and for data that a pod cannot get.
+    Raises UserError for a file that is missing and for too many bytes.
     """
-    for name in (*(name for recipe in recipes for name in recipe.datasets), *datasets):
-        if not (is_file(name) or is_hub(name) or name in SOURCES):
-            raise UserError(f"{name} was registered on this machine, no pod has it: name its file instead")
     of_datasets = [Path(name) for name in datasets if is_file(name) and not name.startswith(ON_VOLUMES)]
     copies, files = _pack([*(path for recipe in recipes for path in own_files(recipe)), *of_datasets])
     renamed, own = [with_files(recipe, copies) for recipe in recipes], []

@@ -151,7 +151,9 @@ def evaluation_plan() -> Plan:
 
 
 def engines_job(config: EvaluationConfig, *, num_nodes: int, gpus_per_node: int) -> Job:
-    """Returns `deepscaler evaluate` with an engine on every GPU (or every few)."""
+    """Returns `deepscaler evaluate` with an engine on every GPU (or every few); without GPUs, with one in each pod."""
+    if config.device == "cpu":
+        gpus_per_node = 1  # which it pretends to have
     engines = config.engines or num_nodes * gpus_per_node // config.tensor_parallel_size
     job = evaluate_job(replace(config, engines=engines), num_nodes=num_nodes, gpus_per_node=gpus_per_node)
     # the image `eval` has no dashboard of Ray, which KubeRay asks how its pods are

@@ -132,6 +132,17 @@ def test_own_files_go_along_once_for_all_stages(cluster: FakeKubectl, tmp_path: 
     assert "chain /inputs/one.toml /inputs/two.toml" in made["train-one"]["spec"]["entrypoint"]
 
 
+@pytest.mark.parametrize("words", [["8k", "16k"], ["8k", "--only", "start:evaluate"]])
+def test_data_of_the_evaluations_goes_along(words: list[str], cluster: FakeKubectl, tmp_path: Path) -> None:
+    (tmp_path / "sums.jsonl").write_text('{"problem": "1 + 1", "answer": "2"}\n')
+    assert chain(tmp_path, *words, "--eval", str(tmp_path / "sums.jsonl")) == 0
+    found = applied(cluster)
+    assert "sums.jsonl" in found["ConfigMap"]["data"]
+    made = [found["RayJob"]] if "RayJob" in found else list(stages(found, tmp_path / "chain").values())
+    for one in made:
+        assert "--eval /inputs/sums.jsonl" in one["spec"]["entrypoint"]
+
+
 def test_a_merge_alone_asks_for_no_gpus(cluster: FakeKubectl, tmp_path: Path) -> None:
     assert chain(tmp_path, "8k", "16k") == 0
     made = stages(applied(cluster), tmp_path / "chain")

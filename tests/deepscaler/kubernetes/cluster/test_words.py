@@ -31,6 +31,17 @@ def test_the_quickstart_is_one_pod(site: Path, tmp_path: Path, capsys: pytest.Ca
     assert not folder.exists()
 
 
+@needs_kubectl
+def test_an_evaluation_without_gpus_has_one_engine_in_each_pod(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "--model", "a/b", "--device", "cpu", "--on", "k8s", "--site", str(site)]
+    assert main([*words, "--output-dir", str(tmp_path / "e"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "evaluate-e: a pod without GPUs: " in said
+    assert "--engines 1 --device cpu" in said
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
