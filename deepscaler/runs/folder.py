@@ -22,6 +22,9 @@ from typing import Any
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json, write_json
 
+OWNER = "DEEPSCALER_OWNER"
+"""Variable that tells a job whose it is, where all runs belong to one user of the file system."""
+
 KINDS = {
     **dict.fromkeys(("step", "resumed_step", "step_offset", "pid"), int),
     **dict.fromkeys(("host", "started", "begun", "first_step", "ended", "outcome"), str),

@@ -4,6 +4,7 @@ run.json  {"recipe": {...}, "device": "cuda", "model": {"name", "identity"},
            "data": {"train.parquet": "sha256...", "validation.parquet": "sha256...", "aime": "sha256...", ...}, ...}
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from deepscaler.models.provenance import git_revision, installed_versions
 from deepscaler.recipes.recipe import Device, Recipe
 from deepscaler.recipes.stored import stored_options
 from deepscaler.rewards.function import UserFunction
-from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.folder import OWNER, RunFolder
 from deepscaler.runs.reward_file import called_file, check_called
 from deepscaler.system.errors import UserError
 from deepscaler.system.paths import data_dir as default_data_dir
@@ -67,7 +68,7 @@ class Inputs:
 
 
 def check_recipe(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None:
-    """Raises UserError if the run's folder is tied to another recipe, with the differences; imports and writes nothing.
+    """Raises UserError if the run's folder is tied to another recipe or person, with what differs; writes nothing.
 
     Reads run.json, and the user's reward file as text.
     """
@@ -123,6 +124,8 @@ def check_inputs(
         _import_function(run, recipe)
     versions, revision = installed_versions(), git_revision()
     manifest = {"recipe": asdict(recipe), **bound, "versions": versions, "git_revision": revision}
+    if owner := run.read_manifest().get("owner") if run.is_run else os.environ.get(OWNER):
+        manifest["owner"] = owner
     return _inputs(options, model.path), manifest
 
 
@@ -171,6 +174,9 @@ def _inputs(options: TrainOptions, model: str) -> Inputs:
 
 def _check_stored(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None:
     manifest = run.read_manifest()
+    theirs, mine = manifest.get("owner", ""), os.environ.get(OWNER, "")
+    if theirs and mine and theirs != mine:
+        raise UserError(f"{run.root} is a run of {theirs}, and this job is of {mine}: give another --output-dir")
     stored, given = stored_options(manifest["recipe"]), stored_options(asdict(recipe))
     differences = [
         f"{name}: {stored.get(name)!r} -> {value!r}"

@@ -3,6 +3,8 @@
 metadata:
   annotations:
     deepscaler/owner: jane as jane@example.com      # who typed the command, and whom the cluster took that for
+
+A job that is gone tells nothing: the run's folder holds its owner, too (run.json).
 """
 
 import getpass
@@ -10,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepscaler.kubernetes.cluster.refusals import ClusterError
+from deepscaler.kubernetes.render.pods import literal
+from deepscaler.runs.folder import OWNER as VARIABLE
 
 OWNER = "deepscaler/owner"
 """Annotation of what is submitted. Objects without it were applied by `kubectl`, and are everybody's."""
@@ -30,10 +34,13 @@ def owner_of(cluster_user: str) -> str:
 
 
 def sign(objects: Sequence[dict[str, Any]], owner: str) -> None:
-    """Writes into jobs whose they are."""
+    """Writes into jobs whose they are, and tells their commands, which write it into the run's folder."""
     for one in objects:
         if one["kind"] in JOBS:
             one["metadata"].setdefault("annotations", {})[OWNER] = owner
+        if one["kind"] == "RayJob":
+            ray = one["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+            ray.setdefault("env", []).append({"name": VARIABLE, "value": literal(owner)})
 
 
 def is_of_another(one: Mapping[str, Any], owner: str) -> bool:

@@ -83,16 +83,21 @@ def test_a_dry_run_prints_how_a_run_resumes(tmp_path: Path, capsys: pytest.Captu
     assert command == launched(run.root, "8k", "faithful", settings, "cuda")[1]
 
 
-def test_verl_is_started_with_the_printed_command_outside_the_working_directory(
-    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    trainer = tmp_path / "fake/verl/trainer"
+def replace_trainer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has TRAINER take the place of verl's."""
+    trainer = folder / "fake/verl/trainer"
     trainer.mkdir(parents=True)
     for package in (trainer, trainer.parent):
         (package / "__init__.py").touch()
     (trainer / "main_ppo.py").write_text(TRAINER)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["fake", *filter(None, [os.environ.get("PYTHONPATH")])]))
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(folder)
+
+
+def test_verl_is_started_with_the_printed_command_outside_the_working_directory(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace_trainer(tmp_path, monkeypatch)
     root = tmp_path / "run"
     command = ["quickstart", "--device", "cpu", "--output-dir", str(root), "--set", f"model={model_folder}"]
     environment, wanted = printed(capsys, *command)
@@ -108,6 +113,22 @@ def test_a_dry_run_refuses_a_folder_of_another_recipe(tmp_path: Path, capsys: py
     make_run(tmp_path)
     assert main(["train", "16k", "--output-dir", str(tmp_path), "--dry-run"]) == 2
     assert "holds another run (" in capsys.readouterr().err
+
+
+def test_a_run_of_somebody_else_is_refused_by_name(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace_trainer(tmp_path, monkeypatch)
+    command = ["train", "quickstart", "--device", "cpu", "--output-dir", "run", "--set", f"model={model_folder}"]
+    monkeypatch.setenv("DEEPSCALER_OWNER", "jane as research")
+    assert main(command) == 1, "a trainer that saves nothing has failed"
+    monkeypatch.setenv("DEEPSCALER_OWNER", "joe as research")
+    assert main(command) == 2
+    assert "run is a run of jane as research, and this job is of joe as research: give" in capsys.readouterr().err
+    for owner in ("jane as research", ""):  # her own job; a shell in a pod
+        monkeypatch.setenv("DEEPSCALER_OWNER", owner)
+        assert main(command) == 1
+    assert json.loads((tmp_path / "run/run.json").read_text())["owner"] == "jane as research"
 
 
 def test_compiled_kernels_outlive_a_start_below_the_cache_unless_the_site_says_where(

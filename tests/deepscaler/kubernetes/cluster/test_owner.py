@@ -58,6 +58,8 @@ def test_ones_own_and_what_kubectl_applied_goes_on(owner: str | None, cluster: F
     assert give("train 8k", tmp_path) == 0
     made = yaml.safe_load(cluster.given[-1])
     assert made["metadata"]["annotations"][OWNER] == JANE
+    ray = made["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    assert {"name": "DEEPSCALER_OWNER", "value": JANE} in ray["env"]
     assert read_jobs(tmp_path / "mine")[0].owner == JANE
 
 
