@@ -65,9 +65,10 @@ class LocalLauncher(Launcher):
             if attempt != told:
                 print(f"== attempt {attempt.number}: {attempt.log_path}", flush=True)
                 told = attempt
+            is_alive = any(map(_is_alive, unfinished_attempts(folder)))  # asked first: its last lines come with its end
             if attempt.log_path.is_file():
                 tail.show(attempt.log_path, "verl")
-            if not (follow and any(map(_is_alive, unfinished_attempts(folder)))):
+            if not (follow and is_alive):
                 return 0
             time.sleep(POLL)
 

@@ -1,6 +1,7 @@
 """What every command prints with: a console that takes nothing for markup, and tables that fit into 80 characters."""
 
 import os
+import re
 import sys
 from collections.abc import Collection
 
@@ -8,6 +9,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
+"""What a terminal takes for a color, as Ray writes around the name of each of its processes."""
 
 
 class PlainConsole(Console):
@@ -53,8 +57,8 @@ def print_rows(console: Console, title: str, rows: list[list[str]]) -> None:
 
 
 def printable(text: str) -> str:
-    """On one line, whatever it holds: control characters and half characters are replaced."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+    """Returns a text on one line, whatever it holds: without colors, other control and half characters replaced."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in COLOR.sub("", text))
 
 
 def shorten(text: str, width: int) -> str:

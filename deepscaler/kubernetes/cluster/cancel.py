@@ -21,7 +21,8 @@ def cancel(jobs: Sequence[Submitted], console: Console, *, dry_run: bool) -> int
         if reason := _left_alone(one):
             console.print(f"{name}: {reason}.", soft_wrap=True)
             continue
-        saves = f"; a training saves first, which may take {_grace(one)}" if one.pods else ""
+        is_training = one.submitted.kind == "rayjob" and one.submitted.trains
+        saves = f"; a training saves first, which may take {_grace(one)}" if one.pods and is_training else ""
         console.print(
             f"{'Would delete' if dry_run else 'Deleting'} {name} in namespace {cluster.namespace} of"
             f" {cluster.context}{saves}.",

@@ -42,7 +42,7 @@ def test_the_last_lines_come_from_the_newest_head(
     tmp_path: Path, kubectl: FakeKubectl, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer(kubectl, working())
-    kubectl.answers["logs"] = "step 1\nstep\x1b 2\n"
+    kubectl.answers["logs"] = "\x1b[36mstep\x1b[0m 1\nstep\x1b 2\n"
     assert main(["logs", str(submitted(tmp_path)), "--lines", "2"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"== job train-mine, pod {HEAD}",
