@@ -48,8 +48,9 @@ format: setup  ## let ruff rewrite the code
 golden: setup  ## rewrite the golden reports and batch scripts after an intended change
 	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/evaluation/report/test_report.py tests/slurm/submit/test_script.py
 
-render: setup  ## write k8s/jobs anew, after a change of a recipe or of deepscaler/kubernetes
+render: setup  ## write k8s/jobs and Prometheus's rules anew, after a change of a recipe, of signs or of deepscaler/kubernetes
 	@$(BIN)/deepscaler render
+	@$(BIN)/deepscaler metrics --print prometheusrule >k8s/components/monitoring/prometheusrule.yaml
 
 lock: setup  ## resolve the locked requirements from pyproject.toml
 	@$(BIN)/python tools/lock.py

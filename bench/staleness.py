@@ -49,6 +49,8 @@ group_size = 8
 max_prompt_length = 32
 max_response_length = 16
 learning_rate = {learning_rate}
+[signs]
+cut_off = false
 [data]
 prompt_suffix = ""
 [reward]

@@ -24,6 +24,7 @@ GROUPS = {
     "train": "verl",
     "reward": "verl",
     "own_data": "verl",
+    "sick": "verl",
     "rayjob": "verl",
     "containers": "docker",
     "commands": "slurm",

@@ -29,6 +29,15 @@ def wandb_offline(run_dir: Path) -> tuple[dict[str, Any], dict[str, list[float]]
     return config, metrics
 
 
+def wandb_alerts(run_dir: Path) -> dict[str, str]:
+    """Returns the alerts of an offline run: what each says, by its title."""
+    from wandb.proto.wandb_internal_pb2 import Record  # noqa: PLC0415
+
+    [path] = run_dir.glob("wandb/offline-run-*/run-*.wandb")
+    records = [Record.FromString(content) for content in _records(path.read_bytes())]
+    return {record.alert.title: record.alert.text for record in records if record.HasField("alert")}
+
+
 def tensorboard(run_dir: Path) -> dict[str, list[float]]:
     """Returns the values of each scalar of a run's first attempt."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415

@@ -18,6 +18,7 @@ from deepscaler.system.errors import UserError
 from deepscaler.training.manifest import FREE
 from deepscaler.training.report.write import write_training_report
 from tests.deepscaler.runs.runs import add_attempt, learning, make_run
+from tests.places import ROOT
 
 NUM_STEPS = 30
 
@@ -148,6 +149,13 @@ def test_status_and_report_say_what_is_wrong_and_what_to_do(tmp_path: Path, caps
     report = write_training_report(tmp_path, Console(quiet=True))
     assert f"8k showed a sign of a sick run, undecided, at 5 steps from 26 to 30. {advice}" in report["warnings"]
     assert advice in html.unescape((tmp_path / "report.html").read_text())
+
+
+def test_the_page_on_training_has_the_table() -> None:
+    rows = [line for line in (ROOT / "docs/train.md").read_text().splitlines() if line.startswith("| `")]
+    for sign in SIGNS.values():
+        seen_when = f"{sign.measured}: {'at most' if sign.is_low else 'at least'} {sign.threshold:g}"
+        assert f"| `{sign.name}` | {QUANTITIES[sign.quantity].key} | {seen_when} | {sign.reason} |" in rows
 
 
 def test_every_sign_is_about_a_metric_and_says_the_number() -> None:

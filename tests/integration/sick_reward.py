@@ -1,0 +1,21 @@
+"""A reward function with every fault: it raises at first, then is the same for all, and once takes half a minute."""
+
+import json
+import time
+from pathlib import Path
+
+RUN = Path(__file__).parents[1]
+NUM_UNDECIDED, SLOW = 6, 9
+"""Steps without a reward; the step after which a call is slow."""
+
+
+def score(response: str) -> float:
+    log = RUN / "attempts/0001/metrics.jsonl"
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()] if log.exists() else []
+    done = max(steps, default=0)
+    if done < NUM_UNDECIDED:
+        raise RuntimeError("no reward yet")
+    if done >= SLOW and not (RUN / "slept").exists():
+        (RUN / "slept").touch()
+        time.sleep(30)
+    return 1.0

@@ -1,0 +1,132 @@
+"""A training by verl that is as sick as can be: every sign is seen, told by W&B and by a real Prometheus, reported."""
+
+import json
+import shutil
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from deepscaler.recipes.signs import SIGNS
+from deepscaler.runs.alarms import history
+from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.metrics import read_metrics
+from deepscaler.runs.rules import rules
+from tests.integration.logged import wandb_alerts
+from tests.integration.processes import deepscaler, free_port, run, started, wait_until_gone
+
+pytestmark = pytest.mark.slow
+
+SOURCE = Path(__file__).with_name("sick_reward.py")
+
+RECIPE = """
+extends = "quickstart"
+name = "sick"
+profile = "fast"
+model = "{model}"
+num_steps = 18
+train_batch_size = 2
+mini_batch_size = 2
+group_size = 4
+max_response_length = 8
+validate_every = 100
+save_every = 100
+
+# one token is certain at first; then the weights shrink, which no reward stops, and every token is as good as another
+temperature = 0.001
+learning_rate = 0.04
+weight_decay = 10.0
+num_warmup_steps = 6
+kl_coefficient = 0.001
+
+# responses are of older weights
+recompute_log_probs = true
+rollout_correction = "token"
+asynchronous_rollout = true
+
+[reward]
+function = "sick_reward.py:score"
+parts = {{function = 1.0}}
+timeout = 120.0
+"""
+
+CONFIG = """
+global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+rule_files: [rules.yml]
+scrape_configs:
+- job_name: deepscaler
+  static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
+"""
+
+FIRED = "query?query=max_over_time(ALERTS%7Balertstate%3D%22firing%22%7D%5B1h%5D)"
+
+
+class Prometheus:
+    """A real one, which scrapes every second."""
+
+    def __init__(self, program: str, folder: Path, target: int) -> None:
+        (folder / "rules.yml").write_text(rules())
+        (folder / "prometheus.yml").write_text(CONFIG.format(port=target))
+        self._port = free_port()
+        self.command = [
+            program,
+            f"--config.file={folder}/prometheus.yml",
+            f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address=127.0.0.1:{self._port}",
+        ]
+
+    def fired(self) -> set[str]:
+        """Returns the names of the alerts that have fired so far."""
+        with (
+            suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{self._port}/api/v1/{FIRED}", timeout=10) as reply,
+        ):
+            return {one["metric"]["alertname"] for one in json.load(reply)["data"]["result"]}
+        return set()
+
+
+@pytest.fixture(scope="module")
+def prometheus() -> str:
+    found = shutil.which("prometheus")
+    if found is None:
+        pytest.skip("needs Prometheus: apt-get install prometheus")
+    return found
+
+
+@pytest.mark.usefixtures("training")
+def test_every_sign_of_a_sick_run_is_seen_and_alerted(
+    prometheus: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "a-temporary-folder-with-too-long-a-path-for-sockets"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "0")
+    (tmp_path / SOURCE.name).write_bytes(SOURCE.read_bytes())
+    (tmp_path / "sick.toml").write_text(RECIPE.format(model=tiny_model))
+    folder, port = RunFolder(tmp_path / "run"), free_port()
+    folder.root.mkdir()
+    server = Prometheus(prometheus, tmp_path, port)
+    train = deepscaler("train", tmp_path / "sick.toml", "--device", "cpu", "--output-dir", folder.root)
+    with started(deepscaler("metrics", tmp_path, "--port", port)), started(server.command):
+        done = run([*train, "--wandb", "offline"])
+        assert done.returncode == 0, done.stdout + done.stderr
+        time.sleep(3)
+        fired = server.fired()
+    wait_until_gone(folder.root, 30)
+
+    seen = history(folder, read_metrics(folder))
+    assert seen.keys() == SIGNS.keys()
+    assert min(seen["reward_constant"]) > max(seen["reward_zero"])
+    assert fired == SIGNS.keys()
+    alerts = wandb_alerts(folder.root)
+    assert alerts.keys() == SIGNS.keys()
+    assert all(alerts[name].endswith(sign.advice) for name, sign in SIGNS.items())
+    for name in SIGNS:
+        assert f"is sick: {name}: " in done.stdout
+    reported = run(deepscaler("report", folder.root))
+    assert reported.returncode == 0, reported.stderr
+    warnings = json.loads((folder.root / "report.json").read_text())["warnings"]
+    assert [name for name in SIGNS if any(f"sign of a sick run, {name}, at" in one for one in warnings)] == [*SIGNS]
+    assert json.loads(run(deepscaler("status", folder.root, "--json")).stdout)["alarms"]
