@@ -67,9 +67,9 @@ def examples(before: Graded, after: Graded, problems: dict[str, dict[str, Any]])
         for name in before.scored
         if name in after.scored and name in problems
     }
-    ordered = sorted(rates, key=lambda name: rates[name][1] - rates[name][0])
-    worst = [name for name in ordered[:NUM_EXAMPLES] if rates[name][1] < rates[name][0]]
-    best = [name for name in ordered[: -NUM_EXAMPLES - 1 : -1] if rates[name][1] > rates[name][0]]
+    fallen = {name: old - new for name, (old, new) in rates.items()}
+    worst = [name for name in sorted(rates, key=lambda name: -fallen[name])[:NUM_EXAMPLES] if fallen[name] > 0]
+    best = [name for name in sorted(rates, key=lambda name: fallen[name])[:NUM_EXAMPLES] if fallen[name] < 0]
 
     def shown(name: str) -> Example:
         old, new = rates[name]

@@ -66,12 +66,13 @@ def evaluations_table(evaluations: list[Evaluation]) -> Rows:
 
 def changes_table(evaluations: list[Evaluation]) -> Rows:
     """Returns the paired difference of each model from the one before, a row a benchmark; only a header for none."""
-    rows = [["model", "benchmark", "problems", "before", "after", "difference", "p", "adjusted", "verdict"]]
+    rows = [["model, benchmark", "difference", "adjusted p", "verdict"]]
     for before, after in pairwise(evaluations):
         sides = [open_side(one.name, one.report, "kit") for one in (before, after)]
         if set(before.benchmarks) & set(after.benchmarks):
             (compared,) = compare(sides, margin=MARGIN, anyway=True)
-            rows += [[after.name, *cells] for cells in result_table(compared)[1:]]
+            for name, *_, difference, _, adjusted, verdict in result_table(compared)[1:]:
+                rows.append([f"{after.name}, {name}", difference, adjusted, verdict])
     return rows
 
 

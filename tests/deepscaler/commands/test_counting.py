@@ -35,6 +35,7 @@ REFUSED = {
     "chain 8k --site s.toml": "--site s.toml counts only with --on slurm",
     "chain 8k --dry-run=full": "--dry-run=full counts only with --on slurm",
     "chain 8k --gate": "--gate counts only with --eval; add it, or leave --gate out",
+    "chain 8k --eval aime --gate-on-doubt stop": "--gate-on-doubt stop counts only with --gate; add it",
     "chain 8k --eval-options '--seed 3'": "counts only with --eval",
     "chain 8k --eval aime --eval-options '--device cpu'": "--device cpu counts only with --engines or --on slurm",
     "chain 8k --only 8k:train --on slurm": "--only 8k:train counts only with --on local",
@@ -111,7 +112,7 @@ def test_every_option_with_a_condition_is_tried_above() -> None:
         f"{EVALUATE} --engines 2 --device cpu",
         f"{EVALUATE} --gather --max-num-seqs 3 --gpu-memory-utilization 0.5",  # the command of the shards, and --gather
         "chain 8k --only 8k:train",
-        "chain 8k --eval aime --eval-options '--seed 3' --gate --on slurm --dry-run=full",
+        "chain 8k --eval aime --eval-options '--seed 3' --gate --gate-on-doubt stop --on slurm --dry-run=full",
         "doctor --on slurm --nodes 2 --gpus 1 --minutes 2 --output-dir X --dry-run",
         "doctor --lock X --image-only",
         "data prepare arithmetic aime --source X",

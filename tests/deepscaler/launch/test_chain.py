@@ -1,14 +1,15 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from deepscaler.launch.chain import plan_chain
+from deepscaler.launch.chain import outcome_of, plan_chain
+from deepscaler.output.cells import Interval
 from deepscaler.recipes.published import RECIPES
 from deepscaler.runs.chain import ChainOptions, build_chain
 from deepscaler.system.errors import UserError
-from tests.deepscaler.runs.runs import seal_checkpoint
-from tests.deepscaler.training.test_chain import report
+from tests.deepscaler.runs.runs import seal_checkpoint, write_evaluation
 
 COMMAND = ["chain", "8k", "16k", "24k", "--output-dir", "/runs/chain"]
 
@@ -46,17 +47,42 @@ def test_what_is_done_is_left_out(tmp_path: Path) -> None:
     assert [name for name, *_ in plan(tmp_path)] == ["train-16k", "after-16k", "train-24k", "after-24k"]
 
 
-def test_a_chain_that_the_gate_has_stopped_is_not_submitted_past_it(tmp_path: Path) -> None:
-    first = tmp_path / "1-8k"
+def evaluated(root: Path, before: float, after: float) -> None:
+    """Leaves the first stage as it is after its evaluation, with Pass@1 of the start model and of its own."""
+    first = root / "1-8k"
     seal_checkpoint(first, RECIPES["8k"].num_steps)
     (first / "model").mkdir()
     (first / "model/merged.json").write_text(json.dumps({"step": RECIPES["8k"].num_steps}))
-    for folder, score in ((tmp_path / "0-base", 0.5), (first, 0.1)):
-        report(folder / "evaluation", aime=(score - 0.05, score, score + 0.05))
-    with pytest.raises(UserError, match=r"the gate has stopped the chain in .*: 8k is worse .* go on without --gate"):
+    for folder, score in ((root / "0-base", before), (first, after)):
+        write_evaluation(folder / "evaluation", aime=Interval(score, score - 0.05, score + 0.05))
+
+
+def test_a_chain_that_the_gate_has_stopped_is_not_submitted_past_it(tmp_path: Path) -> None:
+    evaluated(tmp_path, before=0.5, after=0.1)
+    with pytest.raises(UserError, match=r"the gate has stopped the chain in .*: 8k is worse: .* go on without --gate"):
         plan(tmp_path, datasets=("aime",), gate=True)
     left = [name for name, *_ in plan(tmp_path, datasets=("aime",))]
     assert left == ["train-16k", "after-16k", "train-24k", "after-24k"]
+
+
+@pytest.mark.parametrize(
+    ("after", "on_doubt", "outcome", "told"),
+    [
+        (0.65, "stop", "done", ""),
+        (0.5, "go-on", "done", ""),
+        (0.5, "stop", "stopped", r"8k is in doubt: aime 50\.0 -> 50\.0 .* a drop of 5\.\d points is not ruled out"),
+        (0.35, "go-on", "stopped", r"8k is worse: aime 50\.0 -> 35\.0 \(-15\.0 points, p of a drop"),
+    ],
+)
+def test_the_gate_goes_by_what_is_shown_and_in_doubt_by_what_was_asked(
+    after: float, on_doubt: str, outcome: str, told: str, tmp_path: Path
+) -> None:
+    evaluated(tmp_path, before=0.5, after=after)
+    options = ChainOptions(datasets=("aime",), gate=True, gate_on_doubt=on_doubt)  # type: ignore[arg-type]
+    chain = build_chain(tmp_path, [RECIPES["8k"]], [], options)
+    found, said = outcome_of(chain, chain.steps())
+    assert found == outcome
+    assert re.match(told, said), said
 
 
 def test_a_chain_that_is_done_has_nothing_to_submit(tmp_path: Path) -> None:

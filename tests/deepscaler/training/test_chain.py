@@ -1,4 +1,4 @@
-"""A chain is a list of commands, each stage from the one before; the gate stops what got worse."""
+"""A chain is a list of commands, each stage from the one before."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +7,9 @@ import pytest
 
 from deepscaler.cli import main
 from deepscaler.commands.parser import parse
-from deepscaler.output.cells import Interval
 from deepscaler.recipes.published import RECIPES
 from deepscaler.runs.chain import Chain, ChainOptions, build_chain, check_state, write_state
 from deepscaler.system.errors import UserError
-from evaluation.results import passes
-from tests.deepscaler.runs.runs import write_evaluation
 
 
 def chain(root: Path, *names: str, **options: object) -> Chain:
@@ -86,19 +83,3 @@ def test_dry_run_prints_every_command(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(shown) == 7
     assert all(line.startswith("deepscaler ") for line in shown)
     assert not out.exists()
-
-
-def report(folder: Path, **scores: tuple[float, float, float]) -> Path:
-    write_evaluation(folder, **{name: Interval(value, low, high) for name, (low, value, high) in scores.items()})
-    return folder
-
-
-def test_the_gate_stops_what_is_worse_by_more_than_its_interval(tmp_path: Path) -> None:
-    before = report(tmp_path / "before", aime=(0.2, 0.3, 0.4), amc=(0.5, 0.6, 0.7))
-    assert passes(before, report(tmp_path / "better", aime=(0.3, 0.4, 0.5)))[0]
-    assert passes(before, report(tmp_path / "alike", aime=(0.15, 0.25, 0.35), amc=(0.5, 0.6, 0.7)))[0]
-    passed, told = passes(before, report(tmp_path / "worse", aime=(0.3, 0.4, 0.5), amc=(0.3, 0.4, 0.5)))
-    assert not passed
-    assert "amc 60.0 -> 40.0 (30.0 to 50.0)" in told
-    with pytest.raises(UserError, match="cannot be read"):
-        passes(before, tmp_path / "nothing")

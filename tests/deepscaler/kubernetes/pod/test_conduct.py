@@ -156,9 +156,7 @@ def test_a_gate_ends_the_chain_with_success_and_says_so_again(chain: Chain) -> N
         chain.server.created.clear()
         assert chain.conduct() == 0
         assert chain.server.created == created
-        assert chain.lines[-1].startswith(
-            "The gate ends the chain here: 8k is worse by more than its interval: aime 30.0"
-        )
+        assert chain.lines[-1].startswith("The gate ends the chain here: 8k is worse: aime 30.0 -> 10.0 (-20.0 points")
 
 
 def test_a_success_that_the_volume_does_not_show_ends_the_chain(chain: Chain) -> None:

@@ -97,6 +97,7 @@ def test_a_chain_shows_its_evaluations_with_intervals(tmp_path: Path) -> None:
     make_chain(tmp_path)
     page = report(tmp_path)
     assert page.count("<svg") == 5
+    assert page_table(page, "changes") == {"after 8k, AIME 2024": ["+10.0 +3.7 to +16.3", "0.0028", "better"]}
     assert page_table(page, "evaluations") == {"start": ["30.0 20.0-38.0"], "after 8k": ["40.0 30.0-48.0"]}
     assert "differ in" not in page
 
