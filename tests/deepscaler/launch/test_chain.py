@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from deepscaler.cli import main
+from deepscaler.commands.given import of_chain
+from deepscaler.commands.parser import parse
 from deepscaler.launch.chain import outcome_of, plan_chain
 from deepscaler.output.cells import Interval
 from deepscaler.recipes.published import RECIPES
@@ -83,6 +86,18 @@ def test_the_gate_goes_by_what_is_shown_and_in_doubt_by_what_was_asked(
     found, said = outcome_of(chain, chain.steps())
     assert found == outcome
     assert re.match(told, said), said
+
+
+def test_what_the_gate_does_in_doubt_goes_along_to_jobs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["chain", "8k", "16k", "--eval", "aime", "--gate", "--gate-on-doubt", "stop"]
+    assert of_chain(parse(words))[-2:] == ["--gate", "--gate-on-doubt=stop"]
+    assert parse(["chain", "8k", *of_chain(parse(words))]).gate_on_doubt == "stop"
+    assert of_chain(parse(words[:-2]))[-1] == "--gate"
+    assert main(["render", "chain", "8k", "--eval", "aime", "--gate", "--gate-on-doubt", "stop"]) == 0
+    assert "--gate --gate-on-doubt=stop " in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_chain_that_is_done_has_nothing_to_submit(tmp_path: Path) -> None:

@@ -159,6 +159,21 @@ def test_off_policy_training_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
         assert line in told
 
 
+def test_a_chain_with_a_gate_says_how_each_stage_compares_with_the_one_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_chain(tmp_path)
+    stored = json.loads((tmp_path / "chain.json").read_text())
+    for options, told in (({"gate": False}, False), ({"gate": True}, True)):
+        (tmp_path / "chain.json").write_text(json.dumps({**stored, "options": options}))
+        assert main(["status", str(tmp_path)]) == 0
+        assert ("8k is not worse: aime 30.0 -> 40.0 (+10.0 points" in capsys.readouterr().out) == told
+    assert main(["status", str(tmp_path), "--json"]) == 0
+    first, second, third = (stage["gate"] for stage in json.loads(capsys.readouterr().out)["stages"])
+    assert first.startswith("not worse: ")
+    assert second is third is None
+
+
 def test_a_chain_has_a_row_for_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_chain(tmp_path)
     assert [stage["state"] for stage in shown(tmp_path, capsys)["stages"]] == ["finished", "running", "not begun"]
