@@ -30,7 +30,7 @@ def _section(one: Comparison, margin: float) -> str:
     warnings = "".join(f'<p class="warning">{escape(note)}</p>' for note in notes(one))
     moved = f"<h4>Samples of one seed</h4>{table(movement_table(one), 'movement')}" if one.movements else ""
     return (
-        f"<section><h2>{escape(one.after.model)}</h2>"
+        f"<section><h2>{one.after.name}: {escape(one.after.model)}</h2>"
         f'<p class="summary">{"<br>".join(map(escape, legend(one)))}</p>'
         f"<p><b>{escape(headline(one, margin))}</b></p>{warnings}"
         f"<figure>{forest_plot(one, margin)}<figcaption>Differences with 95 % intervals; the grey band counts"

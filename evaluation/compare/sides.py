@@ -17,6 +17,9 @@ from evaluation.folder import EvaluationFolder
 from evaluation.results import Results, read_results
 from evaluation.score import Scored, read_scored
 
+MOST_SAMPLES = 1_000_000
+"""Of a problem, in a report.json that can be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Graded:
@@ -106,7 +109,7 @@ def counts_of(results: Results, dataset: str, path: Path) -> dict[str, tuple[int
     num_samples = results.config.get("num_samples")
     found = {}
     for problem, rate in results.benchmarks[dataset].problem_pass_rates.items():
-        if not 0 <= rate <= 1 or not isinstance(num_samples, int) or num_samples < 1:
+        if not 0 <= rate <= 1 or not isinstance(num_samples, int) or not 0 < num_samples <= MOST_SAMPLES:
             raise UserError(f"{path}: {problem} has the rate {rate} of {num_samples} samples; write the report again")
         exact = Fraction(rate).limit_denominator(num_samples)
         times = num_samples // exact.denominator  # of a problem that lacks samples this is near enough

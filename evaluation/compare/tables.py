@@ -18,7 +18,7 @@ def result_table(one: Comparison) -> Rows:
 def power_table(one: Comparison) -> Rows:
     """Returns a row a benchmark: effect size, and what it would take to see 1, 2 and 5 points."""
     header = ["benchmark", "effect size", "up, down", "sampling noise", "smallest seen"]
-    return [[*header, *(f"{100 * size:g} points" for size in SIZES)], *map(_power, _rows(one))]
+    return [[*header, *(f"{100 * size:g} point{'s' * (size > 0.01)}" for size in SIZES)], *map(_power, _rows(one))]
 
 
 def movement_table(one: Comparison) -> Rows:

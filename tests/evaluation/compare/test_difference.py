@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from evaluation.compare import signs
 from evaluation.compare.difference import difference, holm, verdict
 from evaluation.compare.paired import Counts, Paired
 from evaluation.compare.signs import flip_signs
@@ -50,10 +51,18 @@ REVERSED = ("correct_after", "drawn_after", "correct_before", "drawn_before")
 def test_the_exact_test_counts_all_flips_of_signs(rows: list[tuple[tuple[int, int], tuple[int, int]]]) -> None:
     pair = Paired.of([old for old, _ in rows], [new for _, new in rows])
     seen = pair.differences.sum()
-    sums = [np.dot(signs, pair.differences) for signs in itertools.product((1, -1), repeat=len(rows))]
+    sums = [np.dot(flips, pair.differences) for flips in itertools.product((1, -1), repeat=len(rows))]
     two_sided, worse = flip_signs([pair])
     assert two_sided == pytest.approx(np.mean(np.abs(sums) >= abs(seen) - 1e-9))
     assert worse == pytest.approx(np.mean(np.array(sums) <= seen + 1e-9))
+
+
+def test_where_the_grid_is_too_fine_signs_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = flip_signs([MIXED])
+    monkeypatch.setattr(signs, "MAX_CELLS", 0)
+    assert flip_signs([MIXED]) == pytest.approx(exact, abs=0.01)
+    assert flip_signs([MIXED]) == flip_signs([MIXED])
+    assert flip_signs([MIXED] * 100) == (0, 0)
 
 
 def test_with_one_sample_a_problem_it_is_mcnemars_test() -> None:
