@@ -49,7 +49,9 @@ def opened(browser: "Browser", address: str, **settings: object) -> "Iterator[Pa
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("dialog", lambda dialog: complaints.append(dialog.message))
-    page.on("request", lambda request: request.url.startswith(address.partition("#")[0]) or complaints.append(request.url))
+    page.on(
+        "request", lambda request: request.url.startswith(address.partition("#")[0]) or complaints.append(request.url)
+    )
     page.goto(address)
     page.wait_for_selector(".item[aria-selected=true]")
     yield page
