@@ -30,9 +30,12 @@ def clean_rows(rows: Iterable[Row], source: Source) -> tuple[list[Problem], Coun
     dropped: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     for number, row in enumerate(rows, start=1):
-        question = row.get("problem") if isinstance(row, dict) else None
+        question = row.get(source.problem) if isinstance(row, dict) else None
         if not isinstance(question, str) or not question.strip():
-            raise UserError(f"{source.name}: row {number} has no 'problem'; every row needs 'problem' and 'answer'")
+            raise UserError(
+                f"{source.name}: row {number} has no {source.problem!r};"
+                f" every row needs {source.problem!r} and 'answer'"
+            )
         key = _key(row, source, number)
         golds, why = read_golds(fixes.get(key, row.get("answer")))
         if not why and not is_unicode(question, key, *golds):
@@ -84,7 +87,7 @@ def is_unicode(*texts: str) -> bool:
 
 def _key(row: Row, source: Source, number: int) -> str:
     if source.key is None:
-        return hashlib.sha256(row["problem"].strip().encode("utf-8", "replace")).hexdigest()[:12]
+        return hashlib.sha256(row[source.problem].strip().encode("utf-8", "replace")).hexdigest()[:12]
     try:
         return source.key(row)
     except (LookupError, TypeError, ValueError, OverflowError) as error:

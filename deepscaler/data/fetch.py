@@ -7,9 +7,12 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from deepscaler.data import hub as the_hub
+from deepscaler.data.names import is_hub
+from deepscaler.data.rows import read_rows as rows_of_file
 from deepscaler.data.sources import Row, Source
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import atomic_path, reason, sha256
+from deepscaler.system.files import atomic_path, reason, sha256, write_text
 from deepscaler.system.paths import cache_dir
 
 TIMEOUT = 60.0
@@ -24,7 +27,7 @@ def source_file(source: Source, folder: Path | None) -> Path:
             raise UserError(f"{source.name}: no file {file}; --source needs the layout <folder>/{source.file}")
         return file
     if not (cached := cached_file(source)).is_file():
-        _download(source, cached)
+        (_copy_split if is_hub(source.url) else _download)(source, cached)
     return cached
 
 
@@ -34,7 +37,9 @@ def cached_file(source: Source) -> Path:
 
 
 def read_rows(file: Path, name: str) -> list[Row]:
-    """The rows of a JSON array or of JSON lines."""
+    """The rows of a JSON array, of JSON lines or of a parquet file."""
+    if file.suffix == ".parquet":
+        return [row for _, row in rows_of_file(file)]
     try:
         text = file.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
         rows = json.loads(text) if file.suffix == ".json" else _read_lines(text)
@@ -56,6 +61,14 @@ def _check(source: Source, file: Path) -> None:
     """Refuse a download that is not the pinned file."""
     if source.sha256 and sha256(file) != source.sha256:
         raise UserError(f"{source.name}: {source.url} is not the pinned file (sha256 {sha256(file)}); try again later")
+
+
+def _copy_split(source: Source, target: Path) -> None:
+    """Writes the rows of a hub set's split as JSON lines, whatever files hold them at that commit."""
+    files, _, _ = the_hub.fetch(source.url)
+    rows = [row for file in files for _, row in rows_of_file(file)]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_text(target, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
 
 
 def _download(source: Source, target: Path) -> None:

@@ -5,7 +5,7 @@ Problem(id="aime/2024-I-1", data_source="aime", golds=("204",),
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 INSTRUCTION = r"Let's think step by step and output the final answer within \boxed{}."
@@ -13,6 +13,9 @@ INSTRUCTION = r"Let's think step by step and output the final answer within \box
 
 SUFFIX = f" {INSTRUCTION}"
 """What follows a question in its prompt."""
+
+PLACE = "{problem}"
+"""Stands for the question in a template of a prompt."""
 
 Message = dict[str, str]
 
@@ -58,3 +61,17 @@ class Problem:
 def ask(question: str, examples: Sequence[Message] = (), suffix: str = SUFFIX) -> tuple[Message, ...]:
     """The recipe's prompt for a question, after any worked examples."""
     return (*examples, {"role": "user", "content": f"{question}{suffix}"})
+
+
+def ask_by(problem: Problem, template: str) -> Problem:
+    """Returns a problem whose questions are asked by a template, those of its worked examples too.
+
+    A prompt of the user's own, which does not end in the recipe's suffix, stays as it is.
+    """
+
+    def asked(message: Message) -> Message:
+        question = message["content"].removesuffix(SUFFIX)
+        is_ours = message["role"] == "user" and question != message["content"]
+        return {**message, "content": template.replace(PLACE, question)} if is_ours else message
+
+    return replace(problem, prompt=tuple(map(asked, problem.prompt)))

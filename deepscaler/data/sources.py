@@ -15,6 +15,8 @@ Row = dict[str, Any]
 _ORIGINAL = "https://raw.githubusercontent.com/agentica-project/deepscaler/{revision}/{path}"
 _ORIGINAL_REVISION = "95ef74ffee001cce89463f2d61dfdce1d03576c1"
 _HUB = "{hub}/datasets/{repository}/resolve/{revision}/{path}"
+_JUSTRL = "https://raw.githubusercontent.com/thunlp/JustRL/{revision}/data/{folder}/test.parquet"
+_JUSTRL_REVISION = "cf444e9920b599c865ee6742c88dc162dcabcec2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +33,20 @@ class Source:
     file: str = ""
     """Below `--source DIR`; empty for what is generated."""
     url: str = ""
+    """Of the file; `hub:ORG/NAME@COMMIT:SPLIT` where the split's files are looked up in the hub's listing."""
     revision: str = ""
     sha256: str = ""
     """Of the file at that revision, where it is known."""
+    problem: str = "problem"
+    """Column of the question; the gold is in `answer` everywhere."""
     key: Callable[[Row], str] | None = None
     """What identifies a row in its source; None for a hash of the problem."""
     fixes: str = ""
     """A JSON file of corrected golds in this package."""
     is_published: bool = False
     """Whether it is in DeepScaleR's table: evaluated by default, and a part of the mean."""
+    is_contest: bool = False
+    """Whether it has so few problems that protocols ask for more samples of each."""
     has_solutions: bool = False
     """Whether `data check` compares golds with the solutions in its rows."""
 
@@ -64,6 +71,30 @@ def _from_hub(name: str, num_rows: int, about: str, repository: str, revision: s
     url = _HUB.format(hub="{hub}", repository=repository, revision=revision, path=path)
     file = name + PurePosixPath(path).suffix
     return Source(name=name, about=about, num_rows=num_rows, file=file, url=url, revision=revision, **more)
+
+
+def _from_justrl(name: str, num_rows: int, title: str, folder: str, sha256: str) -> Source:
+    """Returns a MathArena set from JustRL's repository: exactly the rows that its published numbers were measured on.
+
+    The hub's files of these sets have the same sizes, but none of their commits could be found in full.
+    """
+    return Source(
+        name=name,
+        about=f"{title}, as JustRL measures it (MathArena, CC BY-NC-SA 4.0)",
+        title=title,
+        split="test",
+        num_rows=num_rows,
+        file=f"{name}.parquet",
+        url=_JUSTRL.format(revision=_JUSTRL_REVISION, folder=folder),
+        revision=_JUSTRL_REVISION,
+        sha256=sha256,
+        key=_arena_key,
+        is_contest=True,
+    )
+
+
+def _arena_key(row: Row) -> str:
+    return str(row["problem_idx"])
 
 
 def _exam_key(row: Row) -> str:
@@ -117,6 +148,7 @@ _TABLE = (
         title="AIME 2024",
         key=_exam_key,
         is_published=True,
+        is_contest=True,
     ),
     _from_original(
         "math",
@@ -135,6 +167,7 @@ _TABLE = (
         title="AMC",
         key=_amc_key,
         is_published=True,
+        is_contest=True,
     ),
     _from_original(
         "minerva",
@@ -178,6 +211,65 @@ _TABLE = (
         title="AIME 2025",
         split="test",
         key=lambda row: str(row["id"]),
+        is_contest=True,
+    ),
+    _from_hub(
+        "aime26",
+        30,
+        "AIME 2026 (MathArena, CC BY-NC-SA 4.0)",
+        "MathArena/aime_2026",
+        "d2de22f3c656b4f56cf8981212186377d1e23bc3",
+        "data/train-00000-of-00001.parquet",
+        sha256="d91db799651b4cc1f0734f52792a695c9cc60dac342524b3d8e5b2ff31c3e957",
+        title="AIME 2026",
+        split="test",
+        key=_arena_key,
+        is_contest=True,
+    ),
+    _from_hub(
+        "amc23",
+        40,
+        "AMC 12 of 2023, the 40 problems that others than DeepScaleR use",
+        "math-ai/amc23",
+        "80815d37005feb82cd7f8fbc6901d5d3eff43057",
+        "test-00000-of-00001.parquet",
+        sha256="b696e87ba47be4e879a60fd4ef1d4aa522ba78c5ae013c6aff5cc9788a397c5e",
+        title="AMC 2023",
+        split="test",
+        problem="question",
+        key=lambda row: str(row["id"]),
+        is_contest=True,
+    ),
+    _from_justrl(
+        "hmmt25",
+        30,
+        "HMMT Feb 2025",
+        "HMMT25",
+        "ccca64d248b89dc0765e40b893fe4ebeab242226a4336027d95d256886a3d5f2",
+    ),
+    _from_justrl(
+        "brumo25",
+        30,
+        "BRUMO 2025",
+        "BRUMO25",
+        "ef510deea34c5b6d165c06d020acede1c1031eb91d90336cb4d615d9e55ba391",
+    ),
+    _from_justrl(
+        "cmimc25",
+        40,
+        "CMIMC 2025",
+        "CMIMC25",
+        "7f290e5564265e57b0fe91c72bde2f1a06ca147148b7787084c54a0354abfcce",
+    ),
+    Source(
+        name="math_beyond",
+        about="MATH-Beyond, problems that base models up to 8B do not solve in 1,024 tries",
+        title="MATH-Beyond",
+        split="test",
+        num_rows=181,
+        file="math_beyond.jsonl",
+        url="hub:brendel-group/MATH-Beyond@1a2a6294ff8d673aeb271ab3eff272e8d6b48c2d:test",
+        revision="1a2a6294ff8d673aeb271ab3eff272e8d6b48c2d",
     ),
     Source(name="arithmetic", about="small sums, held out (generated)", split="test", num_rows=64),
     Source(name="arithmetic_train", about="small sums to learn from (generated)", split="train", num_rows=2000),
