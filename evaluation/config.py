@@ -9,21 +9,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deepscaler.data.names import absolute, check_name, labels
+from deepscaler.data.problem import PLACE
 from deepscaler.data.sources import PUBLISHED_BENCHMARKS
 from deepscaler.recipes.recipe import Device
 from deepscaler.system.errors import UserError
 from deepscaler.system.flags import to_flags
 from deepscaler.system.option import flag, shown_value
 from deepscaler.system.options import REQUIRED, check_options, convert_options, option, options_of
+from evaluation.protocols import PROTOCOLS, SAMPLING, ProtocolName, Thinking
 
 EngineName = Literal["vllm", "transformers"]
-Thinking = Literal["auto", "yes", "no"]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+
+OWN: Any = None
+"""The default of an option that the protocol decides; a configuration holds the protocol's value instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationConfig:
-    """The published protocol by default: n 16, temperature 0.6, top-p 0.95, 32,768 tokens (DeepScaleR's README).
+    """Holds one evaluation's options; where none is given, those of the protocol, which is DeepScaleR's by default.
 
     An option with `result` changes the samples, so a folder is bound to its value.
     """
@@ -43,12 +47,41 @@ class EvaluationConfig:
     source: Path | None = option(
         None, "folder with the benchmarks' JSON files (no download)", section="what", metavar="DIR"
     )
-    num_samples: int = option(16, "responses per problem", at_least=1, section="sampling", result=True)
-    temperature: float = option(
-        0.6, "temperature; 0 for greedy", at_least=0.01, at_most=10, or_zero=True, section="sampling", result=True
+    protocol: ProtocolName = option(
+        "deepscaler",
+        "published way to measure that decides the options of this section that are not given",
+        section="sampling",
+        result=True,
     )
-    top_p: float = option(0.95, "nucleus of the sampling", above=0, at_most=1, section="sampling", result=True)
-    max_tokens: int = option(32768, "tokens per response", at_least=1, section="sampling", result=True)
+    num_samples: int = option(
+        0,
+        "responses per problem; 0 for the protocol's numbers, which may differ by benchmark",
+        at_least=1,
+        or_zero=True,
+        section="sampling",
+        result=True,
+    )
+    temperature: float = option(
+        OWN,
+        "temperature; 0 for greedy (default: the protocol's)",
+        at_least=0.01,
+        at_most=10,
+        or_zero=True,
+        section="sampling",
+        result=True,
+    )
+    top_p: float = option(
+        OWN, "nucleus of the sampling (default: the protocol's)", above=0, at_most=1, section="sampling", result=True
+    )
+    max_tokens: int = option(
+        OWN, "tokens per response (default: the protocol's)", at_least=1, section="sampling", result=True
+    )
+    prompt: str = option(
+        OWN,
+        f"what the model is asked, with {PLACE} where the problem stands (default: the protocol's)",
+        section="sampling",
+        result=True,
+    )
     seed: int = option(
         0,
         "seed of the run; every sample derives its own from it",
@@ -57,7 +90,11 @@ class EvaluationConfig:
         section="sampling",
         result=True,
     )
-    thinking: Thinking = option("auto", "whether responses end their thinking with </think>", section="sampling")
+    thinking: Thinking = option(
+        OWN,
+        "whether responses end their thinking with </think>, and only later boxes count (default: the protocol's)",
+        section="sampling",
+    )
     engine: EngineName = option("vllm", "engine that generates", section="engine", result=True)
     dtype: Dtype = option("auto", "type of weights and activations", section="engine", result=True)
     tensor_parallel_size: int = option(1, "GPUs that share one copy of the model", at_least=1, section="engine")
@@ -97,14 +134,33 @@ class EvaluationConfig:
             check_name(name, *folders)
         object.__setattr__(self, "datasets", tuple(dict.fromkeys(self.datasets)))
         labels(self.datasets)
+        self._follow_protocol()
         check_options(self, flag)
-        if self.temperature == 0 and self.num_samples > 1:
-            raise UserError(f"--temperature 0 gives {self.num_samples} equal samples: use --num-samples 1")
+        if self.prompt.count(PLACE) != 1:
+            raise UserError(f"invalid value {shown_value(self.prompt)} for --prompt: expected a text with one {PLACE}")
+        largest = max(self.samples.values())
+        if self.temperature == 0 and largest > 1:
+            raise UserError(f"--temperature 0 gives {largest} equal samples: use --num-samples 1")
         if self.shard:
             object.__setattr__(self, "shard", "{}/{}".format(*parse_shard(self.shard)))
         together = [flag(name) for name in ("shard", "gather", "engines") if getattr(self, name)]
         if len(together) > 1:
             raise UserError(f"{' and '.join(together)} exclude each other (--engines shards and gathers by itself)")
+
+    def _follow_protocol(self) -> None:
+        """Settles the options that are not given, unless their protocol does not exist, which `check_options` says."""
+        protocol = PROTOCOLS.get(self.protocol)
+        for name in (*SAMPLING, "thinking"):
+            if protocol and getattr(self, name) is OWN:
+                object.__setattr__(self, name, getattr(protocol, name))
+        if protocol and self.num_samples == 0 and len(set(self.samples.values())) == 1:
+            object.__setattr__(self, "num_samples", protocol.samples_of(next(iter(self.samples))))
+
+    @property
+    def samples(self) -> dict[str, int]:
+        """Returns how many samples a problem are drawn of each data set, by label."""
+        protocol = PROTOCOLS[self.protocol]
+        return {name: self.num_samples or protocol.samples_of(name) for name in self.labels}
 
     @property
     def labels(self) -> dict[str, str]:
@@ -118,8 +174,13 @@ class EvaluationConfig:
         return own_data(self.output_dir.parent.parent if is_part else self.output_dir)
 
     def result_fields(self) -> dict[str, Any]:
-        """Returns what the samples depend on, as JSON; a whole evaluation has no `shard`."""
+        """Returns what the samples depend on, as JSON; a whole evaluation has no `shard`.
+
+        `num_samples` is the largest number; where numbers differ by data set, `samples` holds each.
+        """
         chosen = {name: getattr(self, name) for name in bound_options()} | {"datasets": list(self.labels)}
+        if self.num_samples == 0:
+            chosen |= {"num_samples": max(self.samples.values()), "samples": self.samples}
         if not self.shard:
             del chosen["shard"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
@@ -155,7 +216,11 @@ def config_of(values: dict[str, Any]) -> EvaluationConfig:
 def to_arguments(config: EvaluationConfig) -> list[str]:
     """Returns the arguments of `deepscaler` that give this configuration again."""
     counted = config if config.engines else replace(config, device="cuda")  # --device counts with --engines only
-    return ["evaluate", *to_flags(counted)]
+    protocol = PROTOCOLS[config.protocol]
+    decided = {name: getattr(protocol, name) for name in (*SAMPLING, "thinking")}
+    if all(number == protocol.samples_of(name) for name, number in config.samples.items()):
+        decided["num_samples"] = config.num_samples
+    return ["evaluate", *to_flags(counted, decided)]
 
 
 def with_absolute_paths(config: EvaluationConfig) -> EvaluationConfig:
@@ -177,7 +242,6 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
     """
     if not isinstance(values, dict):
         raise UserError(f"{file} is not a configuration of `deepscaler evaluate`")
-    known = options_of(EvaluationConfig)
     missing = {"weights", "model", "datasets"} - set(values)
     if missing or values.get("thinking") not in ("yes", "no"):
         lacking = ", ".join(sorted(missing)) or "thinking"
@@ -187,10 +251,14 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
     if not names or not all(isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name) for name in names):
         given = shown_value(values["datasets"])
         raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: its data sets are {given}")
+    numbers = values.get("samples", {})
+    if not isinstance(numbers, dict) or not all(type(number) is int and number > 0 for number in numbers.values()):
+        given = shown_value(numbers)
+        raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: its samples are {given}")
     # which sets are registered may have changed since
-    bound = {name: value for name, value in values.items() if name not in ("weights", "datasets")}
-    EvaluationConfig(**{**convert_options(bound, EvaluationConfig, file), "output_dir": file.parent})
-    defaults = {name: known[name].default for name in bound_options() if name != "shard" and name not in values}
+    bound = {name: value for name, value in values.items() if name not in ("weights", "datasets", "samples")}
+    settled = EvaluationConfig(**{**convert_options(bound, EvaluationConfig, file), "output_dir": file.parent})
+    defaults = {name: getattr(settled, name) for name in bound_options() if name != "shard" and name not in values}
     return {**defaults, **values}
 
 

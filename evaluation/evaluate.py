@@ -21,6 +21,7 @@ from evaluation.engines.rounds import draw_with_engines
 from evaluation.folder import DIFFERING, EvaluationFolder
 from evaluation.inputs import Inputs, read_inputs
 from evaluation.progress import show_progress
+from evaluation.protocols import samples_of
 from evaluation.provenance import describe
 from evaluation.report.write import write_report
 from evaluation.requests import Engine, Request, missing_requests
@@ -54,7 +55,7 @@ def _evaluate(config: EvaluationConfig, folder: EvaluationFolder, console: Conso
     inputs.bind(folder)
     if config.gather:
         console.print(f"Gathered {gather(folder):,} samples of {len(folder.shards())} shards.")
-        require_complete(folder, inputs.ids, config.num_samples)
+        require_complete(folder, inputs.ids, config.samples)
     elif config.engines:
         draw_with_engines(inputs, folder, console)
     else:
@@ -77,7 +78,7 @@ def _draw(inputs: Inputs, folder: EvaluationFolder, console: Console) -> None:
             if store.repaired_bytes:
                 console.print(f"{name}: cut off a torn last line ({store.repaired_bytes} bytes) of an interrupted run.")
             missing += missing_requests(
-                by_id, config.num_samples, config.max_tokens, inputs.context, config.seed, store.done
+                by_id, config.samples[name], config.max_tokens, inputs.context, config.seed, store.done
             )
             num_done += len(store.done)
             stores.update(dict.fromkeys(by_id, store))
@@ -129,7 +130,7 @@ def _say_where_it_stands(folder: EvaluationFolder, console: Console) -> None:
     config = folder.read_config()
     names = [name for name in config["datasets"] if folder.problems_path(name).is_file()]
     done = sum(len(done_keys(folder, name, with_shards=True)) for name in names)
-    total = sum(len(folder.read_problems(name)) for name in names) * config["num_samples"]
+    total = sum(len(folder.read_problems(name)) * samples_of(config, name) for name in names)
     console.print(f"Stopped: {done} of {total} samples are saved; the same command goes on.")
 
 

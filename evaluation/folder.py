@@ -17,8 +17,9 @@ from deepscaler.rewards.grade import Mode
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import file_size, locked, reason, write_json, write_text
 from evaluation.config import check_stored
+from evaluation.protocols import samples_of
 
-FREE = ("datasets", "num_samples", "model", "revision", "thinking")
+FREE = ("datasets", "num_samples", "samples", "model", "revision", "thinking")
 """Options that may change: the weights' hash tells the model, and thinking only matters to the grader."""
 
 DIFFERING = ("engine", "versions", "git_revision", "hardware")
@@ -107,8 +108,8 @@ class EvaluationFolder:
             return
         stored = self.read_config()
         found = differences(stored, wanted)
-        if wanted["num_samples"] < stored["num_samples"]:
-            found.append(f"num_samples: {stored['num_samples']} -> {wanted['num_samples']} (it can only grow)")
+        numbers = {(samples_of(stored, name), samples_of(wanted, name)) for name in wanted["datasets"]}
+        found += [f"num_samples: {old} -> {new} (it can only grow)" for old, new in sorted(numbers) if new < old]
         self._refuse(found)
 
     def check_shards(self, wanted: dict[str, Any]) -> None:
@@ -134,7 +135,11 @@ class EvaluationFolder:
         self.check(wanted)
         stored = self.read_config()
         datasets = list(dict.fromkeys([*stored["datasets"], *wanted["datasets"]]))
-        write_json(self.config_path, {**wanted, "datasets": datasets})
+        samples = {name: samples_of(wanted if name in wanted["datasets"] else stored, name) for name in datasets}
+        merged = {**wanted, "datasets": datasets, "num_samples": max(samples.values()), "samples": samples}
+        if len(set(samples.values())) == 1:
+            del merged["samples"]
+        write_json(self.config_path, merged)
 
     def write_problems(self, dataset: str, problems: list[Problem], prompts: dict[str, tuple[int, ...]]) -> None:
         """Keep questions, golds and a hash of each prompt's token ids, or check that they are the ones kept."""

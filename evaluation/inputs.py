@@ -11,6 +11,7 @@ from deepscaler.data import Problem, load_problems
 from deepscaler.data.names import is_file, is_hub, label
 from deepscaler.data.own import OwnOptions, keep_own, prepare_own, told
 from deepscaler.data.prepare import parquet_path, present_problems, read_manifest
+from deepscaler.data.problem import ask_by
 from deepscaler.data.sources import SOURCES
 from deepscaler.data.table import problems_of
 from deepscaler.models.model import Model, open_model
@@ -57,7 +58,7 @@ def read_inputs(config: EvaluationConfig, folder: EvaluationFolder, console: Con
     """Reads the data, the model's tokenizer and the identity of its weights."""
     problems = {}
     for short, name in config.labels.items():
-        problems[short] = all_problems(name, config, console)
+        problems[short] = [ask_by(problem, config.prompt) for problem in all_problems(name, config, console)]
     model = open_model(config.model, config.revision)
     prompts = {name: tokenize(chosen, model.tokenizer) for name, chosen in problems.items()}
     context = _context(config, model, prompts, console)

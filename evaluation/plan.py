@@ -25,9 +25,9 @@ def describe_plan(config: EvaluationConfig, console: Console) -> None:
         ids, is_here = planned_ids(given, config)
         problems[name] = own_ids(ids, config.shard, folder, name)
         done[name] = done_keys(folder, name, with_shards=gathers)
-        total, num_done = len(problems[name]) * config.num_samples, len(done[name])
+        total, num_done = len(problems[name]) * config.samples[name], len(done[name])
         console.print(
-            f"{name}: {len(problems[name])} problems x {config.num_samples} samples = {total:,}, {num_done:,} of them"
+            f"{name}: {len(problems[name])} problems x {config.samples[name]} samples = {total:,}, {num_done:,} of them"
             f" done; at most {max(0, total - num_done) * config.max_tokens:,} tokens"
             + (
                 "" if is_here else f"; to be fetched first{', the number is that of its published rows' if ids else ''}"
@@ -35,7 +35,7 @@ def describe_plan(config: EvaluationConfig, console: Console) -> None:
             soft_wrap=True,
         )
     if config.engines:
-        parts = split(problems, done, config.num_samples, config.engines)
+        parts = split(problems, done, config.samples, config.engines)
         for index, part in enumerate(parts):
             sizes = ", ".join(f"{len(ids)} of {name}" for name, ids in part.items() if ids)
             console.print(f"Engine {index}: {sizes}")

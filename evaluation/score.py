@@ -22,6 +22,7 @@ from deepscaler.rewards.workers.pool import shared_pool
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import reason, write_text
 from evaluation.folder import EvaluationFolder
+from evaluation.protocols import samples_of
 from evaluation.samples import Sample, read_samples
 from evaluation.statistics import ks, majority_at_n, pass_at_1, pass_at_k
 
@@ -72,7 +73,8 @@ def score_benchmark(
     """Grade a benchmark's samples, keep the grades in the folder, and compute its numbers; None without samples."""
     problems = {problem["id"]: problem for problem in folder.read_problems(dataset)}
     order = {problem_id: index for index, problem_id in enumerate(problems)}
-    expected = range(config["num_samples"])
+    num_samples = samples_of(config, dataset)
+    expected = range(num_samples)
     samples = read_samples(folder.samples_path(dataset))
     samples = [s for s in samples if s.problem_id in problems and s.sample in expected]
     samples.sort(key=lambda s: (order[s.problem_id], s.sample))  # they were written as they finished
@@ -82,7 +84,7 @@ def score_benchmark(
     with_golds = [(s, problems[s.problem_id]["golds"]) for s in samples]
     scored = grade_samples(with_golds, thinking=config["thinking"] == "yes", mode=mode, advance=advance)
     _write_scores(folder.scores_path(dataset, mode), scored)
-    return summarize(dataset, len(problems), config["num_samples"], scored)
+    return summarize(dataset, len(problems), num_samples, scored)
 
 
 def read_scored(folder: EvaluationFolder, dataset: str, mode: Mode = "kit") -> list[Scored]:

@@ -11,6 +11,7 @@ from deepscaler.output.terminal import PlainConsole
 from deepscaler.runs.outputs import is_training, kind_of
 from deepscaler.system.paths import existing_folder
 from evaluation.folder import EvaluationFolder
+from evaluation.protocols import PROTOCOLS
 
 EXAMPLES = ("deepscaler report outputs/8k", "deepscaler report outputs/deepscaler-1.5b --grader deepscaler")
 
@@ -26,7 +27,14 @@ def configure(parser: Parser) -> None:
         default="kit",
         help="`deepscaler` decides as DeepScaleR's original grader did, to compare with published numbers",
     )
-    counts_if(grader, "for an evaluation", "give its folder", _is_no_training)
+    published = parser.add_argument(
+        "--published",
+        choices=(*PROTOCOLS, "all"),
+        default="",
+        help="protocol whose published results are shown (default: the evaluation's)",
+    )
+    for action in (grader, published):
+        counts_if(action, "for an evaluation", "give its folder", _is_no_training)
     parser.add_dry_run("say which files would be written, write none")
 
 
@@ -49,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         from evaluation.report.write import write_report  # noqa: PLC0415
 
-        write_report(folder, PlainConsole(), arguments.grader)
+        write_report(folder, PlainConsole(), arguments.grader, arguments.published)
     return 0
 
 

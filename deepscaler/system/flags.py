@@ -1,7 +1,7 @@
 """Turns declared options into a command's flags, and back: --num-samples 4 <-> num_samples = 4."""
 
 import argparse
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,16 @@ def given_options(arguments: argparse.Namespace, kind: type[object]) -> dict[str
     return {name: tuple(value) if known[name].kind is tuple else value for name, value in given.items()}
 
 
-def to_flags(value: Any) -> list[str]:
-    """Returns the flags that give a dataclass instance again: those of the options that are not at their default."""
+def to_flags(value: Any, defaults: Mapping[str, Any] | None = None) -> list[str]:
+    """Returns the flags that give a dataclass instance again: those of the options that are not at their default.
+
+    `defaults` are those that another option decides, by name.
+    """
+    decided = defaults or {}
     flags: list[str] = []
     for name, one in options_of(type(value)).items():
         chosen = getattr(value, name)
-        if one.default is not REQUIRED and chosen == one.default:
+        if one.default is not REQUIRED and chosen == decided.get(name, one.default):
             continue
         values = chosen if isinstance(chosen, tuple) else [] if chosen is True else [chosen]
         flags += [one.flag, *map(str, values)]

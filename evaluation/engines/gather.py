@@ -46,21 +46,21 @@ def done_keys(folder: EvaluationFolder, dataset: str, *, with_shards: bool = Fal
     return {sample.key for place in places for sample in read_samples(place.samples_path(dataset))}
 
 
-def require_complete(folder: EvaluationFolder, ids: dict[str, list[str]], num_samples: int) -> None:
+def require_complete(folder: EvaluationFolder, ids: dict[str, list[str]], samples: dict[str, int]) -> None:
     """Raise UserError if a sample of these problems (by data set) is missing."""
-    if found := lacking(folder, ids, num_samples):
+    if found := lacking(folder, ids, samples):
         raise UserError(
             f"{folder.root} and its {len(folder.shards())} shards are not complete: {', '.join(found)}; run the lost"
             " shards again, then this command, or run it without --gather to draw the missing samples here"
         )
 
 
-def lacking(folder: EvaluationFolder, ids: dict[str, list[str]], num_samples: int) -> list[str]:
+def lacking(folder: EvaluationFolder, ids: dict[str, list[str]], samples: dict[str, int]) -> list[str]:
     """What a folder itself has not of these problems (by data set), in words; empty if it is complete."""
     found = []
     for name, problems in ids.items():
-        if missing := count_missing(problems, num_samples, done_keys(folder, name)):
-            found.append(f"{name} lacks {missing:,} of {len(problems) * num_samples:,} samples")
+        if missing := count_missing(problems, samples[name], done_keys(folder, name)):
+            found.append(f"{name} lacks {missing:,} of {len(problems) * samples[name]:,} samples")
     return found
 
 

@@ -36,13 +36,13 @@ Part = dict[str, list[str]]
 """Problem ids by data set."""
 
 
-def split(problems: Part, done: dict[str, set[Key]], num_samples: int, num_engines: int) -> list[Part]:
+def split(problems: Part, done: dict[str, set[Key]], samples: dict[str, int], num_engines: int) -> list[Part]:
     """Deal out the problems that lack a sample, in turn, so that each engine has as many and a mix of all data sets."""
     lacking = [
         (name, problem_id)
         for name, ids in problems.items()
         for problem_id in ids
-        if any((problem_id, sample) not in done[name] for sample in range(num_samples))
+        if any((problem_id, sample) not in done[name] for sample in range(samples[name]))
     ]
     num_parts = min(num_engines, len(lacking))
     dealt = [lacking[index::num_parts] for index in range(num_parts)]
@@ -58,14 +58,14 @@ def shard_config(config: EvaluationConfig, index: int, count: int) -> Evaluation
 
 def draw_with_engines(inputs: Inputs, folder: EvaluationFolder, console: Console) -> None:
     """Draw every missing sample. Raises UserError where an engine had to be given up; what was drawn is kept."""
-    num_samples = inputs.config.num_samples
+    samples = inputs.config.samples
     _finish_round(folder, console)
     done = {name: done_keys(folder, name) for name in inputs.ids}
-    parts = split(inputs.ids, done, num_samples, inputs.config.engines)
+    parts = split(inputs.ids, done, samples, inputs.config.engines)
     if not parts:
         return
-    total = sum(map(len, inputs.ids.values())) * num_samples
-    missing = sum(count_missing(ids, num_samples, done[name]) for name, ids in inputs.ids.items())
+    total = sum(len(ids) * samples[name] for name, ids in inputs.ids.items())
+    missing = sum(count_missing(ids, samples[name], done[name]) for name, ids in inputs.ids.items())
     with open_place(inputs.config, len(parts), console) as place:
         runs = _begin_round(inputs, folder, parts)
         console.print(

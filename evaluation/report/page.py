@@ -3,10 +3,12 @@
 from typing import Any
 
 from deepscaler.data.sources import title
-from deepscaler.output.cells import short_name
+from deepscaler.output.cells import Rows, short_name
 from deepscaler.output.html import definitions, escape, excerpt, fill, table
+from deepscaler.rewards.grade import Mode
+from evaluation.protocols import protocol_of, samples_of, told, told_numbers
 from evaluation.report.plots import accuracy_plot, length_plot, pass_at_k_plot, problem_plot
-from evaluation.report.tables import comparison_table, detail_table
+from evaluation.report.tables import detail_table, protocol_table
 from evaluation.score import BenchmarkScores, Scored
 
 
@@ -14,7 +16,9 @@ def html_page(
     benchmarks: list[BenchmarkScores],
     config: dict[str, Any],
     provenance: dict[str, Any],
-    grader: str,
+    grader: Mode,
+    rows: Rows,
+    agrees: list[str],
     questions: dict[str, dict[str, Any]],
     notes: list[str],
 ) -> str:
@@ -26,23 +30,34 @@ def html_page(
         model=model,
         summary=escape(f"{_summary(benchmarks, config)}, grader {grader}"),
         warnings="".join(f'<p class="warning">{escape(warning)}</p>' for warning in notes),
-        comparison=table(comparison_table(benchmarks, str(config["model"])), "comparison"),
+        comparison=table(rows, "comparison") + "".join(f"<p>{escape(sentence)}</p>" for sentence in agrees),
         details=table(detail_table(benchmarks), "details"),
-        accuracy=accuracy_plot(benchmarks),
+        accuracy=accuracy_plot(benchmarks, str(config.get("protocol"))),
         pass_at_k=pass_at_k_plot(benchmarks) if any(len(one.pass_at_k) > 1 for one in benchmarks) else "",
         benchmarks="".join(_benchmark_section(one, questions) for one in benchmarks),
-        protocol=definitions({**config, "grader": grader}),
+        protocol=_protocol(config, grader),
         provenance=definitions(provenance) if provenance else "<p>None was recorded.</p>",
     )
 
 
 def _summary(benchmarks: list[BenchmarkScores], config: dict[str, Any]) -> str:
     num_samples = sum(len(one.scored) for one in benchmarks)
+    numbers = told_numbers(samples_of(config, name) for name in config["datasets"])
     return (
         f"{num_samples:,} responses to {sum(one.num_problems for one in benchmarks):,} problems,"
-        f" n {config['num_samples']}, temperature {config['temperature']}, top-p {config['top_p']},"
+        f" protocol {told(config)}: n {numbers}, temperature {config['temperature']}, top-p {config['top_p']},"
         f" at most {config['max_tokens']:,} tokens, seed {config['seed']}"
         + (f", only the first {config['limit']} problems of each benchmark" if config["limit"] else "")
+    )
+
+
+def _protocol(config: dict[str, Any], grader: Mode) -> str:
+    """Returns the run's settings beside those of the protocols, what its own says, and every option."""
+    protocol = protocol_of(config)
+    return (
+        table(protocol_table(config, grader), "protocols")
+        + (f"<p>{escape(protocol.about)}</p>" if protocol else "")
+        + definitions({**config, "grader": grader})
     )
 
 

@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 
 from deepscaler.data.sources import title
 from deepscaler.output.plotting import BLUE, GREY, ORANGE, STYLE, to_svg
-from evaluation.report.published import README, results_for
+from evaluation.report.published import results_for
 from evaluation.score import BenchmarkScores
 
 
-def accuracy_plot(benchmarks: list[BenchmarkScores]) -> str:
-    """Pass@1 with its interval per benchmark; results of DeepScaleR's protocol as small marks beside it."""
+def accuracy_plot(benchmarks: list[BenchmarkScores], protocol: str) -> str:
+    """Returns Pass@1 with its interval per benchmark; published results of a protocol as small marks beside it."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 0.7 + 0.55 * len(benchmarks)), layout="constrained")
         axes = figure.subplots()
@@ -21,10 +21,10 @@ def accuracy_plot(benchmarks: list[BenchmarkScores]) -> str:
             value, low, high = (100 * x for x in (one.pass_at_1.value, one.pass_at_1.low, one.pass_at_1.high))
             axes.plot([low, high], [row, row], color=BLUE, linewidth=6, alpha=0.35, solid_capstyle="round")
             axes.plot(value, row, "o", color=BLUE, markersize=9, label="this run" if row == 0 else None, zorder=3)
-            published = [r.scores[one.dataset] for r in results_for([one.dataset]) if r.source == README]
+            published = [r.scores[one.dataset] for r in results_for([one.dataset], protocol)]
             axes.plot(published, [row] * len(published), "|", color=ORANGE, markersize=14, markeredgewidth=2)
-        if any(r.source == README for one in benchmarks for r in results_for([one.dataset])):
-            label = "published models, DeepScaleR's protocol"
+        if results_for([one.dataset for one in benchmarks], protocol):
+            label = f"published models, protocol {protocol}"
             axes.plot([], [], "|", color=ORANGE, markersize=12, markeredgewidth=2, label=label)
         axes.set_yticks(range(len(benchmarks)), [title(one.dataset) for one in benchmarks])
         axes.set(xlim=(-1, 101), ylim=(len(benchmarks) - 0.4, -0.6), xlabel="Pass@1, percent")

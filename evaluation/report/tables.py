@@ -4,36 +4,76 @@ A cell may have two lines: a value and its interval.
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
-from deepscaler.data.sources import PUBLISHED_BENCHMARKS, title
+from deepscaler.data.sources import title
 from deepscaler.output.cells import Rows, percent, short_name, show_interval
-from evaluation.config import EvaluationConfig
+from deepscaler.rewards.grade import Mode
 from evaluation.folder import DIFFERING
+from evaluation.protocols import GRADERS, PROTOCOLS, Protocol, overrides, protocol_of, samples_of, told, told_numbers
 from evaluation.report.published import results_for
 from evaluation.score import BenchmarkScores
-
-PROTOCOL = ("num_samples", "temperature", "top_p", "max_tokens", "limit")
-"""Options that decide what a score means."""
 
 UNDECIDED = ("timeout", "worker_died")
 """Reasons that are failures of grading, not of the model."""
 
 
-def comparison_table(benchmarks: list[BenchmarkScores], model: str) -> Rows:
-    """This model's Pass@1 above the published ones, for the benchmarks that were run."""
+def comparison_table(benchmarks: list[BenchmarkScores], config: dict[str, Any], shown: str = "") -> Rows:
+    """Returns this run's Pass@1 above the published ones of its protocol, or of the one that is `shown`.
+
+    `shown` may be `all`: then each source stands with its protocol.
+    """
     names = [one.dataset for one in benchmarks]
-    mean = average(benchmarks)
+    mean = average(benchmarks, config)
     rows = [["model", *map(title, names), *(["mean"] if mean is not None else []), "source"]]
     own = [show_interval(one.pass_at_1, digits=0) for one in benchmarks]
-    rows.append([short_name(model), *own, *([percent(mean)] if mean is not None else []), "this run"])
-    for result in results_for(names):
+    rows.append([short_name(str(config["model"])), *own, *([percent(mean)] if mean is not None else []), "this run"])
+    for result in results_for(names, shown or str(config.get("protocol"))):
         cells = [_published_cell(result.scores.get(name), result.deviations.get(name)) for name in names]
         if mean is not None:
-            cells.append(_published_cell(_mean(result.scores), None))
-        rows.append([result.model, *cells, result.told])
+            cells.append(_published_cell(_mean(result.scores, protocol_of(config)), None))
+        source = f"{result.told}, protocol {result.protocol}" if shown == "all" else result.told
+        rows.append([result.model, *cells, source])
     return rows
+
+
+def protocol_table(config: dict[str, Any], mode: Mode) -> Rows:
+    """Returns this run's settings above those of every protocol, which say `=` where they are the same."""
+    own = _own_settings(config, mode)
+    header = ["protocol", "n", "T", "top-p", "tokens", "asks", "counts the box", "graded by"]
+    rows = [header, ["this run", *own]]
+    for protocol in PROTOCOLS.values():
+        settings = _settings(protocol, config["datasets"])
+        rows.append([protocol.name, *("=" if one == mine else one for one, mine in zip(settings, own, strict=True))])
+    return rows
+
+
+def _own_settings(config: dict[str, Any], mode: Mode) -> list[str]:
+    asked = next((one.asks for one in PROTOCOLS.values() if one.prompt == config.get("prompt")), "otherwise")
+    return [
+        told_numbers(samples_of(config, name) for name in config["datasets"]),
+        *(_number(config.get(name)) for name in ("temperature", "top_p", "max_tokens")),
+        asked if config.get("prompt") else "unknown",
+        _BOXES[config["thinking"]],
+        GRADERS[mode],
+    ]
+
+
+def _settings(protocol: Protocol, datasets: list[str]) -> list[str]:
+    return [
+        told_numbers(map(protocol.samples_of, datasets)),
+        *map(_number, (protocol.temperature, protocol.top_p, protocol.max_tokens)),
+        protocol.asks,
+        _BOXES["no" if protocol.thinking == "no" else "yes"],
+        protocol.graded_by,
+    ]
+
+
+_BOXES = {"yes": "after </think>", "no": "anywhere"}
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
 
 
 def detail_table(benchmarks: list[BenchmarkScores]) -> Rows:
@@ -61,25 +101,24 @@ def _details(one: BenchmarkScores) -> dict[str, str]:
     }
 
 
-def average(benchmarks: list[BenchmarkScores]) -> float | None:
-    """Returns the mean Pass@1 of the five published benchmarks; None if one of them was not run."""
-    return _mean({one.dataset: one.pass_at_1.value for one in benchmarks})
+def average(benchmarks: list[BenchmarkScores], config: dict[str, Any]) -> float | None:
+    """Returns the mean Pass@1 of the benchmarks that the protocol averages; None if one of them was not run."""
+    return _mean({one.dataset: one.pass_at_1.value for one in benchmarks}, protocol_of(config))
 
 
-def _mean(scores: dict[str, float]) -> float | None:
-    """Returns the mean over the five published benchmarks; None if one of them is missing."""
-    if not set(PUBLISHED_BENCHMARKS) <= set(scores):
+def _mean(scores: dict[str, float], protocol: Protocol | None) -> float | None:
+    """Returns the mean over a protocol's benchmarks; None if one of them is missing, or it has no mean."""
+    names = protocol.mean if protocol else ()
+    if not names or not set(names) <= set(scores):
         return None
-    return sum(scores[name] for name in PUBLISHED_BENCHMARKS) / len(PUBLISHED_BENCHMARKS)
+    return sum(scores[name] for name in names) / len(names)
 
 
 def warnings(benchmarks: list[BenchmarkScores], config: dict[str, Any], provenance: dict[str, Any]) -> list[str]:
     """What a reader must know before believing the numbers."""
-    published = EvaluationConfig(model="m", output_dir=Path())
-    other = [f"{name} {config[name]}" for name in PROTOCOL if config[name] != getattr(published, name)]
     found = []
-    if other and results_for([one.dataset for one in benchmarks]):
-        found.append(f"Not the published protocol ({', '.join(other)}): not comparable with the published numbers.")
+    if overrides(config) and results_for([one.dataset for one in benchmarks], str(config["protocol"])):
+        found.append(f"The protocol is {told(config)}: not comparable with the published numbers.")
     if config.get("shard"):
         found.append(f"Shard {config['shard']}: only a part of each benchmark's problems.")
     attempts = provenance.get("attempts", [])
@@ -98,9 +137,9 @@ def warnings(benchmarks: list[BenchmarkScores], config: dict[str, Any], provenan
     return found
 
 
-def _comparable(told: Any) -> str:
+def _comparable(part: Any) -> str:
     """Of a part of an attempt; an engine's max_model_len only follows from the longest prompt of what it drew."""
-    return json.dumps({**told, "max_model_len": 0} if isinstance(told, dict) else told, sort_keys=True)
+    return json.dumps({**part, "max_model_len": 0} if isinstance(part, dict) else part, sort_keys=True)
 
 
 def _published_cell(score: float | None, deviation: float | None) -> str:

@@ -9,20 +9,25 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from deepscaler.output.cells import markdown_table
+from deepscaler.output.cells import Rows, markdown_table
 from deepscaler.output.terminal import add_row, new_table, print_rows, print_table
 from deepscaler.rewards.grade import Mode
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 from evaluation.folder import EvaluationFolder
+from evaluation.protocols import protocol_of, samples_of, told
+from evaluation.report.agreement import agreement
 from evaluation.report.page import html_page
-from evaluation.report.tables import average, comparison_table, detail_table, warnings
+from evaluation.report.tables import average, comparison_table, detail_table, protocol_table, warnings
 from evaluation.results import BenchmarkResults, Lengths, Results, write_results
 from evaluation.score import BenchmarkScores, score_benchmark
 
 
-def write_report(output_dir: Path, console: Console, mode: Mode = "kit") -> Results:
-    """Scores all samples of a folder, writes its reports, prints the tables, and returns what report.json holds."""
+def write_report(output_dir: Path, console: Console, mode: Mode = "kit", published: str = "") -> Results:
+    """Scores all samples of a folder, writes its reports, prints the tables, and returns what report.json holds.
+
+    `published` is the protocol whose published results are shown, or `all`; empty for the run's own.
+    """
     folder = EvaluationFolder(output_dir)
     config = folder.read_config()
     benchmarks = _score(folder, config, mode, console)
@@ -30,25 +35,29 @@ def write_report(output_dir: Path, console: Console, mode: Mode = "kit") -> Resu
         raise UserError(f"{output_dir} holds no samples yet; run `deepscaler evaluate` into it first")
     provenance = folder.read_provenance()
     notes = warnings(benchmarks, config, provenance)
+    agrees = agreement(benchmarks, config, provenance, mode)
+    rows = comparison_table(benchmarks, config, published)
     results = Results(
         grader=mode,
         config=config,
         benchmarks={one.dataset: _results(one) for one in benchmarks},
-        average=average(benchmarks),
+        average=average(benchmarks, config),
         warnings=notes,
         provenance=provenance,
     )
     page = folder.report_path("html", mode)
     write_results(folder.report_path("json", mode), results)
-    write_text(folder.report_path("md", mode), _as_markdown(benchmarks, config, mode, notes))
-    write_text(page, html_page(benchmarks, config, provenance, mode, _questions(folder, benchmarks), notes))
-    _print(benchmarks, config, mode, notes, console)
+    write_text(folder.report_path("md", mode), _as_markdown(benchmarks, config, mode, rows, agrees, notes))
+    write_text(
+        page, html_page(benchmarks, config, provenance, mode, rows, agrees, _questions(folder, benchmarks), notes)
+    )
+    _print(benchmarks, config, mode, rows, agrees, notes, console)
     console.print(f"Report: {page}", soft_wrap=True)
     return results
 
 
 def _score(folder: EvaluationFolder, config: dict[str, Any], mode: Mode, console: Console) -> list[BenchmarkScores]:
-    num_expected = sum(len(folder.read_problems(name)) for name in config["datasets"]) * config["num_samples"]
+    num_expected = sum(len(folder.read_problems(name)) * samples_of(config, name) for name in config["datasets"])
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("grading", total=num_expected)
         scores = [
@@ -75,34 +84,53 @@ def _results(one: BenchmarkScores) -> BenchmarkResults:
     )
 
 
-def _as_markdown(benchmarks: list[BenchmarkScores], config: dict[str, Any], mode: Mode, notes: list[str]) -> str:
-    protocol = {name: value for name, value in config.items() if name not in ("model", "datasets")}
+def _as_markdown(
+    benchmarks: list[BenchmarkScores],
+    config: dict[str, Any],
+    mode: Mode,
+    rows: Rows,
+    agrees: list[str],
+    notes: list[str],
+) -> str:
+    options = {name: value for name, value in config.items() if name not in ("model", "datasets")}
+    protocol = protocol_of(config)
     parts = [
         f"# Evaluation of `{config['model']}`",
-        "Pass@1 in percent (95 % interval, clustered by problem) beside published results. Each source stands with the"
-        " protocol that it measured by: compare rows of one protocol.",
-        markdown_table(comparison_table(benchmarks, str(config["model"]))),
+        f"Pass@1 in percent (95 % interval, clustered by problem), protocol {told(config)}, beside published results.",
+        markdown_table(rows),
+        *(sentence.replace("<", "&lt;") for sentence in agrees),
         "## Details",
         markdown_table(detail_table(benchmarks)),
         *[f"**Note:** {warning}" for warning in notes],
         "## Protocol",
-        f"Grader `{mode}`; " + ", ".join(f"{name} {json.dumps(value)}" for name, value in protocol.items()) + ".",
+        *([protocol.about.replace("<", "&lt;")] if protocol else []),
+        markdown_table(protocol_table(config, mode)),
+        f"Grader `{mode}`; " + ", ".join(f"{name} {json.dumps(value)}" for name, value in options.items()) + ".",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _print(
-    benchmarks: list[BenchmarkScores], config: dict[str, Any], mode: Mode, notes: list[str], console: Console
+    benchmarks: list[BenchmarkScores],
+    config: dict[str, Any],
+    mode: Mode,
+    rows: Rows,
+    agrees: list[str],
+    notes: list[str],
+    console: Console,
 ) -> None:
-    header, own, *published = comparison_table(benchmarks, str(config["model"]))
+    header, own, *published = rows
     table = new_table(header[:-1])
     add_row(table, own[:-1], style="bold")
     for source, group in groupby(published, key=lambda row: row[-1]):
         add_row(table, [f"\n{source}:"], style="dim")
         for row in group:
             add_row(table, row[:-1])
-    print_table(console, f"Pass@1 in percent, 95 % interval, grader {mode}", table)
+    print_table(console, f"Pass@1 in percent, 95 % interval, protocol {told(config)}, grader {mode}", table)
+    for sentence in agrees:
+        console.print(Text(sentence))
     print_rows(console, "Details", detail_table(benchmarks))
+    print_rows(console, "Protocols (= as this run)", protocol_table(config, mode))
     for warning in notes:
         console.print(Text(f"Note: {warning}", style="yellow"))
 

@@ -38,7 +38,7 @@ def plan_evaluation(
     gather = replace(evaluate_job(replace(config, gather=True)), name="gather", whole_nodes=False)
     last = PlannedJob(jobs=(gather,), outputs=(config.output_dir,), after=0 if elements else None)
     if not elements:
-        if folder.report_path("json").is_file() and not lacking(folder, ids, config.num_samples):
+        if folder.report_path("json").is_file() and not lacking(folder, ids, config.samples):
             raise UserError(
                 f"the evaluation in {config.output_dir} is done, see report.html there; draw more with --num-samples"
             )
@@ -61,7 +61,7 @@ def _elements(config: EvaluationConfig, ids: dict[str, list[str]], problems_per_
         done = done_keys(EvaluationFolder(config.output_dir), name, with_shards=True)
         count = -(-len(problems) // problems_per_job)
         for index in range(count):
-            if count_missing(problems[index::count], config.num_samples, done):
+            if count_missing(problems[index::count], config.samples[name], done):
                 output = config.output_dir / "shards" / f"{name}-{index}-of-{count}"
                 elements.append(
                     replace(config, datasets=(config.labels[name],), shard=f"{index}/{count}", output_dir=output)

@@ -41,7 +41,7 @@ def test_every_flag_of_the_original_evaluation_is_understood() -> None:
     [
         ({"datasets": ("amie",)}, "did you mean 'aime'"),
         ({"datasets": ()}, "--datasets"),
-        ({"num_samples": 0}, "invalid value 0 for --num-samples: expected an integer of at least 1"),
+        ({"num_samples": -1}, "invalid value -1 for --num-samples: expected an integer of at least 1, or 0"),
         ({"temperature": -0.1}, "--temperature"),
         ({"temperature": 1e-40}, "--temperature"),
         ({"seed": -1}, "--seed"),

@@ -22,7 +22,7 @@ from evaluation.compare.compare import compare
 from evaluation.compare.difference import MARGIN
 from evaluation.compare.sides import open_side
 from evaluation.compare.tables import result_table
-from evaluation.report.tables import PROTOCOL
+from evaluation.protocols import SAMPLING
 from evaluation.results import read_results
 
 
@@ -114,5 +114,8 @@ def _benchmarks(evaluations: list[Evaluation]) -> list[str]:
 
 def _read(name: str, path: Path) -> Evaluation:
     results = read_results(path)
-    protocol = {"grader": results.grader, **{option: results.config.get(option) for option in PROTOCOL}}
+    protocol = {
+        "grader": results.grader,
+        **{option: results.config.get(option) for option in ("num_samples", *SAMPLING, "limit")},
+    }
     return Evaluation(name, results.pass_at_1, protocol, path)

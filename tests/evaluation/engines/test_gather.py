@@ -52,7 +52,7 @@ def test_every_sample_is_there_once_and_gathering_again_changes_nothing(whole: E
     assert gather(whole) == 12
     before = whole.samples_path("aime").read_bytes(), whole.provenance_path.read_bytes()
     assert before[0].count(b"\n") == len(done_keys(whole, "aime")) == 12
-    require_complete(whole, IDS, 4)
+    require_complete(whole, IDS, dict.fromkeys(IDS, 4))
     assert gather(whole) == 0
     assert (whole.samples_path("aime").read_bytes(), whole.provenance_path.read_bytes()) == before
 
@@ -83,7 +83,7 @@ def test_a_shard_that_is_lost_or_not_begun_is_told_as_missing_samples(whole: Eva
     (whole.root / "shards/aime-1-of-2/config.json").unlink()
     gather(whole)
     with pytest.raises(UserError, match=r"and its 1 shards are not complete: aime lacks 4 of 12 samples; run the lost"):
-        require_complete(whole, IDS, 4)
+        require_complete(whole, IDS, dict.fromkeys(IDS, 4))
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_every_problem_that_lacks_a_sample_goes_to_exactly_one_engine(
     num_engines: int, done: set[tuple[str, int]]
 ) -> None:
     by_name = {name: {key for key in done if key[0] in ids} for name, ids in IDS.items()}
-    parts = split(IDS, by_name, 3, num_engines)
+    parts = split(IDS, by_name, dict.fromkeys(IDS, 3), num_engines)
     for name, ids in IDS.items():
         dealt = [problem_id for part in parts for problem_id in part[name]]
         lacking = [i for i in ids if any((i, sample) not in done for sample in range(3))]

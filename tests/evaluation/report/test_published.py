@@ -2,45 +2,60 @@
 
 import pytest
 
-from deepscaler.data.sources import PUBLISHED_BENCHMARKS
-from evaluation.report.published import PROTOCOLS, PUBLISHED, results_for
+from evaluation.protocols import PROTOCOLS
+from evaluation.report.published import PUBLISHED, PublishedResult, results_for
 
-README_AVERAGES = {
-    "Qwen2.5-Math-7B-Instruct": 43.8,
-    "Eurus-2-7B-PRIME": 48.9,
-    "Qwen2.5-7B-SimpleRL": 50.9,
-    "DeepSeek-R1-Distill-Qwen-1.5B": 48.9,
-    "Still-1.5B": 51.6,
-    "DeepScaleR-1.5B-Preview": 57.0,
+AVERAGES = {
+    ("deepscaler", "Qwen2.5-Math-7B-Instruct"): 43.8,
+    ("deepscaler", "Eurus-2-7B-PRIME"): 48.9,
+    ("deepscaler", "Qwen2.5-7B-SimpleRL"): 50.9,
+    ("deepscaler", "DeepSeek-R1-Distill-Qwen-1.5B"): 48.9,
+    ("deepscaler", "Still-1.5B"): 51.6,
+    ("deepscaler", "DeepScaleR-1.5B-Preview"): 57.0,
+    ("deepscaler", "FastCuRL-1.5B-V3"): 61.6,
+    ("justrl", "DeepSeek-R1-Distill-Qwen-1.5B"): 37.65,
+    ("justrl", "DeepScaleR-1.5B-Preview"): 44.88,
+    ("justrl", "ProRL-V2"): 53.08,
+    ("justrl", "JustRL-DeepSeek-1.5B"): 54.87,
+    ("justrl", "OpenMath-Nemotron-1.5B"): 56.74,
+    ("justrl", "QuestA-Nemotron-1.5B"): 63.81,
+    ("justrl", "JustRL-Nemotron-1.5B"): 64.32,
 }
+
+
+def row_of(protocol: str, model: str) -> PublishedResult:
+    (row,) = (row for row in PUBLISHED if (row.protocol, row.model) == (protocol, model))
+    return row
 
 
 def test_all_eight_models_of_the_readme_are_there() -> None:
     assert sum(result.source == "DeepScaleR README" for result in PUBLISHED) == 8
 
 
-@pytest.mark.parametrize(("model", "average"), README_AVERAGES.items())
-def test_rows_add_up_to_the_averages_their_source_gives(model: str, average: float) -> None:
-    row = next(r for r in PUBLISHED if r.model == model and r.source == "DeepScaleR README")
-    assert sum(row.scores[name] for name in PUBLISHED_BENCHMARKS) / 5 == pytest.approx(average, abs=0.07)
+@pytest.mark.parametrize(("protocol", "model"), AVERAGES)
+def test_rows_add_up_to_the_averages_their_source_gives(protocol: str, model: str) -> None:
+    names, row = PROTOCOLS[protocol].mean, row_of(protocol, model)
+    assert sum(row.scores[name] for name in names) / len(names) == pytest.approx(AVERAGES[protocol, model], abs=0.07)
 
 
-def test_only_rows_that_say_something_are_shown() -> None:
-    assert results_for(["arithmetic"]) == []
-    assert "O1-Preview" not in {result.model for result in results_for(["amc"])}
+def test_only_rows_of_a_protocol_that_say_something_are_shown() -> None:
+    assert results_for(["arithmetic"], "deepscaler") == []
+    assert "O1-Preview" not in {result.model for result in results_for(["amc"], "deepscaler")}
+    assert {result.protocol for result in results_for(["aime"], "sober")} == {"sober"}
+    assert {result.protocol for result in results_for(["aime"], "all")} == set(PROTOCOLS)
+    assert results_for(["aime"], "None") == []
 
 
-def test_every_row_says_how_it_was_measured() -> None:
-    assert {result.source for result in PUBLISHED} == set(PROTOCOLS)
-    assert all(PROTOCOLS[result.source] in result.told for result in PUBLISHED)
-    assert len({(result.model, result.source) for result in PUBLISHED}) == len(PUBLISHED)
+def test_no_protocol_has_two_rows_of_a_model() -> None:
+    assert len({(row.model, row.protocol) for row in PUBLISHED}) == len(PUBLISHED)
+    assert all(row.deviations.keys() <= row.scores.keys() for row in PUBLISHED)
 
 
 def test_one_model_has_a_figure_for_each_protocol_that_measured_it() -> None:
-    found = {row.source: row.scores["minerva"] for row in PUBLISHED if row.model == "DeepScaleR-1.5B-Preview"}
-    assert found == {"DeepScaleR README": 30.2, "Sober Look": 31.0, "JustRL README": 39.3}
+    found = {row.protocol: row.scores["minerva"] for row in PUBLISHED if row.model == "DeepScaleR-1.5B-Preview"}
+    assert found == {"deepscaler": 30.2, "sober": 31.0, "justrl": 39.34}
 
 
-def test_fastcurl_adds_up_to_the_average_its_source_gives() -> None:
-    (row,) = (row for row in PUBLISHED if row.model == "FastCuRL-1.5B-V3")
-    assert sum(row.scores[name] for name in PUBLISHED_BENCHMARKS) / 5 == pytest.approx(61.6, abs=0.07)
+def test_the_83_problems_and_the_40_are_told_apart() -> None:
+    assert {row.protocol for row in PUBLISHED if "amc" in row.scores} == {"deepscaler"}
+    assert {row.protocol for row in PUBLISHED if "amc23" in row.scores} == {"justrl", "sober"}
