@@ -97,6 +97,12 @@ class EvaluationConfig:
     )
     engine: EngineName = option("vllm", "engine that generates", section="engine", result=True)
     dtype: Dtype = option("auto", "type of weights and activations", section="engine", result=True)
+    deterministic: bool = option(
+        False,
+        "draw the same tokens in any batch: vLLM's batch invariance on GPUs, one sequence at a time elsewhere",
+        section="engine",
+        result=True,
+    )
     tensor_parallel_size: int = option(1, "GPUs that share one copy of the model", at_least=1, section="engine")
     gpu_memory_utilization: float = option(0.9, "share of GPU memory for vLLM", above=0, at_most=1, section="engine")
     max_num_seqs: int = option(0, "sequences in a batch; 0 for the engine's own choice", at_least=0, section="engine")

@@ -43,7 +43,8 @@ class TransformersEngine:
     def generate(self, requests: Iterable[Request]) -> Iterator[Sample]:
         """Draw samples in batches of the config's max_num_seqs."""
         ordered = sorted(requests, key=lambda request: len(request.prompt_token_ids))
-        size = self._config.max_num_seqs or BATCH_SIZE
+        # in a batch, prompts are padded to one length and sums are rounded otherwise
+        size = 1 if self._config.deterministic else self._config.max_num_seqs or BATCH_SIZE
         for start in range(0, len(ordered), size):
             yield from self._generate_batch(ordered[start : start + size])
 

@@ -67,6 +67,8 @@ class VllmEngine:
         os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")  # an engine's processes are all on one machine
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # set it to INFO to see what vLLM decides
+        if config.deterministic and self._on_gpu:
+            os.environ["VLLM_BATCH_INVARIANT"] = "1"  # its kernels read it while they are imported
         try:
             from vllm import LLM  # noqa: PLC0415  after the environment is set
         except ImportError as error:
@@ -74,13 +76,18 @@ class VllmEngine:
                 f"vLLM cannot be imported ({error}): install the `eval` extra on a GPU machine or"
                 " docker/requirements/cpu.txt on others, or use --engine transformers"
             ) from error
+        if config.deterministic and self._on_gpu:
+            _check_batch_invariance()
         self._max_num_seqs = config.max_num_seqs or (_GPU_MAX_NUM_SEQS if self._on_gpu else _CPU_MAX_NUM_SEQS)
+        if config.deterministic and not self._on_gpu:
+            self._max_num_seqs = 1  # vLLM promises nothing about batches on a CPU
         self._arguments = {
             "dtype": config.dtype if self._on_gpu or config.dtype != "auto" else "float32",
             "max_model_len": context,
             "max_num_seqs": self._max_num_seqs,
             "tensor_parallel_size": config.tensor_parallel_size,
-            "enable_prefix_caching": True,
+            # a prompt that another sample has read already is not computed again, in a pass of another shape
+            "enable_prefix_caching": not config.deterministic,
             "use_tqdm_on_load": False,
             "seed": config.seed,
             **(_GPU_ARGUMENTS if self._on_gpu else _CPU_ARGUMENTS),
@@ -136,6 +143,17 @@ class VllmEngine:
             max_tokens=request.max_tokens,
             seed=request.seed,
             output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+
+def _check_batch_invariance() -> None:
+    """Raises UserError where vLLM has no batch-invariant kernels; it refuses attention backends without them itself."""
+    from vllm.platforms import current_platform  # noqa: PLC0415  asks NVML, not CUDA
+
+    if not current_platform.is_cuda() or not current_platform.has_device_capability(80):
+        raise UserError(
+            f"--deterministic needs an NVIDIA GPU of compute capability 8.0 or above (A100, H100, ...), this is"
+            f" {current_platform.get_device_name()}: leave it out, or give --max-num-seqs 1"
         )
 
 

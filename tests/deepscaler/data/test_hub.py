@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -109,6 +110,29 @@ def test_a_set_of_the_hub_is_pinned_to_a_commit_and_usable_offline_later(tmp_pat
     assert deepscaler(tmp_path, endpoint, "data", "prepare", pinned).returncode == 0
     done = deepscaler(tmp_path, nowhere, "data", "prepare", pinned, "--name", "again", offline=True)
     assert done.returncode == 0, done.stderr
+
+
+ROW = """
+from pathlib import Path
+from deepscaler.data.prepare import prepare
+from deepscaler.data.sources import SOURCES, Source
+SOURCES["theirs"] = Source(
+    name="theirs", about="", split="test", num_rows=1, file="theirs.jsonl", problem="question",
+    url="hub:org/sums@{commit}:test", revision="{commit}",
+)
+prepare("theirs", Path("{folder}"))
+"""
+
+
+def test_a_set_of_the_table_may_be_a_split_whose_files_the_hub_lists(tmp_path: Path, endpoint: str) -> None:
+    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+    settings |= {"DEEPSCALER_CACHE": str(tmp_path / "cache"), "HF_TOKEN": "", "HF_HUB_OFFLINE": "0"}
+    script = ROW.format(commit=COMMIT, folder=tmp_path / "data")
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, **settings}, check=True, timeout=200)
+    entry = json.loads((tmp_path / "data/manifest.json").read_text())["theirs"]
+    assert (entry["rows"], entry["revision"]) == (1, COMMIT)
+    (problem,) = problems_of(tmp_path / "data/theirs.parquet")
+    assert problem.question.startswith("2+2? ")
 
 
 def test_what_the_hub_does_not_have_is_one_line(tmp_path: Path, endpoint: str) -> None:
