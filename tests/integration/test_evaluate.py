@@ -90,3 +90,21 @@ def test_transformers_draws_the_same_samples_again(tiny_model: Path, tmp_path: P
         texts.append({(line["problem_id"], line["sample"]): line["text"] for line in lines})
     assert texts[0] == texts[1]
     assert len(set(texts[0].values())) > 2
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+def test_deterministic_samples_do_not_depend_on_their_batch(
+    model: Path, tiny_model: Path, tmp_path: Path, engine: str
+) -> None:
+    """Two batch sizes and two sets of neighbors; that a plain run on a CPU often agrees, too, is no promise."""
+    chosen, texts = (model if engine == "vllm" else tiny_model), []
+    for size, limit in (("1", 3), ("16", 6)):
+        more = ["--engine", engine, "--deterministic", "--max-num-seqs", size, "--limit", str(limit)]
+        done = run(command(chosen, tmp_path / size, *more))
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = read_lines(tmp_path / size / "samples/arithmetic.jsonl")
+        texts.append({(line["problem_id"], line["sample"]): line["text"] for line in lines})
+    assert len(texts[0]) == 3 * NUM_SAMPLES
+    assert texts[0].items() <= texts[1].items()
+    other = run(command(chosen, tmp_path / "1", "--engine", engine, "--limit", "3"))
+    assert "deterministic: True -> False" in other.stderr

@@ -98,7 +98,8 @@ def test_every_option_with_a_condition_is_tried_above() -> None:
     tried = {
         (words, flag) for words, flag in conditional() for line in REFUSED if line.startswith(words) and flag in line
     }
-    elsewhere = {("report", "--grader"), ("data check", "--source")}  # below; and as in `data prepare`
+    elsewhere = {("report", "--grader"), ("report", "--published")}  # below
+    elsewhere |= {("data check", "--source")}  # as in `data prepare`
     of_evaluate = {("data score", flag) for words, flag in conditional() if words == "evaluate"}
     assert conditional() - tried - of_evaluate == elsewhere
 
@@ -155,8 +156,11 @@ def test_a_place_that_cannot_be_typed_has_machines() -> None:
     assert parse(line.split(), on="k8s").nodes == 3
 
 
-def test_another_grader_is_for_evaluations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("flag", "value"), [("--grader", "deepscaler"), ("--published", "all")])
+def test_another_grader_or_protocol_is_for_evaluations(
+    flag: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(SystemExit, match="2"):
-        main(["report", str(tmp_path), "--grader", "deepscaler"])
-    assert "--grader deepscaler counts only for an evaluation; give its folder" in capsys.readouterr().err
+        main(["report", str(tmp_path), flag, value])
+    assert f"{flag} {value} counts only for an evaluation; give its folder" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def test_wrong_chains_are_refused(tmp_path: Path) -> None:
         (["--eval", "aime", "--eval-options", "--bogus 3"], "unrecognized option '--bogus' for evaluate"),
         (
             ["--eval", "aime", "--eval-options=--num-samples=0"],
-            "invalid value 0 for --num-samples: expected",
+            "invalid value -1 for --num-samples: expected",
         ),
     ],
 )
