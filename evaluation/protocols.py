@@ -178,8 +178,14 @@ PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _TABLE
 
 
 def protocol_of(config: Mapping[str, Any]) -> Protocol | None:
-    """Returns the protocol of a folder's options; None where they name none that is known, as of imported samples."""
-    return PROTOCOLS.get(str(config.get("protocol")))
+    """Returns the protocol of a folder's options; None for samples of others, who followed none that is known here."""
+    return None if "imported" in config else PROTOCOLS.get(str(config.get("protocol")))
+
+
+def protocol_name(config: Mapping[str, Any]) -> str:
+    """Returns the name of a folder's protocol; empty where it has none that is known."""
+    protocol = protocol_of(config)
+    return protocol.name if protocol else ""
 
 
 def samples_of(config: Mapping[str, Any], dataset: str) -> int:

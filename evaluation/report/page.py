@@ -6,7 +6,7 @@ from deepscaler.data.sources import title
 from deepscaler.output.cells import Rows, short_name
 from deepscaler.output.html import definitions, escape, excerpt, fill, table
 from deepscaler.rewards.grade import Mode
-from evaluation.protocols import protocol_of, samples_of, told, told_numbers
+from evaluation.protocols import protocol_name, protocol_of, samples_of, told, told_numbers
 from evaluation.report.plots import accuracy_plot, length_plot, pass_at_k_plot, problem_plot
 from evaluation.report.tables import detail_table, protocol_table
 from evaluation.score import BenchmarkScores, Scored
@@ -32,7 +32,7 @@ def html_page(
         warnings="".join(f'<p class="warning">{escape(warning)}</p>' for warning in notes),
         comparison=table(rows, "comparison") + "".join(f"<p>{escape(sentence)}</p>" for sentence in agrees),
         details=table(detail_table(benchmarks), "details"),
-        accuracy=accuracy_plot(benchmarks, str(config.get("protocol"))),
+        accuracy=accuracy_plot(benchmarks, protocol_name(config)),
         pass_at_k=pass_at_k_plot(benchmarks) if any(len(one.pass_at_k) > 1 for one in benchmarks) else "",
         benchmarks="".join(_benchmark_section(one, questions) for one in benchmarks),
         protocol=_protocol(config, grader),

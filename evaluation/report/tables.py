@@ -10,7 +10,17 @@ from deepscaler.data.sources import title
 from deepscaler.output.cells import Rows, percent, short_name, show_interval
 from deepscaler.rewards.grade import Mode
 from evaluation.folder import DIFFERING
-from evaluation.protocols import GRADERS, PROTOCOLS, Protocol, overrides, protocol_of, samples_of, told, told_numbers
+from evaluation.protocols import (
+    GRADERS,
+    PROTOCOLS,
+    Protocol,
+    overrides,
+    protocol_name,
+    protocol_of,
+    samples_of,
+    told,
+    told_numbers,
+)
 from evaluation.report.published import results_for
 from evaluation.score import BenchmarkScores
 
@@ -28,7 +38,7 @@ def comparison_table(benchmarks: list[BenchmarkScores], config: dict[str, Any], 
     rows = [["model", *map(title, names), *(["mean"] if mean is not None else []), "source"]]
     own = [show_interval(one.pass_at_1, digits=0) for one in benchmarks]
     rows.append([short_name(str(config["model"])), *own, *([percent(mean)] if mean is not None else []), "this run"])
-    for result in results_for(names, shown or str(config.get("protocol"))):
+    for result in results_for(names, shown or protocol_name(config)):
         cells = [_published_cell(result.scores.get(name), result.deviations.get(name)) for name in names]
         if mean is not None:
             cells.append(_published_cell(_mean(result.scores, protocol_of(config)), None))

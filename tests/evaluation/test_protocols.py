@@ -119,6 +119,7 @@ def test_what_was_overridden_is_told() -> None:
     mixed = {**stored(protocol="justrl", datasets=("aime", "math")), "samples": {"aime": 32, "math": 8}}
     assert overrides(mixed)[0] == "8 samples of math"
     assert told({"protocol": None, "num_samples": 1, "datasets": []}) == "unknown"
+    assert told({**stored(), "imported": {"format": "jsonl"}}) == "unknown"
 
 
 @pytest.mark.parametrize("prompt", ["no place", "{problem} {problem}", ""])

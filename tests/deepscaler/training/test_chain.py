@@ -58,8 +58,8 @@ def test_wrong_chains_are_refused(tmp_path: Path) -> None:
         (["--eval", "aime", "--eval-options", "'open"], "cannot be read: No closing quotation"),
         (["--eval", "aime", "--eval-options", "--bogus 3"], "unrecognized option '--bogus' for evaluate"),
         (
-            ["--eval", "aime", "--eval-options=--num-samples=0"],
-            "invalid value -1 for --num-samples: expected",
+            ["--eval", "aime", "--eval-options=--max-tokens=0"],
+            "invalid value 0 for --max-tokens: expected",
         ),
     ],
 )
