@@ -1,5 +1,6 @@
 """The command line as a whole: light, and plain about bad input."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -99,3 +100,20 @@ def test_an_error_of_the_system_says_what_to_do(tmp_path: Path, capsys: pytest.C
 def test_a_folder_is_no_file_to_render_to(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", "--output", ".", "train", "8k"]) == 2
     assert capsys.readouterr().err == "deepscaler: . is a folder; give the path of a file\n"
+
+
+def test_a_full_disk_without_a_name_is_told_with_what_is_free(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Path("/dev/full").open("w")  # noqa: SIM115  closing it fails, too
+    monkeypatch.setattr("sys.stdout", full)
+    try:
+        assert main(["metrics", "--print", "dashboard", "--host=/somewhere"]) == 2
+    finally:
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+    told = capsys.readouterr().err
+    assert told.startswith("deepscaler: No space left on device; /somewhere: ")
+    assert f"; {Path.cwd()}: " in told
+    assert told.endswith(" bytes free; free some space, or choose another folder\n")

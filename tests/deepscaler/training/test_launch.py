@@ -1,5 +1,8 @@
 """What a trainer is started with on this machine, whatever the environment holds."""
 
+import errno
+import os
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +18,8 @@ from deepscaler.system.paths import LONGEST_RAY_FOLDER
 from deepscaler.training.launch import Launch, prepare_launch
 from deepscaler.training.manifest import Inputs, TrainOptions
 from deepscaler.training.start import Start
+from deepscaler.training.trainer import _say_end
+from tests.deepscaler.runs.runs import seal_checkpoint
 
 SOCKET = "session_2026-11-27_21-03-22_123456_4194304/sockets/plasma_store"
 """Of Ray 2.60, below its folder: a date, microseconds, a process number."""
@@ -27,18 +32,21 @@ def temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
-def launch(folder: Path) -> Launch:
+def start(folder: Path) -> Start:
     run = RunFolder(folder / "run")
     attempt = run.attempt(1)
     attempt.root.mkdir(parents=True)
-    start = Start(
+    return Start(
         run=run,
         attempt=attempt,
         recipe=replace(RECIPES["quickstart"], model="m"),
         options=TrainOptions(run_dir=run.root, device="cpu"),
         inputs=Inputs(model="m", train_files=(), validation_files=()),
     )
-    return prepare_launch(start, Console(quiet=True))
+
+
+def launch(folder: Path) -> Launch:
+    return prepare_launch(start(folder), Console(quiet=True))
 
 
 def test_rays_sockets_have_room_below_a_long_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,3 +91,19 @@ def test_amds_variables_do_not_reach_verl(name: str, tmp_path: Path, monkeypatch
     launched.clean_up()
     assert name not in launched.environment
     assert launched.environment["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_a_disk_that_was_full_is_told_with_what_a_checkpoint_takes(tmp_path: Path) -> None:
+    failed = start(tmp_path)
+    seal_checkpoint(failed.run.root, 4)
+    (failed.run.checkpoints / "global_step_4/model.pt").write_bytes(bytes(500_000))
+    after = "what Ray says afterwards\n" * 200
+    failed.attempt.log_path.write_text(f"OSError: [Errno 28] {os.strerror(errno.ENOSPC)}\n{after}")
+    console = Console(record=True, width=300)
+    assert _say_end(failed, "failed", console) == 1
+    told = console.export_text().splitlines()[-1]
+    assert re.match(r"A disk was full: a checkpoint takes 500,\d+ bytes; [\d,]+ bytes free in /", told)
+    assert f"free in {failed.run.root}, " in told
+    failed.attempt.log_path.write_text("ValueError\n")
+    _say_end(failed, "failed", console)
+    assert "A disk was full" not in console.export_text()
