@@ -36,6 +36,8 @@ def passed_on(arguments: argparse.Namespace, *, changes: bool = True) -> list[st
         "device": arguments.device,
         "data_dir": arguments.data_dir and arguments.data_dir.absolute(),
         **{name: getattr(arguments, name) for name in KEEP},
+        "mirror": arguments.mirror,
+        "mirror_bandwidth": arguments.mirror_bandwidth,
         "deadline": deadline,
         "wandb": arguments.wandb,
     }

@@ -148,9 +148,20 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("throughput", f"{status.tokens_per_second:,.0f} tokens/s per GPU" if status.tokens_per_second else ""),
         *((f"SICK: {name}", says) for name, says in (status.alarms or {}).items()),
         ("last checkpoint", checkpoint + age if status.attempt else ""),
+        ("mirror", _mirror(status)),
         ("disk", _disk(status)),
         *(("damaged checkpoint", damaged) for damaged in status.damaged_checkpoints),
     ]
+
+
+def _mirror(status: Status) -> str:
+    """`step 40 in s3://bucket/8k, 12.0 s ago; still to come: the checkpoint of step 60`."""
+    if not status.mirror:
+        return ""
+    step = f"step {status.mirrored_step:,}" if status.mirrored_step is not None else "no checkpoint yet"
+    age = f", {duration(status.mirror_age)} ago" if status.mirror_age is not None else ""
+    left = f"; still to come: {', '.join(status.mirror_left)}" if status.mirror_left else ""
+    return f"{step} in {status.mirror}{age}{left}" + (f"; FAILS: {status.mirror_error}" if status.mirror_error else "")
 
 
 def _disk(status: Status) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from deepscaler.commands.counting import counts_with
 from deepscaler.commands.given import passed_on
 from deepscaler.commands.launcher import add_dry_run, add_place, launcher_for, submit
 from deepscaler.commands.parser import Parser, folder_to_write, offer
@@ -14,6 +15,7 @@ from deepscaler.data.compose import sources_folder
 from deepscaler.data.names import look_in
 from deepscaler.job import train_job
 from deepscaler.launch.launcher import PlannedJob
+from deepscaler.mirror.bucket import check_url
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes import write
 from deepscaler.recipes.load import is_file
@@ -24,7 +26,7 @@ from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.reward_file import edited_note, submit_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
-from deepscaler.system.flags import whole
+from deepscaler.system.flags import number, whole
 from deepscaler.system.option import flag
 from deepscaler.system.options import options_of
 from deepscaler.training.deadline import parse_deadline
@@ -74,6 +76,16 @@ def add_options(parser: Parser) -> None:
             help=f"{options_of(Recipe)[name].help} (default: the recipe's, mostly {options_of(Recipe)[name].default})",
         )
     training.add_argument(
+        "--mirror",
+        type=_bucket,
+        metavar="URL",
+        help="bucket that gets what the run writes, and that it resumes from: s3://BUCKET/PREFIX, gs://, az://",
+    )
+    bandwidth = training.add_argument(
+        "--mirror-bandwidth", type=number(0), metavar="MB", help="megabytes a second to upload (default: no limit)"
+    )
+    counts_with(bandwidth, "--mirror")
+    training.add_argument(
         "--deadline",
         type=_deadline,
         metavar="TIME",
@@ -122,6 +134,8 @@ def options_of_run(arguments: argparse.Namespace, recipe: Recipe) -> TrainOption
         run_dir=arguments.output_dir or Path("outputs", recipe.name),
         device=arguments.device,
         data_dir=arguments.data_dir,
+        mirror=arguments.mirror or "",
+        mirror_bandwidth=arguments.mirror_bandwidth or 0.0,
         deadline=parse_deadline(arguments.deadline, time.time()) if arguments.deadline else None,
         wandb=arguments.wandb,
     )
@@ -166,6 +180,14 @@ def _submitted(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> P
     command = ["train", given, "--output-dir", str(folder), *changes, *passed_on(arguments, changes=not own)]
     job = train_job(recipe, command, arguments.device, reads=folders_read(arguments, [recipe]))
     return PlannedJob(jobs=(job,), outputs=(folder,))
+
+
+def _bucket(text: str) -> str:
+    """Reads the URL of a place in a bucket."""
+    try:
+        return check_url(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _deadline(text: str) -> str:

@@ -106,7 +106,7 @@ class Chain:
         if stage.number:
             settings = [part for setting in stage.settings for part in ("--set", setting)]
             train = ("train", stage.given, "--output-dir", str(stage.folder), *settings)
-            train = (*train, "--set", f"model={stage.model}", *self.options.train_options)
+            train = (*train, "--set", f"model={stage.model}", *_options_of(stage, self.options.train_options))
             steps.append(Step("train", stage, train))
             steps.append(Step("merge", stage, ("merge", str(stage.folder))))
         if self.options.datasets:
@@ -114,6 +114,14 @@ class Chain:
             evaluate += ("--datasets", *self.options.datasets, *self.options.evaluation_options)
             steps.append(Step("evaluate", stage, evaluate))
         return steps
+
+
+def _options_of(stage: StagePlan, options: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the options of `deepscaler train` for a stage, which has a mirror of its own below the chain's."""
+    if "--mirror" not in options:
+        return options
+    place = options.index("--mirror") + 1
+    return (*options[:place], f"{options[place]}/{stage.folder.name}", *options[place + 1 :])
 
 
 def build_chain(

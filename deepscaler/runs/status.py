@@ -14,6 +14,7 @@ from deepscaler.runs.checkpoints import SEAL, sealed, unreadable
 from deepscaler.runs.fence import is_process_alive
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.metrics import QUANTITIES, Metrics, mean, parts, quantity, read_metrics, validation
+from deepscaler.runs.mirror_state import read_state
 from deepscaler.runs.outputs import CHAIN, EVALUATION, find_kind
 from deepscaler.runs.space import free_bytes
 from deepscaler.runs.stages import read_manifest, run_folders
@@ -86,6 +87,14 @@ class Status:
     """Of a chain's stage that was evaluated: how it compares with the stage before."""
     alarms: dict[str, str] | None = None
     """Signs of a sick run at its last step, by name: what is wrong and what to do."""
+    mirror: str | None = None
+    """URL of the bucket that the run is uploaded to."""
+    mirrored_step: int | None = None
+    """Of the newest checkpoint there."""
+    mirror_age: float | None = None
+    """Since the mirror was last up to date but for `mirror_left`."""
+    mirror_left: tuple[str, ...] = ()
+    mirror_error: str | None = None
     disk_free: int | None = None
     """Bytes, where the run is."""
     checkpoint_bytes: int | None = None
@@ -130,7 +139,8 @@ def from_json(entry: Mapping[str, Any]) -> Status:
     """Returns the status that another kit has written as JSON; what this one does not know is left out."""
     known = {one.name for one in fields(Status)}
     values = {name: value for name, value in entry.items() if name in known}
-    return Status(**{**values, "damaged_checkpoints": tuple(values.get("damaged_checkpoints") or ())})
+    several = {name: tuple(values.get(name) or ()) for name in ("damaged_checkpoints", "mirror_left")}
+    return Status(**{**values, **several})
 
 
 def read_status(name: str, run: RunFolder) -> Status:
@@ -165,10 +175,24 @@ def read_status(name: str, run: RunFolder) -> Status:
         seconds_left=_seconds_left(metrics, recipe, step) if state == "running" else None,
         checkpoint_step=checkpoints[0].step if checkpoints else None,
         checkpoint_age=now - (checkpoints[0].path / SEAL).stat().st_mtime if checkpoints else None,
+        **_mirrored(run, now),
         disk_free=free_bytes(run.root),
         checkpoint_bytes=sum(checkpoints[0].sizes.values()) if checkpoints else None,
         damaged_checkpoints=tuple(f"{path.name}: {why}" for path, why in unreadable(run).items()),
     )
+
+
+def _mirrored(run: RunFolder, now: float) -> dict[str, Any]:
+    state = read_state(run)
+    if state is None:
+        return {}
+    return {
+        "mirror": state.url,
+        "mirrored_step": state.steps[-1] if state.steps else None,
+        "mirror_age": now - state.at if state.at else None,
+        "mirror_left": tuple(state.left),
+        "mirror_error": state.error or None,
+    }
 
 
 def _state(attempt: Attempt, record: dict[str, Any], age: float) -> str:

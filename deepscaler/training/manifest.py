@@ -51,6 +51,10 @@ class TrainOptions:
     device: Device = "cuda"
     """`cuda`, or `cpu` for machines without one (see deepscaler.verl_plugin.cpu)."""
     data_dir: Path | None = None
+    mirror: str = ""
+    """URL of a place in a bucket that gets what the run writes; empty for none."""
+    mirror_bandwidth: float = 0.0
+    """Megabytes a second; 0 for no limit."""
     deadline: float | None = None
     """Unix seconds at which the machine will be taken away."""
     wandb: WandbMode = "off"

@@ -6,6 +6,7 @@ import signal
 import tempfile
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from subprocess import Popen
 
 from rich.console import Console
 
+from deepscaler.mirror.fetch import restore
 from deepscaler.models.provenance import command_line
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.recipes.write import whole
@@ -32,6 +34,7 @@ from deepscaler.system.signals import stop_signals
 from deepscaler.training.deadline import must_stop
 from deepscaler.training.launch import Launch, prepare_launch
 from deepscaler.training.manifest import TrainOptions, check_inputs
+from deepscaler.training.mirroring import MirrorProcess
 from deepscaler.training.progress import show_steps
 from deepscaler.training.room import SpaceWatch, make_room
 from deepscaler.training.start import Start
@@ -62,11 +65,14 @@ def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
     run = RunFolder(options.run_dir.resolve())
     say = partial(console.print, soft_wrap=True)
     with stop_signals() as stop_requests:
+        if options.mirror:
+            restore(run, options.mirror, say)
         inputs, manifest = check_inputs(run, recipe, options, say)
         if note := edited_note(run, recipe.reward.function):
             say(f"Note: {note}.")
         if _reached(run) >= recipe.num_steps:
             console.print(f"Finished before: step {_reached(run)} of {recipe.num_steps}.")
+            _finish_mirror(run, options, stop_requests, say)
             return 0
         attempt = acquire(run, say)
         if function := recipe.reward.function:
@@ -90,6 +96,16 @@ def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
         return _say_end(start, outcome, console)
 
 
+def _finish_mirror(
+    run: RunFolder, options: TrainOptions, stop_requests: "deque[str]", say: Callable[[str], None]
+) -> None:
+    """Uploads what the last attempt had no time for. Raises UserError where another attempt has the mirror."""
+    try:
+        MirrorProcess(run, run.attempts()[-1], options, say).finish(lambda: bool(stop_requests))
+    except FencedError as error:
+        raise UserError(f"{error}; nothing was uploaded") from error
+
+
 def _supervise(start: Start, launch: Launch, stop_requests: "deque[str]", console: Console) -> str:
     """Starts the trainer and watches it to its end; returns how it ended. Raises FencedError."""
     attempt = start.attempt
@@ -101,17 +117,22 @@ def _supervise(start: Start, launch: Launch, stop_requests: "deque[str]", consol
         folder=launch.folder,
     )
     console.print(f"Attempt {attempt.number}: verl is starting; its output goes to {attempt.log_path}", soft_wrap=True)
+    mirror = MirrorProcess(start.run, attempt, start.options, partial(console.print, soft_wrap=True))
     try:
-        _watch(start, process, stop_requests, console)
+        _watch(start, process, mirror, stop_requests, console)
+        mirror.finish(lambda: len(stop_requests) > 1)
     finally:
         processes.end(process, PATIENCE)
+        mirror.kill()
         launch.clean_up()
     if _reached(start.run) >= start.recipe.num_steps:
         return "finished"
     return "stopped" if attempt.stop_path.exists() else "failed"
 
 
-def _watch(start: Start, process: "Popen[bytes]", stop_requests: "deque[str]", console: Console) -> None:
+def _watch(
+    start: Start, process: "Popen[bytes]", mirror: MirrorProcess, stop_requests: "deque[str]", console: Console
+) -> None:
     """Shows steps, passes on requests to stop, and minds the deadline and the fence, until the trainer ends."""
     attempt, metrics, alarms = start.attempt, LiveMetrics(start.run, start.attempt), NewAlarms(start.run)
     looked_at_fence = 0.0
@@ -141,6 +162,7 @@ def _watch(start: Start, process: "Popen[bytes]", stop_requests: "deque[str]", c
             look()
             if time.monotonic() - looked_at_fence > FENCE_INTERVAL:
                 check_ownership(start.run, attempt)
+                mirror.look()
                 looked_at_fence = time.monotonic()
                 if low := watch.look():
                     console.print(f"WARNING: {low}.", soft_wrap=True)

@@ -1,0 +1,237 @@
+"""A place in a bucket, by fsspec: objects by their names below it, nothing cached, every error in one line.
+
+Credentials are those of the protocol's own package: environment, profile or the machine's role. None is in a URL.
+"""
+
+import hashlib
+import importlib.util
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from deepscaler.system.errors import UserError, unknown
+from deepscaler.system.files import FullDiskError, naming_full_disk
+
+PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "hf": "huggingface_hub", "file": "fsspec"}
+"""Schemes of URLs, and the package that fsspec needs for each."""
+
+CHUNK = 1 << 20
+BLOCK = 8 << 20
+"""Bytes of a part of an upload; larger for files beyond 40 GB, of which S3 takes 10,000 parts."""
+MAX_PARTS = 5_000
+
+S3_TIMEOUTS = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}
+SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE)
+"""In the name of a variable whose value is never shown."""
+
+
+class MirrorError(UserError):
+    """A bucket that cannot be reached, refuses, or lacks an object."""
+
+
+def check_url(url: str) -> str:
+    """Returns a URL of a place in a bucket, without a slash at its end. Raises UserError."""
+    scheme, separator, place = url.partition("://")
+    if not separator or not place.strip("/"):
+        raise UserError(f"invalid value {url!r}: expected SCHEME://BUCKET/PREFIX, such as s3://bucket/runs/8k")
+    if scheme not in PACKAGES:
+        raise unknown("kind of bucket", scheme, PACKAGES)
+    if "?" in place or ":" in place.partition("@")[0] * ("@" in place):
+        raise UserError(
+            f"{scheme}://... holds credentials or a query: give SCHEME://BUCKET/PREFIX alone; credentials come from the"
+            " environment, a profile or the machine's role"
+        )
+    return url.rstrip("/")
+
+
+def is_url(text: str) -> bool:
+    """Returns whether a text is meant as a URL of a bucket."""
+    return text.partition("://")[0] in PACKAGES and "://" in text
+
+
+class Limiter:
+    """Lets so many bytes a second through, over all threads; 0 for as many as come."""
+
+    def __init__(self, bytes_per_second: float = 0.0) -> None:
+        self._rate = bytes_per_second
+        self._free_at = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self, size: int, waiting: Callable[[], None] = lambda: None) -> None:
+        """Returns when so many bytes more may be sent; calls `waiting` about once a second until then."""
+        if not self._rate:
+            return
+        with self._lock:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + size / self._rate
+            until = self._free_at
+        while (pause := until - time.monotonic()) > 0:
+            time.sleep(min(pause, 1.0))
+            waiting()
+
+
+class Bucket:
+    """Objects below a URL. Every method raises MirrorError; none waits longer than its protocol's time-outs."""
+
+    def __init__(self, url: str, limiter: Limiter | None = None, moved: Callable[[], None] = lambda: None) -> None:
+        self.url = check_url(url)
+        self._limiter = limiter or Limiter()
+        self._moved = moved
+        """Called whenever bytes have moved."""
+        scheme = url.partition("://")[0]
+        package = PACKAGES[scheme]
+        if not all(map(importlib.util.find_spec, ("fsspec", package))):
+            raise UserError(f"{url} needs the package {package}: pip install fsspec {package}")
+        import fsspec  # noqa: PLC0415  an extra package
+
+        options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+        if scheme == "s3":
+            options["config_kwargs"] = S3_TIMEOUTS
+        with self._told(""):
+            self._files = fsspec.filesystem(scheme, **options)
+            self._root = str(self._files._strip_protocol(url)).rstrip("/")
+        self._is_local = scheme == "file"
+
+    def names(self) -> dict[str, int]:
+        """Returns the size of every object below the URL, by name."""
+        with self._told(""):
+            self._files.invalidate_cache()
+            found = self._files.find(self._root, detail=True)
+        start = len(self._root) + 1
+        return {path[start:]: int(info["size"] or 0) for path, info in found.items() if path[start:]}
+
+    def read(self, name: str) -> bytes | None:
+        """Returns an object's content; None where there is none."""
+        with self._told(name):
+            try:
+                content: bytes = self._files.cat_file(self._path(name))
+            except FileNotFoundError:
+                return None
+            return content
+
+    def write(self, name: str, content: bytes) -> None:
+        """Puts an object in place, whole."""
+        self._limiter.wait(len(content), self._moved)
+        with self._told(name), self._in_place(name) as path:
+            self._files.pipe_file(path, content)
+        self._moved()
+
+    def upload(self, name: str, file: Path) -> dict[str, Any]:
+        """Sends a file; returns `{"size": 1234, "sha256": "..."}` of what was sent."""
+        digest, size = hashlib.sha256(), 0
+        block = max(BLOCK, file.stat().st_size // MAX_PARTS)
+        with self._told(name), file.open("rb") as source, self._in_place(name) as path:
+            target = self._files.open(path, "wb", block_size=block)
+            try:
+                while chunk := source.read(CHUNK):
+                    self._limiter.wait(len(chunk), self._moved)
+                    target.write(chunk)
+                    digest.update(chunk)
+                    size += len(chunk)
+                    self._moved()
+                target.close()
+            except BaseException:
+                with suppress(Exception):  # fsspec would commit what there is when the file is collected
+                    target.discard()
+                with suppress(Exception):
+                    target.closed = True
+                raise
+        self._moved()
+        return {"size": size, "sha256": digest.hexdigest()}
+
+    def download(self, name: str, file: Path, told: dict[str, Any]) -> None:
+        """Fetches an object to a file, whole or not at all. Raises MirrorError where it is not what `told` says."""
+        if file.is_file() and file.stat().st_size == told["size"] and _sha256(file) == told["sha256"]:
+            return
+        digest, part = hashlib.sha256(), file.with_name(f".{file.name}.part")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            self._told(name),
+            self._files.open(self._path(name), "rb", block_size=BLOCK) as source,
+            naming_full_disk(file, wanted=told["size"]),
+            part.open("wb") as target,
+        ):
+            while chunk := source.read(CHUNK):
+                target.write(chunk)
+                digest.update(chunk)
+            os.fsync(target.fileno())
+        if digest.hexdigest() != told["sha256"]:
+            part.unlink()
+            raise MirrorError(f"{self.url}/{name} is not what its manifest tells: another size or hash")
+        part.replace(file)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Removes objects; those that are gone already count as removed."""
+        for name in names:
+            with self._told(name), suppress(FileNotFoundError):
+                self._files.rm_file(self._path(name))
+            self._moved()
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    @contextmanager
+    def _in_place(self, name: str) -> Iterator[str]:
+        """Yields where to write; a bucket shows an object when it is whole, a folder has to be helped."""
+        path = self._path(name)
+        if not self._is_local:
+            yield path
+            return
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        yield f"{path}.part"
+        Path(f"{path}.part").replace(path)
+
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (MirrorError, FullDiskError):
+            raise
+        except FileNotFoundError as error:
+            raise MirrorError(f"{self.url}{'/' if name else ''}{name} is not there") from error
+        except OSError as error:
+            raise MirrorError(self._failure(name, error)) from error
+        except Exception as error:  # botocore, aiohttp and others raise what they like
+            raise MirrorError(self._failure(name, error)) from error
+
+    def _failure(self, name: str, error: Exception) -> str:
+        text = " ".join(str(error).split()) or type(error).__name__
+        return without_secrets(f"{self.url}{'/' if name else ''}{name}: {type(error).__name__}: {text[:300]}")
+
+
+def without_secrets(text: str) -> str:
+    """Returns a text without the values of variables that hold secrets."""
+    for name, value in os.environ.items():
+        if SECRET.search(name) and len(value) >= 8:
+            text = text.replace(value, f"(${name})")
+    return text
+
+
+def within(seconds: float, work: Callable[[], Any], what: str) -> Any:
+    """Returns what some work comes to. Raises MirrorError where it takes longer; then it goes on, unwatched."""
+    found: list[Any] = []
+
+    def do() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=do, name="bucket", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not found:
+        raise MirrorError(f"{what} does not answer within {seconds:.0f} s")
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,0 +1,137 @@
+"""What lies in a mirror, and what of it counts: told by names of objects, and by manifests that are written last.
+
+attempts/0002/claim-0-4be1d0aa   attempts/0003/claim-40-9f3c2a1b
+attempts/0002/checkpoints/global_step_40/manifest.json          counts
+attempts/0002/checkpoints/global_step_60/manifest.json          a zombie's: attempt 3 resumed at 40
+attempts/0003/checkpoints/global_step_60/actor/...              torn: no manifest
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepscaler.mirror.bucket import Bucket, MirrorError
+from deepscaler.runs.checkpoints import PREFIX
+
+IDENTITY = "mirror.json"
+"""`{"run": "3f2a..."}`; on disk, in the run's folder, also how far the mirror is."""
+
+MANIFEST = "manifest.json"
+FILES = "files.json"
+
+_CLAIM = re.compile(r"attempts/(\d+)/claim-(\d+)-(\w+)")
+_CHECKPOINT = re.compile(rf"attempts/(\d+)/checkpoints/{PREFIX}(\d+)/(.+)")
+_ATTEMPT = re.compile(r"attempts/(\d+)/files\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A checkpoint in the mirror."""
+
+    attempt: int
+    step: int
+
+    @property
+    def folder(self) -> str:
+        """Its name in the mirror."""
+        return f"{attempt_folder(self.attempt)}/checkpoints/{PREFIX}{self.step}"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A mirror at one moment, by one listing."""
+
+    claims: dict[int, dict[str, int]] = field(default_factory=dict)
+    """By attempt: the step that it resumed at, by token; more than one where two starts met."""
+    objects: dict[Stored, list[str]] = field(default_factory=dict)
+    """Every object of every checkpoint, whole or not."""
+    whole: dict[int, Stored] = field(default_factory=dict)
+    """The checkpoints that count, by step; of one step the latest attempt's."""
+    indexed: tuple[int, ...] = ()
+    """Attempts with small files, the first first."""
+    names: frozenset[str] = frozenset()
+
+    @property
+    def owner(self) -> int:
+        """The newest attempt; 0 where there is none."""
+        return max(self.claims, default=0)
+
+
+def look(bucket: Bucket) -> View:
+    """Returns what lies in a mirror. Raises MirrorError."""
+    names = frozenset(bucket.names())
+    claims: dict[int, dict[str, int]] = {}
+    objects: dict[Stored, list[str]] = {}
+    indexed = []
+    for name in sorted(names):
+        if match := _CLAIM.fullmatch(name):
+            claims.setdefault(int(match[1]), {})[match[3]] = int(match[2])
+        elif match := _CHECKPOINT.fullmatch(name):
+            objects.setdefault(Stored(int(match[1]), int(match[2])), []).append(name)
+        elif match := _ATTEMPT.fullmatch(name):
+            indexed.append(int(match[1]))
+    whole = {
+        stored.step: stored
+        for stored in sorted(objects, key=lambda one: one.attempt)
+        if f"{stored.folder}/{MANIFEST}" in names and _counts(stored, claims)
+    }
+    return View(claims, objects, whole, tuple(sorted(indexed)), names)
+
+
+def _counts(stored: Stored, claims: dict[int, dict[str, int]]) -> bool:
+    """Returns whether a checkpoint is part of the run: no later attempt has resumed at an earlier step."""
+    later = [min(steps.values()) for number, steps in claims.items() if number > stored.attempt]
+    return all(stored.step <= resumed for resumed in later)
+
+
+def attempt_folder(number: int) -> str:
+    """Returns the name of an attempt's part of a mirror."""
+    return f"attempts/{number:04}"
+
+
+def claim_name(number: int, resumed_step: int, token: str) -> str:
+    """Returns the name of the object by which an attempt owns a mirror."""
+    return f"{attempt_folder(number)}/claim-{resumed_step}-{token}"
+
+
+def read_object(bucket: Bucket, name: str) -> dict[str, Any] | None:
+    """Returns a JSON object of a mirror; None where there is none. Raises MirrorError for anything else."""
+    content = bucket.read(name)
+    if content is None:
+        return None
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise MirrorError(f"{bucket.url}/{name} holds no JSON object")
+    return value
+
+
+def as_bytes(value: Any) -> bytes:
+    """Returns JSON for an object of a mirror."""
+    return json.dumps(value, indent=1).encode()
+
+
+def small_files(bucket: Bucket, view: View) -> dict[str, dict[str, Any]]:
+    """Returns every small file of a run, by its path: `{"object", "size", "sha256"}`; a later attempt's counts."""
+    found: dict[str, dict[str, Any]] = {}
+    for number in view.indexed:
+        index = read_object(bucket, f"{attempt_folder(number)}/{FILES}") or {}
+        found |= {path: told for path, told in index.items() if _is_safe(path)}
+    return found
+
+
+def read_manifest(bucket: Bucket, stored: Stored) -> dict[str, dict[str, Any]]:
+    """Returns `{"size", "sha256"}` of every file of a checkpoint, by its path. Raises MirrorError."""
+    manifest = read_object(bucket, f"{stored.folder}/{MANIFEST}") or {}
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(map(_is_safe, files)):
+        raise MirrorError(f"{bucket.url}/{stored.folder}/{MANIFEST} is no manifest, or the checkpoint is gone")
+    return files
+
+
+def _is_safe(path: str) -> bool:
+    """Returns whether a path from a bucket stays in the folder that it is fetched to."""
+    return not path.startswith("/") and ".." not in path.split("/")

@@ -1,0 +1,57 @@
+"""How far a run's mirror is, on the run's own disk, where `status` reads it: mirror.json.
+
+{"url": "s3://bucket/8k", "run": "3f2a...", "steps": [40, 60], "at": 1764277000.0, "left": [], "error": ""}
+"""
+
+import json
+import secrets
+import time
+from dataclasses import asdict, dataclass, field, fields, replace
+
+from deepscaler.runs.folder import RunFolder
+from deepscaler.system.files import write_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorState:
+    """What the mirror process knows at its last look."""
+
+    url: str
+    run: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Tells the run from any other, in its mirror too."""
+    tokens: dict[str, str] = field(default_factory=dict)
+    """By attempt: by what it knows its own claim."""
+    steps: list[int] = field(default_factory=list)
+    """Of the checkpoints in the mirror."""
+    at: float | None = None
+    """When all but `left` was there, in Unix seconds."""
+    left: list[str] = field(default_factory=list)
+    error: str = ""
+    """Why the mirror falls behind; empty while it does not."""
+
+    def token_of(self, attempt: int) -> str:
+        """Returns the token of an attempt, made at the first call."""
+        return self.tokens.setdefault(str(attempt), secrets.token_hex(4))
+
+    def reached(self, steps: list[int], left: list[str]) -> "MirrorState":
+        """Returns the state after a look that went well."""
+        return replace(self, steps=steps, left=left, at=time.time(), error="")
+
+    def failing(self, error: str) -> "MirrorState":
+        """Returns the state after one that did not."""
+        return replace(self, error=error)
+
+
+def read_state(run: RunFolder) -> MirrorState | None:
+    """Returns the state of a run's mirror; None where it has none."""
+    try:
+        values = json.loads((run.root / "mirror.json").read_text(encoding="utf-8"))
+        known = {one.name for one in fields(MirrorState)}
+        return MirrorState(**{name: value for name, value in values.items() if name in known})
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def write_state(run: RunFolder, state: MirrorState) -> None:
+    """Writes the state down."""
+    write_json(run.root / "mirror.json", asdict(state))

@@ -1,0 +1,84 @@
+"""A run that is mirrored to a real S3 server."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepscaler.recipes.published import RECIPES
+from deepscaler.runs.checkpoints import PARTS, PREFIX, publish
+from deepscaler.runs.folder import RunFolder
+from deepscaler.system.files import write_json
+from tests.deepscaler.mirror.server import Proxy, environment, s3_server
+
+pytest.importorskip("s3fs", reason="needs s3fs and moto, of the group dev")
+pytest.importorskip("moto", reason="needs s3fs and moto, of the group dev")
+
+Save = Callable[[RunFolder, int], None]
+numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[int]:
+    with s3_server() as port:
+        yield port
+
+
+@pytest.fixture
+def proxy(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """What stands before the server; every client goes through it."""
+    made = Proxy(server)
+    for name, value in environment(made.port).items():
+        monkeypatch.setenv(name, value)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def url(proxy: Proxy) -> str:
+    """A place of this test's own, in a bucket that is there."""
+    import s3fs  # noqa: PLC0415
+
+    bucket = f"runs-{next(numbers)}"
+    s3fs.S3FileSystem(skip_instance_cache=True).mkdir(bucket)
+    return f"s3://{bucket}/team/8k"
+
+
+def start_attempt(run: RunFolder, number: int, resumed_step: int = 0) -> RunFolder:
+    """Makes a run's folder as a supervisor does."""
+    attempt = run.attempt(number)
+    attempt.root.mkdir(parents=True)
+    attempt.update_record(host="here", resumed_step=resumed_step, step_offset=0)
+    write_json(run.manifest_path, {"recipe": asdict(RECIPES["8k"]), "model": {}, "data": {}, "device": "cpu"})
+    return run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return start_attempt(RunFolder(tmp_path / "run"), 1)
+
+
+@pytest.fixture
+def save() -> Save:
+    """Publishes a checkpoint in verl's form whose content is its step's, and logs the step."""
+
+    def write(run: RunFolder, step: int, size: int = 40_000) -> None:
+        attempt = run.attempts()[-1]
+        path = attempt.checkpoints / f"{PREFIX}{step}"
+        (path / "actor").mkdir(parents=True)
+        for part in PARTS:
+            torch.save({part: torch.arange(step, step + size)}, path / f"actor/{part}_world_size_1_rank_0.pt")
+        (path / "actor/fsdp_config.json").write_text('{"FSDP_version": 2, "world_size": 1}')
+        torch.save({"step": step}, path / "data.pt")
+        publish(run, path, step=step, verl_step=step)
+        with attempt.metrics_path.open("a") as file:
+            file.write(json.dumps({"step": step, "data": {"val-core/aime/acc/mean@8": step / 1000}}) + "\n")
+        rollouts = run.root / "rollouts"
+        rollouts.mkdir(exist_ok=True)
+        (rollouts / f"{step}.jsonl").write_text(json.dumps({"step": step}) + "\n")
+
+    return write

@@ -1,0 +1,191 @@
+"""What reaches the mirror, whole or not at all, whatever the bucket does."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from deepscaler.mirror.bucket import Bucket, MirrorError, check_url
+from deepscaler.mirror.fetch import restore
+from deepscaler.mirror.layout import look, read_manifest
+from deepscaler.mirror.upload import Order, Uploader
+from deepscaler.runs.checkpoints import newest, sealed
+from deepscaler.runs.fence import FencedError
+from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.metrics import read_metrics
+from deepscaler.system.errors import UserError
+from tests.deepscaler.mirror.conftest import Save, start_attempt
+from tests.deepscaler.mirror.server import SECRET, Proxy
+
+
+def uploader(run: RunFolder, url: str, attempt: int = 1) -> Uploader:
+    made = Uploader(Order(run_dir=str(run.root), attempt=attempt, url=url))
+    made.claim()
+    return made
+
+
+def bring_up_to_date(one: Uploader) -> None:
+    while one.bring_up_to_date():
+        pass
+
+
+def same_files(first: Path, second: Path) -> bool:
+    names = [sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file()) for root in (first, second)]
+    return names[0] == names[1] and all((first / n).read_bytes() == (second / n).read_bytes() for n in names[0])
+
+
+def test_an_empty_disk_gets_the_newest_checkpoint_metrics_and_rollouts(
+    run: RunFolder, url: str, save: Save, tmp_path: Path
+) -> None:
+    for step in (20, 40, 60):
+        save(run, step)
+    first = uploader(run, url)
+    bring_up_to_date(first)
+    first.close()
+    assert sorted(look(Bucket(url)).whole) == [40, 60], "by the rule of the recipe: the two newest"
+    fresh = RunFolder(tmp_path / "fresh")
+    restore(fresh, url, print)
+    found = newest(fresh, print)
+    assert found
+    assert found.step == 60
+    assert [one.step for one in sealed(fresh)] == [60], "only what is needed"
+    assert same_files(found.path, run.checkpoints / "global_step_60")
+    assert read_metrics(fresh) == read_metrics(run)
+    assert json.loads((fresh.root / "rollouts/40.jsonl").read_text()) == {"step": 40}
+    assert fresh.read_manifest() == run.read_manifest()
+    assert fresh.next_attempt().number == 2
+    restore(fresh, url, print)  # once more changes nothing
+
+
+def test_nothing_without_a_manifest_counts(run: RunFolder, url: str, save: Save, tmp_path: Path) -> None:
+    save(run, 20)
+    bring_up_to_date(uploader(run, url))
+    bucket = Bucket(url)
+    for name in bucket.names():
+        if "global_step_20" in name:
+            bucket.write(name.replace("step_20", "step_40"), bucket.read(name) or b"")
+    bucket.remove(["attempts/0001/checkpoints/global_step_40/manifest.json"])
+    assert list(look(bucket).whole) == [20]
+    bring_up_to_date(uploader(run, url))
+    assert not [name for name in bucket.names() if "global_step_40" in name], "torn ones are removed"
+
+
+def test_what_is_not_as_its_manifest_tells_is_refused(run: RunFolder, url: str, save: Save, tmp_path: Path) -> None:
+    save(run, 20)
+    one = uploader(run, url)
+    bring_up_to_date(one)
+    one.close()
+    bucket = Bucket(url)
+    stored = look(bucket).whole[20]
+    name = f"{stored.folder}/actor/optim_world_size_1_rank_0.pt"
+    content = bytearray(bucket.read(name) or b"")
+    content[len(content) // 2] ^= 1
+    bucket.write(name, bytes(content))
+    fresh = RunFolder(tmp_path / "fresh")
+    with pytest.raises(UserError, match="is not what its manifest tells"):
+        restore(fresh, url, print)
+    assert sealed(fresh) == []
+    assert not fresh.is_run, "so that training does not start over silently"
+
+
+def test_a_zombie_overwrites_and_outlives_nothing(run: RunFolder, url: str, save: Save, tmp_path: Path) -> None:
+    for step in (20, 40):
+        save(run, step)
+    old = uploader(run, url)
+    bring_up_to_date(old)
+    old.close()
+    other = RunFolder(tmp_path / "other")
+    restore(other, url, print)
+    start_attempt(other, 2, resumed_step=40)
+    new = uploader(other, url, attempt=2)
+    save(run, 60)
+    with pytest.raises(FencedError, match="attempt 2 has taken over"):
+        old.bring_up_to_date()
+    bucket = Bucket(url)
+    assert sorted(look(bucket).whole) == [20, 40]
+    # the worst moment: it had looked just before
+    name = look(bucket).whole[40].folder.replace("step_40", "step_60")
+    manifest = read_manifest(bucket, look(bucket).whole[40])
+    for file in manifest:
+        bucket.write(f"{name}/{file}", b"zombie")
+    bucket.write(f"{name}/manifest.json", json.dumps({"files": manifest}).encode())
+    assert sorted(look(bucket).whole) == [20, 40]
+    save(other, 60)
+    bring_up_to_date(new)
+    assert look(bucket).whole[60].attempt == 2
+    assert not [one for one in bucket.names() if one.startswith("attempts/0001/checkpoints/global_step_60")]
+    third = start_attempt(RunFolder(tmp_path / "third"), 2, resumed_step=40)
+    (third.root / "mirror.json").write_text(json.dumps({"url": url, "run": old._state.run}))
+    with pytest.raises(FencedError, match="2 of another start"):
+        uploader(third, url, attempt=2)
+
+
+def test_a_bucket_holds_one_run(run: RunFolder, url: str, save: Save, tmp_path: Path) -> None:
+    save(run, 20)
+    bring_up_to_date(uploader(run, url))
+    other = start_attempt(RunFolder(tmp_path / "other"), 1)
+    with pytest.raises(UserError, match="the mirror of another run"):
+        uploader(other, url)
+    with pytest.raises(UserError, match="the mirror of another run"):
+        restore(other, url, print)
+
+
+def test_best_and_regular_checkpoints_stay_in_the_mirror_too(run: RunFolder, url: str, save: Save) -> None:
+    manifest = run.read_manifest()
+    manifest["recipe"] |= {"keep": 1, "keep_every": 40, "keep_best": 0}
+    run.manifest_path.write_text(json.dumps(manifest))
+    one = uploader(run, url)
+    for step in (20, 40, 60, 80, 100):
+        save(run, step)
+        bring_up_to_date(one)
+    assert sorted(look(Bucket(url)).whole) == [40, 80, 100]
+
+
+@pytest.mark.parametrize("fault", ["403", "503", "cut"])
+def test_a_bucket_that_fails_is_said_without_secrets_and_tried_again(
+    run: RunFolder, url: str, proxy: Proxy, save: Save, fault: str
+) -> None:
+    save(run, 20)
+    one = uploader(run, url)
+    proxy.fault = fault  # type: ignore[assignment]
+    proxy.drop()
+    began = time.monotonic()
+    with pytest.raises(MirrorError) as caught:
+        bring_up_to_date(one)
+    assert time.monotonic() - began < 60
+    assert SECRET not in str(caught.value)
+    assert url in str(caught.value)
+    proxy.fault = ""
+    assert look(Bucket(url)).whole == {}
+    bring_up_to_date(one)
+    assert list(look(Bucket(url)).whole) == [20]
+
+
+def test_an_upload_is_as_slow_as_it_is_told(run: RunFolder, url: str, save: Save) -> None:
+    save(run, 20)
+    order = Order(run_dir=str(run.root), attempt=1, url=url, bandwidth=400_000)
+    one = Uploader(order)
+    one.claim()
+    size = sum(sealed(run)[0].sizes.values())
+    began = time.monotonic()
+    bring_up_to_date(one)
+    assert time.monotonic() - began > 0.9 * size / 400_000 > 2
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("bucket/8k", "expected SCHEME://BUCKET/PREFIX"),
+        ("s3://", "expected SCHEME://BUCKET/PREFIX"),
+        ("s4://bucket", "unknown kind of bucket 's4' (did you mean 's3'?)"),
+        ("s3://key:secret@bucket/8k", "credentials come from the environment"),
+        ("s3://bucket/8k?secret=1", "holds credentials or a query"),
+    ],
+)
+def test_a_url_is_a_place_and_nothing_else(given: str, why: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check_url(given)
+    assert why in str(caught.value)
+    assert "secret@" not in str(caught.value)
+    assert check_url("abfs://container@account.dfs.core.windows.net/8k/").endswith("/8k")
