@@ -96,7 +96,7 @@ def evaluate_job(config: EvaluationConfig, *, num_nodes: int = 1, gpus_per_node:
         gpus_per_node=gpus_per_node,
         image="eval" if config.device == "cuda" else "cpu",
         ray=config.engines > 0,
-        model=config.model,
+        model="" if "://" in config.model else config.model,  # a bucket is read where the job runs
         datasets=config.datasets,
         reads=tuple(str(path) for path in reads if path and path.is_dir()),
     )

@@ -34,7 +34,10 @@ OPTIONS_OF_SBATCH = {
 }
 """Those that come from other options of a site file, or from the job."""
 
-SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")
+SECRETS = (
+    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+)
 LONGEST_SCRATCH = LONGEST_RAY_FOLDER - len("/dsr-12345678-12")
 """Most bytes of `scratch`, below which each start of a job has a folder of Ray's."""
 

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from deepscaler.commands.counting import counts_if, counts_with, counts_without
 from deepscaler.commands.given import in_file, options_given
 from deepscaler.commands.launcher import CLUSTER, add_dry_run, add_place, launcher_for, submit
+from deepscaler.commands.mirrored import model_to_read
 from deepscaler.commands.parser import Parser, offer
 from deepscaler.data.names import KNOWN
 from deepscaler.data.sources import SOURCES
@@ -117,4 +119,5 @@ def _evaluate_here(config: EvaluationConfig, *, dry_run: bool) -> int:
         return 0
     from evaluation.evaluate import evaluate  # noqa: PLC0415  matplotlib: 0.5 s
 
+    config = replace(config, model=model_to_read(config.model, partial(PlainConsole().print, soft_wrap=True)))
     return evaluate(config, PlainConsole())

@@ -1,12 +1,13 @@
 """`deepscaler merge`: a run's newest or best checkpoint as a Hugging Face model."""
 
 import argparse
-from pathlib import Path
+from functools import partial
 
+from deepscaler.commands.mirrored import RUN_HELP, folder_to_read
 from deepscaler.commands.parser import Parser
+from deepscaler.mirror.fetch import Need
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.runs.folder import RunFolder
-from deepscaler.system.paths import existing_folder
 from deepscaler.training.merge import describe_merge, merge
 
 EXAMPLES = (
@@ -17,7 +18,7 @@ EXAMPLES = (
 
 def configure(parser: Parser) -> None:
     """Adds the run's folder."""
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the --output-dir of `deepscaler train`")
+    parser.add_argument("run_dir", metavar="RUN_DIR", help=RUN_HELP)
     parser.add_argument(
         "--best", action="store_true", help="merge the checkpoint with the best validation, not the newest"
     )
@@ -26,7 +27,10 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Merges into RUN_DIR/model."""
-    directory, console = RunFolder(existing_folder(arguments.run_dir).resolve()), PlainConsole()
+    console = PlainConsole()
+    need: Need = "metrics" if arguments.dry_run else "best" if arguments.best else "newest"
+    folder = folder_to_read(arguments.run_dir, need, partial(console.print, soft_wrap=True))
+    directory = RunFolder(folder.resolve())
     if arguments.dry_run:
         describe_merge(directory, console, of_best=arguments.best)
     else:

@@ -2,14 +2,16 @@
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deepscaler.commands.counting import counts_if
+from deepscaler.commands.mirrored import folder_to_read
 from deepscaler.commands.parser import Parser
+from deepscaler.mirror.bucket import is_url
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.runs.outputs import is_training, kind_of
-from deepscaler.system.paths import existing_folder
 from evaluation.folder import EvaluationFolder
 from evaluation.protocols import PROTOCOLS
 
@@ -19,7 +21,9 @@ EXAMPLES = ("deepscaler report outputs/8k", "deepscaler report outputs/deepscale
 def configure(parser: Parser) -> None:
     """Adds the folder and the choice of grader."""
     parser.add_argument(
-        "output_dir", type=Path, metavar="DIR", help="the --output-dir of `deepscaler evaluate`, `train` or `chain`"
+        "output_dir",
+        metavar="DIR",
+        help="the --output-dir of `deepscaler evaluate`, `train` or `chain`, or the URL of a training's --mirror",
     )
     grader = parser.add_argument(
         "--grader",
@@ -40,7 +44,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Reports on what the folder is."""
-    folder = existing_folder(arguments.output_dir)
+    folder = folder_to_read(arguments.output_dir, "metrics", partial(PlainConsole().print, soft_wrap=True))
     evaluation, is_run = EvaluationFolder(folder), kind_of(folder) != "evaluation"
     if arguments.dry_run:
         names = ("json", "html", "png") if is_run else ("json", "md", "html")
@@ -62,4 +66,5 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _is_no_training(values: Mapping[str, Any]) -> bool:
-    return not is_training(values["output_dir"])
+    given = values["output_dir"]
+    return not is_url(given) and not is_training(Path(given))

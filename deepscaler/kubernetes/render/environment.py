@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deepscaler.job import Job
+from deepscaler.mirror.bucket import is_url
 from deepscaler.system.paths import compiled_caches
 
 Variable = dict[str, Any]
@@ -12,6 +13,15 @@ Variable = dict[str, Any]
 CREDENTIALS = "deepscaler-credentials"
 """Secret, which need not exist, with these keys."""
 SECRETS = ("HF_TOKEN", "WANDB_API_KEY")
+
+BUCKET_SECRETS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+)
+"""More keys of the Secret, for jobs that read or write a bucket; none where the service account has a role for it."""
 
 SAFE_PATH = {"name": "PYTHONSAFEPATH", "value": "1"}
 """The working directory is not searched for modules: a volume may hold a clone of the original DeepScaleR."""
@@ -35,6 +45,7 @@ def environment(job: Job, compiled: Sequence[Variable] = NOT_KEPT) -> list[Varia
     else:
         settings = compiled_caches("$(COMPILED)")
     given = secrets() if job.datasets else []
+    given += secrets(BUCKET_SECRETS) if any(map(is_url, job.arguments)) else []
     return [*compiled, *given, SAFE_PATH, *({"name": name, "value": value} for name, value in settings.items())]
 
 
@@ -50,9 +61,9 @@ def kept_by_node(cache: str) -> Sequence[Variable]:
     )
 
 
-def secrets() -> list[Variable]:
-    """Returns the variables of the Secret, by reference."""
+def secrets(keys: Sequence[str] = SECRETS) -> list[Variable]:
+    """Returns variables of the Secret, by reference."""
     return [
         {"name": key, "valueFrom": {"secretKeyRef": {"name": CREDENTIALS, "key": key, "optional": True}}}
-        for key in SECRETS
+        for key in keys
     ]

@@ -30,6 +30,8 @@ REFUSED = {
     "evaluate --model . --output-dir D --revision abc": "--revision abc counts only for a model of the hub",
     f"{EVALUATE} --site s.toml": "--site s.toml counts only with --on slurm",
     f"{EVALUATE} --dry-run=full": "--dry-run=full counts only with --on slurm or --on k8s; add one",
+    "train 8k --mirror-bandwidth 50": "--mirror-bandwidth 50 counts only with --mirror; add it, or leave",
+    "chain 8k --mirror-bandwidth 50": "--mirror-bandwidth 50 counts only with --mirror; add it, or leave",
     "train 8k --site s.toml": "--site s.toml counts only with --on slurm",
     "train 8k --dry-run=full": "--dry-run=full counts only with --on slurm",
     "chain 8k --site s.toml": "--site s.toml counts only with --on slurm",

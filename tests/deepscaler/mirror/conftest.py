@@ -18,7 +18,7 @@ from tests.deepscaler.mirror.server import Proxy, environment, s3_server
 pytest.importorskip("s3fs", reason="needs s3fs and moto, of the group dev")
 pytest.importorskip("moto", reason="needs s3fs and moto, of the group dev")
 
-Save = Callable[[RunFolder, int], None]
+Save = Callable[..., None]
 numbers = itertools.count()
 
 

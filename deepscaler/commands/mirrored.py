@@ -1,0 +1,27 @@
+"""A run's folder, or the URL of its mirror, wherever a command reads a run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from deepscaler.mirror.bucket import is_url
+from deepscaler.mirror.fetch import Need, fetched_run
+from deepscaler.output.terminal import PlainConsole
+from deepscaler.system.paths import existing_folder
+
+RUN_HELP = "the --output-dir of `deepscaler train`, or the URL of its --mirror"
+
+Say = Callable[[str], None]
+
+
+def folder_to_read(given: str, need: Need, say: Say) -> Path:
+    """Returns a run's folder: the one given, or one in the cache with what is needed of a mirror. Raises UserError."""
+    return fetched_run(given, need, say).root if is_url(given) else existing_folder(Path(given))
+
+
+def model_to_read(given: str, say: Say) -> str:
+    """Returns a model's name or folder; of a mirrored run's URL the merged model of its newest checkpoint."""
+    if not is_url(given):
+        return given
+    from deepscaler.training.merge import merge  # noqa: PLC0415  no other model needs it
+
+    return str(merge(fetched_run(given, "newest", say), PlainConsole()))
