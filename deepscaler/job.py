@@ -80,6 +80,14 @@ def evaluate_job(config: EvaluationConfig, *, num_nodes: int = 1, gpus_per_node:
 
     Raises UserError where the machines have no room for the engines.
     """
+    if config.engine == "openai":  # the GPUs are the server's
+        own = (config.data_dir, config.source, Path(config.tokenizer or config.model))
+        return Job(
+            name=f"evaluate-{_as_name(PurePath(config.model).name)}",
+            arguments=tuple(to_arguments(config)),
+            datasets=config.datasets,
+            reads=tuple(str(path) for path in own if path and path.is_dir()),
+        )
     size = config.tensor_parallel_size if config.device == "cuda" else 0
     num_engines = 0 if config.gather else max(config.engines, 1)
     per_node = gpus_per_node // size if size else num_engines

@@ -7,22 +7,30 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from deepscaler.data.names import absolute, check_name, labels
 from deepscaler.data.problem import PLACE
 from deepscaler.data.sources import PUBLISHED_BENCHMARKS
 from deepscaler.recipes.recipe import Device
-from deepscaler.system.errors import UserError
+from deepscaler.system.errors import UserError, unknown
 from deepscaler.system.flags import to_flags
 from deepscaler.system.option import flag, shown_value
 from deepscaler.system.options import REQUIRED, check_options, convert_options, option, options_of
 from evaluation.protocols import PROTOCOLS, SAMPLING, ProtocolName, Thinking
 
-EngineName = Literal["vllm", "transformers"]
+EngineName = Literal["vllm", "transformers", "openai"]
+Api = Literal["chat", "completions"]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 
 OWN: Any = None
 """The default of an option that the protocol decides; a configuration holds the protocol's value instead."""
+
+OF_AN_ENDPOINT = ("base_url", "api", "leave_out")
+"""Options that change the samples of an endpoint, and that no other engine has."""
+
+CAN_BE_LEFT_OUT = ("seed", "top_p", "temperature", "max_tokens")
+"""Parameters of a request that some servers refuse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +114,44 @@ class EvaluationConfig:
     tensor_parallel_size: int = option(1, "GPUs that share one copy of the model", at_least=1, section="engine")
     gpu_memory_utilization: float = option(0.9, "share of GPU memory for vLLM", above=0, at_most=1, section="engine")
     max_num_seqs: int = option(0, "sequences in a batch; 0 for the engine's own choice", at_least=0, section="engine")
+    base_url: str = option(
+        "",
+        "the server's URL, such as http://localhost:8000/v1",
+        section="endpoint (--engine openai)",
+        metavar="URL",
+        result=True,
+    )
+    api: Api = option(
+        "chat",
+        "`chat` sends messages, `completions` the token ids that a local engine gets",
+        section="endpoint (--engine openai)",
+        result=True,
+    )
+    tokenizer: str = option(
+        "",
+        "folder or hub id of the tokenizer for --api completions; default: --model",
+        section="endpoint (--engine openai)",
+        metavar="MODEL",
+    )
+    api_key_env: str = option(
+        "", "environment variable that holds the key", section="endpoint (--engine openai)", metavar="VARIABLE"
+    )
+    concurrency: int = option(64, "requests at once", at_least=1, at_most=1000, section="endpoint (--engine openai)")
+    max_requests: int = option(
+        0,
+        "requests that this command may send, repeated ones included; 0 for no bound",
+        at_least=0,
+        section="endpoint (--engine openai)",
+    )
+    request_timeout: float = option(
+        1800, "seconds that one response may take", above=0, at_most=86400, section="endpoint (--engine openai)"
+    )
+    leave_out: tuple[str, ...] = option(
+        (),
+        "parameters that the server refuses: seed, top_p, temperature, max_tokens",
+        section="endpoint (--engine openai)",
+        result=True,
+    )
     engines: int = option(
         0,
         "engines that draw at once, on the Ray cluster at RAY_ADDRESS or on this machine; 0 for one in this process",
@@ -149,6 +195,8 @@ class EvaluationConfig:
             raise UserError(f"--temperature 0 gives {largest} equal samples: use --num-samples 1")
         if self.shard:
             object.__setattr__(self, "shard", "{}/{}".format(*parse_shard(self.shard)))
+        if self.engine == "openai":
+            _check_endpoint(self)
         together = [flag(name) for name in ("shard", "gather", "engines") if getattr(self, name)]
         if len(together) > 1:
             raise UserError(f"{' and '.join(together)} exclude each other (--engines shards and gathers by itself)")
@@ -180,7 +228,7 @@ class EvaluationConfig:
         return own_data(self.output_dir.parent.parent if is_part else self.output_dir)
 
     def result_fields(self) -> dict[str, Any]:
-        """Returns what the samples depend on, as JSON; a whole evaluation has no `shard`.
+        """Returns what the samples depend on, as JSON; what cannot count is left out: a whole one has no `shard`.
 
         `num_samples` is the largest number; where numbers differ by data set, `samples` holds each.
         """
@@ -189,6 +237,9 @@ class EvaluationConfig:
             chosen |= {"num_samples": max(self.samples.values()), "samples": self.samples}
         if not self.shard:
             del chosen["shard"]
+        if self.engine != "openai":
+            for name in OF_AN_ENDPOINT:
+                del chosen[name]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
 
 
@@ -250,8 +301,8 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
         raise UserError(f"{file} is not a configuration of `deepscaler evaluate`")
     missing = {"weights", "model", "datasets"} - set(values)
     if missing or values.get("thinking") not in ("yes", "no"):
-        lacking = ", ".join(sorted(missing)) or "thinking"
-        raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: it lacks {lacking}")
+        told = ", ".join(sorted(missing)) or "thinking"
+        raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: it lacks {told}")
     # they name files below this folder
     names = values["datasets"] if isinstance(values["datasets"], list) else []
     if not names or not all(isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name) for name in names):
@@ -264,12 +315,49 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
     # which sets are registered may have changed since
     bound = {name: value for name, value in values.items() if name not in ("weights", "datasets", "samples")}
     settled = EvaluationConfig(**{**convert_options(bound, EvaluationConfig, file), "output_dir": file.parent})
-    defaults = {name: getattr(settled, name) for name in bound_options() if name != "shard" and name not in values}
+    lacking = set(bound_options()) - {"shard", *OF_AN_ENDPOINT, *values}
+    defaults = {name: getattr(settled, name) for name in bound_options() if name in lacking}
     return {**defaults, **values}
 
 
-def with_thinking(config: EvaluationConfig, chat_template: str) -> EvaluationConfig:
-    """Returns the configuration with `auto` settled: a model thinks if its template ends or begins thinking."""
+def with_thinking(config: EvaluationConfig, text: str) -> EvaluationConfig:
+    """Returns the configuration with `auto` settled: a model thinks if its chat template begins or ends thinking.
+
+    An endpoint has no template here; its responses are the text then.
+    """
     if config.thinking != "auto":
         return config
-    return replace(config, thinking="yes" if re.search("</?think>", chat_template) else "no")
+    return replace(config, thinking="yes" if thinks(text) else "no")
+
+
+def thinks(text: str) -> bool:
+    """Returns whether a text begins or ends thinking."""
+    return re.search("</?think>", text) is not None
+
+
+def is_loopback(base_url: str) -> bool:
+    """Returns whether a URL means the machine that asks."""
+    host = urlsplit(base_url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith(("127.", "0.")) or host.endswith(".localhost")
+
+
+def _check_endpoint(config: EvaluationConfig) -> None:
+    """Raises UserError for an endpoint that cannot be asked, and for a URL that would carry a secret into files."""
+    if not config.base_url:
+        raise UserError("--engine openai needs --base-url: give the server's URL, such as http://localhost:8000/v1")
+    try:
+        url = urlsplit(config.base_url)
+        is_one = url.scheme in ("http", "https") and bool(url.hostname) and (url.port or 1) > 0
+    except ValueError:
+        is_one = False
+    if not is_one or re.search(r"[\s\x00-\x1f]", config.base_url):
+        given = shown_value(config.base_url)
+        raise UserError(f"invalid value {given} for --base-url: expected http(s)://HOST[:PORT]/PATH")
+    if "@" in url.netloc or url.query or url.fragment:  # not shown: it may be the key
+        raise UserError("--base-url holds a user, a query or a fragment: give the key by --api-key-env VARIABLE")
+    if config.api_key_env and not re.fullmatch(r"[A-Za-z_]\w{0,79}", config.api_key_env, re.ASCII):
+        raise UserError("--api-key-env names no environment variable: give a name such as OPENAI_API_KEY, not the key")
+    if config.engines:
+        raise UserError("--engines is for engines of this kit: with --engine openai give --concurrency")
+    if unknown_names := [name for name in config.leave_out if name not in CAN_BE_LEFT_OUT]:
+        raise unknown("parameter for --leave-out", unknown_names[0], CAN_BE_LEFT_OUT)

@@ -1,8 +1,10 @@
 """One evaluation from start to report, going on from whatever its folder already holds."""
 
 import signal
+import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -12,10 +14,10 @@ from deepscaler.data.prepare import read_manifest
 from deepscaler.models.model import Model
 from deepscaler.models.provenance import command_line
 from deepscaler.system.errors import UserError
-from deepscaler.system.exit_codes import STOPPED
+from deepscaler.system.exit_codes import FAILED, STOPPED
 from deepscaler.system.files import write_json
 from deepscaler.system.paths import data_dir as default_data_dir
-from evaluation.config import EvaluationConfig
+from evaluation.config import EvaluationConfig, thinks, with_thinking
 from evaluation.engines.gather import done_keys, gather, require_complete
 from evaluation.engines.rounds import draw_with_engines
 from evaluation.folder import DIFFERING, EvaluationFolder
@@ -24,8 +26,8 @@ from evaluation.progress import show_progress
 from evaluation.protocols import samples_of
 from evaluation.provenance import describe
 from evaluation.report.write import write_report
-from evaluation.requests import Engine, Request, missing_requests
-from evaluation.samples import SampleStore
+from evaluation.requests import Engine, EngineError, Request, missing_requests
+from evaluation.samples import SampleStore, read_samples
 
 
 class Terminated(BaseException):
@@ -39,6 +41,9 @@ def evaluate(config: EvaluationConfig, console: Console) -> int:
     try:
         with folder.held():
             _evaluate(config, folder, console)
+    except EngineError as error:
+        print(f"deepscaler: {error}", file=sys.stderr)
+        return FAILED
     except (KeyboardInterrupt, Terminated) as stop:
         _say_where_it_stands(folder, console)
         if isinstance(stop, KeyboardInterrupt):
@@ -60,6 +65,8 @@ def _evaluate(config: EvaluationConfig, folder: EvaluationFolder, console: Conso
         draw_with_engines(inputs, folder, console)
     else:
         _draw(inputs, folder, console)
+    if inputs.model.tokenizer is None:  # only the answers of an endpoint show whether its model thinks
+        replace(inputs, config=with_thinking(config, _first_thought(inputs, folder))).bind(folder)
     if config.shard:
         console.print(f"Shard {config.shard} is complete; it is a part, the report comes with --gather.")
     else:
@@ -88,13 +95,28 @@ def _draw(inputs: Inputs, folder: EvaluationFolder, console: Console) -> None:
             console.print(f"Going on with {len(missing)} samples, {num_done} are there.")
         engine = _load_engine(config, inputs.model, inputs.context, console)
         _record_attempt(config, folder, inputs.model, engine)
-        with show_progress(console, num_done, num_done + len(missing)) as progress:
-            for sample in engine.generate(missing):
-                stores[sample.problem_id].append(sample)
-                progress.advance(sample)
+        try:
+            with show_progress(console, num_done, num_done + len(missing)) as progress:
+                for sample in engine.generate(missing):
+                    stores[sample.problem_id].append(sample)
+                    progress.advance(sample)
+        finally:
+            if config.engine == "openai":  # its answers tell by what model they are
+                _record_attempt(config, folder, inputs.model, engine, is_new=False)
+
+
+def _first_thought(inputs: Inputs, folder: EvaluationFolder) -> str:
+    """Returns a response that begins or ends thinking; empty where none does."""
+    samples = (sample for name in inputs.problems for sample in read_samples(folder.samples_path(name)))
+    return next((sample.text for sample in samples if thinks(sample.text)), "")
 
 
 def _load_engine(config: EvaluationConfig, model: Model, context: int, console: Console) -> Engine:
+    if config.engine == "openai":
+        from evaluation.engines.endpoint import EndpointEngine  # noqa: PLC0415  its client is in extras
+
+        console.print(f"Asking {config.model} at {config.base_url} ...", soft_wrap=True)
+        return EndpointEngine(config, console.print)
     console.print(f"Loading {config.model} into {config.engine} ...", soft_wrap=True)
     try:
         if config.engine == "vllm":
@@ -111,7 +133,9 @@ def _load_engine(config: EvaluationConfig, model: Model, context: int, console: 
         raise UserError(f"{config.engine} cannot load {config.model}: {reason}") from error
 
 
-def _record_attempt(config: EvaluationConfig, folder: EvaluationFolder, model: Model, engine: Engine) -> None:
+def _record_attempt(
+    config: EvaluationConfig, folder: EvaluationFolder, model: Model, engine: Engine, *, is_new: bool = True
+) -> None:
     """Write the provenance; every start is kept as an attempt, with what may differ between them."""
     entries = {} if config.source else read_manifest(config.data_dir or default_data_dir())
     entries = entries | read_manifest(config.own_data)
@@ -119,6 +143,8 @@ def _record_attempt(config: EvaluationConfig, folder: EvaluationFolder, model: M
     attempts = folder.read_provenance().get("attempts", [])
     now = describe(folder, folder.read_config(), model, engine, data_sha256)
     attempt = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": command_line()}
+    if not is_new:
+        attempt = attempts.pop()
     attempt |= {name: now[name] for name in DIFFERING}
     write_json(folder.provenance_path, {**now, "attempts": [*attempts, attempt]})
 

@@ -6,7 +6,7 @@ shards/0-of-4/  shards/aime-1-of-2/  ...     each of the same form, bound to its
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,10 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import file_size, locked, reason, write_json, write_text
 from evaluation.config import check_stored
 from evaluation.protocols import samples_of
+from evaluation.requests import Prompt
 
-FREE = ("datasets", "num_samples", "samples", "model", "revision", "thinking")
-"""Options that may change: the weights' hash tells the model, and thinking only matters to the grader."""
+FREE = ("datasets", "num_samples", "samples", "model", "revision", "thinking", "base_url")
+"""Options that may change: the weights' hash, or host and name, tell the model; thinking only matters to the grader."""
 
 DIFFERING = ("engine", "versions", "git_revision", "hardware")
 """Parts of the provenance that may differ between two attempts at one evaluation."""
@@ -141,8 +142,8 @@ class EvaluationFolder:
             del merged["samples"]
         write_json(self.config_path, merged)
 
-    def write_problems(self, dataset: str, problems: list[Problem], prompts: dict[str, tuple[int, ...]]) -> None:
-        """Keep questions, golds and a hash of each prompt's token ids, or check that they are the ones kept."""
+    def write_problems(self, dataset: str, problems: list[Problem], prompts: Mapping[str, Prompt]) -> None:
+        """Keep questions, golds and a hash of each prompt, or check that they are the ones kept."""
         lines = [
             {"id": p.id, "problem": p.question, "golds": list(p.golds), "prompt_sha256": _hash(prompts[p.id])}
             for p in problems
@@ -189,5 +190,6 @@ def _suffix(mode: Mode) -> str:
     return "" if mode == "kit" else f"-{mode}"
 
 
-def _hash(token_ids: tuple[int, ...]) -> str:
-    return hashlib.sha256(" ".join(map(str, token_ids)).encode()).hexdigest()[:16]
+def _hash(prompt: Prompt) -> str:
+    text = " ".join(part if isinstance(part, str) else json.dumps(part) for part in prompt)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -14,15 +14,15 @@ from deepscaler.data.prepare import parquet_path, present_problems, read_manifes
 from deepscaler.data.problem import ask_by
 from deepscaler.data.sources import SOURCES
 from deepscaler.data.table import problems_of
-from deepscaler.models.model import Model, open_model
+from deepscaler.models.model import Model, open_endpoint, open_model
 from deepscaler.system.errors import UserError
 from deepscaler.system.paths import data_dir as default_data_dir
 from evaluation.config import EvaluationConfig, own_data, parse_shard, with_thinking
 from evaluation.folder import EvaluationFolder
-from evaluation.requests import context_length, tokenize
+from evaluation.requests import Prompt, context_length, tokenize
 
-Prompts = dict[str, dict[str, tuple[int, ...]]]
-"""Token ids by data set and problem id."""
+Prompts = dict[str, dict[str, Prompt]]
+"""By data set and problem id."""
 
 
 OWN = OwnOptions(split="test")
@@ -59,8 +59,8 @@ def read_inputs(config: EvaluationConfig, folder: EvaluationFolder, console: Con
     problems = {}
     for short, name in config.labels.items():
         problems[short] = [ask_by(problem, config.prompt) for problem in all_problems(name, config, console)]
-    model = open_model(config.model, config.revision)
-    prompts = {name: tokenize(chosen, model.tokenizer) for name, chosen in problems.items()}
+    model = _open(config)
+    prompts = {name: _prompts(chosen, model) for name, chosen in problems.items()}
     context = _context(config, model, prompts, console)
     for name, chosen in problems.items():
         own = set(own_ids([problem.id for problem in chosen], config.shard, folder, name))
@@ -68,6 +68,19 @@ def read_inputs(config: EvaluationConfig, folder: EvaluationFolder, console: Con
     prompts = {name: {p.id: prompts[name][p.id] for p in chosen} for name, chosen in problems.items()}
     config = with_thinking(config, model.chat_template)
     return Inputs(config=config, model=model, problems=problems, prompts=prompts, context=context)
+
+
+def _open(config: EvaluationConfig) -> Model:
+    if config.engine != "openai":
+        return open_model(config.model, config.revision)
+    tokenizer = (config.tokenizer or config.model) if config.api == "completions" else ""
+    return open_endpoint(config.model, config.base_url, tokenizer, config.revision)
+
+
+def _prompts(problems: list[Problem], model: Model) -> dict[str, Prompt]:
+    if model.tokenizer is None:
+        return {problem.id: problem.prompt for problem in problems}
+    return dict(tokenize(problems, model.tokenizer))
 
 
 def all_problems(name: str, config: EvaluationConfig, console: Console | None = None) -> list[Problem]:
@@ -146,7 +159,7 @@ def own_ids(ids: list[str], shard: str, folder: EvaluationFolder, dataset: str) 
 
 
 def _context(config: EvaluationConfig, model: Model, prompts: Prompts, console: Console) -> int:
-    longest = max(len(ids) for by_id in prompts.values() for ids in by_id.values())
+    longest = max(len(prompt) for by_id in prompts.values() for prompt in by_id.values())
     context = context_length(longest, config.max_tokens, model.context)
     if context < longest + config.max_tokens:
         console.print(

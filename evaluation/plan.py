@@ -6,7 +6,7 @@ import shlex
 from rich.console import Console
 
 from evaluation.config import EvaluationConfig, to_arguments
-from evaluation.engines.gather import done_keys
+from evaluation.engines.gather import count_missing, done_keys
 from evaluation.engines.rounds import shard_config, split
 from evaluation.folder import EvaluationFolder
 from evaluation.inputs import own_ids, planned_ids
@@ -32,6 +32,14 @@ def describe_plan(config: EvaluationConfig, console: Console) -> None:
             + (
                 "" if is_here else f"; to be fetched first{', the number is that of its published rows' if ids else ''}"
             ),
+            soft_wrap=True,
+        )
+    if config.engine == "openai":
+        num_missing = sum(count_missing(ids, config.num_samples, done[name]) for name, ids in problems.items())
+        bound = f", at most {config.max_requests:,} by this command" if config.max_requests else ""
+        console.print(
+            f"{num_missing:,} requests to {config.base_url}, {config.concurrency} at once; failed ones are sent"
+            f" again{bound}",
             soft_wrap=True,
         )
     if config.engines:

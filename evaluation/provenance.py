@@ -18,7 +18,7 @@ def describe(
     problems = {name: folder.problems_path(name) for name in config["datasets"]}
     return {
         "model": {"name": config["model"], "revision": config["revision"], "weights": model.identity},
-        "chat_template_sha256": model.chat_template_sha256,
+        "chat_template_sha256": model.chat_template_sha256 if model.tokenizer else "",
         "engine": engine.describe(),
         "seed": config["seed"],
         "datasets": {
@@ -28,5 +28,5 @@ def describe(
         },
         "versions": {"deepscaler": __version__, "python": platform.python_version(), **installed_versions()},
         "git_revision": git_revision(),
-        "hardware": hardware(),
+        "hardware": hardware() if model.path else {},  # that of an endpoint is out of sight
     }

@@ -1,16 +1,24 @@
 """From problems to what an engine is asked: one request for every sample that is still missing."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from deepscaler.data import Problem
+from deepscaler.data.problem import Message
 from deepscaler.models.model import ChatTokenizer
 from deepscaler.system.errors import UserError
 from evaluation.samples import Sample
 
 Key = tuple[str, int]
+
+Prompt = tuple[int, ...] | tuple[Message, ...]
+"""Token ids, or the messages of a chat whose template is the server's."""
+
+
+class EngineError(Exception):
+    """An engine cannot go on for now; another start of the same command may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +30,8 @@ class Request:
     prompt_token_ids: tuple[int, ...]
     max_tokens: int
     seed: int
+    messages: tuple[Message, ...] = ()
+    """What is sent instead of token ids where they are unknown."""
 
 
 class Engine(Protocol):
@@ -68,7 +78,7 @@ def context_length(longest_prompt: int, max_tokens: int, model_limit: int) -> in
 
 
 def missing_requests(
-    prompts: dict[str, tuple[int, ...]],
+    prompts: Mapping[str, Prompt],
     num_samples: int,
     max_tokens: int,
     context: int,
@@ -80,11 +90,12 @@ def missing_requests(
         Request(
             problem_id=problem_id,
             sample=sample,
-            prompt_token_ids=ids,
-            max_tokens=min(max_tokens, context - len(ids)),
+            prompt_token_ids=tuple(part for part in prompt if isinstance(part, int)),
+            max_tokens=min(max_tokens, context - len(prompt)),
             seed=derive_seed(run_seed, problem_id, sample),
+            messages=tuple(part for part in prompt if not isinstance(part, int)),
         )
-        for problem_id, ids in prompts.items()
+        for problem_id, prompt in prompts.items()
         for sample in range(num_samples)
         if (problem_id, sample) not in done
     ]

@@ -17,9 +17,10 @@ from deepscaler.data.sources import SOURCES
 from deepscaler.job import Job
 from deepscaler.launch.launcher import PlannedJob
 from deepscaler.output.terminal import PlainConsole
+from deepscaler.system.errors import UserError
 from deepscaler.system.flags import add_flags, whole
 from deepscaler.system.options import options_of
-from evaluation.config import EvaluationConfig, config_of, to_arguments
+from evaluation.config import EvaluationConfig, config_of, is_loopback, to_arguments
 from evaluation.plan import describe_plan
 from slurm.submit.evaluation import plan_evaluation
 
@@ -27,6 +28,12 @@ EXAMPLES = (
     "deepscaler evaluate --model agentica-org/DeepScaleR-1.5B-Preview --datasets aime --output-dir outputs/aime",
     "deepscaler evaluate --config evaluation.toml --engines 8 --dry-run",
 )
+
+
+ENDPOINT = (
+    *("base_url", "api", "tokenizer", "api_key_env", "concurrency", "max_requests", "request_timeout", "leave_out"),
+)
+"""Options that only `--engine openai` has."""
 
 
 def configure(parser: Parser) -> None:
@@ -45,6 +52,11 @@ def add_options(parser: Parser, without: Collection[str] = ()) -> dict[str, argp
     for name in ("tensor_parallel_size", "gpu_memory_utilization"):
         counts_with(actions[name], engine="vllm")
         counts_with(actions[name], device="cuda")
+    for name in ENDPOINT:
+        counts_with(actions[name], engine="openai")
+    counts_with(actions["tokenizer"], api="completions")
+    for name in ("dtype", "max_num_seqs", "device"):
+        counts_with(actions[name], engine=("vllm", "transformers"))
     counts_if(actions["revision"], "for a model of the hub", "give its id as --model", _is_of_hub)
     _add_machines(parser)
     parser.values_of = _values
@@ -97,6 +109,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def start(config: EvaluationConfig, arguments: argparse.Namespace) -> int:
     """Evaluates where the arguments say, or says what would be evaluated."""
+    if config.engine == "openai" and arguments.on != "local" and is_loopback(config.base_url):
+        raise UserError(
+            f"--base-url {config.base_url} means the machine that asks, which is another one with --on {arguments.on}:"
+            " give the server's name in the network"
+        )
     launcher, folder = launcher_for(arguments), config.output_dir
     if not launcher.sees_files:
         from deepscaler.commands.far import evaluate_far  # noqa: PLC0415  no other place needs it

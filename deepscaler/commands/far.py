@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deepscaler.commands.given import command_of, evaluation_of, of_chain, passed_on
 from deepscaler.data import names
-from deepscaler.job import Job, train_job
+from deepscaler.job import Job, evaluate_job, train_job
 from deepscaler.kubernetes.render.inputs import (
     ON_VOLUMES,
     Files,
@@ -84,8 +84,14 @@ def one_chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], fold
 def evaluate_far(arguments: argparse.Namespace, config: EvaluationConfig, folder: Path) -> PlannedJob:
     """Returns the job of `deepscaler evaluate`. Raises UserError for what does not go along."""
     _, _, datasets, inputs = packed([], datasets_by_file(config.datasets))
-    check_model(config.model, "--model")
+    check_model(config.tokenizer or config.model, "--tokenizer" if config.tokenizer else "--model")
+    if config.api_key_env:
+        raise UserError(
+            f"--api-key-env {config.api_key_env}: no pod gets a variable of this machine; run it here, or --on slurm"
+        )
     config = replace(config, output_dir=folder, datasets=tuple(datasets))
+    if config.engine == "openai":
+        return _planned(evaluate_job(config), folder, inputs)
     job = engines_job(config, num_nodes=arguments.nodes, gpus_per_node=arguments.gpus)
     return _planned(job, folder, inputs)
 

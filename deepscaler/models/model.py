@@ -5,9 +5,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import sha256
+
+UNKNOWN_CONTEXT = 1 << 20
+"""Tokens; more than any model has."""
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 
@@ -24,13 +28,14 @@ class Model:
     """A model on disk, and who it is."""
 
     path: str
-    """Local folder, which the engines load."""
+    """Local folder, which the engines load; empty for an endpoint's model."""
     identity: str
-    """A hub commit, or `sha256:...` over the weight files of a local model."""
+    """A hub commit, `sha256:...` over the weight files of a local model, or `endpoint:HOST:MODEL`."""
     context: int
     """Tokens of prompt and response together that it was made for."""
     chat_template: str
-    tokenizer: ChatTokenizer
+    tokenizer: ChatTokenizer | None
+    """None where an endpoint applies the template."""
 
     @property
     def chat_template_sha256(self) -> str:
@@ -58,9 +63,35 @@ def open_model(name: str, revision: str) -> Model:
     return Model(str(path), identity, context, tokenizer.chat_template, tokenizer)
 
 
+def open_endpoint(name: str, base_url: str, tokenizer: str, revision: str) -> Model:
+    """Returns a model that a server holds: nobody sees its weights, so the server's host is part of its identity.
+
+    `tokenizer` is a folder or a hub id, of which no weights are read; empty where the server gets messages.
+    """
+    identity = f"endpoint:{urlsplit(base_url).hostname}:{name}"
+    if not tokenizer:
+        return Model("", identity, UNKNOWN_CONTEXT, "", None)
+    try:
+        from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415  seconds of import
+    except ImportError as error:
+        raise UserError(f"--api completions needs transformers ({error}): install it, or use --api chat") from error
+    where = {} if Path(tokenizer).is_dir() else {"revision": revision}
+    try:
+        loaded = AutoTokenizer.from_pretrained(tokenizer, **where)
+        context = _context(AutoConfig.from_pretrained(tokenizer, **where).to_dict())
+    except Exception as error:  # transformers raises anything on broken files
+        told = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"the tokenizer of {tokenizer} cannot be read ({told}): give --tokenizer FOLDER, or use --api chat"
+        ) from error
+    if not isinstance(loaded.chat_template, str) or not loaded.chat_template.strip():
+        raise UserError(f"the tokenizer of {tokenizer} has no chat template: use --api chat")
+    return Model("", identity, context, loaded.chat_template, loaded)
+
+
 def _context(config: dict[str, Any]) -> int:
     text = config.get("text_config", config)
-    return int(text.get("max_position_embeddings") or 1 << 20)
+    return int(text.get("max_position_embeddings") or UNKNOWN_CONTEXT)
 
 
 def hash_weights(folder: Path) -> str:

@@ -122,6 +122,7 @@ def check_inputs(
     if run.is_run:
         _check_bound(run, bound, data)
     else:
+        assert model.tokenizer  # only an endpoint's model has none
         for note in check_prompts(data.train, recipe, model.tokenizer):
             say(f"Data: {note}.")
     if recipe.reward.function:

@@ -26,7 +26,7 @@ def plan_evaluation(
     config = with_absolute_paths(config)
     if not dry_run:
         keep_datasets(config.datasets, config.output_dir, config.data_dir)
-    if config.engines or config.gather or config.shard:
+    if config.engines or config.gather or config.shard or config.engine == "openai":
         gpus = 0 if config.gather or config.device == "cpu" else gpus_per_node
         job = evaluate_job(config, num_nodes=num_nodes, gpus_per_node=gpus)
         return [PlannedJob(jobs=(job,), outputs=(config.output_dir,))]

@@ -27,6 +27,18 @@ REFUSED = {
     f"{EVALUATE} --engine transformers --gpu-memory-utilization 0.5": "counts only with --engine vllm",
     f"{EVALUATE} --engine transformers --tensor-parallel-size 2": "counts only with --engine vllm",
     f"{EVALUATE} --engines 2 --device cpu --tensor-parallel-size 2": "counts only with --device cuda",
+    **{
+        f"{EVALUATE} {words}": f"{words} counts only with --engine openai; add it, or leave"
+        for words in (
+            *("--base-url u", "--api completions", "--api-key-env K", "--concurrency 2", "--max-requests 3"),
+            *("--request-timeout 9.0", "--leave-out seed"),
+        )
+    },
+    f"{EVALUATE} --engine openai --tokenizer t": "--tokenizer t counts only with --api completions",
+    **{
+        f"{EVALUATE} --engine openai {words}": f"{words} counts only with --engine vllm or --engine transformers"
+        for words in ("--dtype float32", "--max-num-seqs 3")
+    },
     "evaluate --model . --output-dir D --revision abc": "--revision abc counts only for a model of the hub",
     f"{EVALUATE} --site s.toml": "--site s.toml counts only with --on slurm",
     f"{EVALUATE} --dry-run=full": "--dry-run=full counts only with --on slurm or --on k8s; add one",

@@ -1,0 +1,307 @@
+"""The engine that is a server: vLLM, SGLang or a hosted model, asked by the `openai` client, which only this imports.
+
+Answers are streamed: a server that hangs is noticed, proxies do not cut a silent connection, and no answer has to fit
+into memory. A sample counts once the server has said why it ended.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import count
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from deepscaler.system.errors import UserError
+from evaluation.config import EvaluationConfig
+from evaluation.engines.manners import MISSES, Answer, Miss, Pace, backoff, judge, limit_told, said
+from evaluation.requests import EngineError, Request
+from evaluation.samples import Sample
+
+MAX_SILENCE = 600.0
+"""Seconds without a byte; hosted models think so long before their first word."""
+CONNECT_TIMEOUT = 30.0
+MAX_ERROR = 64 << 10
+"""Bytes of a refusal that are read."""
+MAX_LINE = 4 << 20
+SMALLEST_LIMIT, BYTES_A_TOKEN = 1 << 20, 2048
+"""An answer may have so many bytes, and so many more for each token; a token of a stream takes some 300."""
+PATIENCE = 5.0
+"""Seconds for the requests at work to be given up."""
+QUIET = 10.0
+"""Seconds between two lines about failures."""
+
+
+class EndpointEngine:
+    """Keeps a number of requests at work until every sample is there."""
+
+    name = "openai"
+
+    def __init__(self, config: EvaluationConfig, say: Callable[[str], None]) -> None:
+        try:
+            import openai  # noqa: PLC0415
+        except ImportError as error:
+            raise UserError(
+                f"--engine openai needs the package openai ({error}): pip install 'deepscaler-cluster-kit[endpoint]'"
+            ) from error
+        self._config, self._say, self._openai = config, say, openai
+        self._key = read_key(config.api_key_env)
+        self._pace = Pace(config.max_requests)
+        self._num_drawn = 0
+        self._given_up: list[str] = []
+        self._last_line = 0.0
+        self._answered_as: set[str] = set()
+        self._limit = SMALLEST_LIMIT + BYTES_A_TOKEN * config.max_tokens
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Sample]:
+        """Yields every sample when it ends. Raises EngineError or UserError where the server does not go on."""
+        drawn: SimpleQueue[Sample | BaseException | None] = SimpleQueue()
+        loop = asyncio.new_event_loop()  # in a thread: a signal's exception would get lost in a loop's callback
+        work = loop.create_task(self._draw_all(list(requests), drawn.put))
+
+        def run() -> None:
+            try:
+                loop.run_until_complete(work)
+            except asyncio.CancelledError:
+                pass
+            except BaseExceptionGroup as group:
+                drawn.put(group.exceptions[0])
+            except BaseException as error:
+                drawn.put(error)
+            finally:
+                drawn.put(None)
+                loop.close()
+
+        thread = Thread(target=run, name="endpoint", daemon=True)
+        thread.start()
+        try:
+            while (one := drawn.get()) is not None:
+                if isinstance(one, BaseException):
+                    raise one
+                yield one
+        finally:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(work.cancel)
+            thread.join(PATIENCE)
+
+    def describe(self) -> dict[str, object]:
+        """Returns who was asked, and as whom it answered so far: models and fingerprints."""
+        return {
+            "name": self.name,
+            "version": self._openai.__version__,
+            "base_url": self._config.base_url,
+            "api": self._config.api,
+            "answered_as": sorted(self._answered_as),
+        }
+
+    async def _draw_all(self, requests: list[Request], put: Callable[[Sample], None]) -> None:
+        waiting = iter(requests)
+        async with self._client() as client, asyncio.TaskGroup() as group:
+            for _ in range(min(self._config.concurrency, len(requests))):
+                group.create_task(self._work(client, waiting, put))
+        if self._given_up:
+            raise EngineError(
+                f"{len(self._given_up)} samples failed again and again (last: {self._given_up[-1]}); the others are"
+                " saved, and the same command tries these again"
+            )
+
+    async def _work(self, client: Any, waiting: Iterator[Request], put: Callable[[Sample], None]) -> None:
+        for request in waiting:
+            if sample := await self._draw(client, request):
+                put(sample)
+
+    async def _draw(self, client: Any, request: Request) -> Sample | None:
+        """Returns a sample, after as many requests as it takes; None where it is given up."""
+        misses, num_before = 0, self._num_drawn
+        for num_tries in count(1):
+            await self._pace.admit()
+            try:
+                sample = await self._ask(client, request)
+                self._num_drawn += 1
+                return sample
+            except Miss as miss:
+                misses += miss.weight
+                self._tell(str(miss))
+                if misses >= MISSES and self._num_drawn == num_before:
+                    raise EngineError(
+                        f"{self._config.base_url} failed {num_tries} times in a row without an answer between (last:"
+                        f" {miss}); what was answered is saved, and the same command goes on"
+                    ) from None
+                if misses >= MISSES:
+                    self._given_up.append(str(miss))
+                    return None
+                if miss.wait:
+                    self._pace.hold(miss.wait)
+                else:
+                    await asyncio.sleep(backoff(misses))
+        return None
+
+    async def _ask(self, client: Any, request: Request) -> Sample:
+        """Returns the answer to one request. Raises Miss for what may pass, UserError for what will not."""
+        started = time.time()
+        try:
+            async with asyncio.timeout(self._config.request_timeout):
+                return await self._answer(client, request, started)
+        except (Miss, UserError):
+            raise
+        except Exception as error:  # of the client and the libraries below it, or of JSON of another form
+            cause: BaseException | None = error
+            while cause:
+                if isinstance(cause, Answer):
+                    raise judge(cause, self._key) from None
+                cause = cause.__cause__
+            is_timeout = "Timeout" in type(error).__name__
+            origin = error.__cause__ or error
+            name = type(origin).__name__
+            told = said(str(origin).encode("utf-8", "replace"), self._key)
+            reason = f"no answer in {time.time() - started:.0f} s" if is_timeout else f"{name}: {told}"
+            raise Miss(reason, timed_out=is_timeout) from None
+
+    async def _answer(self, client: Any, request: Request, started: float) -> Sample:
+        parameters = {
+            "temperature": self._config.temperature,
+            "top_p": self._config.top_p,
+            "max_tokens": request.max_tokens,
+            "seed": request.seed,
+        }
+        asked: dict[str, Any] = {
+            name: value for name, value in parameters.items() if name not in self._config.leave_out
+        }
+        asked |= {"model": self._config.model, "stream": True, "stream_options": {"include_usage": True}}
+        asked["extra_headers"] = self._headers()
+        if request.messages:
+            stream = client.chat.completions.with_streaming_response.create(messages=list(request.messages), **asked)
+        else:
+            stream = client.completions.with_streaming_response.create(prompt=list(request.prompt_token_ids), **asked)
+        answer = _Parts()
+        async with stream as response:
+            if wait := limit_told(response.headers):
+                self._pace.hold(wait)
+            is_stream = "event-stream" in response.headers.get("content-type", "")
+            async for event in _events(response.iter_bytes(), self._limit, is_stream=is_stream):
+                if "error" in event:  # in the middle of an answer
+                    raise Miss(f"the server said: {said(json.dumps(event).encode(), self._key)}")
+                answer.add(event)
+        if not answer.finish_reason:
+            raise Miss(f"the answer broke off after {len(answer.text):,} characters")
+        self._answered_as |= answer.names
+        return answer.to_sample(request, started)
+
+    def _client(self) -> Any:
+        """Returns the client: no repeated requests (they are counted here), no redirects (they would take the key)."""
+        timeout = self._openai.Timeout(MAX_SILENCE, connect=CONNECT_TIMEOUT)
+        return self._openai.AsyncOpenAI(
+            base_url=self._config.base_url,
+            api_key=self._key or "none",
+            admin_api_key="",
+            max_retries=0,
+            timeout=timeout,
+            http_client=self._openai.DefaultAsyncHttpxClient(
+                follow_redirects=False, timeout=timeout, event_hooks={"response": [_refuse]}
+            ),
+        )
+
+    def _headers(self) -> dict[str, Any]:
+        """Returns what every request says beside: nothing of the environment that the user did not name."""
+        nobody = self._openai.Omit()
+        headers: dict[str, Any] = {"OpenAI-Organization": nobody, "OpenAI-Project": nobody}
+        if not self._key:
+            headers["Authorization"] = nobody  # the client would take OPENAI_API_KEY to any server
+        return headers | {"Accept-Encoding": "identity"}  # so that bytes can be counted
+
+    def _tell(self, reason: str) -> None:
+        if time.monotonic() - self._last_line > QUIET:
+            self._last_line = time.monotonic()
+            self._say(f"A request failed ({reason}); trying again.")
+
+
+class _Parts:
+    """Puts an answer together from the events of its stream, of either API and of several servers."""
+
+    def __init__(self) -> None:
+        self._reasoning: list[str] = []
+        self._content: list[str] = []
+        self._usage: dict[str, Any] = {}
+        self.finish_reason = ""
+        self.names: set[str] = set()
+
+    def add(self, event: dict[str, Any]) -> None:
+        """Adds one event; one of another form raises TypeError, AttributeError or KeyError."""
+        self._usage = event.get("usage") or self._usage
+        self.names |= {str(event[name])[:200] for name in ("model", "system_fingerprint") if event.get(name)}
+        for choice in event.get("choices", [])[:1]:
+            part = choice.get("delta") or choice.get("message") or {}
+            self._reasoning.append(part.get("reasoning_content") or part.get("reasoning") or "")
+            self._content.append(part.get("content") or choice.get("text") or "")
+            self.finish_reason = choice.get("finish_reason") or self.finish_reason
+
+    @property
+    def text(self) -> str:
+        """Returns the response; what a server took apart as reasoning stands in <think> again."""
+        reasoning, content = "".join(self._reasoning), "".join(self._content)
+        if reasoning:
+            content = f"<think>{reasoning}" + (f"</think>{content}" if content else "")
+        return content.encode("utf-8", "replace").decode()  # half a surrogate pair could not be written
+
+    def to_sample(self, request: Request, started: float) -> Sample:
+        """Returns the sample; its tokens are 0 where the server does not count them."""
+        prompt, total = (_count(self._usage, f"{name}_tokens") for name in ("prompt", "total"))
+        # some servers leave the tokens of reasoning out of completion_tokens, but not out of the total
+        response = max(_count(self._usage, "completion_tokens"), total - prompt)
+        return Sample(
+            problem_id=request.problem_id,
+            sample=request.sample,
+            text=self.text,
+            prompt_tokens=prompt or len(request.prompt_token_ids),
+            response_tokens=response,
+            finish_reason="length" if self.finish_reason == "length" else "stop",
+            seed=request.seed,
+            started=started,
+            finished=time.time(),
+        )
+
+
+async def _events(chunks: AsyncIterator[bytes], limit: int, *, is_stream: bool) -> AsyncIterator[dict[str, Any]]:
+    """Yields the events of a stream, or the one answer of a server that does not stream. Raises Miss for too much."""
+    size, rest = 0, b""
+    async for chunk in chunks:
+        size += len(chunk)
+        *lines, rest = (rest + chunk).split(b"\n") if is_stream else (rest + chunk,)
+        if size > limit or len(rest) > (MAX_LINE if is_stream else limit):
+            raise Miss(f"the answer is longer than {size >> 20} MiB, more than its tokens can take")
+        for line in lines:
+            data = line.removeprefix(b"data:").strip()
+            if line.startswith(b"data:") and data != b"[DONE]":
+                yield json.loads(data)
+    if not is_stream:
+        yield json.loads(rest)
+
+
+async def _refuse(response: Any) -> None:
+    """Raises every answer but 200, with the beginning of its body."""
+    if response.status_code == 200:
+        return
+    body = b""
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) >= MAX_ERROR:
+            break
+    raise Answer(response.status_code, response.headers, body[:MAX_ERROR])
+
+
+def _count(usage: dict[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return value if type(value) is int and 0 <= value < 1 << 40 else 0
+
+
+def read_key(variable: str) -> str:
+    """Returns the key that a variable holds, empty where none is named. Raises UserError that never shows it."""
+    key = os.environ.get(variable, "").strip() if variable else ""
+    if variable and not key:
+        raise UserError(f"--api-key-env {variable}: that variable is not set here; export it first")
+    if not key.isascii() or not (key.isprintable()):
+        raise UserError(f"--api-key-env {variable}: its value holds characters that no key has")
+    return key
