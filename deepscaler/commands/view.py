@@ -13,7 +13,7 @@ EXAMPLES = (
     "deepscaler view outputs/8k --serve 8787",
 )
 
-MAX_PAGE = 32 * 2**20
+MAX_PAGE = 16 * 2**20
 """Bytes of responses that one page holds; a browser opens it within two seconds (docs/evaluate.md)."""
 
 

@@ -154,7 +154,7 @@ def test_a_response_shows_its_mathematics_its_thinking_and_the_verdict(browser: 
         page.click(".thinking summary")
         assert "Six by two." in page.locator(".thinking .text").inner_text()
         page.get_by_role("button", name="LaTeX").click()
-        page.wait_for_function("!document.querySelector('#view mfrac')")
+        page.wait_for_function("() => !document.querySelector('#view mfrac')")
         assert r"$\frac{6}{2}$" in page.locator(".problem").inner_text()
 
 
@@ -191,7 +191,7 @@ def test_several_folders_stand_side_by_side(browser: "Browser", tmp_path: Path) 
     with opened(browser, written(tmp_path / "base", tmp_path / "trained")) as page:
         page.keyboard.press("j")
         page.keyboard.press("s")
-        page.wait_for_function("document.querySelectorAll('article').length === 2")
+        page.wait_for_function("() => document.querySelectorAll('article').length === 2")
         assert page.locator("article h3").all_inner_texts() == ["base", "trained"]
         assert page.locator("article .badge").all_inner_texts() == ["wrong", "wrong"]
         page.locator("#sources button").nth(1).click()
@@ -239,7 +239,7 @@ def test_what_an_enemy_wrote_stays_text(browser: "Browser", tmp_path: Path) -> N
     with opened(browser, address) as page:
         page.keyboard.press("t")
         for number in range(13):
-            page.wait_for_function(f"document.querySelector('.item[aria-selected=true]').id === 'row-{number}'")
+            page.wait_for_function(f"() => document.querySelector('.item[aria-selected=true]').id === 'row-{number}'")
             assert page.locator("#view :is(script, img, iframe, svg, b[onclick])").count() == 0
             assert page.evaluate(
                 "[...document.querySelectorAll('math *')].every(e => e.namespaceURI.endsWith('MathML'))"
@@ -247,11 +247,11 @@ def test_what_an_enemy_wrote_stays_text(browser: "Browser", tmp_path: Path) -> N
             assert page.locator("math :is([href], [style], [class], [onclick])").count() == 0
             page.keyboard.press("j")
         page.keyboard.press("Home")
-        page.wait_for_function("document.querySelector('#view').innerText.includes('<img src=x')")
+        page.wait_for_function("() => document.querySelector('#view').innerText.includes('<img src=x')")
         assert page.locator("#view h2").inner_text() == "aime/<b onclick=window.broken=1>"
         page.keyboard.press("j")
         page.keyboard.press("j")
-        page.wait_for_function("document.querySelector('#view').innerText.includes('right to left')")
+        page.wait_for_function("() => document.querySelector('#view').innerText.includes('right to left')")
         shown = page.locator("#view").inner_text()
         assert not set("\u202e\u2066\x00\x1b") & set(shown)
         assert "\ufffdright to left" in shown
