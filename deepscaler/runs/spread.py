@@ -6,14 +6,16 @@ verl logs means alone. The samples behind them are in the run's validation/ and 
 import json
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from deepscaler.output.cells import Interval
 from deepscaler.runs.folder import RunFolder
-from deepscaler.runs.metrics import Metrics, validation
+from deepscaler.runs.metrics import Metrics, quantity, validation
 from deepscaler.runs.prompts import Asked, Prompts, golds_of
+from deepscaler.runs.stages import Stage
 from evaluation.statistics import interval_of_share, pass_at_1, t_quantile
 
 MAX_FILES = 40
@@ -26,6 +28,18 @@ The number in a file's name is verl's: in a run that was resumed from a merged m
 """
 
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+def with_spread(stage: Stage) -> Stage:
+    """Returns the stage with its intervals, read from the samples that its run keeps."""
+    intervals, is_measured = validation_intervals(stage.run, stage.metrics)
+    steps = [step for step, _ in quantity(stage.metrics, "reward")]
+    return replace(
+        stage,
+        validation_intervals=intervals,
+        reward_half_widths=reward_half_widths(stage.run, steps),
+        is_measured=is_measured,
+    )
 
 
 def validation_intervals(run: RunFolder, metrics: Metrics) -> tuple[dict[str, dict[int, Interval]], bool]:

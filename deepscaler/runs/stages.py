@@ -6,14 +6,14 @@ chain.json  {"stages": [{"name": "8k", "directory": "1-8k"}, ...], "base": {"dir
 1-8k/evaluation/report.json           the model after that stage
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deepscaler.output.cells import Interval
 from deepscaler.output.terminal import printable
 from deepscaler.runs.folder import RunFolder
-from deepscaler.runs.metrics import Metrics, Series, quantity, read_metrics
+from deepscaler.runs.metrics import Metrics, Series, read_metrics
 from deepscaler.runs.outputs import CHAIN, find_kind, is_training
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json
@@ -92,20 +92,6 @@ def read_stages(directory: Path) -> list[Stage]:
     if not any(stage.metrics for stage in stages):
         raise UserError(f"{directory} holds no metrics yet: no step was finished; `deepscaler status` tells how it is")
     return stages
-
-
-def with_spread(stage: Stage) -> Stage:
-    """Returns the stage with its intervals, read from the samples that its run keeps."""
-    from deepscaler.runs.spread import reward_half_widths, validation_intervals  # noqa: PLC0415  pyarrow and scipy
-
-    intervals, is_measured = validation_intervals(stage.run, stage.metrics)
-    steps = [step for step, _ in quantity(stage.metrics, "reward")]
-    return replace(
-        stage,
-        validation_intervals=intervals,
-        reward_half_widths=reward_half_widths(stage.run, steps),
-        is_measured=is_measured,
-    )
 
 
 def not_begun(directory: Path) -> list[str]:

@@ -16,6 +16,9 @@ from evaluation.score import read_grades
 FACTS = ("protocol", "num_samples", "temperature", "top_p", "max_tokens", "seed", "thinking", "engine", "weights")
 """Options that tell a reader how the samples were drawn."""
 
+MAX_FACT = 19
+"""Characters of a value: of the weights' hash a dozen digits."""
+
 UNGRADED = VERDICTS.index("ungraded")
 
 
@@ -52,7 +55,11 @@ def read_evaluation(root: Path) -> Source:
         name=name_of(str(config["model"])),
         folder=root,
         unit="tokens",
-        facts={name: "unknown" if config[name] is None else str(config[name]) for name in FACTS if name in config},
+        facts={
+            name: "unknown" if config[name] is None else str(config[name])[:MAX_FACT]
+            for name in FACTS
+            if name in config
+        },
         sets=sets,
         problems=problems,
         rows=rows,

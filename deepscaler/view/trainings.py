@@ -20,8 +20,8 @@ from deepscaler.view.source import UNREADABLE, VERDICTS, Row, Source, number, re
 from deepscaler.view.steps import step_table
 
 KINDS = ("rollouts", "validation")
-KNOWN = ("input", "output", "gts", "score", "step", "uid")
-"""Keys of a line that the page shows in places of their own; the other numbers stand below the response."""
+KNOWN = ("input", "output", "gts", "score", "step", "uid", "reward", "acc", *VERDICTS, "truncated")
+"""Keys of a line that the page shows in places of their own; the other numbers stand beside them."""
 
 
 def response_files(root: Path) -> list[Path]:

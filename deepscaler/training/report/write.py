@@ -9,7 +9,8 @@ from rich.text import Text
 from deepscaler.output.plotting import write_png
 from deepscaler.output.terminal import print_rows
 from deepscaler.runs.metrics import QUANTITIES, VALIDATION, quantity, validation
-from deepscaler.runs.stages import Stage, not_begun, read_stages, with_spread
+from deepscaler.runs.spread import with_spread
+from deepscaler.runs.stages import Stage, not_begun, read_stages
 from deepscaler.system.files import write_json, write_text
 from deepscaler.training.report.curves import curves_figure
 from deepscaler.training.report.evaluations import (

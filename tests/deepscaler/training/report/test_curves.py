@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from deepscaler.output.plotting import write_png
-from deepscaler.runs.stages import read_stages, with_spread
+from deepscaler.runs.spread import with_spread
+from deepscaler.runs.stages import read_stages
 from deepscaler.training.report.curves import FEW, PANELS, curves_figure, panel_svg, smooth, smoothing_window
 from deepscaler.training.report.tables import notes
 from tests.deepscaler.runs.runs import add_attempt, learning, make_chain, make_run
