@@ -312,8 +312,9 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
     if not isinstance(numbers, dict) or not all(type(number) is int and number > 0 for number in numbers.values()):
         given = shown_value(numbers)
         raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: its samples are {given}")
-    # which sets are registered may have changed since
-    bound = {name: value for name, value in values.items() if name not in ("weights", "datasets", "samples")}
+    # which sets are registered may have changed since; what another program drew tells few options
+    apart = {"weights", "datasets", "samples"} | ({"imported", "engine"} if "imported" in values else set())
+    bound = {name: value for name, value in values.items() if name not in apart and value is not None}
     settled = EvaluationConfig(**{**convert_options(bound, EvaluationConfig, file), "output_dir": file.parent})
     lacking = set(bound_options()) - {"shard", *OF_AN_ENDPOINT, *values}
     defaults = {name: getattr(settled, name) for name in bound_options() if name in lacking}

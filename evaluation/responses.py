@@ -6,7 +6,7 @@ r"""Grades the responses in a JSON Lines file as an evaluation's samples are gra
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,15 @@ class Columns:
     gold: str = "gold"
     id: str = ""
     """Column that tells problems apart; empty for `id` where a line has one, else the gold."""
+    problem: str = ""
+    """Column of the question, where it is wanted."""
 
 
 def grade_file(file: Path, columns: Columns, *, thinking: bool, mode: Mode) -> list[Scored]:
     """Returns every line's grade. Raises UserError that names the line that cannot be graded."""
     seen: Counter[str] = Counter()
     with_golds: list[tuple[Sample, Any]] = []
-    for problem, response, gold in _read(file, columns):
+    for problem, response, gold, _ in read_responses(file, columns):
         with_golds.append((_sample(problem, seen[problem], response), gold))
         seen[problem] += 1
     return grade_samples(with_golds, thinking=thinking, mode=mode)
@@ -49,8 +51,8 @@ def file_table(name: str, scored: list[Scored]) -> Rows:
     return [row for row in rows if row[0] not in NOT_IN_A_FILE]
 
 
-def _read(file: Path, columns: Columns) -> Iterator[tuple[str, str, Any]]:
-    """Yields problem, response and gold of every line."""
+def read_responses(file: Path, columns: Columns) -> Iterator[tuple[str, str, Any, dict[str, Any]]]:
+    """Yields problem, response and gold of every line, and the line. Raises UserError that names a wrong one."""
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")  # JSON texts may hold every other line separator
     except (OSError, UnicodeDecodeError) as error:
@@ -65,13 +67,13 @@ def _read(file: Path, columns: Columns) -> Iterator[tuple[str, str, Any]]:
         except (ValueError, RecursionError) as error:
             raise UserError(f"{where} is no JSON object ({reason(error)}); give one a line") from error
         has = ", ".join(map(repr, row)) if isinstance(row, dict) else "no columns"
-        for option, column in (("response", columns.response), ("gold", columns.gold), ("id", columns.id)):
+        for option, column in asdict(columns).items():
             if column and (not isinstance(row, dict) or column not in row):
                 raise UserError(f"{where} has no {column!r} but {has}; name it with --{option} COLUMN")
         if not isinstance(row[columns.response], str):
             raise UserError(f"{where}: {columns.response!r} is no text; name another with --response COLUMN")
         key = row[columns.id] if columns.id else row.get("id", row[columns.gold])
-        yield key if isinstance(key, str) else json.dumps(key), row[columns.response], row[columns.gold]
+        yield key if isinstance(key, str) else json.dumps(key), row[columns.response], row[columns.gold], row
 
 
 def _sample(problem: str, number: int, text: str) -> Sample:

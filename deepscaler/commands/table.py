@@ -28,6 +28,8 @@ COMMANDS = {
     "merge": Command(TRAIN, "Turn a run's newest checkpoint into a Hugging Face model.", "merge"),
     "evaluate": Command(EVALUATE, "Sample a model on benchmarks, grade, and report.", "evaluate"),
     "grade": Command(EVALUATE, "Grade a file of responses, and print the table that `report` prints.", "grade"),
+    "import": Command(EVALUATE, "Grade and report what another program drew.", "import_samples"),
+    "export": Command(EVALUATE, "Write an evaluation as inspect, lm-eval or a model card reads it.", "export"),
     "report": Command(EVALUATE, "Write the report of an evaluation, a training run or a chain.", "report"),
     "compare": Command(EVALUATE, "Say whether models differ: paired, by how much, how sure, and where.", "compare"),
     "view": Command(EVALUATE, "Show what models wrote, in evaluations and trainings, as a page.", "view"),

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from hashlib import blake2b, sha256
@@ -41,11 +41,19 @@ BYTES_A_SECOND = 100_000
 
 def convert(request: dict[str, Any]) -> dict[str, Any]:
     """Returns what the child says about a request. Raises UserError where a file cannot be used."""
+    return ask_child("deepscaler.data.convert", request)
+
+
+def ask_child(module: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a module says about a request in a process of its own, which calls `answer_request`.
+
+    Raises UserError where one of the request's `files` cannot be used.
+    """
     files = [Path(file) for file in request["files"]]
     for file in files:
         check_readable(file)
     deadline = PATIENCE + sum(file.stat().st_size for file in files) / BYTES_A_SECOND
-    command = python_command("-m", "deepscaler.data.convert")
+    command = python_command("-m", module)
     told = ", ".join(str(file) for file in files[:3])
     try:
         child = subprocess.run(
@@ -69,13 +77,18 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Answers the request at standard input."""
+    answer_request(write_problems)
+
+
+def answer_request(work: Callable[..., dict[str, Any]]) -> None:
+    """Answers the request at standard input by a function of its parts, with bounded memory."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     request = json.load(sys.stdin)
     memory = request.pop("memory")
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        answer = write_problems(**request)
+        answer = work(**request)
     except UserError as error:
         answer = {"error": str(error)}
     except MemoryError:

@@ -11,6 +11,9 @@ from evaluation.report.plots import accuracy_plot, length_plot, pass_at_k_plot, 
 from evaluation.report.tables import detail_table, protocol_table
 from evaluation.score import BenchmarkScores, Scored
 
+OPTIONS = ("temperature", "top_p", "max_tokens", "seed")
+"""Options that an imported file may not tell."""
+
 
 def html_page(
     benchmarks: list[BenchmarkScores],
@@ -43,10 +46,11 @@ def html_page(
 def _summary(benchmarks: list[BenchmarkScores], config: dict[str, Any]) -> str:
     num_samples = sum(len(one.scored) for one in benchmarks)
     numbers = told_numbers(samples_of(config, name) for name in config["datasets"])
+    known = {name: "unknown" if config[name] is None else f"{config[name]:,}" for name in OPTIONS}
     return (
         f"{num_samples:,} responses to {sum(one.num_problems for one in benchmarks):,} problems,"
-        f" protocol {told(config)}: n {numbers}, temperature {config['temperature']}, top-p {config['top_p']},"
-        f" at most {config['max_tokens']:,} tokens, seed {config['seed']}"
+        f" protocol {told(config)}: n {numbers}, temperature {known['temperature']}, top-p {known['top_p']},"
+        f" at most {known['max_tokens']} tokens, seed {known['seed']}"
         + (f", only the first {config['limit']} problems of each benchmark" if config["limit"] else "")
     )
 
@@ -63,10 +67,11 @@ def _protocol(config: dict[str, Any], grader: Mode) -> str:
 
 def _benchmark_section(one: BenchmarkScores, questions: dict[str, dict[str, Any]]) -> str:
     examples = "".join(_example(label, scored, questions) for label, scored in _examples(one))
+    lengths = f"<figure>{length_plot(one)}<figcaption>Response lengths</figcaption></figure>"
     return (
         f"<section><h2>{escape(title(one.dataset))}</h2>"
         '<div class="plots">'
-        f"<figure>{length_plot(one)}<figcaption>Response lengths</figcaption></figure>"
+        f"{lengths if any(one.lengths()) else ''}"
         f"<figure>{problem_plot(one)}<figcaption>Pass rate of every problem</figcaption></figure>"
         f"</div>{examples}</section>"
     )
@@ -82,8 +87,8 @@ def _examples(one: BenchmarkScores) -> list[tuple[str, Scored]]:
 
 def _example(label: str, scored: Scored, questions: dict[str, dict[str, Any]]) -> str:
     sample, problem = scored.sample, questions[scored.sample.problem_id]
-    heading = (
-        f"{label.replace('_', ' ')}: {sample.problem_id}, sample {sample.sample}, {sample.response_tokens:,} tokens"
+    heading = f"{label.replace('_', ' ')}: {sample.problem_id}, sample {sample.sample}" + (
+        f", {sample.response_tokens:,} tokens" if sample.response_tokens else ""
     )
     answer = "no box" if scored.grade.answer is None else scored.grade.answer
     return (

@@ -107,7 +107,7 @@ def _details(one: BenchmarkScores) -> dict[str, str]:
         "no box": percent(one.reasons.get("no_box", 0) / scored),
         "no </think>": percent(one.reasons["no_think_end"] / scored) if "no_think_end" in one.reasons else "",
         "undecided": str(sum(one.reasons.get(reason, 0) for reason in UNDECIDED)),
-        "mean tokens": f"{sum(lengths) / len(lengths):,.0f}",
+        "mean tokens": f"{sum(lengths) / len(lengths):,.0f}" if any(lengths) else "",
     }
 
 

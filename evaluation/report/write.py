@@ -9,11 +9,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
+from deepscaler.data.sources import title
 from deepscaler.output.cells import Rows, markdown_table
 from deepscaler.output.terminal import add_row, new_table, print_rows, print_table
 from deepscaler.rewards.grade import Mode
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
+from evaluation.exchange.imports import disagreements
 from evaluation.folder import EvaluationFolder
 from evaluation.protocols import protocol_of, samples_of, told
 from evaluation.report.agreement import agreement
@@ -34,7 +36,7 @@ def write_report(output_dir: Path, console: Console, mode: Mode = "kit", publish
     if not benchmarks:
         raise UserError(f"{output_dir} holds no samples yet; run `deepscaler evaluate` into it first")
     provenance = folder.read_provenance()
-    notes = warnings(benchmarks, config, provenance)
+    notes = warnings(benchmarks, config, provenance) + _disagreements(folder, benchmarks)
     agrees = agreement(benchmarks, config, provenance, mode)
     rows = comparison_table(benchmarks, config, published)
     results = Results(
@@ -66,6 +68,16 @@ def _score(folder: EvaluationFolder, config: dict[str, Any], mode: Mode, console
     return [one for one in scores if one is not None]
 
 
+def _disagreements(folder: EvaluationFolder, benchmarks: list[BenchmarkScores]) -> list[str]:
+    found = {
+        title(one.dataset): disagreements(
+            folder, one.dataset, {scored.sample.key: scored.grade.correct for scored in one.scored}
+        )
+        for one in benchmarks
+    }
+    return [f"{name}: {told}." for name, told in found.items() if told]
+
+
 def _results(one: BenchmarkScores) -> BenchmarkResults:
     return BenchmarkResults(
         num_problems=one.num_problems,
@@ -77,7 +89,7 @@ def _results(one: BenchmarkScores) -> BenchmarkResults:
         truncated=one.num_truncated / len(one.scored),
         reasons=one.reasons,
         response_tokens={
-            name: Lengths.of(one.lengths(correct))
+            name: Lengths.of([length for length in one.lengths(correct) if length])  # 0: not counted
             for name, correct in (("all", None), ("correct", True), ("wrong", False))
         },
         problem_pass_rates=one.problem_means,
@@ -105,7 +117,9 @@ def _as_markdown(
         "## Protocol",
         *([protocol.about.replace("<", "&lt;")] if protocol else []),
         markdown_table(protocol_table(config, mode)),
-        f"Grader `{mode}`; " + ", ".join(f"{name} {json.dumps(value)}" for name, value in options.items()) + ".",
+        f"Grader `{mode}`; "
+        + ", ".join(f"{name} {json.dumps('unknown' if value is None else value)}" for name, value in options.items())
+        + ".",
     ]
     return "\n\n".join(parts) + "\n"
 

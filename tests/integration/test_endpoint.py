@@ -7,7 +7,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from tests.integration.processes import DEADLINE, deepscaler, free_port, run, st
 
 pytestmark = pytest.mark.slow
 
-NUM_PROBLEMS, NUM_SAMPLES = 8, 3
+NUM_PROBLEMS, NUM_SAMPLES = 5, 2
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def vllm_server(model: Path, port: int, log: Path) -> Iterator[subprocess.Popen[
 
 def command(port: int, output_dir: Path, *more: str) -> list[str]:
     options = ["--datasets", "arithmetic", "--limit", str(NUM_PROBLEMS), "--num-samples", str(NUM_SAMPLES)]
-    options += ["--max-tokens", "40", "--engine", "openai", "--base-url", f"http://127.0.0.1:{port}/v1"]
+    options += ["--max-tokens", "24", "--engine", "openai", "--base-url", f"http://127.0.0.1:{port}/v1"]
     return deepscaler("evaluate", "--model", "small", *options, "--output-dir", output_dir, *more)
 
 
@@ -67,19 +67,15 @@ def test_a_server_that_is_killed_and_started_again_costs_no_sample(model: Path, 
     port, log = free_port(), tmp_path / "server.log"
     one, whole, cut = ("--concurrency", "1"), tmp_path / "whole", tmp_path / "cut"
     samples = cut / "samples/arithmetic.jsonl"
-    with vllm_server(model, port, log):
-        done = run(command(port, whole, *one))  # one at a time: batches of other sizes round differently
-        assert done.returncode == 0, done.stdout + done.stderr
-        by_ids = tmp_path / "ids"
-        done = run(command(port, by_ids, "--api", "completions", "--tokenizer", str(model), *one))
-        assert done.returncode == 0, done.stdout + done.stderr
-    with started(command(port, cut, *one)) as evaluation:
+    with ExitStack() as guard:
         with vllm_server(model, port, log):
-            wait_until(
-                lambda: samples.is_file() and samples.read_bytes().count(b"\n") >= 5,
-                evaluation,
-                "5 samples of a server",
-            )
+            done = run(command(port, whole, *one))  # one at a time: batches of other sizes round differently
+            assert done.returncode == 0, done.stdout + done.stderr
+            by_ids = tmp_path / "ids"
+            done = run(command(port, by_ids, "--api", "completions", "--tokenizer", str(model), *one))
+            assert done.returncode == 0, done.stdout + done.stderr
+            evaluation = guard.enter_context(started(command(port, cut, *one)))
+            wait_until(lambda: samples.is_file() and samples.read_bytes().count(b"\n") >= 3, evaluation, "3 samples")
         assert len(texts(cut)) < NUM_PROBLEMS * NUM_SAMPLES, "it was killed too late to show anything"
         with vllm_server(model, port, log):
             output, _ = evaluation.communicate(timeout=DEADLINE)

@@ -1,0 +1,53 @@
+"""`deepscaler import`: what another program drew becomes a folder that `report` and `compare` read."""
+
+import argparse
+from pathlib import Path
+
+from deepscaler.commands.counting import counts_if
+from deepscaler.commands.launcher import add_dry_run
+from deepscaler.commands.parser import Parser, folder_to_write
+from deepscaler.output.terminal import PlainConsole
+
+FORMATS = ("lm-eval", "lighteval", "inspect", "verl", "jsonl")
+EXAMPLES = (
+    "deepscaler import samples_aime24_2026-11-27.jsonl --from lm-eval --output-dir outputs/theirs",
+    "deepscaler import answers.jsonl --from jsonl --response output --gold gts --output-dir outputs/answers",
+)
+
+
+def configure(parser: Parser) -> None:
+    """Adds the file, its format and its columns."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="samples of lm-eval, details of lighteval, a log, ...")
+    parser.add_argument("--from", dest="form", choices=FORMATS, required=True, help="the program that wrote the file")
+    parser.add_argument("--output-dir", type=folder_to_write, required=True, metavar="DIR", help="a new folder")
+    parser.add_argument("--model", default="", metavar="MODEL", help="its name in reports (default: as the file says)")
+    parser.add_argument(
+        "--thinking",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether responses end their thinking with </think> (default: whether one does)",
+    )
+    parser.add_argument("--source", type=Path, metavar="DIR", help="folder with the benchmarks' JSON files to match")
+    columns = {"response": "a response", "gold": "text, number or list", "id": "tells problems apart"}
+    for name, about in (columns | {"problem": "the question"}).items():
+        default = name if name in ("response", "gold") else ""
+        action = parser.add_argument(f"--{name}", default=default, metavar="COLUMN", help=f"column: {about}")
+        counts_if(action, "with --from jsonl", "add it", lambda values: values["form"] == "jsonl")
+    add_dry_run(parser, "print what would be written, write nothing")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Reads the file, writes the folder, and reports."""
+    from evaluation.exchange import imports  # noqa: PLC0415  numpy, which --help does not need
+    from evaluation.report.write import write_report  # noqa: PLC0415
+
+    console, root = PlainConsole(), arguments.output_dir
+    imports.check_new(root)
+    columns = {name: getattr(arguments, name) for name in ("response", "gold", "id", "problem")}
+    imported = imports.read_import(arguments.file, arguments.form, columns, arguments.source)
+    for line in imports.plan_lines(imported, root):
+        console.print(line, soft_wrap=True)
+    if not arguments.dry_run:
+        imports.write_import(imported, root, arguments.file, arguments.form, arguments.model, arguments.thinking)
+        write_report(root, console)
+    return 0
