@@ -35,7 +35,7 @@ def describe_plan(config: EvaluationConfig, console: Console) -> None:
             soft_wrap=True,
         )
     if config.engine == "openai":
-        num_missing = sum(count_missing(ids, config.num_samples, done[name]) for name, ids in problems.items())
+        num_missing = sum(count_missing(ids, config.samples[name], done[name]) for name, ids in problems.items())
         bound = f", at most {config.max_requests:,} by this command" if config.max_requests else ""
         console.print(
             f"{num_missing:,} requests to {config.base_url}, {config.concurrency} at once; failed ones are sent"
