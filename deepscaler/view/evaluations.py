@@ -10,6 +10,7 @@ from deepscaler.rewards.grade import Grade
 from deepscaler.view.budget import budget_of
 from deepscaler.view.source import UNREADABLE, VERDICTS, Row, Source, read_lines, unreadable_lines
 from evaluation.folder import EvaluationFolder
+from evaluation.protocols import samples_of
 from evaluation.samples import Sample, parse_sample
 from evaluation.score import read_grades
 
@@ -36,7 +37,7 @@ def read_evaluation(root: Path) -> Source:
     problems: list[dict[str, Any]] = []
     sets: list[dict[str, Any]] = []
     rows: list[Row] = []
-    lost = 0
+    lost = wanted = 0
     for name in config["datasets"]:
         if not folder.problems_path(name).is_file():
             continue
@@ -44,7 +45,8 @@ def read_evaluation(root: Path) -> Source:
         numbers = {one["id"]: len(problems) + place for place, one in enumerate(own)}
         found, broken = _read_rows(folder, name, len(sets), numbers)
         problems += [{"id": one["id"], "text": one["problem"], "golds": one["golds"]} for one in own]
-        sets.append({"name": title(name), "numProblems": len(own)})
+        sets.append({"name": title(name)})
+        wanted += 0 if "imported" in config else len(own) * samples_of(config, name)
         rows += found
         lost += broken
     if not any(row.length for row in rows):  # an imported file that tells no lengths
@@ -64,7 +66,7 @@ def read_evaluation(root: Path) -> Source:
         problems=problems,
         rows=rows,
         read=_details,
-        notes=[*_notes(rows, sets, config, root), *unreadable_lines(lost)],
+        notes=[*_notes(rows, wanted, config, root), *unreadable_lines(lost)],
         more={"budget": budget_of(rows, len(sets), config.get("max_tokens"))},
     )
 
@@ -118,11 +120,13 @@ def _details(line: bytes) -> dict[str, Any]:
     return {"text": sample.text, "numbers": {**numbers, "seconds": round(seconds, 1)} if seconds > 0 else numbers}
 
 
-def _notes(rows: list[Row], sets: list[dict[str, Any]], config: dict[str, Any], root: Path) -> list[str]:
+def _notes(rows: list[Row], wanted: int, config: dict[str, Any], root: Path) -> list[str]:
     notes = []
-    wanted = sum(one["numProblems"] for one in sets) * int(config.get("num_samples") or 0)
-    if len(rows) < wanted:
-        notes.append(f"So far {len(rows):,} of {wanted:,} samples are drawn.")
+    if "imported" in config:
+        notes.append(f"Imported from {config['imported'].get('file')} of {config['imported'].get('format')}.")
+    elif len(rows) < wanted:
+        most = "up to " if config.get("until") else ""  # drawing may have ended early, on purpose
+        notes.append(f"So far {len(rows):,} of {most}{wanted:,} samples are drawn.")
     missing = Counter(row.verdict for row in rows)[UNGRADED]
     if missing:
         notes.append(f"{missing:,} samples have no grade yet: deepscaler report {root}")

@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+import subprocess
+import urllib.request
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,6 +12,8 @@ import pytest
 
 from deepscaler.cli import main
 from deepscaler.commands import view
+from deepscaler.system.exit_codes import INTERRUPTED
+from deepscaler.system.processes import deepscaler_command
 from tests.deepscaler.view.folders import SAMPLES, finished, hostile
 
 
@@ -70,6 +75,20 @@ def test_a_large_folder_is_served_unless_a_file_is_asked_for(
     assert re.search(r"would serve 1 folder .*, too much for one page", capsys.readouterr().out)
     assert main(["view", str(tmp_path), "--dry-run", "--output", str(tmp_path / "x.html")]) == 0
     assert "would write" in capsys.readouterr().out
+
+
+def test_a_server_says_its_address_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    finished(tmp_path)
+    command = deepscaler_command(["view", str(tmp_path), "--serve"])
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        address = line.rpartition(" ")[2].strip()
+        with urllib.request.urlopen(address, timeout=20) as answer:
+            assert b"aime/1" in answer.read()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == INTERRUPTED
+    assert not (tmp_path / "view.html").exists()
 
 
 def test_hostile_text_stays_inside_the_data(tmp_path: Path) -> None:

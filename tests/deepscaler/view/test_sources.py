@@ -80,10 +80,13 @@ def test_numbers_beyond_a_column_stay_in_the_page(tmp_path: Path) -> None:
 
 def test_imported_samples_without_lengths_have_unknown_ones_and_no_budget(tmp_path: Path) -> None:
     samples = [{**one, "response_tokens": 0} for one in SAMPLES]
-    make_evaluation(tmp_path, PROBLEMS, samples, REASONS)
+    told = {"format": "lm-eval", "file": "samples.jsonl", "sha256": "00"}
+    make_evaluation(tmp_path, PROBLEMS, samples, REASONS, engine="imported", imported=told, temperature=None)
     (source,) = read(tmp_path)
     assert {row.length for row in source.rows} == {-1}
     assert source.more["budget"] is None
+    assert source.facts["temperature"] == "unknown"
+    assert source.notes == ["Imported from samples.jsonl of lm-eval."]
 
 
 def test_accuracy_at_a_budget_counts_correct_responses_no_longer_than_it(tmp_path: Path) -> None:
