@@ -54,6 +54,7 @@ def opened(browser: "Browser", address: str, **settings: object) -> "Iterator[Pa
     )
     page.goto(address)
     page.wait_for_selector(".item[aria-selected=true]")
+    page.wait_for_selector("article")
     yield page
     assert complaints == []
     assert page.evaluate("window.broken") is None
@@ -152,7 +153,7 @@ def test_a_response_shows_its_mathematics_its_thinking_and_the_verdict(browser: 
         assert page.locator(".boxed.is-correct").inner_text().strip() == "3"
         assert not page.locator(".thinking .text").is_visible()
         page.click(".thinking summary")
-        assert "Six by two." in page.locator(".thinking .text").inner_text()
+        page.locator(".thinking .text", has_text="Six by two.").wait_for()
         page.get_by_role("button", name="LaTeX").click()
         page.wait_for_function("() => !document.querySelector('#view mfrac')")
         assert r"$\frac{6}{2}$" in page.locator(".problem").inner_text()
@@ -259,7 +260,7 @@ def test_what_an_enemy_wrote_stays_text(browser: "Browser", tmp_path: Path) -> N
 
 
 def test_a_response_of_ten_megabytes_opens_by_parts(browser: "Browser", tmp_path: Path) -> None:
-    hostile(tmp_path)
+    hostile(tmp_path, megabytes=10)
     with served(tmp_path) as address, opened(browser, address) as page:
         page.keyboard.press("t")
         page.keyboard.press("End")

@@ -106,13 +106,13 @@ NASTY = [
 ]
 
 
-def hostile(root: Path) -> EvaluationFolder:
-    """A model, its problems and its responses all try to become more than text; one line has ten megabytes."""
+def hostile(root: Path, megabytes: int = 1) -> EvaluationFolder:
+    """A model, its problems and its responses all try to become more than text; one line is long."""
     name = "aime/<b onclick=window.broken=1>"
     problems = {name: (NASTY[0], NASTY[3]), "__proto__": (NASTY[3], "</script>"), "aime/long": ("Long?", "1")}
     texts = [f"<think>{text}</think>{text} \\boxed{{{text}}}" for text in NASTY]
     samples = [sample(key, number, text) for key in (name, "__proto__") for number, text in enumerate(texts)]
-    samples.append(sample("aime/long", 0, "<think>" + "ab $x$ \\( " * 1_000_000 + "</think>\\boxed{1}"))
+    samples.append(sample("aime/long", 0, "<think>" + "ab $x$ \\( " * 100_000 * megabytes + "</think>\\boxed{1}"))
     reasons: dict[tuple[str, int], tuple[str, str | None]] = {
         (one["problem_id"], one["sample"]): ("wrong", NASTY[one["sample"]]) for one in samples
     }
