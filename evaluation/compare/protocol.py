@@ -7,10 +7,13 @@ from typing import Any
 from deepscaler.data.sources import title
 from evaluation.compare.sides import Side
 
-NO_PROTOCOL = frozenset(("model", "revision", "weights", "datasets", "shard", "imported", "protocol", "until"))
+NO_PROTOCOL = frozenset(("model", "revision", "weights", "datasets", "shard", "imported", "protocol"))
 """Entries of config.json that differ between models, or only say how others came about."""
 
-NOTED = ("num_samples", "limit", "seed", "engine", "dtype", "deterministic")
+NOTED = (
+    *("num_samples", "samples", "until", "limit", "seed", "deterministic"),
+    *("engine", "dtype", "base_url", "api", "leave_out"),
+)
 """Options that move samples, but not what the mean over them is an estimate of: said, and no reason to refuse."""
 
 

@@ -106,12 +106,13 @@ def open_side(name: str, path: Path, mode: Mode) -> Side:
 
 def counts_of(results: Results, dataset: str, path: Path) -> dict[str, tuple[int, int]]:
     """Returns correct and drawn samples by problem, from a report's rates. Raises UserError for impossible ones."""
-    num_samples = results.config.get("num_samples")
+    most, one = results.config.get("num_samples"), results.benchmarks[dataset]
     found = {}
-    for problem, rate in results.benchmarks[dataset].problem_pass_rates.items():
-        if not 0 <= rate <= 1 or not isinstance(num_samples, int) or not 0 < num_samples <= MOST_SAMPLES:
-            raise UserError(f"{path}: {problem} has the rate {rate} of {num_samples} samples; write the report again")
-        exact = Fraction(rate).limit_denominator(num_samples)
-        times = num_samples // exact.denominator  # of a problem that lacks samples this is near enough
+    for problem, rate in one.problem_pass_rates.items():
+        if not 0 <= rate <= 1 or not isinstance(most, int) or not 0 < most <= MOST_SAMPLES:
+            raise UserError(f"{path}: {problem} has the rate {rate} of {most} samples; write the report again")
+        exact = Fraction(rate).limit_denominator(most)
+        # a report tells the samples of all problems together: the rate is exact, their number is the mean's
+        times = max(1, round(one.num_samples / len(one.problem_pass_rates) / exact.denominator))
         found[problem] = (exact.numerator * times, exact.denominator * times)
     return found
