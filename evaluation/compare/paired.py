@@ -59,7 +59,8 @@ class Paired:
 
         The variance between problems holds the noise of their samples. By chance, or where hardly any problem is ever
         solved (or missed), it comes out smaller than that noise alone, down to 0: then an interval has no width. So it
-        is never taken below the noise of rates that are drawn to the benchmark's own rate by the weight of one sample.
+        is never taken below the noise of rates that are drawn to the benchmark's own rate by the weight of one sample;
+        that noise is of independent samples, so of one model with the same seeds the interval is wider than it need be.
         Where no problem differs at all, the next one might: that one is counted as if it differed by all.
         """
         drawn_together = (((rates * drawn + _typical(rates)) / (drawn + 1), drawn) for rates, drawn in self._both)
