@@ -38,7 +38,7 @@ def taken_by(owner: str | None) -> str:
 
 
 @needs_kubectl
-@pytest.mark.parametrize("command", ["train 8k", "chain 8k 16k"])
+@pytest.mark.parametrize("command", ["train 8k", "chain 8k 16k", "train 8k --dry-run", "chain 8k 16k --dry-run"])
 def test_a_job_of_somebody_else_is_refused_by_name_and_left_alone(
     command: str, cluster: FakeKubectl, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,6 +61,24 @@ def test_ones_own_and_what_kubectl_applied_goes_on(owner: str | None, cluster: F
     ray = made["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
     assert {"name": "DEEPSCALER_OWNER", "value": JANE} in ray["env"]
     assert read_jobs(tmp_path / "mine")[0].owner == JANE
+
+
+@needs_kubectl
+@pytest.mark.parametrize("command", ["train 8k", "chain 8k 16k"])
+def test_a_dry_run_says_what_would_be_removed(
+    command: str, cluster: FakeKubectl, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.answers["get rayjob"] = taken_by(JANE)
+    assert give(f"{command} --dry-run", tmp_path) == 0
+    would = capsys.readouterr().out
+    assert "Would remove the job " in would
+    assert not [call for call in cluster.calls if call[0] == "delete"]
+    assert give(command, tmp_path) == 0
+    removed = {
+        word for call in cluster.calls if call[:2] == ["delete", "rayjob"] for word in call[2:] if word[0] != "-"
+    }
+    assert removed
+    assert all(f"Would remove the job {name} that has ended." in would for name in removed)
 
 
 @needs_kubectl
