@@ -191,7 +191,7 @@ def protocol_name(config: Mapping[str, Any]) -> str:
 def samples_of(config: Mapping[str, Any], dataset: str) -> int:
     """Returns how many samples a problem a folder's options ask for of a data set."""
     by_dataset: dict[str, int] = config.get("samples", {})
-    return by_dataset.get(dataset, int(config["num_samples"]))
+    return by_dataset.get(dataset, int(config["num_samples"] or 0))
 
 
 def told_numbers(numbers: Iterable[int]) -> str:
