@@ -55,7 +55,7 @@ def add_options(parser: Parser, without: Collection[str] = ()) -> dict[str, argp
     for name in ENDPOINT:
         counts_with(actions[name], engine="openai")
     counts_with(actions["tokenizer"], api="completions")
-    for name in ("dtype", "max_num_seqs", "device"):
+    for name in ("dtype", "deterministic", "max_num_seqs", "device"):
         counts_with(actions[name], engine=("vllm", "transformers"))
     counts_if(actions["revision"], "for a model of the hub", "give its id as --model", _is_of_hub)
     _add_machines(parser)

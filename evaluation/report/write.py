@@ -144,9 +144,20 @@ def _print(
     for sentence in agrees:
         console.print(Text(sentence))
     print_rows(console, "Details", detail_table(benchmarks))
-    print_rows(console, "Protocols (= as this run)", protocol_table(config, mode))
+    console.print(Text("\nWhere protocols differ from this run:"))
+    for line in _differing(protocol_table(config, mode)):
+        console.print(Text(line))
     for warning in notes:
         console.print(Text(f"Note: {warning}", style="yellow"))
+
+
+def _differing(rows: Rows) -> list[str]:
+    """Returns a line for each protocol: a table of so many words would not fit a terminal."""
+    header, _, *protocols = rows
+    cells = [
+        [f"{name} {cell}" for name, cell in zip(header[1:], row[1:], strict=True) if cell != "="] for row in protocols
+    ]
+    return [f"  {row[0]}: {', '.join(found) or 'nothing'}" for row, found in zip(protocols, cells, strict=True)]
 
 
 def _questions(folder: EvaluationFolder, benchmarks: list[BenchmarkScores]) -> dict[str, dict[str, Any]]:

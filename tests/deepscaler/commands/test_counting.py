@@ -37,7 +37,7 @@ REFUSED = {
     f"{EVALUATE} --engine openai --tokenizer t": "--tokenizer t counts only with --api completions",
     **{
         f"{EVALUATE} --engine openai {words}": f"{words} counts only with --engine vllm or --engine transformers"
-        for words in ("--dtype float32", "--max-num-seqs 3")
+        for words in ("--dtype float32", "--max-num-seqs 3", "--deterministic")
     },
     "evaluate --model . --output-dir D --revision abc": "--revision abc counts only for a model of the hub",
     f"{EVALUATE} --site s.toml": "--site s.toml counts only with --on slurm",
