@@ -153,7 +153,7 @@ def _check_batch_invariance() -> None:
     if not current_platform.is_cuda() or not current_platform.has_device_capability(80):
         raise UserError(
             f"--deterministic needs an NVIDIA GPU of compute capability 8.0 or above (A100, H100, ...), this is"
-            f" {current_platform.get_device_name()}: leave it out, or give --max-num-seqs 1"
+            f" {current_platform.get_device_name()}: leave it out, or add --engine transformers"
         )
 
 
