@@ -97,12 +97,13 @@ def _draw(inputs: Inputs, folder: EvaluationFolder, console: Console) -> None:
         _record_attempt(config, folder, inputs.model, engine)
         try:
             with show_progress(console, num_done, num_done + len(missing)) as progress:
-                for sample in engine.generate(missing):
+                for number, sample in enumerate(engine.generate(missing)):
                     stores[sample.problem_id].append(sample)
                     progress.advance(sample)
+                    if number == 0:  # the first answer of an endpoint tells by what model it is
+                        _record_attempt(config, folder, inputs.model, engine, is_new=False)
         finally:
-            if config.engine == "openai":  # its answers tell by what model they are
-                _record_attempt(config, folder, inputs.model, engine, is_new=False)
+            _record_attempt(config, folder, inputs.model, engine, is_new=False)  # it may have changed
 
 
 def _first_thought(inputs: Inputs, folder: EvaluationFolder) -> str:

@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from deepscaler.commands.launcher import add_dry_run
 from deepscaler.commands.parser import Parser, folder_to_write
 from deepscaler.output.terminal import PlainConsole
 
@@ -21,7 +20,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--output", type=folder_to_write, metavar="FOLDER", help="where to write them (default: DIR/exports)"
     )
-    add_dry_run(parser, "print which files would be written, write nothing")
+    parser.add_dry_run("print which files would be written, write nothing")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from deepscaler.commands.counting import counts_if
-from deepscaler.commands.launcher import add_dry_run
 from deepscaler.commands.parser import Parser, folder_to_write
 from deepscaler.output.terminal import PlainConsole
 
@@ -33,7 +32,7 @@ def configure(parser: Parser) -> None:
         default = name if name in ("response", "gold") else ""
         action = parser.add_argument(f"--{name}", default=default, metavar="COLUMN", help=f"column: {about}")
         counts_if(action, "with --from jsonl", "add it", lambda values: values["form"] == "jsonl")
-    add_dry_run(parser, "print what would be written, write nothing")
+    parser.add_dry_run("print what would be written, write nothing")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -30,8 +30,11 @@ def _lm_eval(file: Path, columns: Columns) -> Iterator[Found]:
 def _lm_eval_row(task: str, filters: dict[str, str], row: dict[str, Any]) -> Iterator[Found]:
     if filters.setdefault("", row.get("filter", "")) != row.get("filter", ""):
         return  # the same responses again, as another filter shortened them
-    told = row["arguments"]["gen_args_0"]
-    prompt, options = told["arg_0"], told.get("arg_1") or {}
+    told = row["arguments"]
+    if isinstance(told, dict):
+        prompt, options = told["gen_args_0"]["arg_0"], told["gen_args_0"].get("arg_1") or {}
+    else:
+        prompt, options = told[0]  # before lm-eval 0.4.3
     question = next((row["doc"][name] for name in QUESTIONS if isinstance(row["doc"].get(name), str)), prompt)
     texts = [text for several in row["resps"] for text in several]
     score = row.get(row["metrics"][0]) if row.get("metrics") else None

@@ -131,7 +131,7 @@ def warnings(benchmarks: list[BenchmarkScores], config: dict[str, Any], provenan
         found.append(f"The protocol is {told(config)}: not comparable with the published numbers.")
     if config.get("shard"):
         found.append(f"Shard {config['shard']}: only a part of each benchmark's problems.")
-    attempts = provenance.get("attempts", [])
+    attempts = [attempt for attempt in provenance.get("attempts", []) if _has_drawn(attempt)]
     differing = [name for name in DIFFERING if len({_comparable(attempt.get(name)) for attempt in attempts}) > 1]
     if differing:
         found.append(f"The samples were drawn in {len(attempts)} attempts that differ in {', '.join(differing)}.")
@@ -147,9 +147,18 @@ def warnings(benchmarks: list[BenchmarkScores], config: dict[str, Any], provenan
     return found
 
 
+def _has_drawn(attempt: dict[str, Any]) -> bool:
+    """Returns whether an attempt may have drawn samples: one without an answer of its endpoint has not."""
+    engine = attempt.get("engine")
+    return not isinstance(engine, dict) or engine.get("answered_as") != []
+
+
 def _comparable(part: Any) -> str:
-    """Of a part of an attempt; an engine's max_model_len only follows from the longest prompt of what it drew."""
-    return json.dumps({**part, "max_model_len": 0} if isinstance(part, dict) else part, sort_keys=True)
+    """Of a part of an attempt; an engine's max_model_len only follows from the longest prompt of what it drew.
+
+    A server may be started again at another port; its host and model are bound.
+    """
+    return json.dumps({**part, "max_model_len": 0, "base_url": ""} if isinstance(part, dict) else part, sort_keys=True)
 
 
 def _published_cell(score: float | None, deviation: float | None) -> str:

@@ -39,6 +39,10 @@ REFUSED = {
         f"{EVALUATE} --engine openai {words}": f"{words} counts only with --engine vllm or --engine transformers"
         for words in ("--dtype float32", "--max-num-seqs 3", "--deterministic")
     },
+    **{
+        f"import f --from verl --output-dir D --{name} x": f"--{name} x counts only with --from jsonl; add it, or leave"
+        for name in ("response", "gold", "id", "problem")
+    },
     "evaluate --model . --output-dir D --revision abc": "--revision abc counts only for a model of the hub",
     f"{EVALUATE} --site s.toml": "--site s.toml counts only with --on slurm",
     f"{EVALUATE} --dry-run=full": "--dry-run=full counts only with --on slurm or --on k8s; add one",

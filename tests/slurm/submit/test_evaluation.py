@@ -48,6 +48,16 @@ def test_an_element_is_a_part_of_a_benchmark_and_one_job_gathers(tmp_path: Path,
     assert "--gather" in gather.jobs[0].arguments
 
 
+def test_an_endpoint_is_asked_by_one_job_without_gpus(tmp_path: Path, shared_data: Path) -> None:
+    asked = {"engine": "openai", "base_url": "http://gpu7:8000/v1", "concurrency": 9}
+    [planned] = plan_evaluation(config(tmp_path, shared_data, **asked), 100, 1, 8)
+    [job] = planned.jobs
+    assert (job.num_gpus, job.ray, job.image, job.model) == (0, False, "cpu", "")
+    words = " ".join(job.arguments)
+    assert "--engine openai --base-url http://gpu7:8000/v1 --concurrency 9" in words
+    assert "--shard" not in words
+
+
 def test_only_elements_that_lack_samples_are_submitted_again(tmp_path: Path, shared_data: Path) -> None:
     problems = json.loads((shared_data / "aime.json").read_text())
     options = config(tmp_path, shared_data)

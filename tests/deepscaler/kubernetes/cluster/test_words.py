@@ -42,6 +42,20 @@ def test_an_evaluation_without_gpus_has_one_engine_in_each_pod(
     assert "--engines 1 --device cpu" in said
 
 
+@needs_kubectl
+def test_an_endpoint_is_asked_by_a_pod_without_gpus(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--engine", "openai", "--base-url", "http://gpu7:8000/v1", "--output-dir", str(tmp_path / "served")]
+    words = ["evaluate", "--model", "m", "--datasets", "aime", "--on", "k8s", "--site", str(site), *asked]
+    assert main([*words, "--dry-run=full"]) == 0
+    said = capsys.readouterr().out
+    assert "--engine openai --base-url http://gpu7:8000/v1" in said
+    assert "image: registry.example.com/kit:cpu" in said
+    assert "nvidia.com/gpu" not in said
+    assert "workerGroupSpecs" not in said
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -54,6 +68,14 @@ def test_an_evaluation_without_gpus_has_one_engine_in_each_pod(
         (
             "evaluate --on k8s --model {here} --output-dir o",
             "is a folder of this machine, no pod sees it: name a hub id",
+        ),
+        (
+            "evaluate --on k8s --model m --engine openai --base-url http://[::1]:8000/v1 --output-dir o",
+            "means the machine that asks, which is another one with --on k8s: give the server's name",
+        ),
+        (
+            "evaluate --on k8s --model m --engine openai --base-url http://gpu7/v1 --api-key-env KEY --output-dir o",
+            "--api-key-env KEY: no pod gets a variable of this machine",
         ),
         ("train 8k --on k8s --set model={here}", "is a folder of this machine, no pod sees it: name a hub id"),
         ("k8s setup", "setup needs --site FILE; `deepscaler k8s init FILE` asks the cluster and writes one"),
