@@ -124,6 +124,6 @@ def hanging(started: bool, *, drip: bytes = b"") -> Behavior:
 
 def _head(handler: BaseHTTPRequestHandler, code: int, headers: dict[str, str]) -> None:
     handler.send_response(code)
-    for name, value in headers.items():
+    for name, value in {**headers, "Connection": "close"}.items():
         handler.send_header(name.replace("_", "-"), value)
     handler.end_headers()
