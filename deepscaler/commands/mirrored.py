@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from deepscaler.mirror.bucket import is_url
 from deepscaler.mirror.fetch import Need, fetched_run
+from deepscaler.mirror.url import is_url
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.system.paths import existing_folder
 

@@ -9,7 +9,7 @@ from typing import Any
 from deepscaler.commands.counting import counts_if
 from deepscaler.commands.mirrored import folder_to_read
 from deepscaler.commands.parser import Parser
-from deepscaler.mirror.bucket import is_url
+from deepscaler.mirror.url import is_url
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.runs.outputs import is_training, kind_of
 from evaluation.folder import EvaluationFolder

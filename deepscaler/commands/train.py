@@ -15,7 +15,7 @@ from deepscaler.data.compose import sources_folder
 from deepscaler.data.names import look_in
 from deepscaler.job import train_job
 from deepscaler.launch.launcher import PlannedJob
-from deepscaler.mirror.bucket import check_url
+from deepscaler.mirror.url import check_url
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes import write
 from deepscaler.recipes.load import is_file

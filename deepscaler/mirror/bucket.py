@@ -14,11 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from deepscaler.system.errors import UserError, unknown
+from deepscaler.mirror.url import PACKAGES, check_url
+from deepscaler.system.errors import UserError
 from deepscaler.system.files import FullDiskError, naming_full_disk
-
-PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "hf": "huggingface_hub", "file": "fsspec"}
-"""Schemes of URLs, and the package that fsspec needs for each."""
 
 CHUNK = 1 << 20
 BLOCK = 8 << 20
@@ -32,26 +30,6 @@ SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 class MirrorError(UserError):
     """A bucket that cannot be reached, refuses, or lacks an object."""
-
-
-def check_url(url: str) -> str:
-    """Returns a URL of a place in a bucket, without a slash at its end. Raises UserError."""
-    scheme, separator, place = url.partition("://")
-    if not separator or not place.strip("/"):
-        raise UserError(f"invalid value {url!r}: expected SCHEME://BUCKET/PREFIX, such as s3://bucket/runs/8k")
-    if scheme not in PACKAGES:
-        raise unknown("kind of bucket", scheme, PACKAGES)
-    if "?" in place or ":" in place.partition("@")[0] * ("@" in place):
-        raise UserError(
-            f"{scheme}://... holds credentials or a query: give SCHEME://BUCKET/PREFIX alone; credentials come from the"
-            " environment, a profile or the machine's role"
-        )
-    return url.rstrip("/")
-
-
-def is_url(text: str) -> bool:
-    """Returns whether a text is meant as a URL of a bucket."""
-    return text.partition("://")[0] in PACKAGES and "://" in text
 
 
 class Limiter:

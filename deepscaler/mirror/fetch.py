@@ -35,8 +35,8 @@ Need = Literal["metrics", "newest", "best"]
 PATIENCE = 90.0
 """Seconds in which a mirror has to answer at a start."""
 
-SILENCE = 60.0
-"""Seconds without a sign of life in the mirror, after which an attempt elsewhere is dead; one comes every 20."""
+SILENCE = 35.0
+"""Seconds without a sign of life in the mirror, after which an attempt elsewhere is dead; one comes every 10."""
 
 LOOK = 5.0
 NUM_STREAMS = 4
@@ -85,6 +85,21 @@ def restore(run: RunFolder, url: str, say: Say) -> None:
     write_state(run, state)
     if LAST in files and not run.is_run:
         _fetch_small(bucket, run, {LAST: files[LAST]}, keep=False, last=True)
+
+
+def describe_mirror(run: RunFolder, url: str) -> str:
+    """Returns what `restore` would do, for a dry run. Raises UserError where the package of the bucket is missing."""
+    try:
+        bucket = within(PATIENCE, lambda: Bucket(url), url)
+        view: View = within(PATIENCE, lambda: look(bucket), url)
+    except MirrorError as error:
+        return f"cannot be reached ({error})"
+    if not view.whole:
+        return f"{url} has no whole checkpoint yet"
+    step, here = max(view.whole), max((checkpoint.step for checkpoint in sealed(run)), default=0)
+    if step <= here:
+        return f"{url} has step {step}, this disk step {here}"
+    return f"{url} has step {step}: would fetch it, and resume from it instead of what is said here"
 
 
 def fetched_run(url: str, need: Need, say: Say) -> RunFolder:

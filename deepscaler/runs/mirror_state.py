@@ -37,6 +37,10 @@ class MirrorState:
         """Returns the state after a look that went well."""
         return replace(self, steps=steps, left=left, at=time.time(), error="")
 
+    def lacking(self, left: list[str]) -> "MirrorState":
+        """Returns the state while something is sent."""
+        return replace(self, left=left)
+
     def failing(self, error: str) -> "MirrorState":
         """Returns the state after one that did not."""
         return replace(self, error=error)

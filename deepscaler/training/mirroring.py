@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from subprocess import Popen
 
-from deepscaler.mirror.upload import Order, finish_path
+from deepscaler.mirror.uploader import Order, finish_path
 from deepscaler.runs.fence import FencedError
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.mirror_state import read_state

@@ -4,6 +4,7 @@ import shlex
 
 from rich.console import Console
 
+from deepscaler.mirror.fetch import describe_mirror
 from deepscaler.output.terminal import add_row, new_table, print_table
 from deepscaler.recipes.memory import GIB, GPUS, estimate
 from deepscaler.recipes.model_shape import shape_of
@@ -36,6 +37,8 @@ def print_plan(recipe: Recipe, options: TrainOptions, console: Console) -> None:
     if options.device == "cuda":
         print_estimates(recipe, console)
     print_room(start.run, recipe, console)
+    if options.mirror:
+        console.print(f"Mirror: {describe_mirror(start.run, options.mirror)}.", soft_wrap=True)
     damaged = [f"{path.name} is damaged and would be set aside ({why})" for path, why in unreadable(start.run).items()]
     edited = edited_note(start.run, recipe.reward.function)
     for told in (*filter(None, (note, edited)), *damaged):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deepscaler.job import Job
-from deepscaler.mirror.bucket import is_url
+from deepscaler.mirror.url import is_url
 from deepscaler.system.paths import compiled_caches
 
 Variable = dict[str, Any]

@@ -14,7 +14,7 @@ import pytest
 from deepscaler.mirror.bucket import Bucket
 from deepscaler.mirror.fetch import restore
 from deepscaler.mirror.layout import look
-from deepscaler.mirror.upload import Order, finish_path
+from deepscaler.mirror.uploader import Order, finish_path
 from deepscaler.runs.checkpoints import newest, sealed
 from deepscaler.runs.fence import FencedError
 from deepscaler.runs.folder import RunFolder

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from deepscaler.mirror.bucket import Bucket, MirrorError, check_url
+from deepscaler.mirror.bucket import Bucket, MirrorError
 from deepscaler.mirror.fetch import restore
 from deepscaler.mirror.layout import look, read_manifest
-from deepscaler.mirror.upload import Order, Uploader
+from deepscaler.mirror.uploader import Order, Uploader
+from deepscaler.mirror.url import check_url
 from deepscaler.runs.checkpoints import newest, sealed
 from deepscaler.runs.fence import FencedError
 from deepscaler.runs.folder import RunFolder

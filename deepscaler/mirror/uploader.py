@@ -1,0 +1,199 @@
+"""Brings one attempt's part of a mirror up to date: claims it, sends checkpoints, removes what is not to stay."""
+
+import json
+import socket
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from deepscaler.mirror.bucket import Bucket, Limiter, MirrorError
+from deepscaler.mirror.layout import IDENTITY, MANIFEST, Stored, View, as_bytes, claim_name, look, read_object
+from deepscaler.mirror.small import SmallFiles
+from deepscaler.recipes.stored import stored_options
+from deepscaler.runs.checkpoints import SEAL, Checkpoint, sealed
+from deepscaler.runs.fence import FencedError, check_ownership
+from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.holds import held
+from deepscaler.runs.metrics import read_metrics, validation_means
+from deepscaler.runs.mirror_state import MirrorState, read_state, write_state
+from deepscaler.runs.retention import Retention
+from deepscaler.system.errors import UserError
+
+NUM_STREAMS = 4
+"""Files that are sent at once: one stream of S3's seldom fills a link."""
+
+BEAT = 10.0
+"""Seconds between two signs of life in the mirror."""
+
+STALL = 120.0
+"""Seconds without one byte sent after which the process starts anew: a socket may wait for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to mirror; the argument of the process, as JSON."""
+
+    run_dir: str
+    attempt: int
+    url: str
+    bandwidth: float = 0.0
+    """Bytes a second; 0 for no limit."""
+    stall: float = STALL
+
+    def words(self) -> str:
+        """Returns the argument."""
+        return json.dumps(asdict(self))
+
+
+class Uploader:
+    """One attempt's part of a mirror."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._run = RunFolder(Path(order.run_dir))
+        self._attempt = self._run.attempt(order.attempt)
+        self.moved_at = time.monotonic()
+        self._bucket = Bucket(order.url, Limiter(order.bandwidth), self._moved)
+        self._claim = ""
+        self._small: SmallFiles | None = None
+        self._state = read_state(self._run) or MirrorState(url=order.url)
+
+    def _moved(self) -> None:
+        self.moved_at = time.monotonic()
+
+    @property
+    def finish_by(self) -> float | None:
+        """When to give up, in Unix seconds, once the training has ended."""
+        try:
+            return float(finish_path(self._run, self._order.attempt).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+
+    def claim(self) -> None:
+        """Owns the mirror for this attempt. Raises FencedError for a newer owner, UserError for another run's."""
+        view, number = look(self._bucket), self._order.attempt
+        stored = read_object(self._bucket, IDENTITY)
+        if stored and stored.get("run") != self._state.run:
+            raise UserError(f"{self._bucket.url} is the mirror of another run: give another --mirror")
+        if not stored:
+            self._bucket.write(IDENTITY, as_bytes({"run": self._state.run}))
+        resumed = int(self._attempt.read_record().get("resumed_step") or 0)
+        token = self._state.token_of(number)
+        write_state(self._run, self._state)
+        self._check_owner(view, token)
+        self._claim = claim_name(number, resumed, token)
+        self._beat(ended=False)
+        self._check_owner(look(self._bucket), token)
+        self._small = SmallFiles(self._bucket, self._run, number, view)
+
+    def _check_owner(self, view: View, token: str) -> None:
+        """Raises FencedError where a newer attempt owns the mirror, or another start has this one's number."""
+        others = set(view.claims.get(self._order.attempt, ())) - {token}
+        if view.owner > self._order.attempt or others:
+            newer = view.owner if view.owner > self._order.attempt else f"{self._order.attempt} of another start"
+            raise FencedError(f"attempt {newer} has taken over {self._bucket.url}")
+
+    def bring_up_to_date(self) -> list[str]:
+        """Sends what the mirror lacks, but at most one checkpoint; returns what it still lacks. Raises MirrorError."""
+        assert self._small, "an attempt claims its mirror first"
+        self._small.send()
+        view = look(self._bucket)
+        self._check_fences(view)
+        missing = self._missing(view)
+        if missing:
+            self._state = self._state.lacking(_told(missing))
+            write_state(self._run, self._state)
+            self._send_checkpoint(missing[0])
+            view = look(self._bucket)
+            self._check_fences(view)
+        self._prune(view)
+        left = _told(self._missing(view))
+        self._state = self._state.reached(sorted(view.whole), left)
+        write_state(self._run, self._state)
+        return left
+
+    def failed(self, error: Exception) -> None:
+        """Writes down why the mirror falls behind."""
+        with suppress(OSError):
+            self._state = self._state.failing(str(error))
+            write_state(self._run, self._state)
+
+    def close(self) -> None:
+        """Says in the mirror that the attempt has ended, so that the next one need not wait for it."""
+        self._beat(ended=True)
+
+    def _check_fences(self, view: View) -> None:
+        check_ownership(self._run, self._attempt)
+        self._check_owner(view, self._state.token_of(self._order.attempt))
+
+    def _retention(self) -> Retention:
+        recipe = stored_options(self._run.read_manifest()["recipe"])
+        return Retention(recipe["keep"], recipe["keep_every"], int(recipe["keep_best"]))
+
+    def _kept(self, steps: set[int]) -> set[int]:
+        return self._retention().kept(steps, validation_means(read_metrics(self._run))) if steps else set()
+
+    def _missing(self, view: View) -> list[Checkpoint]:
+        """Returns the checkpoints on disk that the mirror should have and lacks, the newest first."""
+        found = sealed(self._run)
+        kept = self._kept({one.step for one in found} | set(view.whole))
+        return [one for one in found if one.step in kept and one.step not in view.whole]
+
+    def _send_checkpoint(self, checkpoint: Checkpoint) -> None:
+        stored = Stored(self._order.attempt, checkpoint.step)
+        with held(self._run, checkpoint.step):
+            if not (checkpoint.path / SEAL).is_file():  # pruned a moment ago
+                return
+            names = sorted([*checkpoint.sizes, SEAL], key=lambda name: checkpoint.sizes.get(name, 0), reverse=True)
+            with ThreadPoolExecutor(NUM_STREAMS) as pool:
+                jobs = [
+                    pool.submit(self._bucket.upload, f"{stored.folder}/{name}", checkpoint.path / name)
+                    for name in names
+                ]
+                try:
+                    sent = [job.result() for job in jobs]
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+        files = dict(zip(names, sent, strict=True))
+        there = self._bucket.names()
+        for name, told in files.items():
+            if there.get(f"{stored.folder}/{name}") != told["size"]:
+                raise MirrorError(f"{self._bucket.url}/{stored.folder}/{name} was sent, and is not there in full")
+        self._check_fences(look(self._bucket))
+        manifest = {"step": checkpoint.step, "attempt": self._order.attempt, "files": files}
+        self._bucket.write(f"{stored.folder}/{MANIFEST}", as_bytes(manifest))
+
+    def _prune(self, view: View) -> None:
+        """Removes checkpoints by the run's own rule, and what does not count: torn, or of an overtaken attempt."""
+        kept = self._kept(set(view.whole))
+        for stored, names in view.objects.items():
+            if view.whole.get(stored.step) == stored and stored.step in kept:
+                continue
+            manifest = f"{stored.folder}/{MANIFEST}"  # first: a removal that is interrupted leaves nothing whole
+            self._bucket.remove([manifest] if manifest in names else [])
+            self._bucket.remove(name for name in names if name != manifest)
+
+    def _beat(self, *, ended: bool) -> None:
+        record = {"host": socket.gethostname(), "beat": time.time(), "ended": ended}
+        self._bucket.write(self._claim, as_bytes(record))
+
+    def keep_beating(self) -> None:
+        """Gives signs of life in the mirror, for ever."""
+        bucket = Bucket(self._order.url)  # of its own: a beat is no sign that an upload moves
+        while True:
+            time.sleep(BEAT)
+            with suppress(UserError, OSError):
+                bucket.write(self._claim, as_bytes({"host": socket.gethostname(), "beat": time.time(), "ended": False}))
+
+
+def _told(checkpoints: Sequence[Checkpoint]) -> list[str]:
+    return [f"the checkpoint of step {one.step}" for one in checkpoints]
+
+
+def finish_path(run: RunFolder, attempt: int) -> Path:
+    """Returns the file that asks an attempt's mirror process to finish."""
+    return run.attempt(attempt).root / "mirror.finish"
