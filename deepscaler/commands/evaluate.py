@@ -131,10 +131,11 @@ def start(config: EvaluationConfig, arguments: argparse.Namespace) -> int:
 
 def _evaluate_here(config: EvaluationConfig, *, dry_run: bool) -> int:
     """Evaluates on this machine, or the Ray cluster that it is part of."""
+    say = partial(PlainConsole().print, soft_wrap=True)
+    config = replace(config, model=model_to_read(config.model, say, dry_run=dry_run))
     if dry_run:
         describe_plan(config, PlainConsole())
         return 0
     from evaluation.evaluate import evaluate  # noqa: PLC0415  matplotlib: 0.5 s
 
-    config = replace(config, model=model_to_read(config.model, partial(PlainConsole().print, soft_wrap=True)))
     return evaluate(config, PlainConsole())

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from deepscaler.mirror.fetch import Need, fetched_run
+from deepscaler.mirror.fetch import Need, cached, fetched_run
 from deepscaler.mirror.url import is_url
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.system.paths import existing_folder
@@ -18,10 +18,15 @@ def folder_to_read(given: str, need: Need, say: Say) -> Path:
     return fetched_run(given, need, say).root if is_url(given) else existing_folder(Path(given))
 
 
-def model_to_read(given: str, say: Say) -> str:
-    """Returns a model's name or folder; of a mirrored run's URL the merged model of its newest checkpoint."""
+def model_to_read(given: str, say: Say, *, dry_run: bool) -> str:
+    """Returns a model's name or folder; of a mirrored run's URL the merged model of its newest checkpoint.
+
+    With `dry_run` nothing is fetched or merged: that model's folder may not be there yet.
+    """
     if not is_url(given):
         return given
+    if dry_run:
+        return str(cached(given).model)
     from deepscaler.training.merge import merge  # noqa: PLC0415  no other model needs it
 
     return str(merge(fetched_run(given, "newest", say), PlainConsole()))

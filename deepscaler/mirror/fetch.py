@@ -105,8 +105,7 @@ def describe_mirror(run: RunFolder, url: str) -> str:
 def fetched_run(url: str, need: Need, say: Say) -> RunFolder:
     """Returns a folder in the cache with what a command reads of a mirrored run. Raises UserError where it lacks it."""
     bucket = Bucket(url)
-    name = f"{url.rpartition('/')[2]}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
-    run = RunFolder(cache_dir() / "mirror" / name)
+    run = cached(url)
     with locked(run.root, UserError(f"another process fetches {url} into {run.root}: wait for it")):
         for attempt in range(TRIES):
             try:
@@ -123,6 +122,12 @@ def fetched_run(url: str, need: Need, say: Say) -> RunFolder:
                 if attempt == TRIES - 1:
                     raise UserError(str(error)) from error
     raise AssertionError("every try returns or raises")
+
+
+def cached(url: str) -> RunFolder:
+    """Returns the folder in the cache to which a mirror is fetched, whether it is there or not."""
+    name = f"{url.rpartition('/')[2]}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+    return RunFolder((cache_dir() / "mirror" / name).resolve())
 
 
 def _fetch_needed(bucket: Bucket, view: View, run: RunFolder, need: Need, say: Say) -> None:
