@@ -71,6 +71,8 @@ def evaluation_of(arguments: argparse.Namespace) -> tuple[tuple[str, ...], Evalu
         raise UserError(f"--eval-options must not hold {flag(own[0])}: the chain decides it for each evaluation")
     chosen = {"datasets": tuple(arguments.eval)} if arguments.eval else {}
     config = config_of({"model": "of a stage", "output_dir": Path(), **chosen, **options_given(parsed)})
+    if config.engine == "openai":
+        raise UserError("--eval-options cannot hold --engine openai: no server has the models that a chain trains")
     return tuple(options), config
 
 

@@ -169,6 +169,14 @@ def test_what_a_chain_decides_is_refused_in_its_evaluations(
     assert f"--eval-options {'takes no' if options == '--help' else 'must not hold'}" in capsys.readouterr().err
 
 
+def test_a_chain_asks_no_server_for_models_that_it_has_just_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--eval-options=--engine openai --base-url http://gpu7/v1"
+    assert main(["chain", "8k", "--eval", "aime", options, "--dry-run", "--output-dir", str(tmp_path / "out")]) == 2
+    assert "--eval-options cannot hold --engine openai: no server has the models" in capsys.readouterr().err
+
+
 def test_a_place_that_cannot_be_typed_has_machines() -> None:
     line = "evaluate --model M --nodes 3 --gpus 4"
     assert parse(line.split(), on="k8s").nodes == 3
