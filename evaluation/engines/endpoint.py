@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import count
 from queue import SimpleQueue
@@ -18,6 +18,7 @@ from typing import Any
 from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig
 from evaluation.engines.manners import MISSES, Answer, Miss, Pace, backoff, judge, limit_told, said
+from evaluation.engines.stream import Parts, events
 from evaluation.requests import EngineError, Request
 from evaluation.samples import Sample
 
@@ -26,7 +27,6 @@ MAX_SILENCE = 600.0
 CONNECT_TIMEOUT = 30.0
 MAX_ERROR = 64 << 10
 """Bytes of a refusal that are read."""
-MAX_LINE = 4 << 20
 SMALLEST_LIMIT, BYTES_A_TOKEN = 1 << 20, 2048
 """An answer may have so many bytes, and so many more for each token; a token of a stream takes some 300."""
 PATIENCE = 5.0
@@ -176,12 +176,12 @@ class EndpointEngine:
             stream = client.chat.completions.with_streaming_response.create(messages=list(request.messages), **asked)
         else:
             stream = client.completions.with_streaming_response.create(prompt=list(request.prompt_token_ids), **asked)
-        answer = _Parts()
+        answer = Parts()
         async with stream as response:
             if wait := limit_told(response.headers):
                 self._pace.hold(wait)
             is_stream = "event-stream" in response.headers.get("content-type", "")
-            async for event in _events(response.iter_bytes(), self._limit, is_stream=is_stream):
+            async for event in events(response.iter_bytes(), self._limit, is_stream=is_stream):
                 if "error" in event:  # in the middle of an answer
                     raise Miss(f"the server said: {said(json.dumps(event).encode(), self._key)}")
                 answer.add(event)
@@ -218,68 +218,6 @@ class EndpointEngine:
             self._say(f"A request failed ({reason}); trying again.")
 
 
-class _Parts:
-    """Puts an answer together from the events of its stream, of either API and of several servers."""
-
-    def __init__(self) -> None:
-        self._reasoning: list[str] = []
-        self._content: list[str] = []
-        self._usage: dict[str, Any] = {}
-        self.finish_reason = ""
-        self.names: set[str] = set()
-
-    def add(self, event: dict[str, Any]) -> None:
-        """Adds one event; one of another form raises TypeError, AttributeError or KeyError."""
-        self._usage = event.get("usage") or self._usage
-        self.names |= {str(event[name])[:200] for name in ("model", "system_fingerprint") if event.get(name)}
-        for choice in event.get("choices", [])[:1]:
-            part = choice.get("delta") or choice.get("message") or {}
-            self._reasoning.append(part.get("reasoning_content") or part.get("reasoning") or "")
-            self._content.append(part.get("content") or choice.get("text") or "")
-            self.finish_reason = choice.get("finish_reason") or self.finish_reason
-
-    @property
-    def text(self) -> str:
-        """Returns the response; what a server took apart as reasoning stands in <think> again."""
-        reasoning, content = "".join(self._reasoning), "".join(self._content)
-        if reasoning:
-            content = f"<think>{reasoning}" + (f"</think>{content}" if content else "")
-        return content.encode("utf-8", "replace").decode()  # half a surrogate pair could not be written
-
-    def to_sample(self, request: Request, started: float) -> Sample:
-        """Returns the sample; its tokens are 0 where the server does not count them."""
-        prompt, total = (_count(self._usage, f"{name}_tokens") for name in ("prompt", "total"))
-        # some servers leave the tokens of reasoning out of completion_tokens, but not out of the total
-        response = max(_count(self._usage, "completion_tokens"), total - prompt)
-        return Sample(
-            problem_id=request.problem_id,
-            sample=request.sample,
-            text=self.text,
-            prompt_tokens=prompt or len(request.prompt_token_ids),
-            response_tokens=response,
-            finish_reason="length" if self.finish_reason == "length" else "stop",
-            seed=request.seed,
-            started=started,
-            finished=time.time(),
-        )
-
-
-async def _events(chunks: AsyncIterator[bytes], limit: int, *, is_stream: bool) -> AsyncIterator[dict[str, Any]]:
-    """Yields the events of a stream, or the one answer of a server that does not stream. Raises Miss for too much."""
-    size, rest = 0, b""
-    async for chunk in chunks:
-        size += len(chunk)
-        *lines, rest = (rest + chunk).split(b"\n") if is_stream else (rest + chunk,)
-        if size > limit or len(rest) > (MAX_LINE if is_stream else limit):
-            raise Miss(f"the answer is longer than {size >> 20} MiB, more than its tokens can take")
-        for line in lines:
-            data = line.removeprefix(b"data:").strip()
-            if line.startswith(b"data:") and data != b"[DONE]":
-                yield json.loads(data)
-    if not is_stream:
-        yield json.loads(rest)
-
-
 async def _refuse(response: Any) -> None:
     """Raises every answer but 200, with the beginning of its body."""
     if response.status_code == 200:
@@ -290,11 +228,6 @@ async def _refuse(response: Any) -> None:
         if len(body) >= MAX_ERROR:
             break
     raise Answer(response.status_code, response.headers, body[:MAX_ERROR])
-
-
-def _count(usage: dict[str, Any], name: str) -> int:
-    value = usage.get(name)
-    return value if type(value) is int and 0 <= value < 1 << 40 else 0
 
 
 def read_key(variable: str) -> str:
