@@ -123,7 +123,9 @@ def _wait_until_healthy(port: int, process: "subprocess.Popen[bytes]", log: Path
 def entrypoint(run: RunFolder, model: Path, num_steps: int) -> str:
     settings = (*SMALL, f"model={model}", f"num_steps={num_steps}", "save_every=1000")
     options = [part for setting in settings for part in ("--set", setting)]
-    return shlex.join(["deepscaler", "train", "quickstart", "--device", "cpu", "--output-dir", str(run.root), *options])
+    return "exec " + shlex.join(
+        ["deepscaler", "train", "quickstart", "--device", "cpu", "--output-dir", str(run.root), *options]
+    )
 
 
 def test_a_rayjob_that_is_deleted_saves_and_a_retry_goes_on(tiny_model: Path, tmp_path: Path) -> None:
@@ -159,7 +161,7 @@ def test_the_operator_sees_how_a_drained_head_ends(tiny_model: Path, tmp_path: P
 
         # what is no training, or between two of them, is ended; the shell that a chain's gate needs stays until then
         name = f"evaluate-{secrets.token_hex(3)}"
-        ray.submit(name, "sleep 600 || test $? -eq 3")
+        ray.submit(name, "trap true TERM; sleep 600 || test $? -eq 3")
         seen = ray.drain(name, str(run.root))
         assert seen.count("FAILED") >= 3, seen
         assert ray.call(name)["driver_exit_code"] == 1

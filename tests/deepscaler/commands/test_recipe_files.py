@@ -143,7 +143,7 @@ def test_a_rayjob_brings_recipe_reward_and_data(folder: Path, capsys: pytest.Cap
     assert main(["render", "train", "own.toml", "--set", "seed=3", "--keep", "1"]) == 0
     text = capsys.readouterr().out
     job, files = yaml.safe_load_all(text)
-    assert job["spec"]["entrypoint"] == "deepscaler train /inputs/own.toml --keep 1 --output-dir /runs/own"
+    assert job["spec"]["entrypoint"] == "exec deepscaler train /inputs/own.toml --keep 1 --output-dir /runs/own"
     name = files["metadata"]["name"]
     cluster = job["spec"]["rayClusterSpec"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
@@ -175,7 +175,7 @@ def test_a_rayjob_brings_recipe_reward_and_data(folder: Path, capsys: pytest.Cap
 def test_a_chains_rayjob_takes_recipe_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", "chain", "mine.toml", "8k", "--eval", "aime", "--gate"]) == 0
     job, files = yaml.safe_load_all(capsys.readouterr().out)
-    command = job["spec"]["entrypoint"].removesuffix(" || test $? -eq 3")
+    command = job["spec"]["entrypoint"].removeprefix("trap true TERM; ").removesuffix(" || test $? -eq 3")
     assert command == (
         "deepscaler chain /inputs/mine.toml /inputs/8k.toml --eval aime --gate --output-dir /runs/mine-8k"
     )

@@ -84,7 +84,7 @@ def test_a_pod_is_given_a_copy_of_this_machines_file_and_its_own_by_name(tmp_pat
     settings = ["--set", f"reward.function={tmp_path}/my.py:score", "--set", "reward.parts=grader=1,function=1"]
     assert main(["render", "--output", str(tmp_path / "out.yaml"), "train", "8k", *settings]) == 0
     job, files = yaml.safe_load_all((tmp_path / "out.yaml").read_text())
-    assert job["spec"]["entrypoint"].startswith("deepscaler train /inputs/8k.toml ")
+    assert job["spec"]["entrypoint"].startswith("exec deepscaler train /inputs/8k.toml ")
     assert files["data"]["my.py"] == "def score(): return 1\n"
     assert 'function = "/inputs/my.py:score"' in files["data"]["8k.toml"]
     settings[1] = "reward.function=/runs/my.py:score"

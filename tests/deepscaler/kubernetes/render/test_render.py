@@ -1,9 +1,12 @@
 """What is committed is what the recipes say, and every launcher starts the same command."""
 
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +88,15 @@ def test_a_recipe_starts_the_same_command_with_the_same_gpus_everywhere(
     assert gpus_of_each
 
     wanted = understood(f"deepscaler train {name}")
-    assert understood(tree["spec"]["entrypoint"]) == wanted
+    assert understood(command_in(tree)) == wanted
     assert understood(on_slurm[1]) == wanted
     assert workers["replicas"] * gpus == int(nodes[1]) * int(gpus_of_each[1]) == recipe.world_size
+
+
+def command_in(tree: dict[str, Any]) -> str:
+    """What a RayJob runs, without what is for its shell."""
+    before, after = GATED.split("{command}")
+    return str(tree["spec"]["entrypoint"]).removeprefix("exec ").removeprefix(before).removesuffix(after)
 
 
 def test_the_manifests_ask_for_the_published_numbers_of_gpus() -> None:
@@ -101,7 +110,7 @@ def test_the_manifests_ask_for_the_published_numbers_of_gpus() -> None:
 @pytest.mark.parametrize("name", PLANS)
 def test_every_command_in_a_manifest_is_understood(name: str) -> None:
     tree = load(name)
-    commands = [shlex.split(tree["spec"]["entrypoint"].removesuffix(GATED))]
+    commands = [shlex.split(command_in(tree))]
     commands += [container["command"] for pod in pods(tree) for container in pod["initContainers"]]
     stops = [pod["containers"][0].get("lifecycle") for pod in pods(tree)]
     commands += [stop["preStop"]["exec"]["command"] for stop in stops if stop]
@@ -190,7 +199,7 @@ def test_a_hostile_model_is_one_argument_wherever_it_goes(
     value: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     tree = render(capsys, "train", "16k", "--set", f"model={value}")
-    entrypoint = tree["spec"]["entrypoint"]
+    entrypoint = command_in(tree)
     assert shlex.split(entrypoint)[1:5] == ["train", "16k", "--set", f"model={value}"]
     told = "for argument; do printf '%s\\0' \"$argument\"; done"
     script = f"deepscaler() {{ {told}; }}; {entrypoint}"
@@ -219,7 +228,7 @@ def test_the_kubelet_expands_nothing() -> None:
 def test_a_command_is_rendered_with_its_own_options(capsys: pytest.CaptureFixture[str]) -> None:
     tree = render(capsys, "--name", "mine", "--image", "r/d:v1", "train", "16k", "--set", "num_nodes=2")
     assert tree["metadata"]["name"] == "mine"
-    assert tree["spec"]["entrypoint"] == "deepscaler train 16k --set num_nodes=2 --output-dir /runs/16k"
+    assert tree["spec"]["entrypoint"] == "exec deepscaler train 16k --set num_nodes=2 --output-dir /runs/16k"
     assert tree["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["replicas"] == 2
     assert {container["image"] for pod in pods(tree) for container in pod["containers"]} == {"r/d:v1"}
 
@@ -227,11 +236,27 @@ def test_a_command_is_rendered_with_its_own_options(capsys: pytest.CaptureFixtur
 def test_an_evaluation_has_an_engine_on_every_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("evaluate", "--model", "/runs/8k/model", "--nodes", "3", "--gpus", "4", "--tensor-parallel-size", "2")
     tree = render(capsys, "--name", "mine", *arguments)
-    assert tree["spec"]["entrypoint"].startswith("deepscaler evaluate --model /runs/8k/model --output-dir /runs/")
+    assert tree["spec"]["entrypoint"].startswith("exec deepscaler evaluate --model /runs/8k/model --output-dir /runs/")
     assert "--engines 6" in tree["spec"]["entrypoint"]
     [workers] = tree["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     gpus = workers["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
     assert (workers["replicas"], gpus) == (3, "4")
+
+
+@pytest.mark.parametrize("name", ["train-8k", "chain"])
+def test_the_shell_of_a_job_that_is_stopped_waits_for_the_command(name: str, tmp_path: Path) -> None:
+    ends_late = "trap 'sleep 0.5; touch ended; exit 143' TERM; touch begun; while sleep 0.05; do :; done"
+    (tmp_path / "deepscaler").write_text(f"#!/bin/sh\n{ends_late}\n")
+    (tmp_path / "deepscaler").chmod(0o755)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    shell = subprocess.Popen(
+        load(name)["spec"]["entrypoint"], shell=True, cwd=tmp_path, env=path, start_new_session=True
+    )
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.02)
+    os.killpg(shell.pid, signal.SIGTERM)  # as Ray does: to every process of the job
+    assert shell.wait(10) in (143, 1)
+    assert (tmp_path / "ended").exists(), "who dies before the command leaves it to the pod's first process"
 
 
 def test_one_stage_of_a_chain_has_its_own_machines(capsys: pytest.CaptureFixture[str]) -> None:
