@@ -29,7 +29,7 @@ from deepscaler.runs.space import room_of
 from deepscaler.system import processes
 from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import FAILED, STOPPED
-from deepscaler.system.files import free, full_disk, write_json, write_text
+from deepscaler.system.files import FullDiskError, free, full_disk, write_json, write_text
 from deepscaler.system.signals import stop_signals
 from deepscaler.training.deadline import must_stop
 from deepscaler.training.launch import Launch, prepare_launch
@@ -92,7 +92,8 @@ def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
             outcome = "fenced"
             raise UserError(f"{error}; this attempt has written nothing since") from error
         finally:
-            attempt.update_record(ended=now(), outcome=outcome, step=_reached(run))
+            with suppress(FullDiskError):  # what filled the disk is said below; the next start finds no process
+                attempt.update_record(ended=now(), outcome=outcome, step=_reached(run))
         return _say_end(start, outcome, console)
 
 
