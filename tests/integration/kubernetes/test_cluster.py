@@ -49,6 +49,12 @@ def saved(folder: Path, *, after: tuple[int, int] = (0, 0)) -> tuple[int, int] |
     return (attempt, step) if attempt > after[0] and step > after[1] else None
 
 
+def timed(folder: Path) -> dict[str, Any] | None:
+    """Returns the phases by name, once the first step is among them."""
+    phases = {phase["name"]: phase for phase in status(folder, "--timing")["timing"]}
+    return phases if "first step" in phases else None
+
+
 def goes_on(folder: Path, attempt: int) -> int:
     """Waits until a later attempt has saved a step of its own beyond the one it began with, and returns its number."""
     later, begun = wait_for("a new attempt", lambda: saved(folder, after=(attempt, 0)), START)
@@ -92,7 +98,7 @@ def test_a_training_in_two_pods_outlives_its_worker_and_its_head(
 
     with followed(folder, tmp_path / "log") as log:
         first, _ = wait_for("a step was saved", lambda: saved(folder), START)
-        phases = {phase["name"]: phase for phase in status(folder, "--timing")["timing"]}
+        phases = wait_for("the first step was noted", lambda: timed(folder), MINUTE)  # it is saved a moment earlier
         assert phases["from apply to the first step"]["job"] > phases["first step"]["job"] > 0
         delete_pod(cluster, folder, "worker")
         second = goes_on(folder, first)
