@@ -152,6 +152,7 @@ def _watch(
         def look() -> None:
             """Shows what has been logged since, and the signs of a sick run that have come with it."""
             new = list(metrics.read_new())
+            note("begun", bool(new) or metrics.has_begun)  # on a busy machine the first step is seen in the same look
             for step, values in new:
                 show(step, values)
                 note("first_step", "timing_s/step" in values)
@@ -159,7 +160,6 @@ def _watch(
                 console.print(f"Step {new[-1][0]} is sick: {alarm.sign.name}: {alarm}", soft_wrap=True)
 
         while process.poll() is None:
-            note("begun", metrics.has_begun)
             look()
             if time.monotonic() - looked_at_fence > FENCE_INTERVAL:
                 check_ownership(start.run, attempt)

@@ -99,7 +99,7 @@ def test_a_training_in_two_pods_outlives_its_worker_and_its_head(
     with followed(folder, tmp_path / "log") as log:
         first, _ = wait_for("a step was saved", lambda: saved(folder), START)
         phases = wait_for("the first step was noted", lambda: timed(folder), MINUTE)  # it is saved a moment earlier
-        assert phases["from apply to the first step"]["job"] > phases["first step"]["job"] > 0
+        assert phases["from apply to the first step"]["job"] > phases["first step"]["job"] >= 0
         delete_pod(cluster, folder, "worker")
         second = goes_on(folder, first)
         delete_pod(cluster, folder, "head")
