@@ -116,4 +116,4 @@ def test_a_full_disk_without_a_name_is_told_with_what_is_free(
     told = capsys.readouterr().err
     assert told.startswith("deepscaler: No space left on device; /somewhere: ")
     assert f"; {Path.cwd()}: " in told
-    assert told.endswith(" bytes free; free some space, or choose another folder\n")
+    assert told.endswith(" free; free some space, or choose another folder\n")

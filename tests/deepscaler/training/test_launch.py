@@ -19,7 +19,6 @@ from deepscaler.training.launch import Launch, prepare_launch
 from deepscaler.training.manifest import Inputs, TrainOptions
 from deepscaler.training.start import Start
 from deepscaler.training.trainer import _say_end
-from tests.deepscaler.runs.runs import seal_checkpoint
 
 SOCKET = "session_2026-11-27_21-03-22_123456_4194304/sockets/plasma_store"
 """Of Ray 2.60, below its folder: a date, microseconds, a process number."""
@@ -93,17 +92,15 @@ def test_amds_variables_do_not_reach_verl(name: str, tmp_path: Path, monkeypatch
     assert launched.environment["CUDA_VISIBLE_DEVICES"] == "0"
 
 
-def test_a_disk_that_was_full_is_told_with_what_a_checkpoint_takes(tmp_path: Path) -> None:
+def test_a_trainer_that_failed_for_lack_of_room_is_told_where_there_is_how_much(tmp_path: Path) -> None:
     failed = start(tmp_path)
-    seal_checkpoint(failed.run.root, 4)
-    (failed.run.checkpoints / "global_step_4/model.pt").write_bytes(bytes(500_000))
     after = "what Ray says afterwards\n" * 200
     failed.attempt.log_path.write_text(f"OSError: [Errno 28] {os.strerror(errno.ENOSPC)}\n{after}")
     console = Console(record=True, width=300)
     assert _say_end(failed, "failed", console) == 1
     told = console.export_text().splitlines()[-1]
-    assert re.match(r"A disk was full: a checkpoint takes 500,\d+ bytes; [\d,]+ bytes free in /", told)
-    assert f"free in {failed.run.root}, " in told
+    assert told.startswith(f"{failed.attempt.checkpoints}: the disk or quota is full (")
+    assert re.search(r"[\d.]+ [kMGT]?B free in /.*; make room, then rerun the same command\.$", told)
     failed.attempt.log_path.write_text("ValueError\n")
     _say_end(failed, "failed", console)
-    assert "A disk was full" not in console.export_text()
+    assert "is full" not in console.export_text()
