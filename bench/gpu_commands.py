@@ -74,14 +74,16 @@ def plain_vllm(model: str, output: Path, record: Callable[..., None]) -> None:
 
     from evaluation.engines.vllm import _prepare_cpu
     from evaluation.inputs import read_inputs
-    from evaluation.requests import missing_requests
+    from evaluation.requests import to_request
 
     config = _config(model, output)
     folder = EvaluationFolder(config.output_dir)
     inputs = read_inputs(config, folder, Console())
-    requests = missing_requests(
-        inputs.prompts[DATASET], config.num_samples, config.max_tokens, inputs.context, config.seed, set()
-    )
+    requests = [
+        to_request((problem_id, sample), ids, config.max_tokens, inputs.context, config.seed)
+        for problem_id, ids in inputs.prompts[DATASET].items()
+        for sample in range(config.num_samples)
+    ]
     if not has_gpu():
         _prepare_cpu()
     from vllm import LLM, SamplingParams

@@ -33,6 +33,10 @@ CAN_BE_LEFT_OUT = ("seed", "top_p", "temperature", "max_tokens")
 """Parameters of a request that some servers refuse."""
 
 
+BASE = 8
+"""Samples of each problem that `--until` draws first."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationConfig:
     """Holds one evaluation's options; where none is given, those of the protocol, which is DeepScaleR's by default.
@@ -67,6 +71,16 @@ class EvaluationConfig:
         at_least=1,
         or_zero=True,
         section="sampling",
+        result=True,
+    )
+    until: float = option(
+        0.0,
+        "draw no more of a benchmark than makes its sampling error (95 % half width, these problems) so many points",
+        above=0,
+        at_most=50,
+        or_zero=True,
+        section="sampling",
+        metavar="POINTS",
         result=True,
     )
     temperature: float = option(
@@ -193,6 +207,13 @@ class EvaluationConfig:
         largest = max(self.samples.values())
         if self.temperature == 0 and largest > 1:
             raise UserError(f"--temperature 0 gives {largest} equal samples: use --num-samples 1")
+        if self.until and min(self.samples.values()) < BASE:
+            raise UserError(
+                f"--until draws {BASE} samples of each problem first, --num-samples is {min(self.samples.values())}:"
+                f" give {BASE} or more"
+            )
+        if self.until and (self.shard or self.gather):
+            raise UserError("--until decides over all problems of a benchmark, not over shards: use it with --engines")
         if self.shard:
             object.__setattr__(self, "shard", "{}/{}".format(*parse_shard(self.shard)))
         if self.engine == "openai":

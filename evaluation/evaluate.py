@@ -18,15 +18,18 @@ from deepscaler.system.exit_codes import FAILED, STOPPED
 from deepscaler.system.files import write_json
 from deepscaler.system.paths import data_dir as default_data_dir
 from evaluation.config import EvaluationConfig, thinks, with_thinking
+from evaluation.engines.coordinator import draw_with_engines
 from evaluation.engines.gather import done_keys, gather, require_complete
-from evaluation.engines.rounds import draw_with_engines
+from evaluation.engines.own_work import OwnWork
+from evaluation.engines.queue import Claims
 from evaluation.folder import DIFFERING, EvaluationFolder
 from evaluation.inputs import Inputs, read_inputs
 from evaluation.progress import show_progress
 from evaluation.protocols import samples_of
 from evaluation.provenance import describe
 from evaluation.report.write import write_report
-from evaluation.requests import Engine, EngineError, Request, missing_requests
+from evaluation.requests import Engine, EngineError, Key, Request, to_request
+from evaluation.rounds import Rounds
 from evaluation.samples import SampleStore, read_samples
 
 
@@ -67,7 +70,9 @@ def _evaluate(config: EvaluationConfig, folder: EvaluationFolder, console: Conso
         _draw(inputs, folder, console)
     if inputs.model.tokenizer is None:  # only the answers of an endpoint show whether its model thinks
         replace(inputs, config=with_thinking(config, _first_thought(inputs, folder))).bind(folder)
-    if config.shard:
+    if folder.claimed_path.is_dir():
+        console.print(f"Engine {config.shard}: nothing is left in the queue.")
+    elif config.shard:
         console.print(f"Shard {config.shard} is complete; it is a part, the report comes with --gather.")
     else:
         write_report(config.output_dir, console)
@@ -78,32 +83,36 @@ def _draw(inputs: Inputs, folder: EvaluationFolder, console: Console) -> None:
     config = inputs.config
     with ExitStack() as opened:
         stores: dict[str, SampleStore] = {}
-        missing: list[Request] = []
-        num_done = 0
         for name, by_id in inputs.prompts.items():
             store = opened.enter_context(SampleStore(folder.samples_path(name)))
             if store.repaired_bytes:
                 console.print(f"{name}: cut off a torn last line ({store.repaired_bytes} bytes) of an interrupted run.")
-            missing += missing_requests(
-                by_id, config.samples[name], config.max_tokens, inputs.context, config.seed, store.done
-            )
-            num_done += len(store.done)
             stores.update(dict.fromkeys(by_id, store))
-        if not missing:
-            return
-        if num_done:
-            console.print(f"Going on with {len(missing)} samples, {num_done} are there.")
-        engine = _load_engine(config, inputs.model, inputs.context, console)
-        _record_attempt(config, folder, inputs.model, engine)
+        prompts = {problem_id: ids for by_id in inputs.prompts.values() for problem_id, ids in by_id.items()}
+
+        def request(key: Key) -> Request:
+            return to_request(key, prompts[key[0]], config.max_tokens, inputs.context, config.seed)
+
+        progress = opened.enter_context(show_progress(console))
+        work: Claims | OwnWork
+        if folder.claimed_path.is_dir():
+            work = Claims(folder.root.parent.parent / "queue", folder.claimed_path, request)
+        else:
+            work = OwnWork(Rounds(inputs, folder), request, progress, console.print)
+        engine = None
         try:
-            with show_progress(console, num_done, num_done + len(missing)) as progress:
-                for number, sample in enumerate(engine.generate(missing)):
+            while work.wait():
+                if engine is None:
+                    engine = _load_engine(config, inputs.model, inputs.context, console)
+                    _record_attempt(config, folder, inputs.model, engine)
+                for number, sample in enumerate(engine.generate(work)):
                     stores[sample.problem_id].append(sample)
-                    progress.advance(sample)
+                    work.drawn(sample)
                     if number == 0:  # the first answer of an endpoint tells by what model it is
                         _record_attempt(config, folder, inputs.model, engine, is_new=False)
         finally:
-            _record_attempt(config, folder, inputs.model, engine, is_new=False)  # it may have changed
+            if engine:
+                _record_attempt(config, folder, inputs.model, engine, is_new=False)  # it may have changed
 
 
 def _first_thought(inputs: Inputs, folder: EvaluationFolder) -> str:
@@ -158,7 +167,8 @@ def _say_where_it_stands(folder: EvaluationFolder, console: Console) -> None:
     names = [name for name in config["datasets"] if folder.problems_path(name).is_file()]
     done = sum(len(done_keys(folder, name, with_shards=True)) for name in names)
     total = sum(len(folder.read_problems(name)) * samples_of(config, name) for name in names)
-    console.print(f"Stopped: {done} of {total} samples are saved; the same command goes on.")
+    most = "at most " if config["until"] else ""
+    console.print(f"Stopped: {done} of {most}{total} samples are saved; the same command goes on.")
 
 
 def _terminate(_: int, __: FrameType | None) -> Any:

@@ -2,6 +2,7 @@
 
 config.json  provenance.json  problems/NAME.jsonl  samples/NAME.jsonl  scores/NAME.jsonl  report.{json,md,html}
 shards/0-of-4/  shards/aime-1-of-2/  ...     each of the same form, bound to its shard
+queue/  shards/0-of-4/claimed/     while engines pull from one queue
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from evaluation.config import check_stored
 from evaluation.protocols import samples_of
 from evaluation.requests import Prompt
 
-FREE = ("datasets", "num_samples", "samples", "model", "revision", "thinking", "base_url")
+FREE = ("datasets", "num_samples", "samples", "until", "model", "revision", "thinking", "base_url")
 """Options that may change: the weights' hash, or host and name, tell the model; thinking only matters to the grader."""
 
 DIFFERING = ("engine", "versions", "git_revision", "hardware")
@@ -55,6 +56,16 @@ class EvaluationFolder:
     def shards(self) -> "list[EvaluationFolder]":
         """The parts of this evaluation that have begun."""
         return [EvaluationFolder(path.parent) for path in sorted((self.root / "shards").glob("*/config.json"))]
+
+    @property
+    def queue_path(self) -> Path:
+        """Where work lies that engines may claim."""
+        return self.root / "queue"
+
+    @property
+    def claimed_path(self) -> Path:
+        """Where an engine's claims lie; only the shard of one that pulls from a queue has it."""
+        return self.root / "claimed"
 
     def num_bytes(self) -> int:
         """Returns how many bytes of samples there are, here and in the shards: more as long as some are drawn."""

@@ -63,7 +63,7 @@ def read_inputs(config: EvaluationConfig, folder: EvaluationFolder, console: Con
     prompts = {name: _prompts(chosen, model) for name, chosen in problems.items()}
     context = _context(config, model, prompts, console)
     for name, chosen in problems.items():
-        own = set(own_ids([problem.id for problem in chosen], config.shard, folder, name))
+        own = set(own_ids([problem.id for problem in chosen], config.shard, folder))
         problems[name] = [problem for problem in chosen if problem.id in own]
     prompts = {name: {p.id: prompts[name][p.id] for p in chosen} for name, chosen in problems.items()}
     config = with_thinking(config, model.chat_template)
@@ -147,13 +147,10 @@ def _planned_own(name: str, config: EvaluationConfig, data_dir: Path) -> list[Pr
         return list(problems_of(parquet_path(short, Path(temporary))))
 
 
-def own_ids(ids: list[str], shard: str, folder: EvaluationFolder, dataset: str) -> list[str]:
-    """Returns a shard's part: the problems it began with, which --engines may have chosen; at first every N-th one."""
-    if not shard:
+def own_ids(ids: list[str], shard: str, folder: EvaluationFolder) -> list[str]:
+    """Returns the problems that a shard may draw: every N-th one, or all where it pulls from a queue."""
+    if not shard or folder.claimed_path.is_dir():
         return ids
-    if folder.problems_path(dataset).is_file():
-        begun = {problem["id"] for problem in folder.read_problems(dataset)}
-        return [problem_id for problem_id in ids if problem_id in begun]
     index, count = parse_shard(shard)
     return ids[index::count]
 

@@ -26,6 +26,13 @@ class SampleProgress:
         self._started = self._told = time.monotonic()
         self._task = bar.add_task("samples", total=total, completed=done, speed="") if bar else None
 
+    def expect(self, done: int, more: int) -> None:
+        """So many samples are there, so many are to come."""
+        self._first += done - self._done
+        self._done, self._total = done, done + more
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self._done, total=self._total)
+
     def advance(self, sample: Sample) -> None:
         """One more sample is on disk."""
         self.tell([sample.response_tokens])
@@ -51,7 +58,7 @@ class SampleProgress:
 
 @contextmanager
 def show_progress(
-    console: Console, done: int, total: int, interval: float = PLAIN_INTERVAL
+    console: Console, done: int = 0, total: int = 0, interval: float = PLAIN_INTERVAL
 ) -> Iterator[SampleProgress]:
     """Progress over all samples, `done` of which were there before; a line every `interval` seconds in a log."""
     if not console.is_terminal:

@@ -1,7 +1,7 @@
-"""From problems to what an engine is asked: one request for every sample that is still missing."""
+"""From problems to what an engine is asked: one request for every sample."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,7 +40,11 @@ class Engine(Protocol):
     name: str
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Sample]:
-        """Draw all samples in one continuous batch."""
+        """Draw all samples in one continuous batch.
+
+        Requests are taken one by one, when there is room for another: what an engine has not taken, others may draw.
+        Where `requests` has no more, it may have again later, and an engine that is still at work asks again.
+        """
 
     def describe(self) -> dict[str, object]:
         """Name, version and settings, for the provenance."""
@@ -77,25 +81,14 @@ def context_length(longest_prompt: int, max_tokens: int, model_limit: int) -> in
     return min(longest_prompt + max_tokens, model_limit)
 
 
-def missing_requests(
-    prompts: Mapping[str, Prompt],
-    num_samples: int,
-    max_tokens: int,
-    context: int,
-    run_seed: int,
-    done: set[Key],
-) -> list[Request]:
-    """A request for each (problem, sample) not done; a problem's samples stand together to share its prompt's cache."""
-    return [
-        Request(
-            problem_id=problem_id,
-            sample=sample,
-            prompt_token_ids=tuple(part for part in prompt if isinstance(part, int)),
-            max_tokens=min(max_tokens, context - len(prompt)),
-            seed=derive_seed(run_seed, problem_id, sample),
-            messages=tuple(part for part in prompt if not isinstance(part, int)),
-        )
-        for problem_id, prompt in prompts.items()
-        for sample in range(num_samples)
-        if (problem_id, sample) not in done
-    ]
+def to_request(key: Key, prompt: Prompt, max_tokens: int, context: int, run_seed: int) -> Request:
+    """Returns what an engine is asked for a sample; its response ends at `max_tokens` or with the context."""
+    problem_id, sample = key
+    return Request(
+        problem_id=problem_id,
+        sample=sample,
+        prompt_token_ids=tuple(part for part in prompt if isinstance(part, int)),
+        max_tokens=min(max_tokens, context - len(prompt)),
+        seed=derive_seed(run_seed, problem_id, sample),
+        messages=tuple(part for part in prompt if not isinstance(part, int)),
+    )

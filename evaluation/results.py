@@ -59,7 +59,9 @@ class BenchmarkResults:
     response_tokens: dict[str, Lengths | None]
     """Lengths of all, correct and wrong responses; None where there are none."""
     problem_pass_rates: dict[str, float]
-    """Share of correct samples by problem id."""
+    """Share of correct samples by problem id; under `--until` the mean of two halves."""
+    these_problems: Interval | None = None
+    """Pass@1 with its interval over repeated sampling of the same problems, under `--until`."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the benchmark as it stands in report.json."""
@@ -76,6 +78,7 @@ class BenchmarkResults:
                 name: asdict(lengths) if lengths else None for name, lengths in self.response_tokens.items()
             },
             "problem_pass_rates": self.problem_pass_rates,
+            **({"pass@1_these_problems": asdict(self.these_problems)} if self.these_problems else {}),
         }
 
     @classmethod
@@ -85,7 +88,7 @@ class BenchmarkResults:
             num_problems=int(found["problems"]),
             num_samples=int(found["samples"]),
             num_expected=int(found["samples_expected"]),
-            pass_at_1=Interval(*(float(found["pass@1"][end]) for end in ("value", "low", "high"))),
+            pass_at_1=_interval(found["pass@1"]),
             pass_at_k={int(k): float(value) for k, value in found["pass@k"].items()},
             majority=float(found["maj@n"]),
             truncated=float(found["truncated"]),
@@ -94,7 +97,12 @@ class BenchmarkResults:
                 name: Lengths(**lengths) if lengths else None for name, lengths in found["response_tokens"].items()
             },
             problem_pass_rates={problem: float(rate) for problem, rate in found["problem_pass_rates"].items()},
+            these_problems=_interval(found["pass@1_these_problems"]) if "pass@1_these_problems" in found else None,
         )
+
+
+def _interval(found: dict[str, Any]) -> Interval:
+    return Interval(*(float(found[end]) for end in ("value", "low", "high")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

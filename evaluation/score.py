@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from deepscaler.system.files import reason, write_text
 from evaluation.folder import EvaluationFolder
 from evaluation.protocols import samples_of
 from evaluation.samples import Sample, read_samples
-from evaluation.statistics import ks, majority_at_n, pass_at_1, pass_at_k
+from evaluation.statistics import clustered_interval, ks, majority_at_n, pass_at_1, pass_at_k
+from evaluation.until import estimate, halves_of, numbers_of, plan
 
 NUM_THREADS = 8
 """Each waits for a worker process in the rare hard case; the cheap ones take turns anyway."""
@@ -45,7 +46,7 @@ class BenchmarkScores:
     dataset: str
     num_problems: int
     num_samples: int
-    """Samples a problem that were asked for."""
+    """Samples a problem that were asked for, at most."""
     num_expected: int
     scored: list[Scored]
     pass_at_1: Interval
@@ -56,6 +57,8 @@ class BenchmarkScores:
     num_truncated: int
     problem_means: dict[str, float]
     """Share of correct samples by problem id; problems without a sample are left out."""
+    these_problems: Interval | None = None
+    """Pass@1 with the interval that `--until` narrows: over repeated sampling of exactly these problems."""
 
     @property
     def is_complete(self) -> bool:
@@ -84,7 +87,7 @@ def score_benchmark(
     with_golds = [(s, problems[s.problem_id]["golds"]) for s in samples]
     scored = grade_samples(with_golds, thinking=config["thinking"] == "yes", mode=mode, advance=advance)
     _write_scores(folder.scores_path(dataset, mode), scored)
-    return summarize(dataset, len(problems), num_samples, scored)
+    return summarize(dataset, len(problems), num_samples, scored, config.get("until", 0.0))
 
 
 def read_scored(folder: EvaluationFolder, dataset: str, mode: Mode = "kit") -> list[Scored]:
@@ -135,8 +138,10 @@ def grade_samples(
         return list(threads.map(grade_one, with_golds))
 
 
-def summarize(dataset: str, num_problems: int, num_samples: int, scored: list[Scored]) -> BenchmarkScores:
-    """The numbers of a benchmark from its graded samples."""
+def summarize(
+    dataset: str, num_problems: int, num_samples: int, scored: list[Scored], until: float = 0.0
+) -> BenchmarkScores:
+    """The numbers of a benchmark from its graded samples; `until` is the half width in points that it was drawn to."""
     by_problem: dict[str, list[Scored]] = {}
     for one in scored:
         by_problem.setdefault(one.sample.problem_id, []).append(one)
@@ -144,7 +149,7 @@ def summarize(dataset: str, num_problems: int, num_samples: int, scored: list[Sc
     outcomes = [[one.grade.correct for one in group] for group in groups]
     votes = [_votes(group) for group in groups]
     fewest = min(len(group) for group in groups)
-    return BenchmarkScores(
+    scores = BenchmarkScores(
         dataset=dataset,
         num_problems=num_problems,
         num_samples=num_samples,
@@ -156,6 +161,27 @@ def summarize(dataset: str, num_problems: int, num_samples: int, scored: list[Sc
         reasons=dict(sorted(Counter(one.grade.reason for one in scored).items())),
         num_truncated=sum(one.sample.finish_reason == "length" for one in scored),
         problem_means={problem: float(np.mean(row)) for problem, row in zip(by_problem, outcomes, strict=True)},
+    )
+    return _by_halves(scores, by_problem, until / 100) if until and len(groups) == num_problems else scores
+
+
+def _by_halves(scores: BenchmarkScores, by_problem: dict[str, list[Scored]], half_width: float) -> BenchmarkScores:
+    """Returns what `--until` changes: unbiased means of problems, their interval, and how many samples were needed."""
+    numbered = {
+        problem: {one.sample.sample: one.grade.correct for one in group} for problem, group in by_problem.items()
+    }
+    halves = {problem: halves_of(found) for problem, found in numbered.items()}
+    wanted = plan(halves, scores.num_samples, half_width)
+    missing = sum(number not in numbered[p] for p, counts in wanted.items() for number in numbers_of(counts))
+    scores = replace(scores, num_expected=len(scores.scored) + missing)
+    if any(not half for both in halves.values() for half in both):
+        return scores
+    means, these_problems = estimate(halves, half_width)
+    return replace(
+        scores,
+        pass_at_1=clustered_interval(list(means.values()), len(scores.scored)),
+        problem_means=means,
+        these_problems=these_problems,
     )
 
 

@@ -23,8 +23,7 @@ def pass_at_1(outcomes: Outcomes) -> Interval:
     that gives that standard error (at least one a problem) and Student's t for the number of problems, so that it has
     a width at 0 % and 100 % and stays in 0..1. Where few problems are ever solved (a mean of 5 %) it covers 90 %.
     """
-    means = np.array([np.mean(row) for row in outcomes], dtype=float)
-    return _clustered_interval(means, num_draws=sum(len(row) for row in outcomes))
+    return clustered_interval([float(np.mean(row)) for row in outcomes], num_draws=sum(len(row) for row in outcomes))
 
 
 def interval_of_share(share: float, num_problems: int) -> Interval:
@@ -32,7 +31,9 @@ def interval_of_share(share: float, num_problems: int) -> Interval:
     return _wilson(share, float(num_problems), t_quantile(num_problems - 1))
 
 
-def _clustered_interval(means: "np.ndarray[tuple[int], np.dtype[np.float64]]", num_draws: int) -> Interval:
+def clustered_interval(problem_means: Sequence[float], num_draws: int) -> Interval:
+    """Returns the mean over problems with the interval of `pass_at_1`, from so many samples in all."""
+    means = np.array(problem_means, dtype=float)
     problems = len(means)
     value = float(means.mean())
     binomial = value * (1 - value)
@@ -44,6 +45,15 @@ def _clustered_interval(means: "np.ndarray[tuple[int], np.dtype[np.float64]]", n
     else:
         draws = min(max(binomial / variance, float(problems)), float(num_draws))
     return _wilson(value, draws, t_quantile(problems - 1))
+
+
+def interval_of_draws(value: float, variance: float, num_draws: int) -> Interval:
+    """Returns Wilson's 95 % interval for a mean of draws whose sampling has a variance.
+
+    At 0 % and 100 % the variance tells nothing, and the number of draws takes its place.
+    """
+    binomial = value * (1 - value)
+    return _wilson(value, binomial / variance if binomial and variance else float(num_draws), t_quantile(10**9))
 
 
 def _wilson(value: float, draws: float, quantile: float) -> Interval:

@@ -1,7 +1,8 @@
-"""Shards at work: an engine is started until it ends well, watched by its samples, given up if it draws none."""
+"""Engines at work: each is fed from one queue, watched by its samples, started again, given up if it draws none."""
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,13 +10,17 @@ from rich.console import Console
 
 from deepscaler.system.errors import UserError
 from evaluation.engines.executors import PATIENCE, Place, Process
+from evaluation.engines.queue import Queue
 from evaluation.folder import EvaluationFolder
 from evaluation.progress import SampleProgress
+from evaluation.requests import Key
 
 POLL = 0.5
 """Seconds between two looks at the processes."""
 LOOK = 5.0
 """Seconds between two looks at an engine's samples: each costs a shared file system some requests."""
+LOOK_AT_END = 1.0
+"""The same where all work is claimed: engines may be waiting for the next round."""
 STARTS_IN_VAIN = 3
 """An engine that has drawn nothing in so many starts is given up; every other start brings the end nearer."""
 PAUSES = (5.0, 15.0, 60.0)
@@ -26,15 +31,15 @@ PLACE_DEADLINE = 1800.0
 
 @dataclass(slots=True, kw_only=True)
 class ShardRun:
-    """One shard and the command that draws it."""
+    """One engine: its folder and the command that draws into it."""
 
     index: int
     arguments: list[str]
     shard: EvaluationFolder
     logs: Path
-    is_complete: bool = False
-    is_over: bool = False
-    """Complete, or given up."""
+    files: list[Path]
+    """Its samples."""
+    is_given_up: bool = False
     process: Process | None = None
     log: Path = Path()
     """Of the latest start; it is there when a machine has been found."""
@@ -46,19 +51,15 @@ class ShardRun:
     _read: dict[Path, int] = field(default_factory=dict)
     """Bytes of its files of samples that have been seen."""
 
-    def follow(self, path: Path) -> None:
-        """Count what is added to a file of samples from now on."""
-        self._read[path] = path.stat().st_size
-
     @property
     def is_waiting(self) -> bool:
         """Whether there is no machine for it yet."""
         return self.process is not None and not self.log.exists()
 
-    def step(self, place: Place, console: Console) -> list[int]:
+    def step(self, place: Place, queue: Queue, console: Console) -> list[int]:
         """Start it, or see how it is. Returns the response tokens of every new sample."""
         now = time.monotonic()
-        if self.is_over or (self.process is None and now < self._next):
+        if self.is_given_up or (self.process is None and now < self._next):
             return []
         if self.process is None:
             self._start(place)
@@ -66,10 +67,12 @@ class ShardRun:
         code = self.process.poll()
         if code is None and now < self._next:
             return []
-        self._next = now + LOOK
-        lengths = [length for path in self._read for length in self._new_lengths(path)]
-        self._drawn += len(lengths)
+        self._next = now + (LOOK if queue.backlog else LOOK_AT_END)
+        drawn = [one for path in self.files for one in self._new_samples(path)]
+        self._drawn += len(drawn)
+        lengths = [tokens for key, tokens in drawn if queue.drawn(key, tokens)]
         if code is not None:
+            queue.put_back(self.shard.claimed_path)
             self._end(code, console)
         return lengths
 
@@ -90,33 +93,45 @@ class ShardRun:
         assert self.process
         self._ended = self.process.reason or f"ended with code {code}"
         self.process = None
-        if code == 0:
-            self.is_complete = self.is_over = True
-            return
         self._in_vain = 0 if self._drawn else self._in_vain + 1
-        self.is_over = self._in_vain >= STARTS_IN_VAIN
+        self.is_given_up = self._in_vain >= STARTS_IN_VAIN
         self._next = time.monotonic() + PAUSES[min(self._in_vain, len(PAUSES) - 1)]
-        console.print(f"{self.last_words()}; {'given up' if self.is_over else 'starting it again'}", soft_wrap=True)
+        console.print(f"{self.last_words()}; {'given up' if self.is_given_up else 'starting it again'}", soft_wrap=True)
 
-    def _new_lengths(self, path: Path) -> list[int]:
+    def _new_samples(self, path: Path) -> list[tuple[Key, int]]:
+        """Returns key and response tokens of what was added to a file since the last look."""
+        if not path.exists():
+            return []
         with path.open("rb") as opened:
-            opened.seek(self._read[path])
+            opened.seek(self._read.get(path, 0))
             content = opened.read()
         whole = content.rfind(b"\n") + 1
-        self._read[path] += whole
-        return [_response_tokens(line) for line in content[:whole].split(b"\n")[:-1]]
+        self._read[path] = self._read.get(path, 0) + whole
+        return [one for line in content[:whole].split(b"\n")[:-1] if (one := _key_and_tokens(line))]
 
 
-def run_shards(runs: list[ShardRun], place: Place, progress: SampleProgress, console: Console) -> None:
-    """Start all engines and see to them until each is complete or given up; whatever ends this ends them."""
+def run_shards(
+    runs: list[ShardRun],
+    place: Place,
+    queue: Queue,
+    next_round: Callable[[], list[Key]],
+    progress: SampleProgress,
+    console: Console,
+) -> None:
+    """See to engines until all rounds are drawn or all engines are given up; whatever ends this ends them."""
     placed = time.monotonic()
     try:
-        while not all(run.is_over for run in runs):
-            lengths = [length for run in runs for length in run.step(place, console)]
+        while not all(run.is_given_up for run in runs):
+            lengths = [length for run in runs for length in run.step(place, queue, console)]
             waiting = sum(run.is_waiting for run in runs)
             working = sum(run.process is not None for run in runs) - waiting
             state = f"{working} of {len(runs)} engines at work"
             progress.tell(lengths, f"{state}, {waiting} waiting for a machine" if waiting else state)
+            queue.fill()
+            if not queue.unseen:
+                if not (keys := next_round()):
+                    break
+                queue.add(keys)
             placed = placed if waiting and not working else time.monotonic()
             if time.monotonic() - placed > PLACE_DEADLINE:
                 raise UserError(
@@ -124,23 +139,30 @@ def run_shards(runs: list[ShardRun], place: Place, progress: SampleProgress, con
                     " lost, in use, or has fewer GPUs than --tensor-parallel-size? The same command goes on"
                 )
             time.sleep(POLL)
+        queue.close()
+        _wait([run.process for run in runs if run.process is not None and not run.is_waiting])
     finally:
         _stop([run.process for run in runs if run.process is not None])
+
+
+def _wait(processes: list[Process]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _stop(processes: list[Process]) -> None:
     for process in processes:
         process.stop()
-    deadline = time.monotonic() + PATIENCE
-    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    _wait(processes)
     for process in processes:
         if process.poll() is None:
             process.kill()
 
 
-def _response_tokens(line: bytes) -> int:
+def _key_and_tokens(line: bytes) -> tuple[Key, int] | None:
     try:
-        return int(json.loads(line)["response_tokens"])
+        sample = json.loads(line)
+        return (str(sample["problem_id"]), int(sample["sample"])), int(sample["response_tokens"])
     except (ValueError, KeyError, TypeError):  # a shared file system may show what is not written yet
-        return 0
+        return None

@@ -5,6 +5,7 @@ Every sample has its own random generator, so its seed means the same in any bat
 
 import time
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from deepscaler.system.errors import UserError
@@ -42,11 +43,11 @@ class TransformersEngine:
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Sample]:
         """Draw samples in batches of the config's max_num_seqs."""
-        ordered = sorted(requests, key=lambda request: len(request.prompt_token_ids))
         # in a batch, prompts are padded to one length and sums are rounded otherwise
         size = 1 if self._config.deterministic else self._config.max_num_seqs or BATCH_SIZE
-        for start in range(0, len(ordered), size):
-            yield from self._generate_batch(ordered[start : start + size])
+        waiting = iter(requests)
+        while batch := list(islice(waiting, size)):
+            yield from self._generate_batch(batch)
 
     def describe(self) -> dict[str, object]:
         """Version and settings."""

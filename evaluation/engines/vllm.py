@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from evaluation.config import EvaluationConfig
 from evaluation.requests import Request
 from evaluation.samples import Sample
 
-IN_FLIGHT_BATCHES = 4
-"""Requests handed to vLLM at a time, in batches of max_num_seqs: enough to keep it full, little enough for memory."""
+AHEAD = 1 / 16
+"""Requests handed to vLLM beside a full batch, as a share of it: vLLM schedules a step before the one before has been
+looked at. No more, because other engines cannot draw what waits here."""
 
 NEEDED_CPU_FLAGS = ("avx2", "fma")
 """vLLM's CPU build dies of an illegal instruction without them."""
@@ -98,14 +100,15 @@ class VllmEngine:
             self._arguments["max_num_batched_tokens"] = max(context, _CPU_ARGUMENTS["max_num_batched_tokens"])
         revision = None if Path(model).is_dir() else config.revision
         guard()
-        self._engine = LLM(model=model, revision=revision, disable_log_stats=True, **self._arguments).llm_engine
+        self.llm = LLM(model=model, revision=revision, disable_log_stats=True, **self._arguments)
+        self._engine = self.llm.llm_engine
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Sample]:
         """Keep the engine full and yield every sample when it finishes."""
         waiting = iter(requests)
         running: dict[str, tuple[Request, float]] = {}
         while True:
-            room = IN_FLIGHT_BATCHES * self._max_num_seqs - len(running)
+            room = self._max_num_seqs + ceil(AHEAD * self._max_num_seqs) - len(running)
             for request in islice(waiting, room):
                 identifier = f"{request.problem_id}#{request.sample}"
                 self._engine.add_request(

@@ -97,10 +97,14 @@ def detail_table(benchmarks: list[BenchmarkScores]) -> Rows:
 
 def _details(one: BenchmarkScores) -> dict[str, str]:
     scored, lengths, largest = len(one.scored), one.lengths(), max(one.pass_at_k)
+    samples = f"{scored:,}" if one.is_complete else f"{scored:,} of {one.num_expected:,}"
+    if one.these_problems:
+        samples += f"\nof at most {one.num_problems * one.num_samples:,}"
     return {
         "problems": str(one.num_problems),
-        "samples": f"{scored:,}" if one.is_complete else f"{scored:,} of {one.num_expected:,}",
+        "samples": samples,
         "pass@1": show_interval(one.pass_at_1),
+        "these problems": show_interval(one.these_problems) if one.these_problems else "",
         "pass@k": f"{percent(one.pass_at_k[largest])}\n(k={largest})",
         "maj@n": percent(one.majority),
         "cut off": percent(one.num_truncated / scored),

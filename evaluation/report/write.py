@@ -93,6 +93,7 @@ def _results(one: BenchmarkScores) -> BenchmarkResults:
             for name, correct in (("all", None), ("correct", True), ("wrong", False))
         },
         problem_pass_rates=one.problem_means,
+        these_problems=one.these_problems,
     )
 
 

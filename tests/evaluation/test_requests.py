@@ -1,19 +1,14 @@
-"""Every missing sample is asked for once, with a seed of its own."""
+"""Every sample is asked for with a seed of its own."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from deepscaler.system.errors import UserError
-from evaluation.requests import context_length, derive_seed, missing_requests
-
-PROMPTS = {"a/1": (1, 2, 3), "a/2": (4, 5)}
+from evaluation.requests import context_length, derive_seed, to_request
 
 
 def test_a_sample_has_the_same_seed_whatever_else_is_drawn() -> None:
-    everything = {(r.problem_id, r.sample): r.seed for r in missing_requests(PROMPTS, 16, 10, 100, 7, set())}
-    fewer = missing_requests({"a/2": (4, 5)}, 4, 10, 100, 7, {("a/2", 0)})
-    assert [everything[r.problem_id, r.sample] for r in fewer] == [r.seed for r in fewer]
+    requests = [to_request(("a/2", sample), (4, 5), max_tokens=10, context=100, run_seed=7) for sample in range(3)]
+    assert [one.seed for one in requests] == [derive_seed(7, "a/2", sample) for sample in range(3)]
     assert derive_seed(7, "a/2", 1) == 885260889
 
 
@@ -23,17 +18,9 @@ def test_seeds_differ_between_runs_problems_and_samples() -> None:
     assert all(0 <= seed < 1 << 31 for seed in seeds)
 
 
-@given(st.sets(st.tuples(st.sampled_from(sorted(PROMPTS)), st.integers(0, 5))))
-def test_done_and_missing_make_up_the_whole(done: set[tuple[str, int]]) -> None:
-    requests = missing_requests(PROMPTS, 6, 10, 100, 0, done)
-    asked = [(r.problem_id, r.sample) for r in requests]
-    assert len(asked) == len(set(asked))
-    assert not done & set(asked)
-    assert done | set(asked) == {(p, s) for p in PROMPTS for s in range(6)}
-
-
 def test_a_response_ends_where_the_context_does() -> None:
-    requests = missing_requests(PROMPTS, 1, max_tokens=100, context=50, run_seed=0, done=set())
+    prompts = [(1, 2, 3), (4, 5)]
+    requests = [to_request(("a/1", 0), ids, max_tokens=100, context=50, run_seed=0) for ids in prompts]
     assert [len(r.prompt_token_ids) + r.max_tokens for r in requests] == [50, 50]
 
 

@@ -1,4 +1,4 @@
-"""Several engines: every missing problem is dealt to one, and an engine is started until it ends well or in vain."""
+"""Several engines: each is fed from one queue, and started again until nothing is missing or it starts in vain."""
 
 import io
 import json
@@ -7,54 +7,35 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
 from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig
 from evaluation.engines import shard_run
+from evaluation.engines.coordinator import shard_config
 from evaluation.engines.executors import open_place
-from evaluation.engines.rounds import shard_config, split
+from evaluation.engines.queue import Queue
 from evaluation.engines.shard_run import ShardRun, run_shards
 from evaluation.folder import EvaluationFolder
 from evaluation.inputs import own_ids
 from evaluation.plan import describe_plan
 from evaluation.progress import show_progress
-from tests.evaluation.conftest import PROBLEMS, PROMPTS
+from tests.evaluation.conftest import PROBLEMS
 
 CONSOLE = Console(file=io.StringIO())
 PROBLEM_IDS = [problem.id for problem in PROBLEMS]
-IDS = {"a": ["a/1", "a/2", "a/3"], "b": ["b/1", "b/2"]}
-DONE = st.sets(st.tuples(st.sampled_from([*IDS["a"], *IDS["b"]]), st.integers(0, 2)))
-
-
-@given(st.integers(1, 9), DONE)
-def test_every_problem_that_lacks_a_sample_goes_to_exactly_one_engine(
-    num_engines: int, done: set[tuple[str, int]]
-) -> None:
-    by_name = {name: {key for key in done if key[0] in ids} for name, ids in IDS.items()}
-    parts = split(IDS, by_name, dict.fromkeys(IDS, 3), num_engines)
-    for name, ids in IDS.items():
-        dealt = [problem_id for part in parts for problem_id in part[name]]
-        lacking = [i for i in ids if any((i, sample) not in done for sample in range(3))]
-        assert sorted(dealt) == lacking
-    sizes = [sum(map(len, part.values())) for part in parts]
-    assert len(parts) <= num_engines
-    assert not parts or (min(sizes) >= 1 and max(sizes) - min(sizes) <= 1)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_shards_cover_every_problem_exactly_once(count: int, tmp_path: Path) -> None:
     folder = EvaluationFolder(tmp_path)
-    parts = [own_ids(PROBLEM_IDS, f"{index}/{count}", folder, "aime") for index in range(count)]
+    parts = [own_ids(PROBLEM_IDS, f"{index}/{count}", folder) for index in range(count)]
     assert sorted(problem_id for part in parts for problem_id in part) == PROBLEM_IDS
 
 
-def test_a_shard_goes_on_with_the_problems_it_began_with(tmp_path: Path) -> None:
-    folder = EvaluationFolder(tmp_path)
-    folder.write_problems("aime", PROBLEMS[1:], PROMPTS)
-    assert own_ids(PROBLEM_IDS, "0/2", folder, "aime") == PROBLEM_IDS[1:]
+def test_an_engine_that_pulls_may_draw_every_problem(tmp_path: Path) -> None:
+    EvaluationFolder(tmp_path).claimed_path.mkdir()
+    assert own_ids(PROBLEM_IDS, "0/2", EvaluationFolder(tmp_path)) == PROBLEM_IDS
 
 
 def test_a_plan_does_not_count_shards_of_other_options_as_done(tmp_path: Path) -> None:
@@ -101,34 +82,56 @@ class _Process:
         self.poll, self.stop, self.kill = process.poll, process.terminate, process.kill
 
 
-def run_in(place: _Shell, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ShardRun:
-    """One shard whose file of samples is the line's first argument."""
+KEYS = [("a/1", number) for number in range(5)]
+
+
+def run_in(place: _Shell, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ShardRun, Queue]:
+    """One engine that has the queue, its claims and its file of samples as $0, $1 and $2."""
     monkeypatch.setattr(shard_run, "PAUSES", (0,))
     monkeypatch.setattr(shard_run, "POLL", 0.02)
+    monkeypatch.setattr(shard_run, "LOOK", 0.02)
+    queue, shard = Queue(folder / "queue", 1), EvaluationFolder(folder / "0-of-1")
+    shard.claimed_path.mkdir(parents=True)
+    queue.add(KEYS)
     samples = folder / "samples.jsonl"
-    samples.touch()
-    shard = EvaluationFolder(folder / "0-of-1")
-    run = ShardRun(index=0, arguments=[str(samples)], shard=shard, logs=folder / "logs")
-    run.follow(samples)
-    with show_progress(CONSOLE, 0, 9) as progress:
-        run_shards([run], place, progress, CONSOLE)
-    return run
+    arguments = [str(folder / "queue"), str(shard.claimed_path), str(samples)]
+    run = ShardRun(index=0, arguments=arguments, shard=shard, logs=folder / "logs", files=[samples])
+    with show_progress(CONSOLE, 0, len(KEYS)) as progress:
+        run_shards([run], place, queue, list, progress, CONSOLE)
+    return run, queue
 
 
 def test_an_engine_that_draws_nothing_is_given_up_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = _Shell("echo out of memory; exit 3")
-    run = run_in(place, tmp_path, monkeypatch)
+    run, queue = run_in(place, tmp_path, monkeypatch)
     assert place.num_starts == 3
-    assert not run.is_complete
+    assert queue.unseen == set(KEYS)
     assert "engine 0 ended with code 3" in run.last_words()
     assert run.last_words().endswith("0-of-1.3.log: out of memory")
 
 
-def test_an_engine_that_draws_something_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = _Shell('echo \'{"response_tokens": 5}\' >> "$0"; test $(wc -l < "$0") = 5')
-    run = run_in(place, tmp_path, monkeypatch)
-    assert place.num_starts == 5
-    assert run.is_complete
+DRAW_ONE_AND_DIE = """
+piece=$(ls $0 | grep json | head -n 1)
+mv $0/$piece $1
+number=$(tr -dc '0-9,' < $1/$piece | cut -d , -f 3)
+echo "{\\"problem_id\\": \\"a/1\\", \\"sample\\": $number, \\"response_tokens\\": 7}" >> $2
+second=$(ls $0 | grep json | head -n 1)
+test -n "$second" && mv $0/$second $1
+exit 9
+"""
+"""Claims two pieces, draws the first one's sample, and dies with the second one."""
+
+
+def test_an_engine_that_draws_something_is_started_again_and_its_claims_go_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = _Shell(DRAW_ONE_AND_DIE)
+    run, queue = run_in(place, tmp_path, monkeypatch)
+    assert place.num_starts == len(KEYS)
+    assert not queue.unseen
+    assert not run.is_given_up
+    assert sorted(json.loads(line)["sample"] for line in run.files[0].read_text().splitlines()) == [0, 1, 2, 3, 4]
+    assert (tmp_path / "queue/over").exists()
 
 
 def test_what_ends_the_command_ends_its_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
