@@ -214,6 +214,8 @@ class EvaluationConfig:
             )
         if self.until and (self.shard or self.gather):
             raise UserError("--until decides over all problems of a benchmark, not over shards: use it with --engines")
+        if self.until and self.engine == "openai" and self.api == "chat" and self.thinking == "auto":
+            raise UserError("--until grades while it draws: say whether the model thinks, by --thinking yes or no")
         if self.shard:
             object.__setattr__(self, "shard", "{}/{}".format(*parse_shard(self.shard)))
         if self.engine == "openai":

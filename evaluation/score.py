@@ -87,7 +87,7 @@ def score_benchmark(
     with_golds = [(s, problems[s.problem_id]["golds"]) for s in samples]
     scored = grade_samples(with_golds, thinking=config["thinking"] == "yes", mode=mode, advance=advance)
     _write_scores(folder.scores_path(dataset, mode), scored)
-    return summarize(dataset, len(problems), num_samples, scored, config.get("until", 0.0))
+    return summarize(dataset, len(problems), num_samples, scored, config.get("until") or 0.0)
 
 
 def read_scored(folder: EvaluationFolder, dataset: str, mode: Mode = "kit") -> list[Scored]:

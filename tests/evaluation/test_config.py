@@ -105,3 +105,10 @@ def test_only_what_changes_samples_binds_a_folder() -> None:
 
 def test_a_data_set_named_twice_is_evaluated_once() -> None:
     assert EvaluationConfig(**REQUIRED, datasets=("aime", "amc", "aime")).datasets == ("aime", "amc")
+
+
+def test_an_endpoint_that_may_think_is_not_graded_while_it_draws(tmp_path: Path) -> None:
+    options = {"model": "m", "output_dir": tmp_path, "engine": "openai", "base_url": "http://127.0.0.1:1/v1"}
+    with pytest.raises(UserError, match="--until grades while it draws: say whether the model thinks"):
+        EvaluationConfig(**options, until=1.5)
+    assert EvaluationConfig(**options, until=1.5, thinking="yes").until == 1.5
