@@ -46,8 +46,8 @@ def describe_plan(config: EvaluationConfig, console: Console) -> None:
     if config.engine == "openai":
         bound = f", at most {config.max_requests:,} by this command" if config.max_requests else ""
         console.print(
-            f"{'at most ' if config.until else ''}{num_missing:,} requests to {config.base_url}, {config.concurrency} at once; failed ones are sent"
-            f" again{bound}",
+            f"{'at most ' if config.until else ''}{num_missing:,} requests to {config.base_url}, {config.concurrency}"
+            f" at once; failed ones are sent again{bound}",
             soft_wrap=True,
         )
     num_engines = min(config.engines, num_missing)
