@@ -59,4 +59,7 @@ def _local_ray(ray_dir: Path) -> dict[str, str]:
     token = ray_dir / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32), encoding="ascii")
-    return {"RAY_TMPDIR": str(ray_dir), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    usual = Path(tempfile.gettempdir())
+    # Python's managers, which read data for verl, have sockets below the temporary folder, too
+    short = {} if ray_dir.parent == usual else {"TMPDIR": str(ray_dir)}
+    return short | {"RAY_TMPDIR": str(ray_dir), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}

@@ -60,7 +60,7 @@ def test_rays_sockets_have_room_below_a_long_temporary_folder(tmp_path: Path, mo
     assert launched.ray_dir is not None
     validate_socket_filepath(str(launched.ray_dir / SOCKET))
     assert launched.environment["RAY_TMPDIR"] == str(launched.ray_dir)
-    assert launched.environment["TMPDIR"] == str(long), "only Ray needs a short one"
+    assert launched.environment["TMPDIR"] == str(launched.ray_dir), "sockets of multiprocessing are below it"
     launched.clean_up()
     assert not launched.ray_dir.exists()
     validate_socket_filepath("/" + "x" * (LONGEST_RAY_FOLDER - 1) + "/" + SOCKET)
