@@ -21,7 +21,6 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.flags import add_flags, whole
 from deepscaler.system.options import options_of
 from evaluation.config import EvaluationConfig, config_of, is_loopback, to_arguments
-from evaluation.plan import describe_plan
 from slurm.submit.evaluation import plan_evaluation
 
 EXAMPLES = (
@@ -134,6 +133,8 @@ def _evaluate_here(config: EvaluationConfig, *, dry_run: bool) -> int:
     say = partial(PlainConsole().print, soft_wrap=True)
     config = replace(config, model=model_to_read(config.model, say, dry_run=dry_run))
     if dry_run:
+        from evaluation.plan import describe_plan  # noqa: PLC0415  numpy: 0.2 s
+
         describe_plan(config, PlainConsole())
         return 0
     from evaluation.evaluate import evaluate  # noqa: PLC0415  matplotlib: 0.5 s

@@ -149,6 +149,7 @@ ELSEWHERE = {
     "validation_dataset": "places",
     "verl": "tried by a test of its own",
     "signs": "read by whoever watches a run",
+    **dict.fromkeys(("keep_every", "keep_best"), "read when a checkpoint is sealed"),
     **dict.fromkeys(("data.problem", "data.answer", "data.id", "data.weights", "data.prompt_suffix"), "read before"),
 }
 """Fields that are no key of verl's, and why."""
