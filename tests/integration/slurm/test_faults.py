@@ -55,7 +55,7 @@ def kill_on(node: str, word: str) -> None:
     lines = on_node(node, "ps", "-ww", "-eo", "pid,args").splitlines()
     pids = [line.split()[0] for line in lines if word in line.split(maxsplit=1)[1] and "ps -ww" not in line]
     assert pids, f"no {word} on {node}"
-    on_node(node, "kill", "-9", *pids)
+    on_node(node, "kill", "-9", *pids, check=False)  # one of them may end with another
 
 
 def goes_on_after(run: Run, number: int, what: str, strike: Callable[[], object], bound: float = NOTICED) -> None:
