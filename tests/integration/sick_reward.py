@@ -1,4 +1,4 @@
-"""A reward function with every fault: it raises at first, then is the same for all, and once takes half a minute."""
+"""A reward function with every fault: it raises at first, then is the same for all, and for one step takes long."""
 
 import json
 import time
@@ -6,9 +6,10 @@ from pathlib import Path
 
 RUN = Path(__file__).parents[1]
 NUM_UNDECIDED, SLOW = 6, 9
-"""Steps without a reward; the step after which one call takes half a minute, and others for three steps two seconds.
+"""Steps without a reward; the step after which every call takes 20 seconds, and for two steps more two seconds.
 
-A slow step is seen until the next one ends, which must take longer than W&B's alerts and Prometheus look away.
+One slow call would stall nothing: an asynchronous rollout trains on other groups meanwhile. A slow step is seen until
+the next one ends, which must take longer than W&B's alerts and Prometheus look away.
 """
 
 
@@ -19,7 +20,5 @@ def score(response: str) -> float:
     if done < NUM_UNDECIDED:
         raise RuntimeError("no reward yet")
     if SLOW <= done < SLOW + 3:
-        is_first = not (RUN / "slept").exists()
-        (RUN / "slept").touch()
-        time.sleep(30 if is_first else 2)
+        time.sleep(20 if done == SLOW else 2)
     return 1.0
