@@ -109,7 +109,8 @@ def test_a_training_in_two_pods_outlives_its_worker_and_its_head(
     text = (tmp_path / "log").read_text()
     assert text.count("Resuming from the checkpoint of step") >= 2, text
     assert f"of {STEPS} is saved" in text, "what a deleted pod asks for before it ends"
-    assert rayjob(cluster, folder)["failed"] >= 2
+    # a new head that takes over in the same Ray cluster is no failure to the operator
+    assert rayjob(cluster, folder)["failed"] >= 1
 
     assert "that has ended" in cli(*command)
     with followed(folder, tmp_path / "again") as log:
