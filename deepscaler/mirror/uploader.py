@@ -85,7 +85,7 @@ class Uploader:
         write_state(self._run, self._state)
         self._check_owner(view, token)
         self._claim = claim_name(number, resumed, token)
-        self._beat(ended=False)
+        self._beat(self._bucket, ended=False)
         self._check_owner(look(self._bucket), token)
         self._small = SmallFiles(self._bucket, self._run, number, view)
 
@@ -123,7 +123,7 @@ class Uploader:
 
     def close(self) -> None:
         """Says in the mirror that the attempt has ended, so that the next one need not wait for it."""
-        self._beat(ended=True)
+        self._beat(self._bucket, ended=True)
 
     def _check_fences(self, view: View) -> None:
         check_ownership(self._run, self._attempt)
@@ -177,9 +177,9 @@ class Uploader:
             self._bucket.remove([manifest] if manifest in names else [])
             self._bucket.remove(name for name in names if name != manifest)
 
-    def _beat(self, *, ended: bool) -> None:
+    def _beat(self, bucket: Bucket, *, ended: bool) -> None:
         record = {"host": socket.gethostname(), "beat": time.time(), "ended": ended}
-        self._bucket.write(self._claim, as_bytes(record))
+        bucket.write(self._claim, as_bytes(record))
 
     def keep_beating(self) -> None:
         """Gives signs of life in the mirror, for ever."""
@@ -187,7 +187,7 @@ class Uploader:
         while True:
             time.sleep(BEAT)
             with suppress(UserError, OSError):
-                bucket.write(self._claim, as_bytes({"host": socket.gethostname(), "beat": time.time(), "ended": False}))
+                self._beat(bucket, ended=False)
 
 
 def _told(checkpoints: Sequence[Checkpoint]) -> list[str]:

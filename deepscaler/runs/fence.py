@@ -5,9 +5,9 @@ made it owns the run until someone makes 0005. An attempt lives as long as its h
 compared.
 """
 
+import itertools
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +17,7 @@ from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 from deepscaler.system.processes import process_start
+from deepscaler.system.repeat import repeating
 
 BEAT = 2.0
 """Seconds between two heartbeats."""
@@ -82,15 +83,11 @@ def acquire(run: RunFolder, say: Callable[[str], None]) -> Attempt:
 @contextmanager
 def alive(attempt: Attempt) -> Iterator[None]:
     """Keep the heartbeat going, in a thread."""
-    over = threading.Event()
-    thread = threading.Thread(target=_beat, args=(attempt.heartbeat_path, over), name="heartbeat", daemon=True)
-    _write_beat(attempt.heartbeat_path, 0)
-    thread.start()
-    try:
+    beats = itertools.count()
+    _write_beat(attempt.heartbeat_path, next(beats))
+    # longer than for a moment, what keeps beats from being written fences this attempt
+    with repeating(lambda: _write_beat(attempt.heartbeat_path, next(beats)), BEAT, "heartbeat"):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def is_process_alive(record: dict[str, object]) -> bool | None:
@@ -131,14 +128,6 @@ def _wait_until_dead(attempt: Attempt, say: Callable[[str], None]) -> None:
             " --output-dir"
         )
     say(f"{who} is dead: taking over.")
-
-
-def _beat(path: Path, over: threading.Event) -> None:
-    count = 0
-    while not over.wait(BEAT):
-        count += 1
-        with suppress(OSError):  # a full disk or a lost mount for a moment; a longer one fences this attempt
-            _write_beat(path, count)
 
 
 def _write_beat(path: Path, count: int) -> None:

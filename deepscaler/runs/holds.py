@@ -4,12 +4,12 @@ checkpoints/.held/40-3f2a91c0      one file for each process that reads the chec
 """
 
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from deepscaler.runs.folder import RunFolder
+from deepscaler.system.repeat import repeating
 
 HOLDS = ".held"
 
@@ -29,20 +29,10 @@ def held(run: RunFolder, step: int) -> Iterator[None]:
     hold = run.checkpoints / HOLDS / f"{step}-{secrets.token_hex(4)}"
     hold.parent.mkdir(parents=True, exist_ok=True)
     hold.touch()
-    over = threading.Event()
-
-    def keep_touching() -> None:
-        while not over.wait(TOUCH):
-            with suppress(OSError):  # a full disk for a moment
-                hold.touch()
-
-    thread = threading.Thread(target=keep_touching, name="hold", daemon=True)
-    thread.start()
     try:
-        yield
+        with repeating(hold.touch, TOUCH, "hold"):
+            yield
     finally:
-        over.set()
-        thread.join()
         hold.unlink(missing_ok=True)
 
 
