@@ -7,16 +7,16 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from deepscaler.data.names import absolute, check_name, labels
 from deepscaler.data.problem import PLACE
 from deepscaler.data.sources import PUBLISHED_BENCHMARKS
 from deepscaler.recipes.recipe import Device
-from deepscaler.system.errors import UserError, unknown
+from deepscaler.system.errors import UserError
 from deepscaler.system.flags import to_flags
 from deepscaler.system.option import flag, shown_value
-from deepscaler.system.options import REQUIRED, check_options, convert_options, option, options_of
+from deepscaler.system.options import REQUIRED, check_options, option, options_of
+from evaluation.endpoint_options import OF_AN_ENDPOINT, check_endpoint
 from evaluation.protocols import PROTOCOLS, SAMPLING, ProtocolName, Thinking
 
 EngineName = Literal["vllm", "transformers", "openai"]
@@ -25,13 +25,6 @@ Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 
 OWN: Any = None
 """The default of an option that the protocol decides; a configuration holds the protocol's value instead."""
-
-OF_AN_ENDPOINT = ("base_url", "api", "leave_out")
-"""Options that change the samples of an endpoint, and that no other engine has."""
-
-CAN_BE_LEFT_OUT = ("seed", "top_p", "temperature", "max_tokens")
-"""Parameters of a request that some servers refuse."""
-
 
 BASE = 8
 """Samples of each problem that `--until` draws first."""
@@ -219,7 +212,7 @@ class EvaluationConfig:
         if self.shard:
             object.__setattr__(self, "shard", "{}/{}".format(*parse_shard(self.shard)))
         if self.engine == "openai":
-            _check_endpoint(self)
+            check_endpoint(self)
         together = [flag(name) for name in ("shard", "gather", "engines") if getattr(self, name)]
         if len(together) > 1:
             raise UserError(f"{' and '.join(together)} exclude each other (--engines shards and gathers by itself)")
@@ -315,35 +308,6 @@ def with_absolute_paths(config: EvaluationConfig) -> EvaluationConfig:
     )
 
 
-def check_stored(values: Any, file: Path) -> dict[str, Any]:
-    """Returns the options of a folder's config.json; one that is newer than the folder is at its default there.
-
-    Raises UserError if no evaluation wrote them.
-    """
-    if not isinstance(values, dict):
-        raise UserError(f"{file} is not a configuration of `deepscaler evaluate`")
-    missing = {"weights", "model", "datasets"} - set(values)
-    if missing or values.get("thinking") not in ("yes", "no"):
-        told = ", ".join(sorted(missing)) or "thinking"
-        raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: it lacks {told}")
-    # they name files below this folder
-    names = values["datasets"] if isinstance(values["datasets"], list) else []
-    if not names or not all(isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name) for name in names):
-        given = shown_value(values["datasets"])
-        raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: its data sets are {given}")
-    numbers = values.get("samples", {})
-    if not isinstance(numbers, dict) or not all(type(number) is int and number > 0 for number in numbers.values()):
-        given = shown_value(numbers)
-        raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: its samples are {given}")
-    # which sets are registered may have changed since; what another program drew tells few options
-    apart = {"weights", "datasets", "samples"} | ({"imported", "engine"} if "imported" in values else set())
-    bound = {name: value for name, value in values.items() if name not in apart and value is not None}
-    settled = EvaluationConfig(**{**convert_options(bound, EvaluationConfig, file), "output_dir": file.parent})
-    lacking = set(bound_options()) - {"shard", *OF_AN_ENDPOINT, *values}
-    defaults = {name: getattr(settled, name) for name in bound_options() if name in lacking}
-    return {**defaults, **values}
-
-
 def with_thinking(config: EvaluationConfig, text: str) -> EvaluationConfig:
     """Returns the configuration with `auto` settled: a model thinks if its chat template begins or ends thinking.
 
@@ -357,31 +321,3 @@ def with_thinking(config: EvaluationConfig, text: str) -> EvaluationConfig:
 def thinks(text: str) -> bool:
     """Returns whether a text begins or ends thinking."""
     return re.search("</?think>", text) is not None
-
-
-def is_loopback(base_url: str) -> bool:
-    """Returns whether a URL means the machine that asks."""
-    host = urlsplit(base_url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith(("127.", "0.")) or host.endswith(".localhost")
-
-
-def _check_endpoint(config: EvaluationConfig) -> None:
-    """Raises UserError for an endpoint that cannot be asked, and for a URL that would carry a secret into files."""
-    if not config.base_url:
-        raise UserError("--engine openai needs --base-url: give the server's URL, such as http://localhost:8000/v1")
-    try:
-        url = urlsplit(config.base_url)
-        is_one = url.scheme in ("http", "https") and bool(url.hostname) and (url.port or 1) > 0
-    except ValueError:
-        is_one = False
-    if not is_one or re.search(r"[\s\x00-\x1f]", config.base_url):
-        given = shown_value(config.base_url)
-        raise UserError(f"invalid value {given} for --base-url: expected http(s)://HOST[:PORT]/PATH")
-    if "@" in url.netloc or url.query or url.fragment:  # not shown: it may be the key
-        raise UserError("--base-url holds a user, a query or a fragment: give the key by --api-key-env VARIABLE")
-    if config.api_key_env and not re.fullmatch(r"[A-Za-z_]\w{0,79}", config.api_key_env, re.ASCII):
-        raise UserError("--api-key-env names no environment variable: give a name such as OPENAI_API_KEY, not the key")
-    if config.engines:
-        raise UserError("--engines is for engines of this kit: with --engine openai give --concurrency")
-    if unknown_names := [name for name in config.leave_out if name not in CAN_BE_LEFT_OUT]:
-        raise unknown("parameter for --leave-out", unknown_names[0], CAN_BE_LEFT_OUT)

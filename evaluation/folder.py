@@ -17,9 +17,9 @@ from deepscaler.data import Problem
 from deepscaler.rewards.grade import Mode
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import file_size, locked, reason, write_json, write_text
-from evaluation.config import check_stored
 from evaluation.protocols import samples_of
 from evaluation.requests import Prompt
+from evaluation.stored import check_stored
 
 FREE = ("datasets", "num_samples", "samples", "until", "model", "revision", "thinking", "base_url")
 """Options that may change: the weights' hash, or host and name, tell the model; thinking only matters to the grader."""

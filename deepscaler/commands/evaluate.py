@@ -20,7 +20,8 @@ from deepscaler.output.terminal import PlainConsole
 from deepscaler.system.errors import UserError
 from deepscaler.system.flags import add_flags, whole
 from deepscaler.system.options import options_of
-from evaluation.config import EvaluationConfig, config_of, is_loopback, to_arguments
+from evaluation.config import EvaluationConfig, config_of, to_arguments
+from evaluation.endpoint_options import is_loopback
 from slurm.submit.evaluation import plan_evaluation
 
 EXAMPLES = (

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from deepscaler.system.errors import UserError
-from evaluation.config import EvaluationConfig, check_stored, with_absolute_paths
+from evaluation.config import EvaluationConfig, with_absolute_paths
 from evaluation.inputs import all_problems, keep_datasets, planned_ids
+from evaluation.stored import check_stored
 
 
 def sums(folder: Path, name: str, count: int) -> str:

@@ -15,9 +15,10 @@ from deepscaler.commands.parser import parse
 from deepscaler.data.problem import SUFFIX, Problem, ask, ask_by
 from deepscaler.data.sources import SOURCES
 from deepscaler.system.errors import UserError
-from evaluation.config import EvaluationConfig, check_stored, config_of, to_arguments
+from evaluation.config import EvaluationConfig, config_of, to_arguments
 from evaluation.folder import EvaluationFolder
 from evaluation.protocols import PROTOCOLS, overrides, samples_of, told
+from evaluation.stored import check_stored
 
 REQUIRED: dict[str, Any] = {"model": "m", "output_dir": Path("out")}
 TEMPLATES = Path(__file__).parent / "chat_templates"
