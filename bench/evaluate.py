@@ -1,4 +1,4 @@
-"""What drawing samples costs beside vLLM alone, and what scheduling gains: `python bench/evaluate.py PART`.
+"""Measures what drawing samples costs beside vLLM alone, and what scheduling gains: `python bench/evaluate.py PART`.
 
 speed      tokens/s of the kit's loop and of plain `vllm.LLM.generate`: same requests, same engine, in turn
 makespan   two real engines: pulling from one queue, equal shares, and shares with a barrier every 8 batches

@@ -33,7 +33,7 @@ class Source:
     file: str = ""
     """Below `--source DIR`; empty for what is generated."""
     url: str = ""
-    """Of the file; `hub:ORG/NAME@COMMIT:SPLIT` where the split's files are looked up in the hub's listing."""
+    """The file's address; `hub:ORG/NAME@COMMIT:SPLIT` where the split's files are looked up in the hub's listing."""
     revision: str = ""
     sha256: str = ""
     """Of the file at that revision, where it is known."""
@@ -46,7 +46,7 @@ class Source:
     is_published: bool = False
     """Whether it is in DeepScaleR's table: evaluated by default, and a part of the mean."""
     is_contest: bool = False
-    """Whether it has so few problems that protocols ask for more samples of each."""
+    """True for a set of so few problems that protocols ask for more samples of each."""
     has_solutions: bool = False
     """Whether `data check` compares golds with the solutions in its rows."""
 

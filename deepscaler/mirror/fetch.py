@@ -1,4 +1,4 @@
-"""From a mirror to a disk: a run that goes on elsewhere, or as much of one as a merge or a report reads."""
+"""Fetches a run from its mirror: all that resumes it elsewhere, or as much as a merge or a report reads."""
 
 import hashlib
 import time
@@ -41,7 +41,7 @@ SILENCE = 35.0
 LOOK = 5.0
 NUM_STREAMS = 4
 TRIES = 3
-"""Of a download: its connection may break, and the checkpoint may be pruned meanwhile."""
+"""A download is tried so often: its connection may break, and the checkpoint may be pruned meanwhile."""
 
 FETCHED = ".fetch-"
 LAST = "run.json"

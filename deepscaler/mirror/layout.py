@@ -1,4 +1,4 @@
-"""What lies in a mirror, and what of it counts: told by names of objects, and by manifests that are written last.
+"""Tells what a mirror holds and what of it counts, by names of objects and by manifests that are written last.
 
 attempts/0002/claim-0-4be1d0aa   attempts/0003/claim-40-9f3c2a1b
 attempts/0002/checkpoints/global_step_40/manifest.json          counts

@@ -54,7 +54,7 @@ class Seen:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the job of that name is this run's: its command names the run's folder, and its owner is the same."""
+        """Returns whether the job of that name is this run's, by the folder in its command and by its owner."""
         return (
             self.job is not None
             and belongs(self.job, self.submitted.run_dir)

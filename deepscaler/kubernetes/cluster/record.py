@@ -29,7 +29,7 @@ class Submitted:
     run_dir: str = ""
     """The run's folder in the pods."""
     owner: str = ""
-    """Who has submitted it (see deepscaler.kubernetes.cluster.owner)."""
+    """Names who has submitted it (see deepscaler.kubernetes.cluster.owner)."""
     trains: bool = True
     """Whether `deepscaler status` knows that folder: an evaluation's it does not."""
     after: str = ""
