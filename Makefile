@@ -7,7 +7,7 @@ SITE ?= tests/integration/kubernetes/kind/site.toml
 # Where this is set, each process compiles verl, vLLM and torch anew: 30 s instead of 12 to import them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart learn test slow long cluster lint format golden lock bench render fuzz clean
+.PHONY: help setup quickstart learn test slow long cluster lint format golden lock bench render docs soak fuzz clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -38,7 +38,8 @@ lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/shellcheck .ci/run .ci/image
+	@$(BIN)/python tools/prose.py
+	@$(BIN)/shellcheck .ci/run .ci/image slurm/submit/successor.sh
 	@$(BIN)/hadolint docker/Dockerfile
 
 format: setup  ## let ruff rewrite the code
@@ -48,9 +49,13 @@ format: setup  ## let ruff rewrite the code
 golden: setup  ## rewrite the golden reports and batch scripts after an intended change
 	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/evaluation/report/test_report.py tests/slurm/submit/test_script.py
 
-render: setup  ## write k8s/jobs and Prometheus's rules anew, after a change of a recipe, of signs or of deepscaler/kubernetes
+render: setup  ## write k8s/jobs, Prometheus's rules and docs/reference after a change of what they are generated from
 	@$(BIN)/deepscaler render
 	@$(BIN)/deepscaler metrics --print prometheusrule >k8s/components/monitoring/prometheusrule.yaml
+	@$(BIN)/python tools/reference.py
+
+docs: setup  ## build the documents as a site in site/; a dead link, a missing anchor and an unlisted page fail
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock: setup  ## resolve the locked requirements from pyproject.toml
 	@$(BIN)/python tools/lock.py
@@ -60,6 +65,9 @@ bench: setup  ## our grader against math-verify, a reward of one's own, and trai
 	@$(BIN)/python bench/reward.py
 	@$(BIN)/python bench/step.py
 	@[ -z "$$SLURM_CONF" ] || $(BIN)/python bench/launch.py
+
+soak: setup  ## train 200 steps and print whose memory grows; the same command resumes
+	@$(BIN)/python bench/soak.py
 
 fuzz: setup  ## look for texts that make the grader raise or crawl, for an hour; needs `pip install atheris`
 	@$(BIN)/python tools/fuzz_grader.py -max_total_time=3600

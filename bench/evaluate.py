@@ -1,9 +1,9 @@
-"""Measures what drawing samples costs beside vLLM alone, and what scheduling gains: `python bench/evaluate.py PART`.
+"""Measures the overhead of sampling over vLLM alone, and the gain from scheduling: `python bench/evaluate.py PART`.
 
 speed      tokens/s of the kit's loop and of plain `vllm.LLM.generate`: same requests, same engine, in turn
 makespan   two real engines: pulling from one queue, equal shares, and shares with a barrier every 8 batches
 schedule   a simulation with lengths like R1's on 1 to 1,024 GPUs (bench/schedule.py)
-until      a simulation of `--until`: bias, coverage, and samples saved against equal numbers
+until      a simulation of `--until`: bias, coverage, and samples saved compared with equal numbers
 
 `speed` and `makespan` run the small model on the CPU, or any model with --model on a GPU.
 """
@@ -41,14 +41,14 @@ def main() -> None:
     """Runs one part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=["speed", "makespan", "schedule", "until", "barriers"])
-    parser.add_argument("--model", default="", help="default: the small model of the tests")
+    parser.add_argument("--model", default="", help="folder or hub id (default: the small model of the tests)")
     parser.add_argument("--problems", type=int, default=24, help="problems of the set (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=4, help="of each problem (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=4, help="samples of each problem (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=64, help="most tokens of a response (default: %(default)s)")
-    parser.add_argument("--sequences", type=int, default=16, help="in a batch (default: %(default)s)")
+    parser.add_argument("--sequences", type=int, default=16, help="sequences in a batch (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="alternations or trials (default: %(default)s)")
     parser.add_argument("--gpus", type=int, default=1024, help="most GPUs of `schedule` (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=None, help="for `barriers`, which `makespan` starts")
+    parser.add_argument("--output", type=Path, default=None, help="folder of `barriers`, which `makespan` starts")
     arguments = parser.parse_args()
     if arguments.part == "schedule":
         simulate(arguments.samples, arguments.gpus)
@@ -95,6 +95,7 @@ def speed(arguments: argparse.Namespace) -> None:
 
         def kit() -> int:
             num_tokens, path = 0, Path(folder, "samples.jsonl")
+            # a store counts what its file holds as drawn, and appends to it
             path.unlink(missing_ok=True)
             with SampleStore(path) as store:
                 for sample in engine.generate(requests):
@@ -110,6 +111,7 @@ def speed(arguments: argparse.Namespace) -> None:
         ratios = []
         for number in range(arguments.rounds):
             speeds = {}
+            # Each begins as often as the other, or a machine that slows down would favor one of them.
             for draw in (kit, plain) if number % 2 else (plain, kit):
                 llm.reset_prefix_cache()
                 started = time.perf_counter()
@@ -121,8 +123,9 @@ def speed(arguments: argparse.Namespace) -> None:
 
 
 def makespan(arguments: argparse.Namespace) -> None:
-    """Draws the same samples with two engines in three ways; loading is left out."""
+    """Draws the same samples with two engines in three ways, and compares the times without loading."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    # This process must not ask torch: what it starts may be forked, and CUDA refuses to work in a fork.
     device = "cuda" if "CUDA_VISIBLE_DEVICES" in os.environ else "cpu"
     for number in range(arguments.rounds):
         with tempfile.TemporaryDirectory(prefix="bench-evaluate-") as folder:
@@ -145,11 +148,12 @@ def makespan(arguments: argparse.Namespace) -> None:
 
 
 def draw_with_barriers(config: EvaluationConfig) -> None:
-    """Draws every second request, 8 batches at a time, as the seed project did."""
+    """Draws every second request, with a barrier after every 8 batches."""
     from evaluation.engines.vllm import VllmEngine
 
     inputs = read_inputs(config, EvaluationFolder(config.output_dir), Console())
     engine = VllmEngine(config, inputs.model.path, inputs.context)
+    # barriers-0-of-2: the folder's name alone distinguishes the two processes that `makespan` starts
     index = int(config.output_dir.name.split("-")[1])
     own, size = _requests(inputs)[index::2], BATCHES * config.max_num_seqs
     with SampleStore(EvaluationFolder(config.output_dir).samples_path(DATASET)) as store:
@@ -159,8 +163,9 @@ def draw_with_barriers(config: EvaluationConfig) -> None:
 
 
 def _at_once(commands: list[list[str]]) -> None:
-    """Runs commands beside each other, each with its share of the cores."""
+    """Runs commands in parallel, each with its share of the cores."""
     threads = str(max(1, len(os.sched_getaffinity(0)) // len(commands)))
+    # without it each engine starts a thread for every core, so that two of them slow each other down
     environment = {**os.environ, "OMP_NUM_THREADS": threads}
     started = [subprocess.Popen(one, env=environment, stdout=subprocess.DEVNULL) for one in commands]
     codes = [process.wait() for process in started]
@@ -176,7 +181,7 @@ def _seconds(folders: list[Path]) -> float:
 
 
 def simulate_until(trials: int) -> None:
-    """Prints bias and coverage of `--until` for several kinds of benchmarks, and its samples beside equal numbers."""
+    """Prints the bias, coverage and samples of `--until` for several kinds of benchmarks, beside equal numbers."""
     generator = np.random.default_rng(0)
     kinds: dict[str, tuple[Any, int, int, float]] = {
         "30 problems, Beta(0.4, 0.6)": (lambda n: generator.beta(0.4, 0.6, n), 30, 256, 1.5),
@@ -200,13 +205,14 @@ def simulate_until(trials: int) -> None:
 
 
 def _trial(rates: Any, most: int, points: float, generator: Any) -> tuple[float, float, bool, float, float]:
-    """Returns error, error of the plain mean (points), coverage, samples a problem, and with equal numbers."""
+    """Returns the error and the plain mean's error in points, the coverage, and samples per problem in both ways."""
     outcomes = generator.random((len(rates), most)) < rates[:, None]
     everything = {str(p): (row[0::2].tolist(), row[1::2].tolist()) for p, row in enumerate(outcomes)}
     seen: dict[str, Any] = {problem: ([], []) for problem in everything}
     while True:
         counts = plan(seen, most, points / 100)
         now = {p: (everything[p][0][:even], everything[p][1][:odd]) for p, (even, odd) in counts.items()}
+        # no round adds a sample any more, as when `evaluate` ends
         if now == seen:
             break
         seen = now
@@ -214,6 +220,7 @@ def _trial(rates: Any, most: int, points: float, generator: Any) -> tuple[float,
     truth = float(rates.mean())
     plain = float(np.mean([np.mean(even + odd) for even, odd in seen.values()]))
     drawn = sum(len(half) for halves in seen.values() for half in halves) / len(rates)
+    # The equal number m for which 1.96 sqrt(mean variance / (problems * m)) is the half width.
     equal = min(most, float((rates * (1 - rates)).mean()) / len(rates) * (1.96 / (points / 100)) ** 2)
     covered = interval.low <= truth <= interval.high
     return 100 * (interval.value - truth), 100 * (plain - truth), covered, drawn, equal

@@ -1,14 +1,14 @@
-"""Measures how far from the floor a step on one GPU is: `python bench/gpu.py --model FOLDER --output DIR`.
+"""Compares a training step on one GPU with its lower bounds: `python bench/gpu.py --model FOLDER --output DIR`.
 
 checks    kernels against float32                     floors   attention, last layer and passes in plain torch
 engine    verl's passes over one batch                vllm     generation alone, started without and with a cache
 faithful  `deepscaler train`, its phases and steps    fast     the same with --profile fast
-stock     faithful, by verl's own defaults             resume   a training that is killed after a save, and goes on
+stock     faithful, with verl's own defaults           resume   a training that is killed after a save and resumed
 evaluation  `deepscaler evaluate`, and plain vLLM on the same requests
 
-Each part is a process with a time limit; what it finds is in DIR/gpu.jsonl at once, and a part that fails or is cut off
-costs only itself. The last three parts take a second call: --parts stock,evaluation,resume. Random weights will do:
-`--model` is any folder of a model. Without a GPU all is tiny: a rehearsal.
+Each part is a process with a time limit that writes its findings to DIR/gpu.jsonl at once, so a part that fails or runs
+out of time costs only itself. The last three parts need a second call: --parts stock,evaluation,resume. Random weights
+will do, so `--model` is the folder of any model. Without a GPU everything is tiny, as a rehearsal.
 """
 
 import argparse
@@ -36,7 +36,7 @@ PARTS = {
     "evaluation": 240,
     "resume": 400,
 }
-"""Seconds that each may take."""
+"""Most seconds of each part."""
 
 SHAPE = {
     "max_prompt_length": 512,
@@ -53,7 +53,7 @@ SHAPE = {
     "validate_every": 1000,
     "save_every": 1000,
 }
-"""Recipe 8k on one GPU: 64 responses of 4,096 tokens a step, four in a micro batch."""
+"""Fields of recipe 8k on one GPU: 64 responses of 4,096 tokens per step, four per micro batch."""
 
 REHEARSAL = {
     "max_prompt_length": 128,
@@ -64,14 +64,14 @@ REHEARSAL = {
     "kl_coefficient": 0.0,
     "entropy_coefficient": 0.0,
 }
-"""The fields that make it a rehearsal on a machine without a GPU."""
+"""Fields that turn it into a rehearsal on a machine without a GPU."""
 
 NO_PAUSES = {"trainer.val_before_train": False, "trainer.test_freq": -1, "trainer.save_freq": -1}
-"""Keys of verl's that keep a training to its steps."""
+"""Keys of verl that disable validation and saving."""
 
 STOCK = {"actor_rollout_ref.model.use_fused_kernels": False, "actor_rollout_ref.rollout.cudagraph_capture_sizes": None}
 STOCK_ENVIRONMENT = {"VLLM_DISABLE_COMPILE_CACHE": "1"}
-"""verl's defaults, which take the place of the kit's; the attention stays, where there is no other."""
+"""verl's defaults that replace the kit's, except for attention, because verl's own needs flash-attn."""
 
 PHASES = {
     "generate and reward": "timing_s/gen",
@@ -84,23 +84,25 @@ PHASES = {
 
 
 def main() -> None:
-    """Runs the parts that were asked for, one after another, and prints a table."""
+    """Runs the requested parts, one after another, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="folder of a model")
-    parser.add_argument("--output", type=Path, default=Path("gpu-bench"), help="default: %(default)s")
+    parser.add_argument(
+        "--output", type=Path, default=Path("gpu-bench"), help="folder for results (default: %(default)s)"
+    )
     parser.add_argument(
         "--parts",
         default="checks,floors,engine,vllm,faithful,fast",
-        help="each may be followed by :SECONDS (default: %(default)s)",
+        help="parts to run, each optionally followed by :SECONDS (default: %(default)s)",
     )
     parser.add_argument("--steps", type=int, default=6, help="steps of a training (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=460, help="for all parts together (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=460, help="time for all parts (default: %(default)s)")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="PART:FIELD=VALUE",
-        help="of a training's recipe: fast:offload_actor=true",
+        help="field of a training's recipe, such as fast:offload_actor=true",
     )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -122,9 +124,10 @@ def main() -> None:
 
 
 def run(part: str, words: list[str], output: Path, limit: float) -> str:
-    """Runs a part in a process group of its own; returns how it ended."""
+    """Runs a part in a process group of its own, and returns its outcome."""
     command = [sys.executable, "-P", str(Path(__file__).resolve()), *words, "--child", part]
     folder = str(Path(__file__).resolve().parent)
+    # -P keeps the script's own folder off the path, and the other parts are beside it.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])}
     with (output / f"{part}.log").open("wb") as log:
         process = subprocess.Popen(
@@ -135,6 +138,7 @@ def run(part: str, words: list[str], output: Path, limit: float) -> str:
         except subprocess.TimeoutExpired:
             return f"cut off after {limit:.0f} s"
         finally:
+            # after a good end, too: whatever is left of a part would hold memory of the GPU in the next one
             for sign in (signal.SIGTERM, signal.SIGKILL):
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, sign)
@@ -144,7 +148,7 @@ def run(part: str, words: list[str], output: Path, limit: float) -> str:
 
 
 def record(output: Path, part: str, name: str, **values: Any) -> None:
-    """Appends a finding to the file of findings, and says it."""
+    """Appends a finding to the file of findings, and prints it."""
     rounded = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in values.items()}
     with (output / "gpu.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"part": part, "name": name, **rounded}) + "\n")
@@ -152,7 +156,7 @@ def record(output: Path, part: str, name: str, **values: Any) -> None:
 
 
 def child(part: str, arguments: argparse.Namespace) -> None:
-    """Does one part."""
+    """Runs one part in this process."""
     note = partial(record, arguments.output, part)
     if part in ("faithful", "fast", "stock"):
         train(part, arguments, note)
@@ -170,6 +174,7 @@ def child(part: str, arguments: argparse.Namespace) -> None:
 
         note("card", name_of_card=torch.cuda.get_device_name(), torch=torch.__version__)
     else:
+        # Before verl is imported, which reads both variables then.
         os.environ |= {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": "deepscaler.verl_plugin.cpu.platform"}
     if part == "vllm":
         start_vllm(arguments)
@@ -181,14 +186,14 @@ def child(part: str, arguments: argparse.Namespace) -> None:
 
 
 def start_vllm(arguments: argparse.Namespace) -> None:
-    """Starts vLLM twice with one cache of compiled kernels, to generate and to time the second start."""
+    """Starts vLLM twice with one cache of compiled kernels, to generate and then to time the second start."""
     cache = Path(os.environ.get("BENCH_CACHE", arguments.output / "vllm-cache"))
     for again in ("", "1"):
         settings = {
             "VLLM_DISABLE_COMPILE_CACHE": "0",
             "VLLM_CACHE_ROOT": str(cache.resolve()),
             "BENCH_START_ONLY": again,
-            "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # whether there is a GPU was asked in this process
+            "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # this process has used CUDA, so vLLM must not fork
         }
         script = Path(__file__).with_name("gpu_engines.py")
         command = [sys.executable, str(script), arguments.model, str(arguments.output)]
@@ -196,7 +201,7 @@ def start_vllm(arguments: argparse.Namespace) -> None:
 
 
 def train(part: str, arguments: argparse.Namespace, note: Any) -> None:
-    """Trains with the kit's settings, neither validating nor saving, and reads the phases of the steps."""
+    """Trains with the kit's settings, without validation and saving, and reads the phases of the steps."""
     from rich.console import Console
 
     from deepscaler.data.prepare import load_problems
@@ -246,20 +251,21 @@ def train(part: str, arguments: argparse.Namespace, note: Any) -> None:
 
 
 def has_gpu() -> bool:
-    """Returns whether this is no rehearsal. CUDA is not asked: vLLM may fork this process."""
+    """Returns whether there is a GPU, without using CUDA, because vLLM may fork this process."""
     return shutil.which("nvidia-smi") is not None
 
 
 def settings_of(**changes: Any) -> list[str]:
-    """Returns the recipe's fields as `--set` takes them."""
+    """Returns the recipe's fields in the form of `--set`."""
     shape = {**SHAPE, **changes, **({} if has_gpu() else REHEARSAL)}
     return [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in shape.items()]
 
 
 def tell_steps(metrics: Path, begin: float, note: Any, told: int) -> int:
-    """Notes the first step, and after each other one the median of all but the first; returns how many were noted."""
+    """Records the first step, and after each later one the median of all but the first; returns the number of steps."""
     entries = []
     with suppress(OSError):
+        # Without a last line that is still being written.
         whole = metrics.read_text(encoding="utf-8").rpartition("\n")[0]
         entries = [json.loads(line)["data"] for line in whole.splitlines()]
     steps = [entry for entry in entries if "timing_s/step" in entry]
@@ -273,7 +279,7 @@ def tell_steps(metrics: Path, begin: float, note: Any, told: int) -> int:
 
 
 def tell(output: Path) -> None:
-    """Prints what was found."""
+    """Prints the findings."""
     lines = [json.loads(line) for line in (output / "gpu.jsonl").read_text(encoding="utf-8").splitlines()]
     card = next((line["name_of_card"] for line in lines if "name_of_card" in line), "no GPU")
     print(f"\n{card}")

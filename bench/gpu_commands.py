@@ -1,4 +1,4 @@
-"""Measures the kit's commands as a user types them: two parts of bench/gpu.py.
+"""Measures the kit's commands as a user runs them: two parts of bench/gpu.py.
 
 python bench/gpu_commands.py MODEL OUTPUT     plain vLLM on the requests of an evaluation, in a process of its own
 """
@@ -28,16 +28,16 @@ from evaluation.samples import Sample, read_samples
 
 DATASET = "arithmetic"
 NOT_ARGUMENTS = ("name", "version", "device", "attention")
-"""What an evaluation's provenance says of its engine beside the arguments that vLLM was given."""
+"""Entries of an evaluation's provenance that are not arguments of vLLM."""
 
 RESUMED = {"max_response_length": 512, "num_steps": 100, "save_every": 2}
-"""Short steps: what counts is the start, the save and the load."""
+"""Fields for short steps, because only the start, the save and the load matter."""
 
 SAVED = "timing_s/save_checkpoint"
 
 
 def evaluation(model: str, output: Path, record: Callable[..., None]) -> None:
-    """Times `deepscaler evaluate`, then vLLM alone; compile caches are cold for the kit, if for either."""
+    """Times `deepscaler evaluate`, then vLLM alone. If compile caches are cold, then only for the kit."""
     config, begin = _config(model, output), time.time()
     subprocess.run(deepscaler_command(to_arguments(config)), check=True)
     samples = read_samples(EvaluationFolder(config.output_dir).samples_path(DATASET))
@@ -86,6 +86,7 @@ def plain_vllm(model: str, output: Path, record: Callable[..., None]) -> None:
     ]
     if not has_gpu():
         _prepare_cpu()
+    # Only now: vLLM reads its variables when it is imported.
     from vllm import LLM, SamplingParams
 
     engine = folder.read_provenance()["engine"]
@@ -117,18 +118,19 @@ def plain_vllm(model: str, output: Path, record: Callable[..., None]) -> None:
 
 
 def resume(model: str, output: Path, record: Callable[..., None]) -> None:
-    """Kills a training once its first checkpoint counts, gives the same command again, and waits for its next step."""
+    """Kills a training once its first checkpoint counts, reruns the same command, and waits for its next step."""
     run = RunFolder((output / "run-resume").resolve())
+    # A run of an earlier call would be resumed, and nothing would be saved for the first time.
     shutil.rmtree(run.root, ignore_errors=True)
     words = ["train", "8k", "--output-dir", str(run.root), *([] if has_gpu() else ["--device", "cpu"])]
     words += [word for field in settings_of(model=model, **RESUMED) for word in ("--set", field)]
     train_until_saved(run, words, record)
     resume_until_stepped(run, words, record)
-    shutil.rmtree(run.checkpoints)  # gigabytes, on a machine that is lent with few
+    shutil.rmtree(run.checkpoints)  # it takes gigabytes
 
 
 def train_until_saved(run: RunFolder, words: list[str], record: Callable[..., None]) -> None:
-    """Notes how long a save takes; the training is killed in the step that follows."""
+    """Records the duration of a save; the training is killed in the step after it."""
     begin = time.time()
     with _training(words) as wait:
         while not (found := sealed(run)) or not (steps := [one for one in _steps(run) if SAVED in one]):
@@ -143,7 +145,7 @@ def train_until_saved(run: RunFolder, words: list[str], record: Callable[..., No
 
 
 def resume_until_stepped(run: RunFolder, words: list[str], record: Callable[..., None]) -> None:
-    """Notes how long it takes from the command to the end of the first step after a checkpoint."""
+    """Records the time from the command to the end of the first step after a checkpoint."""
     begin, killed = time.time(), run.attempts()[-1].number
     with _training(words) as wait:
         while run.attempts()[-1].number == killed or not (steps := _steps(run)):
@@ -158,7 +160,7 @@ def resume_until_stepped(run: RunFolder, words: list[str], record: Callable[...,
 
 @contextmanager
 def _training(words: list[str]) -> Iterator[Callable[[], None]]:
-    """Starts a command and kills all of it in the end; gives what waits a moment, and raises where it has ended."""
+    """Starts a command and kills all of it at the end. Yields a function that waits, and raises if it has ended."""
     process = processes.start(deepscaler_command(words), log=None, environment=os.environ)
 
     def wait() -> None:
@@ -173,7 +175,7 @@ def _training(words: list[str]) -> Iterator[Callable[[], None]]:
 
 
 def _steps(run: RunFolder) -> list[dict[str, float]]:
-    """Returns the metrics of the steps that the newest attempt has made; its last line may be half written."""
+    """Returns the metrics of the newest attempt's steps, without a last line that is still being written."""
     attempts = run.attempts()
     path = attempts[-1].metrics_path if attempts else run.root / "none"
     whole = path.read_text(encoding="utf-8").rpartition("\n")[0] if path.is_file() else ""

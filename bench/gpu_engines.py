@@ -1,6 +1,6 @@
-"""Measures verl's engine and vLLM alone, each over one batch: two parts of bench/gpu.py.
+"""Measures verl's engine and vLLM alone, each on one batch: two parts of bench/gpu.py.
 
-python bench/gpu_engines.py MODEL OUTPUT     vLLM in a process of its own, which starts others and so needs a file
+python bench/gpu_engines.py MODEL OUTPUT     vLLM in a process of its own, which spawns others and so needs a file
 """
 
 import os
@@ -18,11 +18,15 @@ from gpu_torch import GPU, LONGEST, SEQUENCES, TEMPERATURE, TOKENS, Record, peak
 
 
 def engine(model: str, record: Record) -> None:
-    """Times verl's FSDP engine over a batch, as the kit sets it and in verl's other ways."""
+    """Times verl's FSDP engine on a batch, with the kit's settings and with verl's other ones."""
     import torch.distributed as dist
 
     dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if GPU else "gloo", init_method="tcp://127.0.0.1:29711", rank=0, world_size=1
+        # as in verl: NCCL does not know the CPU's tensors
+        "cpu:gloo,cuda:nccl" if GPU else "gloo",
+        init_method="tcp://127.0.0.1:29711",
+        rank=0,
+        world_size=1,
     )
     lengths = [LONGEST - 13 * n % 97 for n in range(SEQUENCES)]
     wanted = _actor(model, lengths, record)
@@ -47,10 +51,11 @@ def engine(model: str, record: Record) -> None:
 
 
 def _actor(model: str, lengths: list[int], record: Record) -> torch.Tensor:
-    """Times the actor's passes by every way to its scores, and its memory; returns the log-probabilities."""
+    """Times the actor's passes for every way to compute scores, and its memory; returns the log-probabilities."""
     from verl.models.transformers import dense_common
 
     actor = _engine(model, forward_only=False)
+    # FSDP1 wraps the model, FSDP2 changes it in place.
     inner = getattr(actor.module, "_fsdp_wrapped_module", actor.module)
     variants: dict[str, Callable[..., Any] | None] = {"chunked": inner.forward}
     if GPU:
@@ -88,7 +93,7 @@ def _actor(model: str, lengths: list[int], record: Record) -> torch.Tensor:
 
 
 def _memory(model: str, actor: Any, inner: Any, record: Record) -> None:
-    """Measures an update of one micro batch of recipe 8k's size on one GPU, beside the estimate."""
+    """Measures the memory of an update with one micro batch of recipe 8k's size, beside the estimate."""
     from deepscaler.recipes.memory import GIB, estimate
     from deepscaler.recipes.model_shape import shape_of
     from deepscaler.recipes.published import RECIPES
@@ -105,7 +110,7 @@ def _memory(model: str, actor: Any, inner: Any, record: Record) -> None:
 
 
 def _engine(model: str, *, forward_only: bool, rounded: bool = True, strategy: str = "") -> Any:
-    """Returns verl's engine for one rank, the kit's on a GPU, and on a CPU what the kit makes of it."""
+    """Returns verl's engine for one rank: the kit's on a GPU, and on a CPU one that works without a GPU."""
     from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
     from verl.workers.engine import EngineRegistry
 
@@ -130,6 +135,7 @@ def _engine(model: str, *, forward_only: bool, rounded: bool = True, strategy: s
         FSDPOptimizerConfig(lr=1e-6, total_training_steps=100),
         None,
     )
+    # The kit rounds the reference to 16 bits when it is built; verl leaves it in float32.
     keep = plugin._round_parameters
     if not rounded:
         plugin._round_parameters = lambda *_: None
@@ -139,7 +145,7 @@ def _engine(model: str, *, forward_only: bool, rounded: bool = True, strategy: s
 
 
 def _without_offload(base: Any) -> Any:
-    """Returns the building of a reference without what pins memory, which takes a GPU."""
+    """Returns a method that builds a reference without offloading, because pinned memory needs a GPU."""
 
     def build(self: Any, module: Any) -> Any:
         configured = self.engine_config
@@ -153,10 +159,11 @@ def _without_offload(base: Any) -> Any:
 
 
 def _batch(model: str, lengths: list[int], budget: int, fused: bool) -> tuple[Any, int]:
-    """Returns sequences as verl hands them to its engine, and how many tokens they have."""
+    """Returns sequences in the form that verl passes to its engine, and their number of tokens."""
     from verl.utils import tensordict_utils
     from verl.utils.dataset.dataset_utils import DatasetPadMode
 
+    # the same tokens in every call, since the log-probabilities of the variants are compared
     torch.manual_seed(1)
     rows = [torch.randint(3, sizes(model)[0], (length,)) for length in lengths]
     nested = {
@@ -179,18 +186,18 @@ def _batch(model: str, lengths: list[int], budget: int, fused: bool) -> tuple[An
 
 def _loss(model_output: Any, data: Any, **_: Any) -> tuple[torch.Tensor, dict[str, Any]]:
     log_probs, entropy = (model_output[name].values() for name in ("log_probs", "entropy"))
-    weights = torch.full_like(log_probs, 1 / data["batch_num_tokens"])  # verl's kernel wants gradients without strides
+    weights = torch.full_like(log_probs, 1 / data["batch_num_tokens"])  # verl's kernel requires contiguous gradients
     return -((log_probs + 1e-3 * entropy.float()) * weights).sum(), {}
 
 
 def generate(model: str, record: Record) -> None:
-    """Times vLLM alone: its start, and tokens per second by the number of sequences."""
+    """Times vLLM alone: its start, and its tokens per second for several numbers of sequences."""
     from vllm import LLM, SamplingParams
 
     begin = time.perf_counter()
     at_once = (64, 128, 256) if GPU else (4,)
     options: dict[str, Any] = {"enforce_eager": True, "dtype": "float32", "max_num_batched_tokens": 4096}
-    options["gpu_memory_utilization"] = 0.3  # of the whole machine, other processes included
+    options["gpu_memory_utilization"] = 0.3  # a share of the machine's memory, other processes included
     if GPU:
         graphs = [1, 2, 4, *range(8, at_once[-1] + 8, 8)]
         options = {
@@ -207,6 +214,8 @@ def generate(model: str, record: Record) -> None:
     length = 512 if GPU else 8
     for number in at_once:
         prompts: Any = [{"prompt_token_ids": list(range(10, 110))} for _ in range(number)]
+        # ignore_eos makes every sequence of one length, so that the tokens are known; logprobs=0 asks for the
+        # log-probability of the drawn token alone, as a training does.
         sampling = SamplingParams(temperature=TEMPERATURE, max_tokens=length, ignore_eos=True, logprobs=0)
         took = seconds_once(lambda given=prompts, how=sampling: llm.generate(given, how, use_tqdm=False))
         record(f"vLLM, {number} sequences of {length}", tokens_per_second=number * length / took)

@@ -1,4 +1,4 @@
-"""Checks kernels against float32 and measures floors in plain torch: two parts of bench/gpu.py, and its stopwatch."""
+"""Checks kernels against float32 and measures lower bounds in plain torch: two parts of bench/gpu.py, and its clock."""
 
 import statistics
 import time
@@ -14,7 +14,7 @@ DEVICE = "cuda" if GPU else "cpu"
 TYPE = torch.bfloat16 if GPU else torch.float32
 HEADS, KV_HEADS, HEAD_DIM = (12, 2, 128) if GPU else (4, 2, 16)
 TOKENS, LONGEST, SEQUENCES = (16_384, 4_096, 16) if GPU else (256, 64, 4)
-"""A micro batch, a sequence, and sequences of a batch."""
+"""Sequences in a batch; TOKENS is the size of a micro batch, and LONGEST that of a sequence."""
 Record = Callable[..., None]
 TEMPERATURE = 0.6
 
@@ -28,6 +28,7 @@ def seconds(function: Callable[[], Any], repeats: int = 3) -> float:
 def seconds_once(function: Callable[[], Any]) -> float:
     """Returns the time of a first call."""
     wait()
+    # CUDA only queues what it is given: without waiting before and after, the clock would measure the queueing
     start = time.perf_counter()
     function()
     wait()
@@ -35,17 +36,18 @@ def seconds_once(function: Callable[[], Any]) -> float:
 
 
 def wait() -> None:
-    """Waits until the GPU has done what it was given."""
+    """Waits until the GPU has finished its work."""
     if GPU:
         torch.cuda.synchronize()
 
 
 @contextmanager
 def peak() -> Iterator[dict[str, float]]:
-    """Gives the most memory (GiB) that torch had reserved and allocated meanwhile."""
+    """Yields a dict that afterwards holds the most memory (GiB) that torch reserved and allocated meanwhile."""
     found: dict[str, float] = {}
     if GPU:
         torch.cuda.empty_cache()
+        # Behind empty_cache, because blocks that torch has cached count as reserved.
         torch.cuda.reset_peak_memory_stats()
     yield found
     if GPU:
@@ -54,13 +56,13 @@ def peak() -> Iterator[dict[str, float]]:
 
 
 def distance(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Returns the norm of the difference by the norm of the reference."""
+    """Returns the norm of the difference divided by the norm of the reference."""
     ours, theirs = ours.detach().double(), theirs.detach().double()
     return float((ours - theirs).norm() / theirs.norm())
 
 
 def sizes(model: str) -> tuple[int, int]:
-    """Returns words of the vocabulary and the width of a model."""
+    """Returns the vocabulary size and the width of a model."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(model)
@@ -68,7 +70,7 @@ def sizes(model: str) -> tuple[int, int]:
 
 
 def scorers() -> dict[str, Callable[..., tuple[torch.Tensor, torch.Tensor]]]:
-    """Returns ways from hidden states to log-probabilities and entropies, the kit's and verl's."""
+    """Returns the functions of the kit and of verl that compute log-probabilities and entropies from hidden states."""
     from verl.utils.experimental.torch_functional import FusedLinearForPPO
 
     from deepscaler.verl_plugin import log_probs
@@ -82,13 +84,13 @@ def scorers() -> dict[str, Callable[..., tuple[torch.Tensor, torch.Tensor]]]:
 
 
 def by_logits(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, t: float) -> tuple[torch.Tensor, ...]:
-    """Returns them the plain way: all logits at once."""
+    """Returns log-probabilities and entropies computed plainly, with all logits at once."""
     distribution = torch.log_softmax((hidden @ weight.t()).float() / t, dim=-1)
     return distribution.gather(-1, labels[:, None])[:, 0], -(distribution.exp() * distribution).sum(-1)
 
 
 def inputs(model: str, tokens: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns hidden states, a last layer and labels of a model's sizes: logits of a spread that trained ones have."""
+    """Returns hidden states, a last layer and labels with a model's sizes, whose logits spread like trained ones."""
     vocabulary, width = sizes(model)
     torch.manual_seed(tokens)
     hidden = torch.randn(tokens, width, device=DEVICE, dtype=TYPE).requires_grad_()
@@ -100,7 +102,9 @@ def checks(model: str, record: Record) -> None:
     """Compares the GPU's kernels with float32."""
     from deepscaler.verl_plugin import attention
 
+    # TF32 keeps 10 bits of the mantissa, too few for a reference.
     torch.backends.cuda.matmul.allow_tf32 = False
+    # One token alone, and lengths that no block of a kernel divides.
     lengths = (5, 1000, 333, 1, 709)
     positions = torch.cat([torch.arange(length, device=DEVICE) for length in lengths])[None]
     for window in (None, 100):
@@ -150,6 +154,8 @@ def floors(model: str, record: Record) -> None:
         forward = seconds(attend)
         ones = torch.ones(1, TOKENS, HEADS, HEAD_DIM, device=DEVICE, dtype=TYPE)
         both = seconds(lambda run=attend, ones=ones: run()[0].backward(ones))
+        # 4 L^2 H D for the two products of a forward pass, halved by the causal mask; a backward pass takes 2.5 times
+        # as many.
         flops = 2 * sequences * length**2 * HEADS * HEAD_DIM
         record(
             f"attention, {sequences} x {length}",
@@ -165,6 +171,8 @@ def _last_layer(model: str, record: Record) -> None:
 
     hidden, weight, labels = inputs(model, TOKENS)
     plain = seconds(lambda: hidden.detach() @ weight.detach().t())
+    # An update takes four such products: forward, once more in the backward pass, and one for each of two
+    # gradients.
     record("last layer, product alone", forward_ms=1e3 * plain, update_ms=4e3 * plain)
     trials = {name: (function, log_probs.CHUNK) for name, function in scorers().items()}
     trials |= {f"chunked {size}": (trials["chunked"][0], size) for size in ((1024, 4096, 8192) if GPU else (16,))}
@@ -177,6 +185,7 @@ def _last_layer(model: str, record: Record) -> None:
         torch.autograd.backward(outputs, [torch.ones_like(one) for one in outputs])
 
     for name, (function, chunk) in trials.items():
+        # the right side is read first, so that `before` is what the kit has
         log_probs.CHUNK, before = chunk, log_probs.CHUNK
         compiled, log_probs._compiled = log_probs._compiled, (eager if "eager" in name else log_probs._compiled)
         run = partial(function, hidden, weight, labels, TEMPERATURE)
@@ -208,9 +217,11 @@ def _whole_passes(model: str, record: Record) -> None:
 
     with torch.no_grad():
         record("whole pass, log-probabilities", tokens_per_second=TOKENS / seconds(run))
+    # transformers checkpoints activations in training mode only
     whole.train()
     for checkpointed in (True, False):
         if checkpointed:
+            # not reentrant, as verl asks for it
             whole.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         else:
             whole.gradient_checkpointing_disable()

@@ -1,9 +1,9 @@
-r"""Our grader against math-verify on the same responses in one run: `python bench/grading.py [--source DIR]`.
+r"""Compares the kit's grader with math-verify on the same responses: `python bench/grading.py [--source DIR]`.
 
-2,048 responses = 128 golds x 16, half of them wrong, each some thousand characters of thinking before the answer.
-Right answers are respelled as models do (`\dfrac`, spaces, units, `x=`, a decimal point), wrong ones are near misses.
-math-verify is called as its documentation says: gold in `$...$`, the text after `</think>`, its time-outs off.
-CPU seconds count this process and its workers, after both have started up.
+2,048 responses = 128 golds x 16, half of them wrong, each with several thousand characters of thinking before the
+answer. Right answers are respelled as models do (`\dfrac`, spaces, units, `x=`, a decimal point); wrong ones are near
+misses. math-verify is called as its documentation says: gold in `$...$`, the text after `</think>`, its time-outs off.
+CPU seconds count this process and its workers, after both have started.
 """
 
 import argparse
@@ -36,7 +36,7 @@ BUILT_IN_GOLDS = [
 
 @dataclass(frozen=True)
 class Case:
-    """A response, the gold it is graded against, and whether it was made right."""
+    """Holds a response, its gold, and whether the response was built to be right."""
 
     response: str
     gold: str
@@ -44,7 +44,7 @@ class Case:
 
 
 def build_cases(golds: list[str], generator: random.Random) -> list[Case]:
-    """Half of each gold's responses right, half wrong."""
+    """Returns responses for each gold, half of them right and half wrong."""
     return [
         Case(_response(_respell(gold, generator) if right else _spoil(gold, generator), generator), gold, right)
         for gold in golds
@@ -53,7 +53,7 @@ def build_cases(golds: list[str], generator: random.Random) -> list[Case]:
 
 
 def load_golds(source: Path | None, generator: random.Random) -> list[str]:
-    """Golds of four published benchmarks in equal parts, or the built-in ones."""
+    """Returns golds of four published benchmarks in equal parts, or the built-in ones."""
     if source is None:
         return [generator.choice(BUILT_IN_GOLDS) for _ in range(NUM_GOLDS)]
     golds: list[str] = []
@@ -94,7 +94,7 @@ def _response(answer: str, generator: random.Random) -> str:
 
 
 def cpu_seconds() -> float:
-    """User and system time of this process and all below it."""
+    """Returns the user and system time of this process and all its descendants."""
     ticks, waiting = 0, [os.getpid()]
     while waiting:
         pid = waiting.pop()
@@ -103,18 +103,19 @@ def cpu_seconds() -> float:
             children = [path.read_text(encoding="utf-8") for path in Path(f"/proc/{pid}/task").glob("*/children")]
         except OSError:
             continue
+        # proc(5), fields 14 to 17: time in user and kernel mode, and both of children that were waited for.
         ticks += sum(int(field) for field in fields[11:15])
         waiting += [int(child) for line in children for child in line.split()]
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def grade_with_kit(cases: list[Case]) -> list[bool]:
-    """Our verdicts."""
+    """Returns the kit's verdicts."""
     return [grade(case.response, case.gold).correct for case in cases]
 
 
 def grade_with_math_verify(cases: list[Case]) -> list[bool]:
-    """math-verify's verdicts."""
+    """Returns math-verify's verdicts."""
     return [
         bool(
             verify(
@@ -128,7 +129,7 @@ def grade_with_math_verify(cases: list[Case]) -> list[bool]:
 
 
 def main() -> None:
-    """Grade the same cases with both, in turns, and print the ratio."""
+    """Grades the same cases with both graders, in turns, and prints the ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--source", type=Path, metavar="DIR", help="folder with aime.json, amc.json, math.json, ...")
     parser.add_argument("--seed", type=int, default=0)
@@ -139,9 +140,11 @@ def main() -> None:
     spent, verdicts = dict.fromkeys(graders, 0.0), {name: list[bool]() for name in graders}
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     for grader in graders.values():
+        # Starts the workers and imports what is imported late, before the clock runs; sympy has to decide this
+        # one.
         grader([Case(_response("2\\sqrt{3}+x", generator), "\\sqrt{12}+x", right=True)])
     wall = time.monotonic()
-    for start in range(0, len(cases), 256):  # in turns, so that both see the same machine
+    for start in range(0, len(cases), 256):  # in turns, so both see the same machine
         for name, grader in graders.items():
             before = cpu_seconds()
             verdicts[name] += grader(cases[start : start + 256])
@@ -160,7 +163,7 @@ def main() -> None:
     console.print(table)
     console.print(
         f"ratio {spent['math-verify'] / spent['deepscaler.rewards']:.1f}x;"
-        f" comparisons that left the process: {sum(hard_case_counts().values())}"
+        f" comparisons that needed a worker: {sum(hard_case_counts().values())}"
     )
 
 

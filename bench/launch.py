@@ -1,9 +1,9 @@
-"""From the start of a job to all GPUs in Ray, and from a kill to steps again: `python bench/launch.py --nodes 4 32`.
+"""Measures the seconds from a job's start, or a kill, to all GPUs in Ray: `python bench/launch.py --nodes 4 32`.
 
-The kit's launcher against the batch script in verl's tutorial (examples/slurm/ray_on_slurm.slurm) with fixed sleeps,
-repaired where it does not run: its list of nodes is one word, Ray asks for a token, a second srun in a job needs
---overlap. The same driver runs under both and tells when it sees every GPU. Needs a SLURM cluster (SLURM_CONF) of so
-many idle nodes.
+The script compares the kit's launcher with the batch script in verl's tutorial (examples/slurm/ray_on_slurm.slurm),
+which uses fixed sleeps. That script is repaired where it does not run: its list of nodes is one word, Ray requires a
+token, and a second srun in a job needs --overlap. The same driver runs under both and records when it sees every GPU.
+This needs a SLURM cluster (SLURM_CONF) with as many idle nodes.
 """
 
 import argparse
@@ -27,9 +27,10 @@ PORT = 6379
 TUTORIALS = "verl's tutorial"
 DEADLINE = 900.0
 GAVE_UP = "Exited with exit code"
-"""What srun says of a node whose `ray start` failed; nothing in the tutorial starts it again."""
+"""Text that srun prints for a node whose `ray start` failed; the tutorial never restarts it."""
 SITE = Site(
     exclusive=False,
+    # 0 is SLURM's word for all memory of a node
     mem="0" if os.environ.get("BENCH_WHOLE_NODES") else "4G",
     time_limit="00:30:00",
     scratch="/tmp/ray",  # noqa: S108
@@ -58,7 +59,7 @@ RAY_ADDRESS=$ip_head srun --overlap --nodes=1 --ntasks=1 -w "$head_node" {driver
 
 
 def main() -> None:
-    """Alternate, then tell."""
+    """Alternates between both launchers, then prints the times."""
     if sys.argv[1:2] == ["driver"]:
         drive(Path(sys.argv[2]), int(sys.argv[3]))
         return
@@ -70,6 +71,7 @@ def main() -> None:
     for num_nodes in arguments.nodes:
         seconds: dict[str, list[float]] = {TUTORIALS: [], "kit": []}
         back: list[float] = []
+        # in turns, so that both launchers see the same cluster
         for _ in range(arguments.repeats):
             with tempfile.TemporaryDirectory(prefix="bench-launch-", dir="/var/tmp") as folder:
                 seconds[TUTORIALS].append(run_tutorial(Path(folder), num_nodes, arguments.gpus))
@@ -81,7 +83,7 @@ def main() -> None:
 
 
 def run_tutorial(folder: Path, num_nodes: int, num_gpus: int) -> float:
-    """Seconds from the batch script's first line to all GPUs."""
+    """Returns the seconds from the batch script's first line to all GPUs."""
     script = TUTORIAL.format(
         nodes=num_nodes,
         gpus=num_gpus,
@@ -92,6 +94,7 @@ def run_tutorial(folder: Path, num_nodes: int, num_gpus: int) -> float:
         driver=f"{sys.executable} {Path(__file__).resolve()} driver {folder} {num_nodes * num_gpus}",
     )
     out = folder / "job.out"
+    # it is read from the first moment, and SLURM makes it when the job begins
     out.touch()
     job = ask("sbatch", "--parsable", stdin=script)
     try:
@@ -102,7 +105,7 @@ def run_tutorial(folder: Path, num_nodes: int, num_gpus: int) -> float:
 
 
 def run_kit(folder: Path, num_nodes: int, num_gpus: int) -> tuple[float, float]:
-    """The same, and seconds from a SIGKILL of the driver to the next start's sight of all GPUs."""
+    """Returns the same for the kit, and the seconds from a SIGKILL of the driver until the next one sees all GPUs."""
     job = Job(name="bench", arguments=(), num_nodes=num_nodes, gpus_per_node=num_gpus, ray=True)
     command = (sys.executable, str(Path(__file__).resolve()), "driver", str(folder), str(num_nodes * num_gpus))
     site = replace(SITE, setup=(f"date +%s.%N > {folder}/start",))
@@ -110,7 +113,9 @@ def run_kit(folder: Path, num_nodes: int, num_gpus: int) -> tuple[float, float]:
     number = Submission(job=job, tasks=(task,), site=site, run_folder=folder, folder=folder / "job").submit()
     try:
         joined = wait_for(folder / "seen", number) - float((folder / "start").read_text())
+        # the clock of the day, because the other end of this interval is measured on another node
         killed = time.time()
+        # before the kill, or the file of the first driver would be read as the second one's
         (folder / "seen").unlink()
         (folder / "kill").touch()
         return joined, wait_for(folder / "seen", number) - killed
@@ -119,22 +124,24 @@ def run_kit(folder: Path, num_nodes: int, num_gpus: int) -> tuple[float, float]:
 
 
 def drive(folder: Path, num_gpus: int) -> None:
-    """The driver: tell when every GPU is there; die where told to."""
+    """Runs the driver: records when every GPU is there, and kills itself on request."""
     import ray
 
     ray.init(logging_level="warning")
     while ray.cluster_resources().get("GPU", 0) < num_gpus:
         time.sleep(0.1)
+    # Renamed once it is whole, since the reader polls for its name.
     (folder / "seen.new").write_text(json.dumps(time.time()))
     (folder / "seen.new").rename(folder / "seen")
     while not (folder / "kill").exists():
         time.sleep(0.1)
+    # before the signal, or the next driver would find it and kill itself, too
     (folder / "kill").unlink()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def wait_for(file: Path, job: str, hopeless: Callable[[], bool] = lambda: False) -> float:
-    """The moment written to a file; infinite where it never will be."""
+    """Returns the time written to a file; infinity if it will never be written."""
     deadline = time.monotonic() + DEADLINE
     while not file.exists():
         if hopeless():
@@ -146,29 +153,30 @@ def wait_for(file: Path, job: str, hopeless: Callable[[], bool] = lambda: False)
 
 
 def ask(*command: str, stdin: str | None = None) -> str:
-    """Output of a SLURM command."""
+    """Returns the output of a SLURM command."""
     return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def end(job: str) -> None:
-    """Cancel, and wait until the nodes are free."""
+    """Cancels a job and waits until its nodes are free."""
     ask("scancel", job)
+    # scancel returns at once, and the next start must find the nodes idle.
     while ask("squeue", "-h", "-j", job, "-o", "%i"):
         time.sleep(0.2)
 
 
 def tell(num_nodes: int, num_gpus: int, seconds: dict[str, list[float]], back: list[float]) -> None:
-    """Medians and their ratio."""
+    """Prints the medians and their ratio."""
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     print(f"{num_nodes} nodes, {num_nodes * num_gpus} GPUs: seconds from the job's start to all of them in Ray")
     for name, values in seconds.items():
         print(f"  {name:18}{medians[name]:8.1f}   ({', '.join(f'{value:.1f}' for value in values)})")
     if medians[TUTORIALS] == float("inf"):
-        print("  a node's `ray start` gave up, and the tutorial does not start it again")
+        print("  a node's `ray start` failed, and the tutorial does not restart it")
     else:
         print(f"  kit / tutorial: {medians['kit'] / medians[TUTORIALS]:.2f}")
     print(
-        f"  kit, from a killed driver to all GPUs again: {statistics.median(back):.1f} (the tutorial never comes back)"
+        f"  kit, from a killed driver to all GPUs again: {statistics.median(back):.1f} (the tutorial does not recover)"
     )
 
 

@@ -1,8 +1,8 @@
-"""Do the kit's other ways of training learn as `learn` does? `python bench/learn.py`, an hour each on two cores.
+"""Tests whether other ways of training learn as the recipe `learn` does: `python bench/learn.py`, an hour each.
 
-Trains the recipe `learn` as published, with GSPO, clip-higher and token weights, and with `--profile fast` over two
-ranks; evaluates the merged models on the held-out sums, and draws all side by side to docs/learn-ways.png. Given again,
-it goes on with what is left.
+The script trains the recipe `learn` as published, with GSPO, clip-higher and token weights, and with `--profile fast`
+over two ranks. It evaluates the merged models on the held-out sums, and draws all of them to docs/learn-ways.png. The
+same command resumes.
 """
 
 import argparse
@@ -32,11 +32,11 @@ WAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "fast, two ranks": (BLUE, ("gpus_per_node=2",)),
 }
 SMOOTH = 5
-"""Steps of the running mean."""
+"""Number of steps in the running mean."""
 
 
 def main() -> int:
-    """Trains, merges and evaluates each way, resuming what is there, and draws."""
+    """Trains, merges and evaluates each way, resuming earlier work, and draws the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=tuple(WAYS))
@@ -53,6 +53,7 @@ def main() -> int:
         run("train", "learn", "--device", "cpu", *profile, "--output-dir", str(folder), *changes)
         run("merge", str(folder))
         evaluate(str(folder / "model"), folder / "evaluation")
+        # after each way and not at the end: one takes an hour, and the figure shows those that are done
         draw(given.output_dir, given.figure)
     return 0
 
@@ -63,7 +64,8 @@ def run(*words: str) -> None:
 
 
 def evaluate(model: str, folder: Path) -> None:
-    """Draws four answers to each held-out sum, as the quickstart does."""
+    """Samples four answers to each held-out sum, as the quickstart does."""
+    # float32, because a CPU computes the merged model's bfloat16 slowly
     sampling = ("--num-samples", "4", "--max-tokens", "48", "--dtype", "float32")
     run("evaluate", "--model", model, "--datasets", "arithmetic", "--output-dir", str(folder), *sampling)
     report = json.loads((folder / "report.json").read_text())
@@ -76,7 +78,7 @@ def smoothed(points: Series) -> Series:
 
 
 def draw(root: Path, target: Path) -> None:
-    """Draws what has been trained side by side."""
+    """Draws the trained runs side by side."""
     import matplotlib as mpl
 
     with mpl.rc_context(PAPER_STYLE):
@@ -84,6 +86,7 @@ def draw(root: Path, target: Path) -> None:
         reward, accuracy, entropy = figure.subplots(1, 3)
         for name, (colour, _) in WAYS.items():
             run_folder = RunFolder(root / name.replace(", ", "-").replace(" ", "-"))
+            # --ways may leave this one to a later call
             if not run_folder.is_run:
                 continue
             metrics = read_metrics(run_folder)

@@ -1,9 +1,9 @@
-"""Prints what the step-time model says of two published trainings, and their cost: `python bench/published_hours.py`.
+"""Compares the step-time model with the cost of two published trainings: `python bench/published_hours.py`.
 
 DeepScaleR   8K on 8 A100, 16K and 24K on 32: 3,800 A100-hours (its blog)
 AReaL        1,000 updates on 16 machines of 8 H800: 41.0 h synchronous, 14.8 h asynchronous (its blog, v0.3)
 
-Needs no GPU. The lengths of responses are assumptions, so each row is given for means of 0.75, 1 and 1.25 times them.
+No GPU is needed. The lengths of responses are assumptions, so each row covers 0.75, 1 and 1.25 times their mean.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ FACTORS = (0.75, 1.0, 1.25)
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A training, and what it is said to have cost."""
+    """Describes a training and its published cost."""
 
     name: str
     stages: Sequence[tuple[Recipe, Lengths]]
@@ -31,7 +31,7 @@ class Published:
     gpu_hours: float
 
     def stage_times(self, factor: float = 1.0, software: Software = MEASURED) -> list[StepTime]:
-        """Returns the step of each stage, with responses of so many times the mean length."""
+        """Returns the step time of each stage, with responses of `factor` times the mean length."""
         return [
             step_time(recipe, shape_of(recipe.model), self.gpu, self.fabric, lengths.scaled(factor), software=software)
             for recipe, lengths in self.stages
@@ -43,11 +43,9 @@ class Published:
         return [gpu_hours(recipe, one, software) for (recipe, _), one in zip(self.stages, times, strict=True)]
 
     def slower_decoding(self) -> float:
-        """Returns seconds that a decoding step would have to take more, for that alone to explain the published cost.
-
-        Hours are linear in them where generation and passes take turns.
-        """
+        """Returns the extra seconds per decoding step that would alone explain the published cost."""
         missing = self.gpu_hours - sum(self.hours())
+        # 1 ms shows the slope, because the hours are linear in it if generation and passes take turns
         more = replace(MEASURED, decode=MEASURED.decode + 1e-3)
         return 1e-3 * missing / (sum(self.hours(software=more)) - sum(self.hours()))
 
@@ -56,7 +54,7 @@ AREAL = replace(
     RECIPES["8k"],
     name="areal-sync",
     num_nodes=16,
-    train_batch_size=512,  # this and what follows from memory of arXiv 2505.24298 (table 1, appendix), to be checked
+    train_batch_size=512,  # from memory of arXiv 2505.24298 (table 1, appendix), as the lines below; unverified
     group_size=16,
     mini_batch_size=128,  # 4 updates a step: 1,000 updates are 250 steps
     num_steps=250,
@@ -66,10 +64,11 @@ AREAL = replace(
     validate_every=50,
 )
 AREAL_LENGTHS = Lengths(mean=8500, cut_off=0.06, limit=27_648)
-"""An assumption: no source at hand tells it."""
+"""Lengths assumed for AReaL, because no available source gives them."""
 
 AREAL_ASYNC = replace(in_profile(AREAL, "fast"), name="areal-async", batches_ahead=4)
-"""AReaL bounds staleness by 4 for maths (from memory). It keeps 3 of 4 GPUs for generation; here all do both."""
+"""AReaL's asynchronous recipe. It bounds staleness by 4 for math (from memory), and dedicates 3 of 4 GPUs to
+generation, whereas here all GPUs do both."""
 
 PUBLISHED = (
     Published(

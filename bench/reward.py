@@ -1,8 +1,9 @@
-"""What the kit adds to a reward function of a user's own: `python bench/reward.py`.
+"""Measures the kit's overhead over a user's own reward function: `python bench/reward.py`.
 
-2,048 responses of some thousand characters are scored three ways in turns, 256 at a time, so that all see the same
-machine: the function called plainly in this process, the same function through the kit's workers as verl's reward
-workers await it, and the grader alone. The function sleeps for a millisecond and reads the whole response.
+The script scores 2,048 responses of several thousand characters in three ways. The ways take turns, 256 responses at a
+time, so all of them see the same machine: the function called plainly in this process, the same function through the
+kit's workers as verl's reward workers await it, and the grader alone. The function sleeps for a millisecond and reads
+the whole response.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def score(response, golds, num_tokens):
 
 @dataclass(frozen=True)
 class Case:
-    """A response, and the gold it is graded against."""
+    """Holds a response and its gold."""
 
     response: str
     gold: str
@@ -47,7 +48,7 @@ Way = Callable[[Case], Awaitable[Any]]
 
 
 def build_case(generator: random.Random) -> Case:
-    """Returns a response that thinks for some thousand characters; half of them box what the grader has to compute."""
+    """Returns a response with several thousand characters of thinking; half the answers need the grader's algebra."""
     a, b = generator.randint(2, 99), generator.randint(2, 99)
     thought = f"Wait, let me check: ${a} \\cdot {b} = {a * b}$, so it is \\boxed{{{a}}}? No. "
     answer, gold = generator.choice(((f"\\sqrt{{{4 * a}}}", f"2\\sqrt{{{a}}}"), (str(a * b), str(a * b))))
@@ -56,9 +57,11 @@ def build_case(generator: random.Random) -> Case:
 
 
 def main() -> None:
-    """Scores the same responses each way, and prints the milliseconds that each one takes and adds."""
+    """Scores the same responses each way, and prints the milliseconds that each way takes and adds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--sleep", type=float, default=0.001, metavar="SECONDS", help="own time of a call")
+    parser.add_argument(
+        "--sleep", type=float, default=0.001, metavar="SECONDS", help="seconds that a call takes by itself"
+    )
     parser.add_argument("--num-workers", type=int, default=8, metavar="N", help="the option reward.num_workers")
     arguments = parser.parse_args()
     generator = random.Random(0)
@@ -81,19 +84,21 @@ def main() -> None:
         }
         seconds: dict[str, list[float]] = {name: [] for name in [*ways, "kit, all at once"]}
         for way in ways.values():
-            asyncio.run(_in_turn(way, cases[:16]))  # workers are up
+            asyncio.run(_in_turn(way, cases[:16]))  # starts the workers
         asyncio.run(_together(ways["kit, one after another"], cases[:64]))
         for start in range(0, len(cases), TURN):
             turn = cases[start : start + TURN]
             for name, way in ways.items():
                 seconds[name].append(asyncio.run(_in_turn(way, turn)) / len(turn))
             seconds["kit, all at once"].append(asyncio.run(_together(ways["kit, one after another"], turn)) / len(turn))
+        # the cached one, which all the calls above have used: its workers would outlive them
         _own_function(**function).function.close()
-    table = Table("way", "ms a response", "slowest turn", "added, ms", title=f"{len(cases)} responses")
+    table = Table("way", "ms per response", "slowest turn", "added, ms", title=f"{len(cases)} responses")
     base = {"kit, one after another": "plain call", "kit, all at once": "plain call", "grader and kit": "grader"}
     for name, turns in seconds.items():
         mean = statistics.mean(turns)
         own = statistics.mean(seconds[base[name]]) if name in base else None
+        # The function's own time is not overhead; the plain call has it on both sides.
         extra = arguments.sleep if name == "grader and kit" else 0.0
         added = "" if own is None else f"{1000 * (mean - own - extra):.2f}"
         table.add_row(name, f"{1000 * mean:.2f}", f"{1000 * max(turns):.2f}", added)
@@ -114,7 +119,7 @@ async def _plain(function: Any, case: Case) -> Any:
 
 
 async def _in_turn(way: Way, cases: list[Case]) -> float:
-    """Returns the seconds for all responses, one after another: what one of them waits for."""
+    """Returns the seconds for all responses, one after another."""
     started = time.monotonic()
     for case in cases:
         await way(case)
@@ -122,7 +127,7 @@ async def _in_turn(way: Way, cases: list[Case]) -> float:
 
 
 async def _together(way: Way, cases: list[Case]) -> float:
-    """Returns the seconds for all responses at once, as a step's come in."""
+    """Returns the seconds for all responses at once, as the responses of a step arrive."""
     started = time.monotonic()
     await asyncio.gather(*map(way, cases))
     return time.monotonic() - started

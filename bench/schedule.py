@@ -1,9 +1,9 @@
 """Simulates engines that pull from the product's own backlog, with lengths like R1's, on 1 to 1,024 GPUs.
 
-Assumptions, all of them stated: a step of an engine with B sequences takes 2.37 + 0.035 B ms (what 13,900 tokens/s with
-64 and 22,600 with 256 sequences on an H100 give for a 1.5B model), 256 sequences at most; loading is left out. Lengths
-are log-normal with a cut-off at 32,768 (`Lengths`, mean and share cut off by benchmark below); 60 % of the logarithm's
-variance lies between problems.
+Assumptions: a step of an engine with B sequences takes 2.37 + 0.035 B ms, which follows from 13,900 tokens/s with 64
+and 22,600 with 256 sequences for a 1.5B model on an H100. An engine has at most 256 sequences; loading takes no time.
+Lengths are log-normal with a cut-off at 32,768 (`Lengths`, mean and share cut off by benchmark below), and 60 % of the
+variance of their logarithm is between problems.
 """
 
 import heapq
@@ -17,12 +17,12 @@ from evaluation.engines.backlog import Backlog, fair_share
 from evaluation.requests import Key
 
 STEP, STEP_OF_SEQUENCE = 2.37e-3, 0.035e-3
-"""Seconds of a step, and of each sequence in it."""
+"""Seconds that each sequence adds to a step; STEP is the time of a step without sequences."""
 SLOTS = 256
 LIMIT = 32_768
 BETWEEN = 0.6
 BATCH = 2048
-"""Requests between two barriers, as in the seed project."""
+"""Requests between two barriers."""
 BENCHMARKS = {
     "aime": (30, Lengths(mean=11_000, cut_off=0.10, limit=LIMIT)),
     "amc": (83, Lengths(mean=7_500, cut_off=0.04, limit=LIMIT)),
@@ -40,6 +40,7 @@ def lengths(num_samples: int, seed: int = 0) -> Tokens:
         mu, sigma = one._log_normal
         of_problem = generator.standard_normal((num_problems, 1))
         of_sample = generator.standard_normal((num_problems, num_samples))
+        # The shares add up to 1, so that the sum is a standard normal again.
         normal = sqrt(BETWEEN) * of_problem + sqrt(1 - BETWEEN) * of_sample
         tokens = np.clip(np.exp(mu + sigma * normal), 1, LIMIT).astype(int)
         found |= {(f"{name}/{p}", n): int(tokens[p, n]) for p in range(num_problems) for n in range(num_samples)}
@@ -47,7 +48,7 @@ def lengths(num_samples: int, seed: int = 0) -> Tokens:
 
 
 class Engine:
-    """Draws what it holds in one continuous batch."""
+    """Simulates an engine that draws its responses in one continuous batch."""
 
     def __init__(self) -> None:
         self.now, self._step = 0.0, 0
@@ -55,33 +56,37 @@ class Engine:
 
     def add(self, key: Key, tokens: int) -> None:
         """Begins a response."""
+        # by the step in which it ends and not by the time, which changes with every response that begins
         heapq.heappush(self.running, (self._step + tokens, key))
 
     def next_end(self) -> float:
-        """Returns when the next response ends, if none begins before."""
+        """Returns the time at which the next response ends, if none begins before."""
         return self.now + (self.running[0][0] - self._step) * (STEP + STEP_OF_SEQUENCE * len(self.running))
 
     def advance(self) -> Iterator[Key]:
-        """Goes on to the next end; yields the responses that end then."""
+        """Advances to the next end, and yields the responses that end then."""
         self.now, self._step = self.next_end(), self.running[0][0]
         while self.running and self.running[0][0] == self._step:
             yield heapq.heappop(self.running)[1]
 
 
 def pulled(tokens: Tokens, num_engines: int) -> float:
-    """Returns the makespan, in seconds, of engines that pull from one backlog as the product's do."""
+    """Returns the makespan, in seconds, of engines that pull from one backlog as the kit's do."""
     backlog, share = Backlog(tokens, num_engines), fair_share(len(tokens), num_engines)
     engines = [Engine() for _ in range(num_engines)]
     claimed: list[list[Key]] = [[] for _ in engines]
     ends: list[tuple[float, int]] = []
 
     def fill(index: int) -> None:
+        # called at the start and whenever the engine's own entry was popped, so `ends` never holds two of one
+        # engine
         engine, keys = engines[index], claimed[index]
         while len(engine.running) < SLOTS:
             if not keys and len(engine.running) < share:
                 keys.extend(reversed(backlog.next_chunk()))
             if not keys:
                 break
+            # Arguments are evaluated from left to right, so that both are of the last key.
             engine.add(keys[-1], tokens[keys.pop()])
         if engine.running:
             heapq.heappush(ends, (engine.next_end(), index))
@@ -111,7 +116,7 @@ def alone(requests: Iterable[int]) -> float:
 
 
 def equal_shares(tokens: Tokens, num_engines: int) -> float:
-    """Returns the makespan of problems dealt out in turn."""
+    """Returns the makespan if problems are dealt out in turn."""
     problems = list(dict.fromkeys(problem for problem, _ in tokens))
     engine_of = {problem: index % num_engines for index, problem in enumerate(problems)}
     parts: list[list[int]] = [[] for _ in range(num_engines)]
@@ -121,7 +126,7 @@ def equal_shares(tokens: Tokens, num_engines: int) -> float:
 
 
 def barriers(tokens: Tokens, num_engines: int) -> float:
-    """Returns the makespan of equal shares in which every 2,048 requests of an engine wait for the slowest."""
+    """Returns the makespan of equal shares if every 2,048 requests of an engine wait for the slowest."""
     lengths_of = list(tokens.values())
     return max(sum(map(alone, _batches(lengths_of[index::num_engines]))) for index in range(num_engines))
 
@@ -132,7 +137,7 @@ def _batches(requests: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def foreseen(tokens: Tokens, num_engines: int) -> float:
-    """Returns the makespan of longest-first for somebody who knew every length beforehand."""
+    """Returns the makespan of longest-first scheduling with every length known in advance."""
     waiting = iter(sorted(tokens.values(), reverse=True))
     engines = [Engine() for _ in range(num_engines)]
     for _ in range(min(SLOTS, fair_share(len(tokens), num_engines))):
@@ -152,7 +157,7 @@ def foreseen(tokens: Tokens, num_engines: int) -> float:
 
 
 def lower_bound(tokens: Tokens, num_engines: int) -> float:
-    """Returns seconds that no schedule can beat: all work in full batches, or the longest response by itself."""
+    """Returns the seconds that no schedule can beat: all work in full batches, or the longest response alone."""
     work = sum(tokens.values()) * (STEP / SLOTS + STEP_OF_SEQUENCE) / num_engines
     return max(work, max(tokens.values()) * (STEP + STEP_OF_SEQUENCE))
 

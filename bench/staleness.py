@@ -1,8 +1,9 @@
-"""Does correction matter where weights are late? `python bench/staleness.py`, a quarter of an hour on two cores.
+"""Tests whether correction matters with stale weights: `python bench/staleness.py`, 15 minutes on two cores.
 
-Three trainings of a small random model by verl: on policy, and with responses that are several updates old, with and
-without the importance weights of `rollout_correction=token`. The reward is the share of different small letters among
-the 16 bytes of a response: a model can learn that, and a policy that collapses loses it. Draws docs/staleness.png.
+The script trains a small random model with verl three times: on policy, and with responses that are several updates
+old, with and without the importance weights of `rollout_correction=token`. The reward is the share of different
+lowercase letters among the 16 bytes of a response. A model can learn that, and a policy that collapses loses it. The
+script draws docs/staleness.png.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from deepscaler.system.processes import deepscaler_command
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "on policy": (INK, {"profile": "faithful"}),
     "late, token weights": (BLUE, {}),
-    # the kit asks for weights or rejection, and this one rejects nothing
+    # The kit requires weights or rejection, so this run has a rejection that never applies.
     "late, no correction": (
         ORANGE,
         {"rollout_correction": "none", "rollout_rejection": "seq_mean_k3", "rejection_threshold": "1e9"},
@@ -68,7 +69,7 @@ rollout_correction = "token"
 
 
 def main() -> int:
-    """Trains three times, resuming what is there, and draws."""
+    """Trains three times, resuming earlier work, and draws the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ahead", type=int, default=4)
     parser.add_argument("--steps", type=int, default=60)
@@ -102,12 +103,12 @@ def main() -> int:
 
 
 def folder(root: Path, name: str) -> Path:
-    """Returns where a run is."""
+    """Returns the folder of a run."""
     return root / name.replace(", ", "-").replace(" ", "-")
 
 
 def make_model(target: Path) -> None:
-    """Writes two layers of random weights whose tokens are bytes."""
+    """Writes a model of two layers with random weights, whose tokens are bytes."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -137,7 +138,7 @@ def draw(root: Path, target: Path) -> None:
                 points = quantity(read_metrics(RunFolder(folder(root, name))), panel)
                 axes.plot([step for step, _ in points], [value for _, value in points], color=colour, label=name)
             axes.set(xlabel="step", title=label)
-        figure.axes[0].legend()
+        figure.axes[0].legend(loc="lower right")
         figure.savefig(target, dpi=110)
 
 

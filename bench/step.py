@@ -1,8 +1,9 @@
-"""Where a training step's time goes, and what the kit adds to verl alone: `python bench/step.py`.
+"""Measures the parts of a training step, and the kit's overhead over verl alone: `python bench/step.py`.
 
-The same recipe, model and data, alternately as `python -m verl.trainer.main_ppo` without any part of the kit but its
-CPU plug-in (a reward function of five lines, verl's own checkpoints), and as `deepscaler train`. Steps are compared
-within one run of this script; the first step of each start, which warms up, is left out.
+The script trains the same recipe, model and data alternately in two ways. One is `python -m verl.trainer.main_ppo` with
+no part of the kit except its CPU plug-in (a reward function of five lines, verl's own checkpoints). The other is
+`deepscaler train`. Only steps of one run of the script are compared, without the first step of each start, which warms
+up.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from deepscaler.data.prepare import parquet_path
 from deepscaler.models.smollm import small_model
 from deepscaler.recipes.load import recipe_named
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.system.paths import data_dir
+from deepscaler.system.paths import data_dir, short_temporary_folder
 from deepscaler.system.processes import deepscaler_command, python_command
 from deepscaler.training.start import KEEP_MEMORY
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
@@ -33,6 +34,7 @@ PARTS = {
     "weights to the rollout": "timing_s/update_weights",
     "checkpoint": "timing_s/save_checkpoint",
 }
+# parts of the keys by which the kit puts its own classes into verl
 OURS = ("checkpoint_callback_class", "reward_manager", "reward_kwargs", "custom_reward_function")
 PLAIN_REWARD = r"""
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kwargs):
@@ -42,14 +44,16 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kw
 
 
 def main() -> None:
-    """Alternate, then tell."""
+    """Alternates between the two ways, then prints the times."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=6, help="of each start (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=6, help="steps of each start (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=2, help="starts of each kind (default: %(default)s)")
     arguments = parser.parse_args()
     model = str(small_model(print))
+    # more than there are steps: a validation would count as the time of its step
     recipe = replace(recipe_named("quickstart"), model=model, num_steps=arguments.steps, validate_every=1000)
     for name in recipe.datasets:
+        # prepared here, because verl alone expects the files
         load_problems(name, data_dir())
     measured: dict[str, list[dict[str, float]]] = {"verl": [], "kit": []}
     with tempfile.TemporaryDirectory(prefix="bench-step-") as folder:
@@ -61,7 +65,7 @@ def main() -> None:
 
 
 def run_verl(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
-    """Train with verl alone; returns the metrics of all steps but the first."""
+    """Trains with verl alone; returns the metrics of all steps except the first."""
     folder.mkdir()
     reward, metrics = folder / "reward.py", folder / "metrics.jsonl"
     reward.write_text(PLAIN_REWARD, encoding="utf-8")
@@ -78,12 +82,13 @@ def run_verl(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
     plain |= {"reward.custom_reward_function.path": str(reward), "trainer.val_before_train": False}
     environment = {
         **os.environ,
-        "RAY_TMPDIR": tempfile.mkdtemp(prefix="dsr-"),
+        "RAY_TMPDIR": tempfile.mkdtemp(prefix="dsr-", dir=short_temporary_folder()),
         "VERL_PLATFORM": "cpu",
         "VERL_USE_EXTERNAL_MODULES": "deepscaler.verl_plugin.cpu.platform",
         "VERL_FILE_LOGGER_PATH": str(metrics),
         "TENSORBOARD_DIR": str(folder / "tensorboard"),
         "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
+        # Both ways get it: how glibc returns memory is not what is compared.
         **KEEP_MEMORY,
     }
     command = python_command("-m", "verl.trainer.main_ppo", *to_arguments(plain))
@@ -93,7 +98,7 @@ def run_verl(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
 
 
 def run_kit(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
-    """The same with `deepscaler train`."""
+    """Trains with `deepscaler train`; returns the metrics of all steps except the first."""
     changes = {name: getattr(recipe, name) for name in ("model", "num_steps", "validate_every")}
     command = deepscaler_command(["train", recipe.name, "--device", "cpu", "--output-dir", str(folder)])
     command += [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
@@ -102,14 +107,15 @@ def run_kit(recipe: Recipe, folder: Path) -> list[dict[str, float]]:
 
 
 def read_steps(path: Path) -> list[dict[str, float]]:
-    """Metrics of the steps after the first."""
+    """Returns the metrics of the steps after the first."""
     entries: list[dict[str, Any]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     steps = [entry["data"] for entry in entries if "timing_s/step" in entry["data"]]
+    # The first one compiles and fills caches.
     return steps[1:]
 
 
 def tell(measured: dict[str, list[dict[str, float]]]) -> None:
-    """Median seconds of each part, and the ratio of seconds a token: lengths differ from start to start."""
+    """Prints the median seconds of each part, and the ratio of seconds per token, because lengths differ by start."""
     print(f"{'':24}{'verl':>8}{'kit':>8}   seconds, median of {len(measured['kit'])} steps")
     for label, key in {**PARTS, "step": "timing_s/step"}.items():
         medians = [statistics.median(step.get(key, 0.0) for step in measured[kind]) for kind in ("verl", "kit")]
@@ -118,7 +124,7 @@ def tell(measured: dict[str, list[dict[str, float]]]) -> None:
         kind: statistics.median(step["timing_s/step"] / step["perf/total_num_tokens"] for step in steps)
         for kind, steps in measured.items()
     }
-    print(f"kit / verl, seconds a token: {per_token['kit'] / per_token['verl']:.3f}")
+    print(f"kit / verl, seconds per token: {per_token['kit'] / per_token['verl']:.3f}")
 
 
 if __name__ == "__main__":

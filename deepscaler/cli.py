@@ -24,7 +24,7 @@ HELP = ("-h", "--help")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns its exit code: 0 done, 2 bad input with one line that says what to do."""
-    if "_ARGCOMPLETE" in os.environ:  # the shell asks how the line could go on
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
         from deepscaler.commands.completion import complete  # noqa: PLC0415  no other start needs argcomplete
 
         complete()
@@ -90,7 +90,7 @@ def _advice(error: OSError) -> str:
 
 
 def _full_places(error: OSError, words: Sequence[str]) -> str:
-    """Returns how much room is left wherever the command may write, if it was told of no path when a disk was full."""
+    """Returns how much room is left wherever the command may write, if an error on a full disk names no path."""
     if error.errno not in FULL or error.filename:
         return ""
     named = [Path(word.rpartition("=")[2]) for word in words[1:] if "/" in word]

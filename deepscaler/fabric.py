@@ -1,4 +1,4 @@
-"""Knows what connects the machines of a job: what NCCL has to be told of it, and which adapters a machine has.
+"""Knows what connects the machines of a job: the variables that NCCL needs for it, and the adapters of a machine.
 
 >>> fabric_variables("efa")
 {"NCCL_NET": "AWS Libfabric"}
@@ -11,6 +11,8 @@ weeks. With NCCL_NET it fails at the start instead. Beyond that only what NCCL c
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from deepscaler.system.files import text_of
 
 Fabric = Literal["ib", "roce", "efa", "none"]
 
@@ -60,7 +62,7 @@ class Adapter:
     """`mlx5_0`, as in NCCL_IB_HCA."""
     fabric: Fabric
     usable: bool
-    """Whether this process may open it: a container sees every adapter of its machine, and has the devices it got."""
+    """True if this process may open it: a container sees every adapter of its machine, and has the devices it got."""
 
 
 def adapters(system: Path = SYSTEM, devices: Path = DEVICES) -> list[Adapter]:
@@ -80,17 +82,10 @@ def main_fabric(found: list[Adapter]) -> Fabric | None:
 
 
 def _adapter(folder: Path, devices: Path) -> Adapter | None:
-    ports = [port for port in sorted((folder / "ports").glob("*")) if "ACTIVE" in _text(port / "state")]
+    ports = [port for port in sorted((folder / "ports").glob("*")) if "ACTIVE" in text_of(port / "state")]
     if not ports:
         return None
-    is_efa = _text(folder / "device/vendor") == AMAZON
-    is_ib = any(_text(port / "link_layer") == "InfiniBand" for port in ports)
+    is_efa = text_of(folder / "device/vendor") == AMAZON
+    is_ib = any(text_of(port / "link_layer") == "InfiniBand" for port in ports)
     verbs = [devices / entry.name for entry in (folder / "device/infiniband_verbs").glob("uverbs*")]
     return Adapter(folder.name, "efa" if is_efa else "ib" if is_ib else "roce", any(map(Path.exists, verbs)))
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""

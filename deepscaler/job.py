@@ -1,4 +1,4 @@
-"""What a launcher starts: one `deepscaler` command on some machines. SLURM and Kubernetes render it, and add nothing.
+"""Defines what a launcher starts: one `deepscaler` command on some machines. SLURM and Kubernetes add nothing to it.
 
 Job(name="train-16k", arguments=("train", "16k", "--output-dir", "/runs/16k"), num_nodes=4, gpus_per_node=8, ...)
 """
@@ -25,15 +25,15 @@ class Job:
     name: str
     """Lower case letters, digits and hyphens; what the scheduler lists."""
     arguments: tuple[str, ...]
-    """Of `deepscaler`. The command runs once, on the first machine, with RAY_ADDRESS set where `ray` is."""
+    """Arguments of `deepscaler`, which runs once, on the first machine, with RAY_ADDRESS if `ray` is true."""
     num_nodes: int = 1
     gpus_per_node: int = 0
     image: Image = "cpu"
     """Target of docker/Dockerfile: `train`, `eval` or `cpu`."""
     whole_nodes: bool = True
-    """Whether it fills its machines; an engine on one GPU shares one with others."""
+    """True if it fills its machines; an engine on one GPU shares a machine with others."""
     ray: bool = False
-    """Whether a Ray cluster over all machines has to stand before the command starts."""
+    """True if a Ray cluster over all machines must exist before the command starts."""
     model: str = ""
     """Hub id or folder that must be there; empty where another job makes it."""
     datasets: tuple[str, ...] = ()
@@ -43,22 +43,22 @@ class Job:
 
     @property
     def num_gpus(self) -> int:
-        """In all."""
+        """Returns the number of GPUs on all machines."""
         return self.num_nodes * self.gpus_per_node
 
     @property
     def command(self) -> list[str]:
-        """Program and arguments."""
+        """Returns the program and its arguments."""
         return ["deepscaler", *self.arguments]
 
     @property
     def command_line(self) -> str:
-        """The command for a POSIX shell: nothing in an argument is expanded or ends it."""
+        """Returns the command for a POSIX shell: nothing in an argument is expanded or ends it."""
         return shlex.join(self.command)
 
 
 def train_job(recipe: Recipe, arguments: Sequence[str], device: Device = "cuda", reads: tuple[str, ...] = ()) -> Job:
-    """The job of `deepscaler train`: as many machines and GPUs as the recipe says.
+    """Returns the job of `deepscaler train`: as many machines and GPUs as the recipe says.
 
     On a CPU a rank of the recipe is a pretended GPU: the Ray nodes offer as many, the scheduler gives none.
     """
@@ -76,7 +76,7 @@ def train_job(recipe: Recipe, arguments: Sequence[str], device: Device = "cuda",
 
 
 def evaluate_job(config: EvaluationConfig, *, num_nodes: int = 1, gpus_per_node: int = 0) -> Job:
-    """The job of `deepscaler evaluate`: several engines need Ray, one needs one machine, gathering needs no GPU.
+    """Returns the job of `deepscaler evaluate`: several engines need Ray, one needs a machine, gathering needs no GPU.
 
     Raises UserError where the machines have no room for the engines.
     """
@@ -94,7 +94,7 @@ def evaluate_job(config: EvaluationConfig, *, num_nodes: int = 1, gpus_per_node:
     if num_engines > num_nodes * per_node or (num_nodes > 1 and not config.engines):
         raise UserError(
             f"{num_nodes} machines with {gpus_per_node} GPUs each do not suit {num_engines} engines with {size} GPUs"
-            " each: an engine lies on one machine, and several machines need --engines"
+            " each: an engine uses GPUs of one machine, and several machines need --engines"
         )
     reads = (config.data_dir, config.source, Path(config.model))
     return Job(
@@ -111,5 +111,5 @@ def evaluate_job(config: EvaluationConfig, *, num_nodes: int = 1, gpus_per_node:
 
 
 def _as_name(text: str) -> str:
-    """Lower case letters, digits and hyphens, at most 30."""
+    """Returns a text as lower case letters, digits and hyphens, at most 30."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower())[:30].strip("-") or "model"

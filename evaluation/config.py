@@ -1,4 +1,4 @@
-"""Declares what one evaluation is: every option once, with its default, its flag's help and its range.
+"""Declares the options of one evaluation. Each is declared once, with its default, its flag's help and its range.
 
 EvaluationConfig(model="agentica-org/DeepScaleR-1.5B-Preview", datasets=("aime",), output_dir=Path("out"))
 """
@@ -24,7 +24,7 @@ Api = Literal["chat", "completions"]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 
 OWN: Any = None
-"""The default of an option that the protocol decides; a configuration holds the protocol's value instead."""
+"""Marks an option whose default comes from the protocol; a configuration holds the protocol's value instead."""
 
 BASE = 8
 """Samples of each problem that `--until` draws first."""
@@ -32,7 +32,7 @@ BASE = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationConfig:
-    """Holds one evaluation's options; where none is given, those of the protocol, which is DeepScaleR's by default.
+    """Holds one evaluation's options. The protocol, DeepScaleR's by default, sets those that are not given.
 
     An option with `result` changes the samples, so a folder is bound to its value.
     """
@@ -46,7 +46,7 @@ class EvaluationConfig:
     )
     revision: str = option("main", "commit, tag or branch of a hub model", section="what", metavar="REV", result=True)
     limit: int = option(
-        0, "only the first N problems of each benchmark; 0 for all", at_least=0, section="what", result=True
+        0, "use only the first N problems of each benchmark; 0 for all", at_least=0, section="what", result=True
     )
     data_dir: Path | None = option(None, "folder with prepared data; default: the cache", section="what", metavar="DIR")
     source: Path | None = option(
@@ -54,13 +54,13 @@ class EvaluationConfig:
     )
     protocol: ProtocolName = option(
         "deepscaler",
-        "published way to measure that decides the options of this section that are not given",
+        "published evaluation protocol; it sets every option of this section that you do not give",
         section="sampling",
         result=True,
     )
     num_samples: int = option(
         0,
-        "responses per problem; 0 for the protocol's numbers, which may differ by benchmark",
+        "responses per problem; 0 for the protocol's number, which may differ between benchmarks",
         at_least=1,
         or_zero=True,
         section="sampling",
@@ -68,7 +68,7 @@ class EvaluationConfig:
     )
     until: float = option(
         0.0,
-        "draw no more of a benchmark than makes its sampling error (95 % half width, these problems) so many points",
+        "stop sampling a benchmark once its sampling error (95 % half width, on these problems) is this many points",
         above=0,
         at_most=50,
         or_zero=True,
@@ -78,7 +78,7 @@ class EvaluationConfig:
     )
     temperature: float = option(
         OWN,
-        "temperature; 0 for greedy (default: the protocol's)",
+        "sampling temperature; 0 for greedy (default: the protocol's)",
         at_least=0.01,
         at_most=10,
         or_zero=True,
@@ -86,14 +86,14 @@ class EvaluationConfig:
         result=True,
     )
     top_p: float = option(
-        OWN, "nucleus of the sampling (default: the protocol's)", above=0, at_most=1, section="sampling", result=True
+        OWN, "top-p of nucleus sampling (default: the protocol's)", above=0, at_most=1, section="sampling", result=True
     )
     max_tokens: int = option(
-        OWN, "tokens per response (default: the protocol's)", at_least=1, section="sampling", result=True
+        OWN, "most tokens per response (default: the protocol's)", at_least=1, section="sampling", result=True
     )
     prompt: str = option(
         OWN,
-        f"what the model is asked, with {PLACE} where the problem stands (default: the protocol's)",
+        f"prompt template, with {PLACE} in place of the problem (default: the protocol's)",
         section="sampling",
         result=True,
     )
@@ -107,11 +107,11 @@ class EvaluationConfig:
     )
     thinking: Thinking = option(
         OWN,
-        "whether responses end their thinking with </think>, and only later boxes count (default: the protocol's)",
+        "count only the boxes after </think>; auto decides from the chat template (default: the protocol's)",
         section="sampling",
     )
-    engine: EngineName = option("vllm", "engine that generates", section="engine", result=True)
-    dtype: Dtype = option("auto", "type of weights and activations", section="engine", result=True)
+    engine: EngineName = option("vllm", "inference engine that draws the samples", section="engine", result=True)
+    dtype: Dtype = option("auto", "data type of weights and activations", section="engine", result=True)
     deterministic: bool = option(
         False,
         "draw the same tokens in any batch: vLLM's batch invariance on GPUs, one sequence at a time elsewhere",
@@ -120,17 +120,17 @@ class EvaluationConfig:
     )
     tensor_parallel_size: int = option(1, "GPUs that share one copy of the model", at_least=1, section="engine")
     gpu_memory_utilization: float = option(0.9, "share of GPU memory for vLLM", above=0, at_most=1, section="engine")
-    max_num_seqs: int = option(0, "sequences in a batch; 0 for the engine's own choice", at_least=0, section="engine")
+    max_num_seqs: int = option(0, "most sequences in a batch; 0 for the engine's choice", at_least=0, section="engine")
     base_url: str = option(
         "",
-        "the server's URL, such as http://localhost:8000/v1",
+        "URL of the server, such as http://localhost:8000/v1",
         section="endpoint (--engine openai)",
         metavar="URL",
         result=True,
     )
     api: Api = option(
         "chat",
-        "`chat` sends messages, `completions` the token ids that a local engine gets",
+        "API to use: `chat` sends messages, `completions` sends the token ids that a local engine gets",
         section="endpoint (--engine openai)",
         result=True,
     )
@@ -141,12 +141,17 @@ class EvaluationConfig:
         metavar="MODEL",
     )
     api_key_env: str = option(
-        "", "environment variable that holds the key", section="endpoint (--engine openai)", metavar="VARIABLE"
+        "",
+        "environment variable that holds the server's API key",
+        section="endpoint (--engine openai)",
+        metavar="VARIABLE",
     )
-    concurrency: int = option(64, "requests at once", at_least=1, at_most=1000, section="endpoint (--engine openai)")
+    concurrency: int = option(
+        64, "number of concurrent requests", at_least=1, at_most=1000, section="endpoint (--engine openai)"
+    )
     max_requests: int = option(
         0,
-        "requests that this command may send, repeated ones included; 0 for no bound",
+        "requests that this command may send, retries included; 0 for no limit",
         at_least=0,
         section="endpoint (--engine openai)",
     )
@@ -155,30 +160,30 @@ class EvaluationConfig:
     )
     leave_out: tuple[str, ...] = option(
         (),
-        "parameters that the server refuses: seed, top_p, temperature, max_tokens",
+        "request parameters that the server refuses: seed, top_p, temperature, max_tokens",
         section="endpoint (--engine openai)",
         result=True,
     )
     engines: int = option(
         0,
-        "engines that draw at once, on the Ray cluster at RAY_ADDRESS or on this machine; 0 for one in this process",
+        "engines that run at once, on the Ray cluster at RAY_ADDRESS or on this machine; 0 for one in this process",
         at_least=0,
         section="several engines",
     )
     device: Device = option(
         "cuda",
-        "what each of --engines gets: tensor_parallel_size GPUs, or cores",
+        "hardware for each of --engines: tensor_parallel_size GPUs, or CPU cores",
         section="several engines",
     )
     shard: str = option(
         "",
-        "only every N-th problem of each benchmark, from the I-th (from 0), and no report",
+        "draw only every N-th problem of each benchmark, starting with number I (from 0), and write no report",
         section="several engines",
         metavar="I/N",
         result=True,
     )
     gather: bool = option(
-        False, "take the samples of all shards in OUTPUT_DIR/shards, then report", section="several engines"
+        False, "collect the samples of all shards in OUTPUT_DIR/shards, then report", section="several engines"
     )
 
     def __post_init__(self) -> None:
@@ -191,34 +196,36 @@ class EvaluationConfig:
         folders = [folder for folder in (self.data_dir, self.own_data) if folder]
         for name in self.datasets:
             check_name(name, *folders)
+        # The class is frozen; what follows from other options is set here and nowhere else.
         object.__setattr__(self, "datasets", tuple(dict.fromkeys(self.datasets)))
         labels(self.datasets)
+        # Before the options are checked, because None, which stands for the protocol's value, has no range.
         self._follow_protocol()
         check_options(self, flag)
         if self.prompt.count(PLACE) != 1:
             raise UserError(f"invalid value {shown_value(self.prompt)} for --prompt: expected a text with one {PLACE}")
         largest = max(self.samples.values())
         if self.temperature == 0 and largest > 1:
-            raise UserError(f"--temperature 0 gives {largest} equal samples: use --num-samples 1")
+            raise UserError(f"--temperature 0 gives {largest} identical samples: use --num-samples 1")
         if self.until and min(self.samples.values()) < BASE:
             raise UserError(
-                f"--until draws {BASE} samples of each problem first, --num-samples is {min(self.samples.values())}:"
-                f" give {BASE} or more"
+                f"--until first draws {BASE} samples of each problem, but --num-samples is"
+                f" {min(self.samples.values())}: give {BASE} or more"
             )
         if self.until and (self.shard or self.gather):
-            raise UserError("--until decides over all problems of a benchmark, not over shards: use it with --engines")
+            raise UserError("--until needs all problems of a benchmark, not a shard of them: use it with --engines")
         if self.until and self.engine == "openai" and self.api == "chat" and self.thinking == "auto":
-            raise UserError("--until grades while it draws: say whether the model thinks, by --thinking yes or no")
+            raise UserError("--until grades while it draws, so it cannot wait for auto: give --thinking yes or no")
         if self.shard:
             object.__setattr__(self, "shard", "{}/{}".format(*parse_shard(self.shard)))
         if self.engine == "openai":
             check_endpoint(self)
         together = [flag(name) for name in ("shard", "gather", "engines") if getattr(self, name)]
         if len(together) > 1:
-            raise UserError(f"{' and '.join(together)} exclude each other (--engines shards and gathers by itself)")
+            raise UserError(f"{' and '.join(together)} exclude each other (--engines shards and gathers on its own)")
 
     def _follow_protocol(self) -> None:
-        """Settles the options that are not given, unless their protocol does not exist, which `check_options` says."""
+        """Sets the options that are not given from the protocol; `check_options` reports a protocol that is unknown."""
         protocol = PROTOCOLS.get(self.protocol)
         for name in (*SAMPLING, "thinking"):
             if protocol and getattr(self, name) is OWN:
@@ -228,25 +235,26 @@ class EvaluationConfig:
 
     @property
     def samples(self) -> dict[str, int]:
-        """Returns how many samples a problem are drawn of each data set, by label."""
+        """Returns the number of samples per problem for each data set, by label."""
         protocol = PROTOCOLS[self.protocol]
         return {name: self.num_samples or protocol.samples_of(name) for name in self.labels}
 
     @property
     def labels(self) -> dict[str, str]:
-        """Returns the data sets by the names that they have in the folder and in reports."""
+        """Returns the data sets by their names in the folder and in reports."""
         return labels(self.datasets)
 
     @property
     def own_data(self) -> Path:
-        """Returns where the evaluation keeps its copies of sets that are not the kit's; its shards read the same."""
+        """Returns where the evaluation keeps its copies of the user's own data sets; its shards read the same ones."""
         is_part = self.shard and self.output_dir.parent.name == "shards"
         return own_data(self.output_dir.parent.parent if is_part else self.output_dir)
 
     def result_fields(self) -> dict[str, Any]:
-        """Returns what the samples depend on, as JSON; what cannot count is left out: a whole one has no `shard`.
+        """Returns the options that the samples depend on, as JSON, without those that cannot apply.
 
-        `num_samples` is the largest number; where numbers differ by data set, `samples` holds each.
+        A whole evaluation has no `shard`. `num_samples` is the largest number; where the numbers differ between data
+        sets, `samples` holds each.
         """
         chosen = {name: getattr(self, name) for name in bound_options()} | {"datasets": list(self.labels)}
         if self.num_samples == 0:
@@ -260,7 +268,7 @@ class EvaluationConfig:
 
 
 def own_data(folder: Path) -> Path:
-    """Returns where an evaluation's folder keeps its copies of sets that are not the kit's."""
+    """Returns where an evaluation's folder keeps its copies of the user's own data sets."""
     return folder / "data"
 
 
@@ -270,7 +278,7 @@ def bound_options() -> list[str]:
 
 
 def parse_shard(shard: str) -> tuple[int, int]:
-    """Returns index and number of shards: `1/4` -> (1, 4). Raises UserError."""
+    """Returns the index and the number of shards: `1/4` -> (1, 4). Raises UserError."""
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
     if not match or int(match[1]) >= int(match[2]):
         raise UserError(f"invalid value {shard!r} for --shard: expected I/N with I from 0 to N-1, such as 0/4")
@@ -278,7 +286,7 @@ def parse_shard(shard: str) -> tuple[int, int]:
 
 
 def config_of(values: dict[str, Any]) -> EvaluationConfig:
-    """Returns the configuration of some options, given as flags or by a file. Raises UserError."""
+    """Returns the configuration that options from flags and a file make. Raises UserError for invalid ones."""
     known = options_of(EvaluationConfig)
     missing = [one.flag for one in known.values() if one.default is REQUIRED and one.name not in values]
     if missing:
@@ -287,7 +295,7 @@ def config_of(values: dict[str, Any]) -> EvaluationConfig:
 
 
 def to_arguments(config: EvaluationConfig) -> list[str]:
-    """Returns the arguments of `deepscaler` that give this configuration again."""
+    """Returns the arguments of `deepscaler` that reproduce this configuration."""
     counted = config if config.engines else replace(config, device="cuda")  # --device counts with --engines only
     protocol = PROTOCOLS[config.protocol]
     decided = {name: getattr(protocol, name) for name in (*SAMPLING, "thinking")}
@@ -297,7 +305,7 @@ def to_arguments(config: EvaluationConfig) -> list[str]:
 
 
 def with_absolute_paths(config: EvaluationConfig) -> EvaluationConfig:
-    """Returns the configuration with paths that mean the same in another folder, and on another machine."""
+    """Returns the configuration with absolute paths, which hold in any folder and on any machine that shares them."""
     return replace(
         config,
         model=str(Path(config.model).absolute()) if Path(config.model).is_dir() else config.model,
@@ -309,15 +317,13 @@ def with_absolute_paths(config: EvaluationConfig) -> EvaluationConfig:
 
 
 def with_thinking(config: EvaluationConfig, text: str) -> EvaluationConfig:
-    """Returns the configuration with `auto` settled: a model thinks if its chat template begins or ends thinking.
-
-    An endpoint has no template here; its responses are the text then.
-    """
+    """Returns the configuration with `auto` resolved: a model thinks if its chat template has a <think> tag."""
     if config.thinking != "auto":
         return config
+    # an endpoint does not show its template: there `text` is one of its responses
     return replace(config, thinking="yes" if thinks(text) else "no")
 
 
 def thinks(text: str) -> bool:
-    """Returns whether a text begins or ends thinking."""
+    """Returns whether a text holds <think> or </think>."""
     return re.search("</?think>", text) is not None

@@ -1,4 +1,4 @@
-"""One evaluation from start to report, going on from whatever its folder already holds."""
+"""Runs one evaluation from start to report and resumes from whatever its folder already holds."""
 
 import signal
 import sys
@@ -34,12 +34,16 @@ from evaluation.samples import SampleStore, read_samples
 
 
 class Terminated(BaseException):
-    """SIGTERM: a scheduler wants the machine back."""
+    """Signals SIGTERM: a scheduler is taking the machine back.
+
+    It derives from BaseException because engines and libraries catch Exception and would carry on.
+    """
 
 
 def evaluate(config: EvaluationConfig, console: Console) -> int:
-    """Draw the missing samples, then score and report. Returns the exit code."""
+    """Draws the missing samples, then scores and reports them. Returns the exit code."""
     folder = EvaluationFolder(config.output_dir)
+    # As an exception, SIGTERM unwinds through the engine: samples are synced and the folder is unlocked.
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         with folder.held():
@@ -58,7 +62,7 @@ def evaluate(config: EvaluationConfig, console: Console) -> int:
 
 
 def _evaluate(config: EvaluationConfig, folder: EvaluationFolder, console: Console) -> None:
-    folder.check(config.result_fields())  # before the model is hashed: a mistake is told at once
+    folder.check(config.result_fields())  # before the weights are hashed: report a mistake at once
     inputs = read_inputs(config, folder, console)
     inputs.bind(folder)
     if config.gather:
@@ -68,25 +72,25 @@ def _evaluate(config: EvaluationConfig, folder: EvaluationFolder, console: Conso
         draw_with_engines(inputs, folder, console)
     else:
         _draw(inputs, folder, console)
-    if inputs.model.tokenizer is None:  # only the answers of an endpoint show whether its model thinks
+    if inputs.model.tokenizer is None:  # only an endpoint's answers show whether its model thinks
         replace(inputs, config=with_thinking(config, _first_thought(inputs, folder))).bind(folder)
     if folder.claimed_path.is_dir():
-        console.print(f"Engine {config.shard}: nothing is left in the queue.")
+        console.print(f"Engine {config.shard}: the queue is empty.")
     elif config.shard:
-        console.print(f"Shard {config.shard} is complete; it is a part, the report comes with --gather.")
+        console.print(f"Shard {config.shard} is complete. Run with --gather to report all shards.")
     else:
         write_report(config.output_dir, console)
 
 
 def _draw(inputs: Inputs, folder: EvaluationFolder, console: Console) -> None:
-    """Append every missing sample. All benchmarks share one continuous batch: no engine idles at the end of each."""
+    """Appends every missing sample. All benchmarks share one continuous batch, so the engine never idles between."""
     config = inputs.config
     with ExitStack() as opened:
         stores: dict[str, SampleStore] = {}
         for name, by_id in inputs.prompts.items():
             store = opened.enter_context(SampleStore(folder.samples_path(name)))
             if store.repaired_bytes:
-                console.print(f"{name}: cut off a torn last line ({store.repaired_bytes} bytes) of an interrupted run.")
+                console.print(f"{name}: removed an incomplete last line ({store.repaired_bytes} bytes) left by a kill.")
             stores.update(dict.fromkeys(by_id, store))
         prompts = {problem_id: ids for by_id in inputs.prompts.values() for problem_id, ids in by_id.items()}
 
@@ -102,21 +106,21 @@ def _draw(inputs: Inputs, folder: EvaluationFolder, console: Console) -> None:
         engine = None
         try:
             while work.wait():
-                if engine is None:
+                if engine is None:  # a folder that is complete already must not need the model's hardware
                     engine = _load_engine(config, inputs.model, inputs.context, console)
                     _record_attempt(config, folder, inputs.model, engine)
                 for number, sample in enumerate(engine.generate(work)):
                     stores[sample.problem_id].append(sample)
                     work.drawn(sample)
-                    if number == 0:  # the first answer of an endpoint tells by what model it is
+                    if number == 0:  # an endpoint's first answer names the model behind it
                         _record_attempt(config, folder, inputs.model, engine, is_new=False)
         finally:
-            if engine:
-                _record_attempt(config, folder, inputs.model, engine, is_new=False)  # it may have changed
+            if engine:  # a hosted model may have been replaced while it was drawn from
+                _record_attempt(config, folder, inputs.model, engine, is_new=False)
 
 
 def _first_thought(inputs: Inputs, folder: EvaluationFolder) -> str:
-    """Returns a response that begins or ends thinking; empty where none does."""
+    """Returns the first response that holds a <think> tag; empty if none does."""
     samples = (sample for name in inputs.problems for sample in read_samples(folder.samples_path(name)))
     return next((sample.text for sample in samples if thinks(sample.text)), "")
 
@@ -125,7 +129,7 @@ def _load_engine(config: EvaluationConfig, model: Model, context: int, console: 
     if config.engine == "openai":
         from evaluation.engines.endpoint import EndpointEngine  # noqa: PLC0415  its client is in extras
 
-        console.print(f"Asking {config.model} at {config.base_url} ...", soft_wrap=True)
+        console.print(f"Connecting to {config.model} at {config.base_url} ...", soft_wrap=True)
         return EndpointEngine(config, console.print)
     console.print(f"Loading {config.model} into {config.engine} ...", soft_wrap=True)
     try:
@@ -138,7 +142,7 @@ def _load_engine(config: EvaluationConfig, model: Model, context: int, console: 
         return TransformersEngine(config, model.path, context)
     except UserError:
         raise
-    except Exception as error:  # engines raise anything on weights that do not fit their configuration, or the memory
+    except Exception as error:  # engines raise any type when weights do not match their configuration or do not fit
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
         raise UserError(f"{config.engine} cannot load {config.model}: {reason}") from error
 
@@ -146,21 +150,21 @@ def _load_engine(config: EvaluationConfig, model: Model, context: int, console: 
 def _record_attempt(
     config: EvaluationConfig, folder: EvaluationFolder, model: Model, engine: Engine, *, is_new: bool = True
 ) -> None:
-    """Write the provenance; every start is kept as an attempt, with what may differ between them."""
+    """Writes the provenance. It keeps every start as an attempt, with the parts that may differ between attempts."""
     entries = {} if config.source else read_manifest(config.data_dir or default_data_dir())
     entries = entries | read_manifest(config.own_data)
     data_sha256 = {name: str(entry.get("output_sha256", "")) for name, entry in entries.items()}
     attempts = folder.read_provenance().get("attempts", [])
     now = describe(folder, folder.read_config(), model, engine, data_sha256)
     attempt = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": command_line()}
-    if not is_new:
+    if not is_new:  # the entry of this start, which is written again
         attempt = attempts.pop()
     attempt |= {name: now[name] for name in DIFFERING}
     write_json(folder.provenance_path, {**now, "attempts": [*attempts, attempt]})
 
 
 def _say_where_it_stands(folder: EvaluationFolder, console: Console) -> None:
-    """What is saved; nothing where the run was stopped before it knew what to draw."""
+    """Prints how much is saved, unless the run was stopped before it knew what to draw."""
     if not folder.is_bound:
         return
     config = folder.read_config()
@@ -168,7 +172,7 @@ def _say_where_it_stands(folder: EvaluationFolder, console: Console) -> None:
     done = sum(len(done_keys(folder, name, with_shards=True)) for name in names)
     total = sum(len(folder.read_problems(name)) * samples_of(config, name) for name in names)
     most = "at most " if config["until"] else ""
-    console.print(f"Stopped: {done} of {most}{total} samples are saved; the same command goes on.")
+    console.print(f"Stopped: {done} of {most}{total} samples are saved; rerun the same command to resume.")
 
 
 def _terminate(_: int, __: FrameType | None) -> Any:

@@ -1,4 +1,4 @@
-"""Reads what an evaluation draws from, before any engine is loaded: the problems, their prompts, the model."""
+"""Reads the inputs of an evaluation before any engine is loaded: the problems, their prompts, the model."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from evaluation.folder import EvaluationFolder
 from evaluation.requests import Prompt, context_length, tokenize
 
 Prompts = dict[str, dict[str, Prompt]]
-"""By data set and problem id."""
+"""Prompts by data set and problem id."""
 
 
 OWN = OwnOptions(split="test")
@@ -30,24 +30,24 @@ OWN = OwnOptions(split="test")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """An evaluation's options, or its shard's, and all that follows from them."""
+    """Holds the options of an evaluation or a shard, and all that follows from them."""
 
     config: EvaluationConfig
-    """With `thinking` settled."""
+    """The options, with `thinking` resolved to yes or no where the chat template shows it."""
     model: Model
     problems: dict[str, list[Problem]]
-    """By data set; only its own ones for a shard."""
+    """Problems by data set; a shard has only its own."""
     prompts: Prompts
     context: int
-    """Tokens a sequence may grow to; the same for all shards."""
+    """Most tokens of a sequence, prompt included; the same for all shards."""
 
     @property
     def ids(self) -> dict[str, list[str]]:
-        """Of the problems, by data set."""
+        """Returns the ids of the problems by data set."""
         return {name: [problem.id for problem in chosen] for name, chosen in self.problems.items()}
 
     def bind(self, folder: EvaluationFolder) -> None:
-        """Ties a folder to these options, weights, problems and prompts; or checks that it is tied to them."""
+        """Binds a folder to these options, weights, problems and prompts, or checks that it is bound to them."""
         bound = {**self.config.result_fields(), "thinking": self.config.thinking, "weights": self.model.identity}
         folder.bind(bound)
         for name, chosen in self.problems.items():
@@ -60,6 +60,7 @@ def read_inputs(config: EvaluationConfig, folder: EvaluationFolder, console: Con
     for short, name in config.labels.items():
         problems[short] = [ask_by(problem, config.prompt) for problem in all_problems(name, config, console)]
     model = _open(config)
+    # of all problems, before a shard keeps its own: a context that depended on the shard would make samples differ
     prompts = {name: _prompts(chosen, model) for name, chosen in problems.items()}
     context = _context(config, model, prompts, console)
     for name, chosen in problems.items():
@@ -73,6 +74,7 @@ def read_inputs(config: EvaluationConfig, folder: EvaluationFolder, console: Con
 def _open(config: EvaluationConfig) -> Model:
     if config.engine != "openai":
         return open_model(config.model, config.revision)
+    # only the completions API takes tokens; a chat endpoint applies the template of its own model
     tokenizer = (config.tokenizer or config.model) if config.api == "completions" else ""
     return open_endpoint(config.model, config.base_url, tokenizer, config.revision)
 
@@ -84,10 +86,9 @@ def _prompts(problems: list[Problem], model: Model) -> dict[str, Prompt]:
 
 
 def all_problems(name: str, config: EvaluationConfig, console: Console | None = None) -> list[Problem]:
-    """Returns a data set's problems, or its first ones; it is prepared first, if necessary.
+    """Returns a data set's problems, or only the first ones; prepares the set if necessary.
 
-    Of a set that is not the kit's, the evaluation keeps a copy at its start. Raises UserError where the original has
-    changed since: its samples would be of two sets.
+    Raises UserError if a user's own set has changed since the evaluation copied it.
     """
     data_dir = config.data_dir or default_data_dir()
     if name in SOURCES:
@@ -95,8 +96,10 @@ def all_problems(name: str, config: EvaluationConfig, console: Console | None = 
     else:
         is_new = not (config.own_data / "manifest.json").is_file()
         path, entry, changed = keep_own(name, config.own_data, OWN, data_dir, renew=False)
+        # with the changed set, the folder's samples would belong to two different sets
         if changed:
             raise UserError(f"{changed} this evaluation began: put it back, or give another --output-dir")
+        # a resumed evaluation said this when it began
         if console and is_new:
             for line in told(name, entry):
                 console.print(line, soft_wrap=True)
@@ -105,20 +108,20 @@ def all_problems(name: str, config: EvaluationConfig, console: Console | None = 
 
 
 def keep_datasets(names: Iterable[str], folder: Path, data_dir: Path | None) -> None:
-    """Copies the sets that are not the kit's into an evaluation's folder, which need not exist yet.
+    """Copies the user's own data sets into an evaluation's folder, which need not exist yet.
 
-    Whatever submits an evaluation calls this first: jobs read nothing of the user's beside that folder. Raises
-    UserError in one line for a set that cannot be used.
+    Raises UserError for a set that cannot be used.
     """
     for name in names:
         if name not in SOURCES:
+            # before a launcher submits: its jobs read no other folder of the user's
             keep_own(name, own_data(folder), OWN, data_dir or default_data_dir(), renew=False)
 
 
 def planned_ids(name: str, config: EvaluationConfig) -> tuple[list[str], bool]:
-    """Returns the ids of a data set's problems, and whether it is on this machine; else there is one for each row.
+    """Returns the ids of a data set's problems, and whether the set is on this machine; writes nothing.
 
-    Writes nothing; of a set of the hub that was never fetched there are none.
+    A set that is missing has an id for each of its published rows; a hub set that was never fetched has none.
     """
     data_dir = config.data_dir or default_data_dir()
     if name not in SOURCES:
@@ -132,8 +135,9 @@ def planned_ids(name: str, config: EvaluationConfig) -> tuple[list[str], bool]:
 
 
 def _planned_own(name: str, config: EvaluationConfig, data_dir: Path) -> list[Problem] | None:
-    """Returns the problems of a set that is not the kit's, as they would be prepared; None if it has to be fetched."""
+    """Returns the problems of a user's own set as preparing it would yield them; None if it has to be fetched."""
     folder, short = config.own_data, label(name)
+    # the evaluation's own copy counts before the cache's, which may have been prepared again since
     for kept in (folder, data_dir):
         entry = read_manifest(kept).get(short, {})
         if entry.get("name", entry.get("given")) == name and parquet_path(short, kept).is_file():
@@ -142,13 +146,14 @@ def _planned_own(name: str, config: EvaluationConfig, data_dir: Path) -> list[Pr
         return None
     if not is_file(name):
         return load_problems(name, data_dir)
+    # its ids are known only once it is prepared, since rows may be dropped, and a dry run leaves no file behind
     with TemporaryDirectory() as temporary:
         prepare_own(name, Path(temporary), OWN)
         return list(problems_of(parquet_path(short, Path(temporary))))
 
 
 def own_ids(ids: list[str], shard: str, folder: EvaluationFolder) -> list[str]:
-    """Returns the problems that a shard may draw: every N-th one, or all where it pulls from a queue."""
+    """Returns the problems that a shard may draw: every N-th one, or all if it pulls from a queue."""
     if not shard or folder.claimed_path.is_dir():
         return ids
     index, count = parse_shard(shard)
@@ -160,6 +165,6 @@ def _context(config: EvaluationConfig, model: Model, prompts: Prompts, console: 
     context = context_length(longest, config.max_tokens, model.context)
     if context < longest + config.max_tokens:
         console.print(
-            f"The model's context is {model.context:,} tokens: responses end there, not at {config.max_tokens:,}."
+            f"The model's context of {model.context:,} tokens ends responses before --max-tokens {config.max_tokens:,}."
         )
     return context

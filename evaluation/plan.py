@@ -1,4 +1,4 @@
-"""Tells what an evaluation would draw (`--dry-run`): nothing is fetched or written, in the cache neither."""
+"""Prints what an evaluation would draw (`--dry-run`) without fetching or writing anything, even in the cache."""
 
 import json
 import shlex
@@ -14,7 +14,7 @@ from evaluation.until import first_samples
 
 
 def describe_plan(config: EvaluationConfig, console: Console) -> None:
-    """Prints the options, what is drawn of each data set, and the command of each engine."""
+    """Prints the options, the samples to draw from each data set, and the command of each engine."""
     folder = EvaluationFolder(config.output_dir)
     folder.check(config.result_fields())
     gathers = config.gather or config.engines > 0
@@ -35,19 +35,20 @@ def describe_plan(config: EvaluationConfig, console: Console) -> None:
             )
             sizes = f"{num_problems} problems x {least} to {config.samples[name]} samples"
             sizes += f" = {num_problems * least:,} to {total:,}"
-        fetched = "" if is_here else "; to be fetched first"
+        fetched = "" if is_here else "; must be fetched first"
+        # a set of the hub that is not here has no ids, because nobody knows its rows yet
         if fetched and ids:
-            fetched += ", the number is that of its published rows"
+            fetched += ", so the number of problems is that of its published rows"
         console.print(
             f"{name}: {sizes}, {num_done:,} of them done; at most"
             f" {max(0, total - num_done) * config.max_tokens:,} tokens{fetched}",
             soft_wrap=True,
         )
     if config.engine == "openai":
-        bound = f", at most {config.max_requests:,} by this command" if config.max_requests else ""
+        bound = f", at most {config.max_requests:,} from this command" if config.max_requests else ""
         console.print(
             f"{'at most ' if config.until else ''}{num_missing:,} requests to {config.base_url}, {config.concurrency}"
-            f" at once; failed ones are sent again{bound}",
+            f" at once; failed ones are retried{bound}",
             soft_wrap=True,
         )
     num_engines = min(config.engines, num_missing)

@@ -1,4 +1,4 @@
-"""How far an evaluation is: a live bar on a terminal, a plain line now and then elsewhere."""
+"""Shows the progress of an evaluation: a live bar on a terminal, an occasional plain line in a log."""
 
 import time
 from collections.abc import Collection, Iterator
@@ -13,11 +13,11 @@ PLAIN_INTERVAL = 10.0
 """Seconds between two lines in a log."""
 
 MIN_DRAWN = 10
-"""Samples before a time left is told: the first ones finish long before the typical one."""
+"""Samples to wait for before estimating the time left, because the first ones to finish are the shortest."""
 
 
 class SampleProgress:
-    """Counts samples and tokens, and tells the console."""
+    """Counts samples and tokens, and reports them on the console."""
 
     def __init__(self, console: Console, done: int, total: int, bar: Progress | None, interval: float) -> None:
         self._console, self._bar, self._interval = console, bar, interval
@@ -27,24 +27,27 @@ class SampleProgress:
         self._task = bar.add_task("samples", total=total, completed=done, speed="") if bar else None
 
     def expect(self, done: int, more: int) -> None:
-        """So many samples are there, so many are to come."""
+        """Sets how many samples are there and how many more will come."""
+        # samples that others drew must not count as this command's, by whose pace the time left is estimated
         self._first += done - self._done
         self._done, self._total = done, done + more
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done, total=self._total)
 
     def advance(self, sample: Sample) -> None:
-        """One more sample is on disk."""
+        """Counts one more sample on disk."""
         self.tell([sample.response_tokens])
 
     def tell(self, lengths: Collection[int], state: str = "") -> None:
-        """So many more samples, by the tokens of each; and how those who draw them are."""
+        """Counts more samples, given the tokens of each, and shows the state of the engines that draw them."""
         self._done += len(lengths)
         self._tokens += sum(lengths)
         now = time.monotonic()
         speed, more = f"{self._speed(now):,.0f} tok/s", f"; {state}" if state else ""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done, speed=speed + more)
+        # the last sample always has its line; without `lengths` each later poll of idle engines would print it
+        # again
         elif now - self._told >= self._interval or (lengths and self._done == self._total):
             self._told = now
             drawn = self._done - self._first
@@ -60,7 +63,7 @@ class SampleProgress:
 def show_progress(
     console: Console, done: int = 0, total: int = 0, interval: float = PLAIN_INTERVAL
 ) -> Iterator[SampleProgress]:
-    """Progress over all samples, `done` of which were there before; a line every `interval` seconds in a log."""
+    """Shows progress over all samples, `done` of which were there before; a line every `interval` seconds in a log."""
     if not console.is_terminal:
         yield SampleProgress(console, done, total, None, interval)
         return

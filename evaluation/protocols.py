@@ -1,9 +1,9 @@
-r"""Holds the ways in which published numbers were measured: every setting that moves a score, and where it is written.
+r"""Holds the protocols behind published numbers: every setting that moves a score, and where it is documented.
 
 deepscaler   n 16, T 0.6, top-p 0.95, 32,768 tokens, "{problem} Let's think step by step and output ... \boxed{}."
 
-A protocol is the default of an evaluation's options. What it cannot set, because this kit works otherwise or because
-the source does not say it, is in `unlike`. No protocol has a system message, and none has worked examples.
+A protocol supplies the defaults of an evaluation's options. `unlike` lists the settings that it cannot supply, because
+this kit works differently or the source does not say. No protocol has a system message or worked examples.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,12 +18,13 @@ ProtocolName = Literal["deepscaler", "justrl", "sober", "lighteval", "r1"]
 Thinking = Literal["auto", "yes", "no"]
 
 SAMPLING = ("temperature", "top_p", "max_tokens", "prompt")
-"""Options beside the number of samples that a protocol decides and a folder is bound to."""
+"""Options that a protocol decides and a folder is bound to, in addition to the number of samples."""
 
 GRADERS: dict[str, str] = {"kit": "this kit's rules", "deepscaler": "DeepScaleR's rules"}
-"""What decides in each mode of the grader."""
+"""The rules that each mode of the grader applies, in words."""
 
 _DIRECTIVE = r"Please reason step by step, and put your final answer within \boxed{}."
+# With the two blanks before "The": prompts are compared with the originals as they are.
 _SIMPLE_EVALS = (
     "Solve the following math problem efficiently and clearly.  The last line of your response should be of the"
     r" following format: 'Therefore, the final answer is: $\boxed{ANSWER}$. I hope it is correct' (without quotes)"
@@ -36,15 +37,15 @@ _MATH_VERIFY = "math-verify also takes expressions outside a box, here only the 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """One way to measure."""
+    """Describes one evaluation protocol."""
 
     name: ProtocolName
     source: str
-    """Where it is written down: repository, file, revision."""
+    """The repository, files and revision that document it."""
     contests: int
-    """Samples a problem of sets of 30 to 83 problems (`Source.is_contest`)."""
+    """Samples per problem for sets of 30 to 83 problems (`Source.is_contest`)."""
     others: int
-    """Samples a problem of all other sets."""
+    """Samples per problem for all other sets."""
     temperature: float
     top_p: float
     max_tokens: int
@@ -53,25 +54,25 @@ class Protocol:
     asks: str
     """The prompt in a word or two."""
     thinking: Thinking
-    """`no` where the last box of the whole response counts, whether its thinking has ended or not."""
+    """`no` if the last box of the whole response counts, even in unfinished thinking."""
     graded_by: str
     grader: Mode
-    """The mode of this kit's grader that is nearest to it."""
+    """The mode of this kit's grader that comes closest."""
     seeds: str
     mean: tuple[str, ...] = ()
-    """Benchmarks that the source averages; none where it does not."""
+    """Benchmarks that the source averages; empty if it reports no mean."""
     unlike: tuple[str, ...]
-    """What differs even where nothing is overridden."""
+    """Differences that remain even if no option is overridden."""
 
     def samples_of(self, dataset: str) -> int:
-        """Returns the number of samples a problem of a data set, by its label."""
+        """Returns the number of samples per problem for a data set's label."""
         is_contest = dataset in SOURCES and SOURCES[dataset].is_contest
         return self.contests if is_contest else self.others
 
     @property
     def about(self) -> str:
-        """Returns where the protocol is written down, and what this kit does otherwise."""
-        return f"Source: {self.source}. Seeds there: {self.seeds}. Not the same here: {'; '.join(self.unlike)}."
+        """Returns where the protocol is documented, and what this kit does differently."""
+        return f"Source: {self.source}. Seeds there: {self.seeds}. Different here: {'; '.join(self.unlike)}."
 
 
 _TABLE = (
@@ -91,7 +92,7 @@ _TABLE = (
         seeds="not fixed",
         mean=PUBLISHED_BENCHMARKS,
         unlike=(
-            "there the box is looked for after the first </think>, here after the last",
+            "there the box must follow the first </think>, here the last",
             "vLLM 0.6.3 or older with XFORMERS attention",
         ),
     ),
@@ -111,7 +112,7 @@ _TABLE = (
         seeds="drawn at random, one for each sample of a whole set",
         mean=("aime", "aime25", "amc23", "math", "minerva", "olympiad_bench", "hmmt25", "brumo25", "cmimc25"),
         unlike=(
-            "there a model, CompassVerifier-3B, judges what the rules call wrong, here the rules decide alone",
+            "there a model, CompassVerifier-3B, reviews what the rules call wrong, here the rules decide alone",
             "OlympiadBench has 674 problems there, 675 here",
             "vLLM 0.8.4",
         ),
@@ -178,29 +179,29 @@ PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _TABLE
 
 
 def protocol_of(config: Mapping[str, Any]) -> Protocol | None:
-    """Returns the protocol of a folder's options; None for samples of others, who followed none that is known here."""
+    """Returns the protocol of a folder's options; None for imported samples, whose protocol is unknown."""
     return None if "imported" in config else PROTOCOLS.get(str(config.get("protocol")))
 
 
 def protocol_name(config: Mapping[str, Any]) -> str:
-    """Returns the name of a folder's protocol; empty where it has none that is known."""
+    """Returns the name of a folder's protocol; empty if it is unknown."""
     protocol = protocol_of(config)
     return protocol.name if protocol else ""
 
 
 def samples_of(config: Mapping[str, Any], dataset: str) -> int:
-    """Returns how many samples a problem a folder's options ask for of a data set."""
+    """Returns the samples per problem that a folder's options request for a data set."""
     by_dataset: dict[str, int] = config.get("samples", {})
     return by_dataset.get(dataset, int(config["num_samples"] or 0))
 
 
 def told_numbers(numbers: Iterable[int]) -> str:
-    """Returns numbers of samples in words, the largest first: `32 or 4`."""
+    """Returns numbers of samples as text, the largest first: `32 or 4`."""
     return " or ".join(map(str, sorted(set(numbers), reverse=True)))
 
 
 def overrides(config: Mapping[str, Any]) -> list[str]:
-    """Returns where a folder's options are not those of its protocol: `temperature 0.8`; unknown ones are none."""
+    """Returns the options that differ from the folder's protocol: `temperature 0.8`; none if it is unknown."""
     protocol = protocol_of(config)
     if protocol is None:
         return []
@@ -223,9 +224,9 @@ def _other_samples(protocol: Protocol, config: Mapping[str, Any]) -> list[str]:
 
 
 def told(config: Mapping[str, Any]) -> str:
-    """Returns a folder's protocol in words: `deepscaler but for temperature 0.8`."""
+    """Returns a folder's protocol in words: `deepscaler except temperature 0.8`."""
     protocol = protocol_of(config)
     if protocol is None:
         return "unknown"
     found = overrides(config)
-    return protocol.name + (f" but for {', '.join(found)}" if found else "")
+    return protocol.name + (f" except {', '.join(found)}" if found else "")

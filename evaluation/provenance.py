@@ -1,4 +1,4 @@
-"""Where numbers come from: everything a stranger needs to get them again."""
+"""Records where an evaluation's numbers come from: everything a stranger needs to reproduce them."""
 
 import platform
 from typing import Any
@@ -14,7 +14,7 @@ from evaluation.requests import Engine
 def describe(
     folder: EvaluationFolder, config: dict[str, Any], model: Model, engine: Engine, data_sha256: dict[str, str]
 ) -> dict[str, Any]:
-    """Model, prompt, engine, data, software and hardware of an evaluation."""
+    """Returns the model, prompt template, engine, data, software and hardware of an evaluation."""
     problems = {name: folder.problems_path(name) for name in config["datasets"]}
     return {
         "model": {"name": config["model"], "revision": config["revision"], "weights": model.identity},
@@ -28,5 +28,5 @@ def describe(
         },
         "versions": {"deepscaler": __version__, "python": platform.python_version(), **installed_versions()},
         "git_revision": git_revision(),
-        "hardware": hardware() if model.path else {},  # that of an endpoint is out of sight
+        "hardware": hardware() if model.path else {},  # an endpoint does not reveal its hardware
     }

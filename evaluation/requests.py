@@ -1,4 +1,4 @@
-"""From problems to what an engine is asked: one request for every sample."""
+"""Turns problems into an engine's requests, one for every sample."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -18,12 +18,12 @@ Prompt = tuple[int, ...] | tuple[Message, ...]
 
 
 class EngineError(Exception):
-    """An engine cannot go on for now; another start of the same command may."""
+    """Signals that an engine cannot continue for now; rerunning the same command may succeed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One sample to draw."""
+    """Describes one sample to draw."""
 
     problem_id: str
     sample: int
@@ -31,58 +31,64 @@ class Request:
     max_tokens: int
     seed: int
     messages: tuple[Message, ...] = ()
-    """What is sent instead of token ids where they are unknown."""
+    """Messages to send instead of token ids, if these are unknown."""
 
 
 class Engine(Protocol):
-    """What turns requests into samples, in the order they finish."""
+    """Turns requests into samples, in the order they finish."""
 
     name: str
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Sample]:
-        """Draw all samples in one continuous batch.
+        """Yields all samples, drawn in one continuous batch.
 
-        Requests are taken one by one, when there is room for another: what an engine has not taken, others may draw.
-        Where `requests` has no more, it may have again later, and an engine that is still at work asks again.
+        An engine takes requests one at a time, when it has room for another, because other engines may draw those it
+        has not taken. An exhausted `requests` may yield more later, so an engine that is still drawing asks again.
         """
 
     def describe(self) -> dict[str, object]:
-        """Name, version and settings, for the provenance."""
+        """Returns the engine's name, version and settings, for the provenance."""
 
 
 def derive_seed(run_seed: int, problem_id: str, sample: int) -> int:
-    """A 31-bit seed of its own for every sample: the same whatever else is drawn, on every machine."""
+    """Returns a sample's own 31-bit seed, which depends neither on the other samples drawn nor on the machine."""
+    # With a separator that no id holds: otherwise problem 1, sample 11 and problem 11, sample 1 would be one
+    # text.
     digest = hashlib.sha256(f"{run_seed}\0{problem_id}\0{sample}".encode()).digest()
+    # 31 bits: some servers keep a seed in a signed 32-bit integer.
     return int.from_bytes(digest[:4], "big") >> 1
 
 
 def tokenize(problems: Iterable[Problem], tokenizer: ChatTokenizer) -> dict[str, tuple[int, ...]]:
-    """Token ids of every problem's prompt by its id, generation prompt included."""
+    """Returns the token ids of every problem's prompt by its id, generation prompt included."""
     tokenized = {}
     for problem in problems:
         messages = [dict(message) for message in problem.prompt]
         try:
+            # return_dict: transformers 5 returns a dictionary by default, version 4 the list.
             ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
-        except Exception as error:  # a template is a program of its own
-            raise UserError(f"the model's chat template fails on {problem.id}: {error}") from error
+        except Exception as error:  # a chat template is a Jinja program, which may raise anything
+            raise UserError(
+                f"the model's chat template fails on {problem.id} ({error}): give another --model"
+            ) from error
         if not isinstance(ids, list) or not ids:
-            raise UserError(f"the model's chat template makes nothing of {problem.id}")
+            raise UserError(f"the model's chat template produces no tokens for {problem.id}: give another --model")
         tokenized[problem.id] = tuple(ids)
     return tokenized
 
 
 def context_length(longest_prompt: int, max_tokens: int, model_limit: int) -> int:
-    """Tokens a sequence may grow to. Raises UserError where the longest prompt leaves no room for a response."""
+    """Returns the most tokens of a sequence. Raises UserError if the longest prompt leaves no room for a response."""
     if longest_prompt >= model_limit:
         raise UserError(
-            f"the longest prompt has {longest_prompt} tokens, the model's context only {model_limit}:"
-            " leave that data set out or take a model with a longer context"
+            f"the longest prompt has {longest_prompt} tokens, but the model's context only {model_limit}:"
+            " leave that data set out or use a model with a longer context"
         )
     return min(longest_prompt + max_tokens, model_limit)
 
 
 def to_request(key: Key, prompt: Prompt, max_tokens: int, context: int, run_seed: int) -> Request:
-    """Returns what an engine is asked for a sample; its response ends at `max_tokens` or with the context."""
+    """Returns the request for a sample, whose response ends at `max_tokens` or at the end of the context."""
     problem_id, sample = key
     return Request(
         problem_id=problem_id,

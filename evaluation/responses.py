@@ -1,4 +1,4 @@
-r"""Grades the responses in a JSON Lines file as an evaluation's samples are graded.
+r"""Grades the responses in a JSON Lines file with the grader that evaluations use.
 
 {"id": "q1", "response": "... \\boxed{4}", "gold": "4"}
 """
@@ -19,23 +19,23 @@ from evaluation.samples import Sample
 from evaluation.score import Scored, grade_samples, summarize
 
 NOT_IN_A_FILE = ("mean tokens", "cut off")
-"""Lines of the table that only an evaluation can fill."""
+"""Rows of the table that only an evaluation can fill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Names the columns in which a line keeps its parts."""
+    """Names the columns that hold the parts of a line."""
 
     response: str = "response"
     gold: str = "gold"
     id: str = ""
-    """Column that tells problems apart; empty for `id` where a line has one, else the gold."""
+    """Column that distinguishes problems; empty for `id` if a line has one, else the gold."""
     problem: str = ""
-    """Column of the question, where it is wanted."""
+    """Column of the question; empty if the caller does not need it."""
 
 
 def grade_file(file: Path, columns: Columns, *, thinking: bool, mode: Mode) -> list[Scored]:
-    """Returns every line's grade. Raises UserError that names the line that cannot be graded."""
+    """Returns every line's grade. Raises UserError naming the line that cannot be graded."""
     seen: Counter[str] = Counter()
     with_golds: list[tuple[Sample, Any]] = []
     for problem, response, gold, _ in read_responses(file, columns):
@@ -45,33 +45,36 @@ def grade_file(file: Path, columns: Columns, *, thinking: bool, mode: Mode) -> l
 
 
 def file_table(name: str, scored: list[Scored]) -> Rows:
-    """Returns the table that a report prints, without what a file does not tell."""
+    """Returns the table that a report prints, without the rows that a file cannot fill."""
     counts = Counter(one.sample.problem_id for one in scored)
     rows = detail_table([summarize(name, len(counts), max(counts.values()), scored)])
     return [row for row in rows if row[0] not in NOT_IN_A_FILE]
 
 
 def read_responses(file: Path, columns: Columns) -> Iterator[tuple[str, str, Any, dict[str, Any]]]:
-    """Yields problem, response and gold of every line, and the line. Raises UserError that names a wrong one."""
+    """Yields the problem, response and gold of every line, and the line. Raises UserError naming an invalid one."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")  # JSON texts may hold every other line separator
+        # "-sig" drops the mark that editors on Windows put first, and that JSON refuses.
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # splitlines() also cuts at separators inside texts
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {file}: {reason(error)}; give a JSON Lines file") from error
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not numbered:
-        raise UserError(f"{file} is empty; give a file with one JSON object a line")
+        raise UserError(f"{file} is empty; give a file with one JSON object per line")
     for number, line in numbered:
         where = f"{file}, line {number}"
         try:
             row = json.loads(line)
+        # RecursionError, because the decoder follows nested brackets by recursion
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{where} is no JSON object ({reason(error)}); give one a line") from error
+            raise UserError(f"{where} is not a JSON object ({reason(error)}); give one per line") from error
         has = ", ".join(map(repr, row)) if isinstance(row, dict) else "no columns"
         for option, column in asdict(columns).items():
             if column and (not isinstance(row, dict) or column not in row):
                 raise UserError(f"{where} has no {column!r} but {has}; name it with --{option} COLUMN")
         if not isinstance(row[columns.response], str):
-            raise UserError(f"{where}: {columns.response!r} is no text; name another with --response COLUMN")
+            raise UserError(f"{where}: {columns.response!r} is not a text; name another with --response COLUMN")
+        # may be a number, or a list of golds, which no Counter takes
         key = row[columns.id] if columns.id else row.get("id", row[columns.gold])
         yield key if isinstance(key, str) else json.dumps(key), row[columns.response], row[columns.gold], row
 

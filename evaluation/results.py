@@ -1,4 +1,4 @@
-"""Writes and reads report.json, the numbers of an evaluation; nothing else does.
+"""Writes and reads report.json, which holds an evaluation's numbers; no other module does.
 
 {"schema": 1, "grader": "kit", "config": {"num_samples": 16, ...}, "average": 0.57, "warnings": [], "provenance": {...},
  "benchmarks": {"aime": {"problems": 30, "samples": 480, "samples_expected": 480,
@@ -14,7 +14,7 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json, write_json
 
 SCHEMA = 1
-"""Version of the format; raised when a field changes its meaning. A reader refuses other versions."""
+"""Version of the format. It rises when a field changes its meaning; a reader refuses other versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,23 +48,23 @@ class BenchmarkResults:
     num_samples: int
     """Samples that were scored."""
     num_expected: int
-    """Samples that were asked for."""
+    """Samples that were requested."""
     pass_at_1: Interval
     pass_at_k: dict[int, float]
     majority: float
     truncated: float
     """Share of responses that were cut off at the token limit."""
     reasons: dict[str, int]
-    """Samples by how their grading ended: correct, wrong, no_box, ..."""
+    """Number of samples by the outcome of grading: correct, wrong, no_box, ..."""
     response_tokens: dict[str, Lengths | None]
-    """Lengths of all, correct and wrong responses; None where there are none."""
+    """Lengths of all, correct and wrong responses; None if there are none."""
     problem_pass_rates: dict[str, float]
     """Share of correct samples by problem id; under `--until` the mean of two halves."""
     these_problems: Interval | None = None
     """Pass@1 with its interval over repeated sampling of the same problems, under `--until`."""
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the benchmark as it stands in report.json."""
+        """Returns the benchmark's entry in report.json."""
         return {
             "problems": self.num_problems,
             "samples": self.num_samples,
@@ -89,6 +89,7 @@ class BenchmarkResults:
             num_samples=int(found["samples"]),
             num_expected=int(found["samples_expected"]),
             pass_at_1=_interval(found["pass@1"]),
+            # JSON's keys are texts.
             pass_at_k={int(k): float(value) for k, value in found["pass@k"].items()},
             majority=float(found["maj@n"]),
             truncated=float(found["truncated"]),
@@ -107,7 +108,7 @@ def _interval(found: dict[str, Any]) -> Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """Holds what an evaluation found, and the options behind it."""
+    """Holds the numbers of an evaluation and the options behind them."""
 
     grader: str
     config: dict[str, Any]
@@ -141,7 +142,7 @@ def write_results(path: Path, results: Results) -> None:
 
 
 def read_results(path: Path) -> Results:
-    """Reads report.json. Raises UserError that names the file and says what to do."""
+    """Reads report.json. Raises UserError if another version or program wrote it."""
     report = read_json(path)
     try:
         if report["schema"] != SCHEMA:

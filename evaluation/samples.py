@@ -1,4 +1,4 @@
-"""Samples on disk: one JSON line each, appended as they finish, so that a kill loses at most the one in flight.
+"""Stores samples on disk, one JSON line each, as they finish. A kill loses at most the line being written.
 
 {"problem_id": "aime/2024-I-1", "sample": 3, "text": "...", "prompt_tokens": 120, "response_tokens": 8123,
  "finish_reason": "stop", "seed": 1203944, "started": 1763900000.1, "finished": 1763900123.9}
@@ -16,22 +16,22 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import naming_full_disk
 
 SYNC_INTERVAL = 5.0
-"""Seconds between two fsyncs: what a power cut can cost at most."""
+"""Seconds between two fsyncs: the most that a power cut can cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One response to one problem."""
+    """Holds one response to one problem."""
 
     problem_id: str
     sample: int
-    """0 .. num_samples - 1."""
+    """Number of the sample within its problem: 0 .. num_samples - 1."""
     text: str
     """The response, without the prompt and without special tokens."""
     prompt_tokens: int
     response_tokens: int
     finish_reason: str
-    """`stop`, or `length` where it was cut off at the token limit."""
+    """`stop`, or `length` if it was cut off at the token limit."""
     seed: int
     started: float
     """Unix seconds when the request went to the engine."""
@@ -39,7 +39,7 @@ class Sample:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What no two samples of a run share."""
+        """Returns the problem and number, which identify the sample within an evaluation."""
         return self.problem_id, self.sample
 
 
@@ -51,18 +51,18 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """The samples of a file, whose torn last line (if any) is passed over. Raises UserError for a broken line."""
+    """Returns the samples of a file, without an incomplete last line. Raises UserError for a broken line."""
     return _parse(path)[0] if path.is_file() else []
 
 
 def parse_sample(line: bytes) -> Sample:
-    """Returns the sample in a line. Raises ValueError, KeyError, TypeError or RecursionError where it holds none."""
+    """Returns the sample in a line. Raises ValueError, KeyError, TypeError or RecursionError if it holds none."""
     values = json.loads(line)
     return Sample(**{name: _typed(values[name], kind) for name, kind in _TYPES.items()})
 
 
 class SampleStore:
-    """An append-only file of samples; opening it repairs a line that a kill tore."""
+    """Appends samples to a file; opening it removes an incomplete last line that a kill left."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,9 +70,9 @@ class SampleStore:
             raise UserError(f"{path} is a folder; remove it and run again")
         samples, whole = _parse(path) if path.is_file() else ([], 0)
         self.done = {sample.key for sample in samples}
-        """What was there at the start; the texts of a long run would not fit into memory."""
+        """Keys of the samples that were there at the start; the texts of a long run would not fit into memory."""
         self.repaired_bytes = (path.stat().st_size if path.is_file() else 0) - whole
-        """Bytes of a torn last line that were cut off."""
+        """Bytes of the incomplete last line that was removed."""
         self._path = path
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         if self.repaired_bytes:
@@ -80,17 +80,17 @@ class SampleStore:
         self._synced = time.monotonic()
 
     def append(self, sample: Sample) -> None:
-        """Write one line at once; it survives a kill now and a power cut within SYNC_INTERVAL seconds."""
+        """Writes one line at once. It survives a kill immediately, and a power cut after SYNC_INTERVAL seconds."""
         line = json.dumps(asdict(sample), ensure_ascii=True).encode() + b"\n"
         with naming_full_disk(self._path, wanted=len(line)):
-            while line:
+            while line:  # os.write may write less than it is given, and O_APPEND keeps each part at the end
                 line = line[os.write(self._file, line) :]
         if time.monotonic() - self._synced > SYNC_INTERVAL:
             os.fsync(self._file)
             self._synced = time.monotonic()
 
     def close(self) -> None:
-        """Sync and close."""
+        """Syncs and closes the file."""
         os.fsync(self._file)
         os.close(self._file)
 
@@ -104,13 +104,15 @@ class SampleStore:
 
 
 def _typed(value: Any, kind: type | tuple[type, ...]) -> Any:
+    # bool is a subclass of int
+    # Integers of JSON have no limit, and columns of 64 bits do.
     if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and abs(value) >= 1 << 63):
         raise TypeError(f"{value!r:.40} has the wrong type")
     return value
 
 
 def _parse(path: Path) -> tuple[list[Sample], int]:
-    """The samples, and how many bytes of the file are whole lines."""
+    """Returns the samples, and the number of bytes in whole lines."""
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
     samples: dict[tuple[str, int], Sample] = {}
@@ -119,7 +121,8 @@ def _parse(path: Path) -> tuple[list[Sample], int]:
             sample = parse_sample(line)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
-                f"{path}: line {number} is no sample ({error!r}); remove that line and run again"
+                f"{path}: line {number} is not a sample ({error!r}); remove that line and run again"
             ) from error
+        # Of two with one key the first counts: gathering that was killed may have copied a sample twice.
         samples.setdefault(sample.key, sample)
     return list(samples.values()), whole

@@ -1,4 +1,4 @@
-"""From samples to grades to numbers: a pure step, repeatable at any time from what lies in the folder.
+"""Turns samples into grades and grades into numbers. The step uses only the folder, so it can be repeated at any time.
 
 scores/aime.jsonl   {"problem_id": "aime/2024-I-1", "sample": 3, "correct": true, "reason": "correct", "answer": "204"}
 """
@@ -28,12 +28,12 @@ from evaluation.statistics import clustered_interval, ks, majority_at_n, pass_at
 from evaluation.until import estimate, halves_of, numbers_of, plan
 
 NUM_THREADS = 8
-"""Each waits for a worker process in the rare hard case; the cheap ones take turns anyway."""
+"""Threads that grade. Each waits for a worker process in the rare hard case; the cheap cases share the GIL anyway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """A sample with its grade."""
+    """Holds a sample and its grade."""
 
     sample: Sample
     grade: Grade
@@ -41,46 +41,47 @@ class Scored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkScores:
-    """All that is reported about one benchmark."""
+    """Holds all that a report says about one benchmark."""
 
     dataset: str
     num_problems: int
     num_samples: int
-    """Samples a problem that were asked for, at most."""
+    """Samples per problem that were requested, at most."""
     num_expected: int
     scored: list[Scored]
     pass_at_1: Interval
     pass_at_k: dict[int, float]
-    """For k up to the fewest samples any problem has."""
+    """Pass@k by k, up to the fewest samples that any problem has."""
     majority: float
     reasons: dict[str, int]
     num_truncated: int
     problem_means: dict[str, float]
     """Share of correct samples by problem id; problems without a sample are left out."""
     these_problems: Interval | None = None
-    """Pass@1 with the interval that `--until` narrows: over repeated sampling of exactly these problems."""
+    """Pass@1 with the interval that `--until` narrows, over repeated sampling of exactly these problems."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether every sample that was asked for is there."""
+        """Returns whether every requested sample is there."""
         return len(self.scored) == self.num_expected
 
     def lengths(self, correct: bool | None = None) -> list[int]:
-        """Response lengths in tokens, of all samples or of the (in)correct ones."""
+        """Returns response lengths in tokens, of all samples or of the (in)correct ones."""
         return [s.sample.response_tokens for s in self.scored if correct in (None, s.grade.correct)]
 
 
 def score_benchmark(
     folder: EvaluationFolder, dataset: str, config: dict[str, Any], mode: Mode, advance: Callable[[], None]
 ) -> BenchmarkScores | None:
-    """Grade a benchmark's samples, keep the grades in the folder, and compute its numbers; None without samples."""
+    """Grades a benchmark's samples, writes the grades to the folder and returns its numbers; None without samples."""
     problems = {problem["id"]: problem for problem in folder.read_problems(dataset)}
     order = {problem_id: index for index, problem_id in enumerate(problems)}
     num_samples = samples_of(config, dataset)
     expected = range(num_samples)
     samples = read_samples(folder.samples_path(dataset))
+    # a folder may hold more than its options request, because --num-samples may be lowered later
     samples = [s for s in samples if s.problem_id in problems and s.sample in expected]
-    samples.sort(key=lambda s: (order[s.problem_id], s.sample))  # they were written as they finished
+    samples.sort(key=lambda s: (order[s.problem_id], s.sample))  # the file has the order in which they finished
     if not samples:
         return None
     shared_pool().warm_up()
@@ -91,9 +92,9 @@ def score_benchmark(
 
 
 def read_scored(folder: EvaluationFolder, dataset: str, mode: Mode = "kit") -> list[Scored]:
-    """Returns a benchmark's samples with the grades that the last report gave them, by problem and sample number.
+    """Returns a benchmark's samples with the grades of the last report, ordered by problem and sample number.
 
-    Raises UserError where a sample has no grade yet.
+    Raises UserError if a sample has no grade yet.
     """
     grades = read_grades(folder, dataset, mode)
     samples = sorted(read_samples(folder.samples_path(dataset)), key=lambda sample: sample.key)
@@ -103,9 +104,10 @@ def read_scored(folder: EvaluationFolder, dataset: str, mode: Mode = "kit") -> l
 
 
 def read_grades(folder: EvaluationFolder, dataset: str, mode: Mode = "kit") -> dict[tuple[str, int], Grade]:
-    """Returns the grades that the last report gave, by problem and sample number; none where there was no report."""
+    """Returns the grades of the last report by problem and sample number; empty if there was no report."""
     path = folder.scores_path(dataset, mode)
     try:
+        # without the empty text after the last line's end
         lines = path.read_text(encoding="utf-8").split("\n")[:-1]
         rows = [json.loads(line) for line in lines]
         return {(row["problem_id"], row["sample"]): Grade(row["correct"], row["answer"], row["reason"]) for row in rows}
@@ -126,7 +128,7 @@ def grade_samples(
     mode: Mode,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Scored]:
-    """Returns each sample with its grade, in the order given; `advance` is called after each."""
+    """Returns each sample with its grade, in the given order; calls `advance` after each."""
 
     def grade_one(one: tuple[Sample, Golds]) -> Scored:
         sample, golds = one
@@ -141,7 +143,7 @@ def grade_samples(
 def summarize(
     dataset: str, num_problems: int, num_samples: int, scored: list[Scored], until: float = 0.0
 ) -> BenchmarkScores:
-    """The numbers of a benchmark from its graded samples; `until` is the half width in points that it was drawn to."""
+    """Returns a benchmark's numbers from its graded samples; `until` is the half width in points it was drawn to."""
     by_problem: dict[str, list[Scored]] = {}
     for one in scored:
         by_problem.setdefault(one.sample.problem_id, []).append(one)
@@ -166,7 +168,7 @@ def summarize(
 
 
 def _by_halves(scores: BenchmarkScores, by_problem: dict[str, list[Scored]], half_width: float) -> BenchmarkScores:
-    """Returns what `--until` changes: unbiased means of problems, their interval, and how many samples were needed."""
+    """Returns the scores as `--until` changes them: unbiased means, their interval and the samples needed."""
     numbered = {
         problem: {one.sample.sample: one.grade.correct for one in group} for problem, group in by_problem.items()
     }
@@ -186,7 +188,7 @@ def _by_halves(scores: BenchmarkScores, by_problem: dict[str, list[Scored]], hal
 
 
 def _votes(group: Iterable[Scored]) -> list[str | None]:
-    """A key for each answer of a problem: correct answers vote together, and wrong ones that read the same."""
+    """Returns a key for each answer of a problem: correct answers vote together, and so do equal wrong ones."""
     keys: list[str | None] = []
     seen: list[str] = []
     for one in group:
@@ -194,6 +196,7 @@ def _votes(group: Iterable[Scored]) -> list[str | None]:
         if one.grade.correct or answer is None:
             keys.append("correct" if one.grade.correct else None)
             continue
+        # Only the cheap comparison: pairs of wrong answers are many, and a missed match only splits a vote.
         alike = next((other for other in seen if compare(answer, other, decide_cheaply)), None)
         if alike is None:
             seen.append(answer)

@@ -1,4 +1,4 @@
-"""Reads the options that a folder's config.json holds, whichever version or program wrote them."""
+"""Reads the options in a folder's config.json, whichever version or program wrote them."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from evaluation.endpoint_options import OF_AN_ENDPOINT
 
 
 def check_stored(values: Any, file: Path) -> dict[str, Any]:
-    """Returns the options of a folder's config.json; one that is newer than the folder is at its default there.
+    """Returns the options in a folder's config.json; an option newer than the folder has its default.
 
     Raises UserError if no evaluation wrote them.
     """
@@ -22,7 +22,7 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
     if missing or values.get("thinking") not in ("yes", "no"):
         told = ", ".join(sorted(missing)) or "thinking"
         raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: it lacks {told}")
-    # they name files below this folder
+    # a data set's name becomes the name of a file in this folder: no slash, no leading dot
     names = values["datasets"] if isinstance(values["datasets"], list) else []
     if not names or not all(isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name) for name in names):
         given = shown_value(values["datasets"])
@@ -31,7 +31,7 @@ def check_stored(values: Any, file: Path) -> dict[str, Any]:
     if not isinstance(numbers, dict) or not all(type(number) is int and number > 0 for number in numbers.values()):
         given = shown_value(numbers)
         raise UserError(f"{file} is not a configuration of `deepscaler evaluate`: its samples are {given}")
-    # which sets are registered may have changed since; what another program drew tells few options
+    # the registered data sets may have changed since, and an import knows few options: neither is checked
     apart = {"weights", "datasets", "samples"} | ({"imported", "engine"} if "imported" in values else set())
     bound = {name: value for name, value in values.items() if name not in apart and value is not None}
     settled = EvaluationConfig(**{**convert_options(bound, EvaluationConfig, file), "output_dir": file.parent})

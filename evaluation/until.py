@@ -1,11 +1,11 @@
-"""Decides which samples `--until` draws, so that the estimate is unbiased and every decision follows from the disk.
+"""Decides which samples `--until` draws. The estimate is unbiased, and every decision follows from the samples on disk.
 
-A problem's samples have two halves, the even and the odd numbers. Each half begins with a few samples, and how many it
-gets is decided by the first samples of the OTHER half. So a half's number of samples says nothing of its own outcomes,
-its mean is unbiased, and so is the problem's: the mean of both. (With one number for all samples of a problem, those
-that begin with bad luck would stop there.) A half gets samples in proportion to the standard deviation that the other
-one lets expect (Neyman's allocation), times a factor that should make a benchmark's interval narrow enough. Where it
-falls short, the factor grows.
+A problem's samples form two halves, the even and the odd numbers. Each half begins with a few samples, and the first
+samples of the OTHER half decide how many more it gets. A half's size is thus independent of its own outcomes, so its
+mean is unbiased, and so is the problem's mean, the average of both. Stopping a problem by its own outcomes would bias
+the mean by 0.3 points on hard sets: problems that start with bad luck would stop there. A half gets samples in
+proportion to the standard deviation that the other half predicts (Neyman's allocation), times a factor that should
+make the benchmark's interval narrow enough. If it falls short, the factor grows.
 
 plan({"aime/1": ([True] * 4, [False, True, True, False]), ...}, 64, 0.015)  ->  {"aime/1": (32, 20), ...}
 """
@@ -20,13 +20,13 @@ from evaluation.config import BASE
 from evaluation.statistics import interval_of_draws
 
 LEAST_FIRST, MOST_FIRST = BASE // 2, 16
-"""Bounds of the samples that each half of every problem gets at first."""
+"""Bounds on the samples that each half of every problem starts with."""
 
 TYPICAL = 0.1
-"""Variance p (1 - p) of a sample, averaged over problems: 0.12 if p has the distribution Beta(0.4, 0.6)."""
+"""Variance p (1 - p) of a sample, averaged over problems; it is 0.12 if p follows Beta(0.4, 0.6)."""
 
 GROWTH = 1.1
-"""Least factor between the plans of two rounds, so that there are few."""
+"""Least growth of the factor between two rounds, which keeps the number of rounds small."""
 
 Halves = tuple[list[bool], list[bool]]
 """Outcomes of a problem's samples 0, 2, 4, ... and 1, 3, 5, ..."""
@@ -35,21 +35,21 @@ Counts = tuple[int, int]
 """Samples of each half."""
 
 Table = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-"""One number for each problem, or for each half of each."""
+"""One number per problem, or per half of each problem. Shape: (problems,) or (problems, 2)."""
 
 
 def halves_of(outcomes: Mapping[int, bool]) -> Halves:
-    """Returns a problem's outcomes, by sample number, as halves; each ends where a number is missing."""
+    """Returns a problem's outcomes, by sample number, as halves; each half ends before its first missing number."""
     return _leading(outcomes, 0), _leading(outcomes, 1)
 
 
 def numbers_of(counts: Counts) -> list[int]:
-    """Returns the numbers of the samples that so many of each half are."""
+    """Returns the numbers of the first samples of each half, for a count per half."""
     return sorted([*range(0, 2 * counts[0], 2), *range(1, 2 * counts[1], 2)])
 
 
 def first_samples(num_problems: int, half_width: float) -> int:
-    """Returns how many samples each half gets at first: half of what a typical benchmark needs, within bounds."""
+    """Returns how many samples each half starts with: half of what a typical benchmark needs, within bounds."""
     needed = TYPICAL * (1.96 / half_width) ** 2 / num_problems
     return max(LEAST_FIRST, min(MOST_FIRST, round(needed / 4)))
 
@@ -57,16 +57,18 @@ def first_samples(num_problems: int, half_width: float) -> int:
 def plan(problems: Mapping[str, Halves], num_samples: int, half_width: float) -> dict[str, Counts]:
     """Returns how many samples of each half every problem of one benchmark should have now.
 
-    If all of them are there, no more are needed: the interval's half width, a share of 1, is not above `half_width`,
-    or every problem has `num_samples`. Earlier rounds are planned again from the samples that they had, so a command
-    that is resumed decides as one that was never stopped.
+    If all of them exist, no more are needed: the interval's half width, a share of 1, is at most `half_width`, or
+    every problem has `num_samples`.
     """
+    # Of an odd number of samples the even numbers are one more.
     most = np.array([len(range(0, num_samples, 2)), len(range(1, num_samples, 2))])
     num_first = min(first_samples(len(problems), half_width), int(most.min()))
     counts: Table = np.full((len(problems), 2), float(num_first))
     there = np.array([[len(half) for half in halves] for halves in problems.values()])
     if (there < counts).any():
         return _by_problem(problems, counts)
+    # from here earlier rounds are planned again from the samples that they had, so that a resumed command
+    # decides exactly as an uninterrupted one
     first = _num_right(problems, counts)
     factors = np.array([_factor(first[:, other], num_first, most, half_width) for other in (1, 0)])
     counts = _allocate(first, num_first, most, factors)
@@ -74,6 +76,7 @@ def plan(problems: Mapping[str, Halves], num_samples: int, half_width: float) ->
         interval = _interval(_num_right(problems, counts), counts, first, num_first)
         if (excess := (interval.high - interval.low) / 2 / half_width) <= 1:
             break
+        # squared, because an interval narrows with the root of the number of samples
         factors *= max(GROWTH, excess**2)
         counts = _allocate(first, num_first, most, factors)
     return _by_problem(problems, counts)
@@ -82,10 +85,11 @@ def plan(problems: Mapping[str, Halves], num_samples: int, half_width: float) ->
 def estimate(problems: Mapping[str, Halves], half_width: float) -> tuple[dict[str, float], Interval]:
     """Returns the unbiased mean of each problem, and Pass@1 of exactly these problems with its 95 % interval.
 
-    The interval is over repeated sampling of the same problems: more samples shrink it towards nothing. Each half of
+    The interval is over repeated sampling of the same problems, so more samples shrink it toward zero. Each half of
     every problem must have a sample.
     """
     counts = np.array([[len(half) for half in halves] for halves in problems.values()])
+    # A folder that was drawn with another width may have fewer first samples than this one asks for.
     num_first = min(first_samples(len(problems), half_width), int(counts.min()))
     right, first = _num_right(problems, counts), _num_right(problems, np.full_like(counts, num_first))
     means = map(float, (right / counts).mean(axis=1))
@@ -99,10 +103,10 @@ def _num_right(problems: Mapping[str, Halves], counts: Table) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class _Spread:
-    """A beta distribution of the problems' pass rates, for what few samples of one problem cannot tell.
+    """Models the problems' pass rates as a beta distribution, because a few samples say little about one problem.
 
-    Four wrong answers of four do not mean that the fifth is wrong: among hard problems it likely is, among problems of
-    50 % it is not.
+    Four wrong answers out of four do not prove that the fifth is wrong: among hard problems it probably is, among
+    problems with a rate of 50 % it probably is not.
     """
 
     right: float
@@ -110,7 +114,9 @@ class _Spread:
 
     @classmethod
     def of(cls, right: Table, num_draws: int) -> "_Spread":
-        """Returns the distribution whose mean and variance are those of some samples of each problem."""
+        """Returns the distribution with the mean and variance that the problems' samples show."""
+        # By moments: the variance between problems is the observed one, less the part that sampling adds. Half a right
+        # answer in one more sample keeps the mean off 0 and 1, and the bounds keep the size finite.
         shares = right / num_draws
         mean = (right.sum() + 0.5) / (len(right) * num_draws + 1)
         within = (shares * (1 - shares)).mean() / max(num_draws - 1, 1)
@@ -119,7 +125,7 @@ class _Spread:
         return cls(float(mean * size), float((1 - mean) * size))
 
     def variance(self, right: Table, num_draws: Table | int) -> Table:
-        """Returns the variance of one sample of each problem, as its samples let expect."""
+        """Returns the expected variance of one more sample of each problem, given the samples it has."""
         a, b = self.right + right, self.wrong + num_draws - right
         return np.asarray(a * b / ((a + b) * (a + b + 1)))
 
@@ -133,16 +139,16 @@ def _interval(right: Table, counts: Table, first: Table, num_first: int) -> Inte
 
 
 def _of_mean(counts: Table) -> Table:
-    """Returns the variance of the mean of two halves' means, as a share of one sample's."""
+    """Returns the variance of the mean of both halves' means, as a share of one sample's variance."""
     return np.asarray((1 / counts).sum(axis=1) / 4)
 
 
 def _factor(first: Table, num_first: int, most: Table, half_width: float) -> float:
-    """Returns the factor of the allocation that should bring about a half width, by one half's first samples."""
+    """Returns the allocation factor that should reach a half width, judged from one half's first samples."""
     variances = _Spread.of(first, num_first).variance(first, num_first)
     value = float(first.mean() / num_first)
     low, high = 2.0 * num_first, 1e6  # no standard deviation is above 1/2: the least factor gives the first samples
-    for _ in range(40):
+    for _ in range(40):  # bisection, to far below one sample
         middle = (low + high) / 2
         counts = _counts(np.stack([variances, variances], axis=1), num_first, most, np.array([middle, middle]))
         variance = float((variances * _of_mean(counts)).sum()) / len(first) ** 2
@@ -152,7 +158,7 @@ def _factor(first: Table, num_first: int, most: Table, half_width: float) -> flo
 
 
 def _allocate(first: Table, num_first: int, most: Table, factors: Table) -> Table:
-    """Returns each half's number of samples, by the first samples of the other half."""
+    """Returns each half's number of samples, decided by the first samples of the other half."""
     variances = [_Spread.of(first[:, other], num_first).variance(first[:, other], num_first) for other in (1, 0)]
     return _counts(np.stack(variances, axis=1), num_first, most, factors)
 

@@ -1,4 +1,4 @@
-"""What SLURM says, by its own commands, each with a deadline. Nothing here needs accounting.
+"""Asks SLURM with its own commands, each with a deadline. Nothing here needs accounting.
 
 live_jobs(["4711"])  {"4711": JobState("4711", "PENDING", "Dependency", "0:00", "", "2026-05-01T12:00:00")}
 """
@@ -8,20 +8,28 @@ import shutil
 import subprocess
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from deepscaler.launch.launcher import JobState
 from deepscaler.system.errors import UserError
 
+if TYPE_CHECKING:
+    from deepscaler.launch.launcher import JobState
+
 SECONDS = 60
-"""For one command; a controller under load answers late, a dead one never."""
+"""Seconds for one command; a controller under load answers late, a dead one never."""
 
 FIELDS = ("job_id", "state", "reason", "elapsed", "nodes", "start")
+# %T is the state's full name, not its abbreviation; %S is the expected start of a job that waits.
 FORMAT = "%i|%T|%r|%M|%N|%S"
 UNAVAILABLE = "Requested node configuration is not available"
-"""What `sbatch --test-only` says of nodes that do not exist, and of those that are only down or drained."""
+"""Messages of `sbatch --test-only`: for nodes that do not exist, and for those that are only down or drained."""
 
 NO_CONTROLLER = ("configuration source", "contact slurm controller", "Connection refused")
 """Words of SLURM's commands where they are installed but reach no controller."""
+
+
+Ending = Literal["", "cancels", "preempts", "ends"]
+"""Ways in which SLURM ends a job: for a person, by a preemption without a grace time, or for its own reasons."""
 
 
 class UnreachableError(UserError):
@@ -49,14 +57,25 @@ def ask(*command: str, check: bool = True) -> str:
     return done.stdout if not done.returncode else ""
 
 
-def live_jobs(job_ids: Collection[str]) -> dict[str, JobState]:
-    """Those of some jobs that SLURM still has to do with; an array's first element counts under its number, too."""
+def fields_of(line: str) -> dict[str, str]:
+    """Returns the values by name of a job or partition in a line of `scontrol --oneliner`."""
+    # A value with spaces (Comment=, a Command= with arguments) leaves words without "=", which become keys that
+    # nobody asks for; the keys that are asked for never hold spaces. partition keeps later "=" in the value.
+    return dict(word.partition("=")[::2] for word in line.split())
+
+
+def live_jobs(job_ids: Collection[str]) -> "dict[str, JobState]":
+    """Returns those jobs that SLURM has not finished yet; an array's first element also counts under its own number."""
+    from deepscaler.launch.launcher import JobState  # noqa: PLC0415  a node, which asks how its job is, has no use for it
+
     if not job_ids:
         return {}
     found: dict[str, JobState] = {}
     for line in ask("squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format", FORMAT).split("\n"):
         if not line.strip():
             continue
+        # squeue could be asked for the numbers alone, but with one that the controller has forgotten it fails
+        # ("Invalid job id").
         state = JobState(*line.strip().split("|", len(FIELDS) - 1))
         array = state.job_id.partition("_")[0]
         if {state.job_id, array} & set(job_ids):
@@ -70,6 +89,8 @@ def live_jobs_of(folder: Path, job_ids: Collection[str]) -> dict[str, str]:
 
     An array counts as one job. SLURM is asked once; where no number is given, one that does not answer has no jobs.
     """
+    # `--format` has no letter for STDOUT. `--Format` cuts a column at 20 letters unless it is given a width:
+    # the path gets Linux's PATH_MAX.
     fields = "ArrayJobID:20,State:20,STDOUT:4096"
     told = ask("squeue", "--noheader", "--user", getpass.getuser(), "--Format", fields, check=bool(job_ids))
     found: dict[str, str] = {}
@@ -80,40 +101,50 @@ def live_jobs_of(folder: Path, job_ids: Collection[str]) -> dict[str, str]:
     return found
 
 
-def is_ending(job_id: int) -> bool:
-    """Returns whether SLURM is ending a job for good: after SIGTERM that tells a cancelled job from a preempted one.
+def how_ending(job_id: int) -> Ending:
+    """Returns whether SLURM is ending a job for good, and for whom: after SIGTERM this decides what comes next.
 
-    False where nobody can tell: in a container there is no squeue.
+    Returns nothing if the job continues, as in the grace time of a preemption, or if nothing shows it: a container has
+    no scontrol.
     """
     try:
-        state = run("squeue", "--noheader", "--jobs", str(job_id), "--format", "%T", seconds=2).stdout.strip()
+        told = run("scontrol", "--oneliner", "show", "job", str(job_id), seconds=2).stdout
     except (UnreachableError, OSError):
-        return False
-    return bool(state) and state != "RUNNING"
+        return ""
+    words = fields_of(told)
+    if words.get("JobState", "RUNNING") == "RUNNING":
+        return ""
+    # A preemption sets PreemptTime when its grace time begins, while the job is still RUNNING: the state is
+    # asked first.
+    if words.get("PreemptTime", "None") != "None":
+        return "preempts"
+    # scancel leaves Reason alone; a time limit or a lost node sets it (TimeLimit, NodeFail).
+    return "cancels" if words.get("Reason") == "None" else "ends"
 
 
 def past_state(job_id: str) -> str:
-    """How a job ended, from the controller's memory or else accounting; empty where neither knows."""
+    """Returns how a job ended, from the controller's memory or else accounting; empty if neither knows."""
+    # The controller forgets an ended job after MinJobAge, 300 s by default.
     for line in ask("scontrol", "--oneliner", "show", "job", job_id, check=False).splitlines():
-        for word in line.split():
-            if word.startswith("JobState="):
-                return word.removeprefix("JobState=")
+        if state := fields_of(line).get("JobState"):
+            return state
     if shutil.which("sacct") is None:
         return ""
     told = ask(
         "sacct", "--noheader", "--parsable2", "--allocations", "--format", "State", "--jobs", job_id, check=False
     )
+    # sacct says "CANCELLED by 1000" with the number of the user.
     return told.split("\n", maxsplit=1)[0].split(" ")[0]
 
 
 def cancel(job_ids: Collection[str]) -> None:
-    """Cancel jobs. Raises UserError where SLURM refuses."""
+    """Cancels jobs in order. Raises UserError where SLURM refuses."""
     if job_ids:
-        ask("scancel", *sorted(job_ids))
+        ask("scancel", *job_ids)
 
 
 def test_submission(script: str, partition: str) -> str:
-    """Asks the controller whether it would take a batch script; returns what to tell of nodes that are away.
+    """Asks the controller whether it would take a batch script; returns a note on nodes that are away.
 
     Raises UserError with its reason, UnreachableError where it does not answer.
     """
@@ -122,6 +153,8 @@ def test_submission(script: str, partition: str) -> str:
         return ""
     said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
     reason = "; ".join(line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ") for line in said)
+    # `sbatch --test-only` refuses what `sbatch` would queue: nodes that are drained now may be back when the
+    # job's turn comes.
     if UNAVAILABLE in reason and (away := _nodes_away(partition)):
         return f"down or drained: {', '.join(away)}; a job that needs them waits"
     if any(words in reason for words in NO_CONTROLLER):
@@ -130,7 +163,7 @@ def test_submission(script: str, partition: str) -> str:
 
 
 def _nodes_away(partition: str) -> list[str]:
-    """Nodes that cannot be had now, though they are there."""
+    """Returns the nodes that cannot be had now, though they are there."""
     where = ["--partition", partition] if partition else []
     told = ask("sinfo", "--noheader", "--states", "down,drain,fail,maint", *where, "--format", "%N", check=False)
     return sorted(set(told.split()))

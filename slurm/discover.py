@@ -12,15 +12,16 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 from slurm.cluster import ask
 from slurm.runtimes import RUNTIMES
-from slurm.site import minutes
+from slurm.site import Site, minutes
+from slurm.submit.successor import is_cancelled_for_others
 
 LONGEST = 2 * 1440
-"""Minutes: a longer limit only makes a job wait longer, since it goes on after each one."""
+"""Minutes. A longer limit only makes a job wait longer, since it resumes after each one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """What sinfo tells of one kind of nodes in a partition."""
+    """One kind of nodes in a partition, as sinfo shows it."""
 
     name: str
     default: bool
@@ -59,6 +60,7 @@ def _partitions() -> list[Partition]:
         name, limit, nodes, gres, available = line.strip().split("|")
         if available != "up":
             continue
+        # gpu:8, gpu:a100:8 and gpu:a100:8(S:0-1) are all written; "(null)" stands for none.
         match = re.search(r"gpu:(?:([^:,()]+):)?(\d+)", gres)
         kind, count = (match[1] or "", int(match[2])) if match else ("", 0)
         kind = "" if kind.isdigit() else kind
@@ -67,7 +69,7 @@ def _partitions() -> list[Partition]:
 
 
 def _choose(partitions: list[Partition], name: str) -> Partition:
-    """The named one, else the default if it has GPUs, else the one with most of them."""
+    """Returns the named partition, else the default one if it has GPUs, else the one with the most GPUs."""
     if not partitions:
         raise UserError("sinfo lists no partition that is up; ask who runs this cluster")
     if name:
@@ -80,9 +82,10 @@ def _choose(partitions: list[Partition], name: str) -> Partition:
 
 
 def _accounts() -> list[str]:
-    """The user's accounts, the default one first; none where there is no accounting."""
+    """Returns the user's accounts, the default one first; none without accounting."""
     if shutil.which("sacctmgr") is None:
         return []
+    # -n without a header, -P with bars: the table of plain sacctmgr cuts names at ten letters.
     user = f"user={getpass.getuser()}"
     default = ask("sacctmgr", "-nP", "show", "user", user, "format=defaultaccount", check=False).split()
     every = ask("sacctmgr", "-nP", "show", "assoc", user, "format=account", check=False).split()
@@ -90,22 +93,26 @@ def _accounts() -> list[str]:
 
 
 def _site_file(partition: Partition, accounts: list[str], runtime: str, found: list[Adapter]) -> str:
-    """Only what is not the default, with a word on each."""
+    """Returns a site file with only what differs from the defaults, each with a comment."""
     limit = partition.time_limit
+    # `minutes` knows no "infinite", so the order of the two conditions counts.
     if limit == "infinite" or minutes(limit) > LONGEST:
         limit = "2-00:00:00"
     lines = [
-        "# Written by `deepscaler slurm init`; slurm/README.md tells every option.",
+        "# Written by `deepscaler slurm init`; docs/slurm.md explains the options.",
         f"partition = {json.dumps(partition.name)}",
     ]
     if accounts:
         others = f"  # also: {', '.join(accounts[1:])}" if accounts[1:] else ""
+        # JSON's escapes are TOML's, too.
         lines.append(f"account = {json.dumps(accounts[0])}{others}")
     lines += [f"time_limit = {json.dumps(limit)}", f"runtime = {json.dumps(runtime)}"]
+    if is_cancelled_for_others(Site(partition=partition.name)):
+        lines.append('successor = "always"  # SLURM cancels jobs of this partition for others: another one takes over')
     if image := RUNTIMES[runtime].example_image:
         lines.append(f"image = {json.dumps(image)}  # change it to where the images are")
     if not partition.num_gpus:
-        lines.append('gpus = "none"  # sinfo tells of no GPUs in this partition')
+        lines.append('gpus = "none"  # sinfo shows no GPUs in this partition')
     elif partition.gpu_type:
         lines.append(f"gpu_type = {json.dumps(partition.gpu_type)}")
     lines += _fabric_lines(found)

@@ -1,7 +1,10 @@
-"""The folder of one SLURM job, on the file system that all its nodes share. Its number is ours: SLURM's may come again.
+"""Describes the folder of one SLURM job, on the file system that all its nodes share.
+
+Its number is the kit's own: SLURM's repeats after a controller was set up again.
 
 RUN/slurm/0002-train-16k/             submitit's files: what every node unpickles, the batch script, SLURM's own output
-RUN/slurm/0002-train-16k/again        while it is there, a job that ends goes back into the queue
+RUN/slurm/0002-train-16k/again        while it exists, work is left: the job is requeued, or its successor resumes
+RUN/slurm/0002-train-16k/successors   numbers of its successors at SLURM, a line each; they write to the same folder
 RUN/slurm/0002-train-16k/attempt-02/  the job's third start (SLURM_RESTART_COUNT 2)
     attempt.json                      {"progress": 40, "started": ..., "ended": ..., "code": 0, "reason": "..."}
     head.json                         {"address": "10.0.0.1:20017"}, once Ray's head answers
@@ -9,6 +12,7 @@ RUN/slurm/0002-train-16k/attempt-02/  the job's third start (SLURM_RESTART_COUNT
     over                              the command has ended: workers stop
     token                             Ray's, mode 0600; removed at the end
     node2.failed                      why a worker gave up
+    node2.doctor.json                 what the doctor noted of a node before a training
     node1.log  node1.ray.log          a node's own output, and that of its Ray
     driver.log                        of the command
 RUN/slurm/0003-evaluate/7/            the same for an element of an array
@@ -21,10 +25,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepscaler.system.files import read_json, write_json, write_text
+from deepscaler.system.files import read_json, text_of, write_json, write_text
 
 SLURM = "slurm"
-"""Below a run's folder."""
+"""Folder of all jobs of a run, below the run's own."""
+
+STARTS_OF_A_JOB = 1000
+"""Numbers that the starts of one job may take: attempt-02 is its third, attempt-1002 that of its first successor."""
+
+
+def start_number(successor: int, restart: int) -> int:
+    """Returns the number of a start by what every node knows: a listing of a shared folder may be old on some."""
+    return successor * STARTS_OF_A_JOB + restart
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +47,12 @@ class JobAttempt:
 
     @property
     def head_path(self) -> Path:
-        """Where Ray's head is."""
+        """Returns the file with the address of Ray's head."""
         return self.root / "head.json"
 
     @property
     def joined_path(self) -> Path:
-        """Which nodes Ray knows of."""
+        """Returns the file that lists the nodes that Ray knows of."""
         return self.root / "joined.json"
 
     @property
@@ -50,35 +62,41 @@ class JobAttempt:
 
     @property
     def token_path(self) -> Path:
-        """Ray's secret."""
+        """Returns the file with Ray's secret."""
         return self.root / "token"
 
     @property
     def record_path(self) -> Path:
-        """How it began and ended."""
+        """Returns the file that says how the attempt began and ended."""
         return self.root / "attempt.json"
 
     def failed_path(self, node: str) -> Path:
         """Holds why a worker gave up."""
         return self.root / f"{node}.failed"
 
+    def doctor_path(self, node: str) -> Path:
+        """Holds what the doctor noted of a node before a training."""
+        return self.root / f"{node}.doctor.json"
+
     def failures(self) -> str:
-        """Why workers gave up, in words; empty where none did."""
-        return "; ".join(path.read_text(encoding="utf-8") for path in sorted(self.root.glob("*.failed")))
+        """Returns why workers gave up, in words; empty if none did."""
+        return "; ".join(text_of(path) or f"{path.stem}: gave up" for path in sorted(self.root.glob("*.failed")))
 
     def log_path(self, name: str) -> Path:
-        """Of a node, its Ray (`node1.ray`), or the command (`driver`)."""
+        """Returns the log of a node, of its Ray (`node1.ray`), or of the command (`driver`)."""
         return self.root / f"{name}.log"
 
     def read(self, path: Path) -> dict[str, Any]:
-        """A JSON file that another node writes; empty where it is not there yet."""
+        """Returns a JSON file that another node writes; empty if it does not exist yet."""
         try:
+            # Between the two calls another node may replace the file, and NFS then knows the old handle no more
+            # (ESTALE).
             return read_json(path) if path.is_file() else {}
         except OSError:
             return {}
 
     def update_record(self, **changes: Any) -> None:
-        """Add to the record."""
+        """Adds to the record."""
         write_json(self.record_path, {**self.read(self.record_path), **changes})
 
 
@@ -94,28 +112,38 @@ class JobFolder:
         return self.root / "again"
 
     def attempt(self, number: int) -> JobAttempt:
-        """One start, whether it exists or not."""
+        """Returns one start, which may not exist yet."""
         return JobAttempt(self.root / f"attempt-{number:02}")
 
-    def attempts(self) -> list[JobAttempt]:
-        """All starts, the first first."""
-        return [JobAttempt(path) for path in sorted(self.root.glob("attempt-[0-9]*"))]
+    def successors(self) -> list[str]:
+        """Returns the numbers at SLURM of the jobs that were queued to resume after the first one, in order."""
+        return text_of(self.root / "successors").split()
 
-    def last_record(self) -> dict[str, Any]:
-        """How the newest start is, or ended; empty where none has begun."""
-        attempts = self.attempts()
+    def attempts(self, successor: int | None = None) -> list[JobAttempt]:
+        """Returns all starts, the first first, or those of one successor alone (0 for the job that was submitted)."""
+        by_number = {_number(path): JobAttempt(path) for path in self.root.glob("attempt-[0-9]*")}
+        return [
+            by_number[number]
+            for number in sorted(by_number)
+            if successor is None or number // STARTS_OF_A_JOB == successor
+        ]
+
+    def last_record(self, successor: int | None = None) -> dict[str, Any]:
+        """Returns the record of the newest start; empty if none has begun."""
+        attempts = self.attempts(successor)
         return attempts[-1].read(attempts[-1].record_path) if attempts else {}
 
     def begin(self, number: int, progress: int) -> JobAttempt:
-        """Make the folder of a start, and ask for another one should it die."""
+        """Makes the folder of a start, and asks for another start in case it dies."""
         attempt = self.attempt(number)
         attempt.root.mkdir(parents=True, exist_ok=True)
         attempt.update_record(progress=progress, started=time.time())
+        # After the record and before the command: from here on any death finds the request for another start.
         write_text(self.again_path, "")
         return attempt
 
     def end(self, attempt: JobAttempt, code: int, reason: str, *, again: bool) -> None:
-        """Settle how a start ended."""
+        """Records how a start ended."""
         attempt.update_record(ended=time.time(), code=code, reason=reason, again=again)
         if not again:
             self.again_path.unlink(missing_ok=True)
@@ -132,14 +160,21 @@ class JobFolder:
         return count
 
 
+def _number(attempt: Path) -> int:
+    return int(attempt.name.partition("-")[2])
+
+
 def new_folder(run_folder: Path, name: str) -> Path:
-    """The folder of the next job of a run; not made yet."""
+    """Returns the folder of the next job of a run, and does not make it."""
+    # The highest number decides, not the first free one: a removed folder's number must not name a newer job.
     numbers = [int(path.name[:4]) for path in (run_folder / SLURM).glob("[0-9][0-9][0-9][0-9]-*")]
     return run_folder / SLURM / f"{max(numbers, default=0) + 1:04}-{name}"
 
 
 def write_token(path: Path, token: str) -> None:
-    """Readable by the user alone, and never half there."""
+    """Writes Ray's token, readable by the user alone, in one rename."""
+    # A worker begins as soon as the file is there: a plain write would let it read half a token. The mode is
+    # given to open, because a chmod afterwards would leave a moment in which others can read.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
@@ -148,7 +183,7 @@ def write_token(path: Path, token: str) -> None:
 
 
 def read_joined(attempt: JobAttempt) -> dict[str, int]:
-    """GPUs by node, as Ray's head counts them."""
+    """Returns the number of GPUs by node, as Ray's head counts them."""
     try:
         return {str(name): int(gpus) for name, gpus in json.loads(attempt.joined_path.read_text("utf-8")).items()}
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Which jobs a run was given, and how each is: RUN/slurm/jobs.json, SLURM, and what the jobs left on disk.
+"""Lists which jobs a run was given, and how each is: RUN/slurm/jobs.json, SLURM, and what the jobs left on disk.
 
 jobs.json  [{"job_id": "4711", "name": "train-8k", "folder": "0001-train-8k", "after": [], "num_elements": 1, ...}, ...]
 """
@@ -6,9 +6,9 @@ jobs.json  [{"job_id": "4711", "name": "train-8k", "folder": "0001-train-8k", "a
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,20 @@ class SubmittedJob:
     job_id: str
     name: str
     folder: str
-    """Below `slurm/`."""
+    """Name of the job's folder below `slurm/`."""
     after: tuple[str, ...] = ()
     num_elements: int = 1
     submitted: float = 0.0
+    successor: int = 0
+    """Number of jobs with the same folder that came before it; those that a job queues itself are not in jobs.json."""
+
+    @property
+    def title(self) -> str:
+        """Returns its name, and which successor it is."""
+        return f"{self.name}, successor {self.successor}" if self.successor else self.name
 
     def folders(self, run_folder: Path) -> dict[str, Path]:
-        """The folder of the job, or of every element, by its number at SLURM."""
+        """Returns the folder of the job, or of each element, by its number at SLURM."""
         root = run_folder / SLURM / self.folder
         if self.num_elements == 1:
             return {self.job_id: root}
@@ -40,20 +47,32 @@ class SubmittedJob:
 
 
 def read_jobs(run_folder: Path) -> list[SubmittedJob]:
-    """Every job that was submitted for a run, the first first."""
+    """Returns every job that was submitted for a run, in order."""
     path = run_folder / SLURM / "jobs.json"
     if not path.is_file():
         return []
     try:
         entries = json.loads(path.read_text("utf-8"))
         if not isinstance(entries, list):
+            # A JSON object would iterate over its keys and fail with a message about texts.
             raise TypeError("it holds something else")
         return [SubmittedJob(**{**entry, "after": tuple(entry["after"])}) for entry in entries]
+    # TypeError is an unknown or missing field, RecursionError is what json raises for deeply nested brackets.
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(
-            f"{path} is no list of jobs ({reason(error)}); move it away and give `deepscaler cancel {run_folder}`,"
+            f"{path} is not a list of jobs ({reason(error)}); move it away and give `deepscaler cancel {run_folder}`,"
             " which finds the run's jobs without it"
         ) from error
+
+
+def with_successors(run_folder: Path, jobs: Iterable[SubmittedJob]) -> list[SubmittedJob]:
+    """Returns some jobs, each with the successors that it and they have queued."""
+    found = []
+    for job in jobs:
+        numbers = JobFolder(run_folder / SLURM / job.folder).successors()
+        later = (replace(job, job_id=job_id, successor=count) for count, job_id in enumerate(numbers, start=1))
+        found += [job, *later]
+    return found
 
 
 def live_and_lost(run_folder: Path, known: list[SubmittedJob]) -> tuple[dict[str, str], list[str]]:
@@ -61,20 +80,21 @@ def live_and_lost(run_folder: Path, known: list[SubmittedJob]) -> tuple[dict[str
 
     The file was removed, or the whole folder was. SLURM is asked once.
     """
-    ours = [job.job_id for job in known]
+    ours = [job.job_id for job in with_successors(run_folder, known)]
     found = live_jobs_of(run_folder / SLURM, ours)
     return {job_id: found[job_id] for job_id in ours if job_id in found}, [one for one in found if one not in ours]
 
 
 @contextmanager
 def submitting(run_folder: Path) -> Iterator[list[SubmittedJob]]:
-    """Be the only one to submit for a run; what is appended to the list is written at once, whatever comes after.
+    """Yields the list of jobs to the only process that may submit for a run, and writes what is appended at once.
 
     Raises UserError where jobs of the run are still queued or running.
     """
     busy = UserError(f"another process is submitting jobs for {run_folder}; wait for it")
     with locked(run_folder / SLURM, busy):
         before = read_jobs(run_folder)
+        # Asked under the lock: two commands that ask first would both find no job and both submit.
         live, lost = live_and_lost(run_folder, before)
         if live:
             told = ", ".join(f"{job_id} ({state})" for job_id, state in live.items())
@@ -91,9 +111,11 @@ def submitting(run_folder: Path) -> Iterator[list[SubmittedJob]]:
 
 
 def record(run_folder: Path, jobs: list[SubmittedJob], job_id: str, folder: Path, **told: Any) -> None:
-    """Write down a job that SLURM has just taken."""
+    """Records a job that SLURM has just accepted."""
     name = folder.name.partition("-")[2]
     jobs.append(SubmittedJob(job_id=job_id, name=name, folder=folder.name, submitted=time.time(), **told))
+    # After every job rather than at the end of a plan: whatever dies in between, `cancel` finds those that are
+    # queued.
     write_json(run_folder / SLURM / "jobs.json", [asdict(entry) for entry in jobs])
 
 
@@ -102,7 +124,7 @@ def known_states(run_folder: Path) -> tuple[list[tuple[SubmittedJob, JobState]],
 
     A laptop that sees the file system has no SLURM, and a controller may be down.
     """
-    jobs = read_jobs(run_folder)
+    jobs = with_successors(run_folder, read_jobs(run_folder))
     try:
         live = live_jobs([job.job_id for job in jobs])
         return [(job, _state(run_folder, job, live)) for job in jobs], ""
@@ -126,7 +148,7 @@ def _by_files(run_folder: Path, job: SubmittedJob) -> JobState:
 
 def _last_records(run_folder: Path, job: SubmittedJob) -> list[dict[str, Any]]:
     """Returns what the newest start of a job, or of each of its elements, has left."""
-    return [JobFolder(folder).last_record() for folder in job.folders(run_folder).values()]
+    return [JobFolder(folder).last_record(job.successor) for folder in job.folders(run_folder).values()]
 
 
 def _num_done(records: list[dict[str, Any]]) -> int:
@@ -136,7 +158,10 @@ def _num_done(records: list[dict[str, Any]]) -> int:
 def _state(run_folder: Path, job: SubmittedJob, live: dict[str, JobState]) -> JobState:
     if job.num_elements > 1:
         return _array(run_folder, job, live)
-    return live.get(job.job_id) or _ended(run_folder, job)
+    state = live.get(job.job_id)
+    if state and job.successor and state.reason == "Dependency":
+        return replace(state, reason="takes over when the job before it ends")
+    return state or _ended(run_folder, job)
 
 
 def _array(run_folder: Path, job: SubmittedJob, live: dict[str, JobState]) -> JobState:
@@ -150,6 +175,8 @@ def _array(run_folder: Path, job: SubmittedJob, live: dict[str, JobState]) -> Jo
     state = next(iter(counts)) if len(counts) == 1 else ", ".join(f"{n} {name}" for name, n in sorted(counts.items()))
     nodes = ",".join(dict.fromkeys(one.nodes for one in left if one.nodes))
     waits = next((one.reason for one in left if one.state == "PENDING" and one.reason != "None"), "")
+    # SLURM writes 9:59, 10:00, 1:00:00 and 1-00:00:00: longer texts are longer times, and equal lengths compare
+    # as texts.
     longest = max(left, key=lambda one: (len(one.elapsed), one.elapsed))
     return JobState(job.job_id, state, f"{told}, {waits}" if waits else told, longest.elapsed, nodes)
 

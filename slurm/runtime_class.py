@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from deepscaler.system.errors import UserError, unknown
+from deepscaler.system.paths import expanded
 from slurm.runtimes import RUNTIMES, Runtime, Start, Task
 
 
@@ -44,6 +45,8 @@ def make_runtime(name: str, *, image: str, mounts: tuple[str, ...], python: str)
     found = runtime_class(name)
     try:
         return found(image=image, mounts=mounts, python=python)
+    # A dataclass without a default for a field of its own raises TypeError, a __post_init__ raises what it
+    # likes.
     except Exception as error:
         raise UserError(
             f"runtime {name!r}: {found.__name__}(image=..., mounts=..., python=...) fails ({_told(error)});"
@@ -103,15 +106,17 @@ def _told(error: BaseException) -> str:
 
 
 def beside(file: Path, name: str) -> str:
-    """Returns a runtime's name with the path of its module, where that lies beside the site file that gives the name.
+    """Returns a runtime's name with the path of its module, if that is beside the site file that gives the name.
 
-    A path, such as sub/my_runtime.py, counts from the site file's folder.
+    A path, such as sub/my_runtime.py, counts from the site file's folder. Raises UserError as `expanded` does.
 
     The folder does not get on sys.path: one that holds a `slurm` or `deepscaler` folder would hide the kit.
     """
     module, colon, attribute = name.rpartition(":")
+    # The / operator of pathlib drops its left side if the right one is absolute: both kinds of path are one
+    # line.
     if colon and module.endswith(".py"):
-        return f"{file.absolute().parent / Path(module).expanduser()}:{attribute}"
+        return f"{file.absolute().parent / expanded(module, 'runtime')}:{attribute}"
     path = file.absolute().parent / f"{module}.py"
     return f"{path}:{attribute}" if colon and module.isidentifier() and path.is_file() else name
 
@@ -122,6 +127,7 @@ def _module(name: str) -> ModuleType:
     try:
         if not name.endswith(".py"):
             return importlib.import_module(name)
+        # A prefix, so that a user's apptainer.py or json.py hides no module that is installed.
         own_name = f"_runtime_{Path(name).stem}"
         spec = importlib.util.spec_from_file_location(own_name, name)
         assert spec is not None, "a name that ends in .py has a loader"
@@ -131,7 +137,7 @@ def _module(name: str) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # a module from outside may end in any way
         raise UserError(
-            f"runtime module {name!r} cannot be loaded ({_told(error)}); it must lie beside the site file"
+            f"runtime module {name!r} cannot be loaded ({_told(error)}); it must be beside the site file"
             " or be installed"
         ) from error
     return module

@@ -4,7 +4,6 @@
 Start(python="apptainer exec --bind /runs/16k:/runs/16k --writable-tmpfs ... /images/kit-train.sif python3")
 """
 
-import os
 import shlex
 import shutil
 import sys
@@ -44,7 +43,8 @@ class Start:
 class Runtime(ABC):
     """Starts Python on a node. Derive from this class, or from Container, to add a runtime; `start` must be written.
 
-    The fields come from the site file. All of this runs where jobs are submitted, so nodes need not have the module.
+    The fields come from the site file, with variables and ~ expanded. All of this runs where jobs are submitted, so
+    nodes need not have the module.
     """
 
     image: str = ""
@@ -55,7 +55,7 @@ class Runtime(ABC):
     """Interpreter on the nodes; empty for this runtime's own choice."""
 
     is_container: ClassVar[bool] = False
-    """True if tasks see only the mounted folders; then caches must lie in one of them, and an image must be given."""
+    """True if tasks see only the mounted folders; then caches must be in one of them, and an image must be given."""
     example_image: ClassVar[str] = ""
     """Image that `slurm init` writes into a first site file."""
 
@@ -81,15 +81,19 @@ class Bare(Runtime):
 
     def start(self, task: Task) -> Start:
         """Returns the site's interpreter, or the one that submits."""
+        # sys.executable is not resolved: the link in a virtual environment's bin is what makes Python use that
+        # environment.
         return Start(python=shlex.quote(self.python or sys.executable))
 
     def check(self, targets: Collection[str], models: Collection[str]) -> None:
         """Raises UserError for an interpreter or a model's folder that is not here: nodes see the same paths."""
         if self.python and shutil.which(self.python) is None:
-            raise UserError(f"python = {self.python!r} in the site file is no program here; nodes need the same path")
+            raise UserError(
+                f"python = {self.python!r} in the site file is not a program here; nodes need the same path"
+            )
         for model in models:
             if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
-                raise UserError(f"model {model} is no folder here; nodes need the same path")
+                raise UserError(f"model {model} is not a folder here; nodes need the same path")
 
     @classmethod
     def is_available(cls) -> bool:
@@ -116,10 +120,12 @@ class Container(Runtime):
 
     def check(self, targets: Collection[str], models: Collection[str]) -> None:
         """Raises UserError for an image file that is missing; a registry's image and a model may be there unseen."""
-        if not self.image.startswith(("/", "$")):
+        # Only a path can be looked for here: docker://, a registry's name and enroot's own names are the node's
+        # business.
+        if not self.image.startswith("/"):
             return
         for target in targets:
-            image = Path(os.path.expandvars(self.image.replace("{target}", target)))
+            image = Path(self.image.replace("{target}", target))
             if not image.exists():
                 raise UserError(f"image {image} is not there (target {target}); build or pull it, or change `image`")
 
@@ -134,9 +140,14 @@ class Pyxis(Container):
         arguments = (
             f"--container-image={self.image_of(task)}",
             f"--container-mounts={','.join(self.mounts_of(task))}",
+            # enroot's root is read-only unless asked, and Ray and caches of libraries write below the image's
+            # HOME.
             "--container-writable",
+            # Where a site mounts HOME by default, ~/.local/lib/python3 comes along and goes before the image's
+            # packages.
             "--no-container-mount-home",
             f"--container-workdir={task.folders[0]}",
+            # By default pyxis passes variables on, too, but those that the image sets itself win over them.
             f"--container-env={','.join(task.variables)}",
         )
         return Start(python=shlex.quote(self.interpreter()), srun_arguments=arguments)
@@ -156,6 +167,7 @@ class Apptainer(Container):
         """Returns the whole command, which acts as an interpreter."""
         gpu = ["--nv"] if task.gpus else []
         binds = [part for mount in self.mounts_of(task) for part in ("--bind", mount)]
+        # The folder that the job was submitted from is apptainer's default and need not be mounted.
         inside = ["--writable-tmpfs", "--pwd", task.folders[0], self.image_of(task), self.interpreter()]
         return Start(python=shlex.join(["apptainer", "exec", *gpu, *binds, *inside]))
 
@@ -175,5 +187,7 @@ RUNTIMES: dict[str, type[Runtime]] = {"pyxis": Pyxis, "apptainer": Apptainer, "b
 
 def _mount(folder: str) -> str:
     if "," in folder or folder.count(":") > 1:
-        raise UserError(f"a container cannot be given the folder {folder!r}: no commas or colons in its name, please")
+        raise UserError(
+            f"a container cannot be given the folder {folder!r}: choose one without commas and colons in its path"
+        )
     return folder if ":" in folder else f"{folder}:{folder}"

@@ -26,7 +26,7 @@ def commands() -> list[str]:
             continue
         text = re.sub(r" *\\\n *", " ", document.read_text())
         prose, *blocks = re.split(r"^ *```.*\n", text, flags=re.MULTILINE)  # by turns, a block first
-        shown = [line.partition("  #")[0].strip() for block in blocks[::2] for line in block.splitlines()]
+        shown = [re.split(r"  #| > ", line)[0].strip() for block in blocks[::2] for line in block.splitlines()]
         shown += [" ".join(quoted.split()) for quoted in re.findall(r"`([^`]+)`", "".join([prose, *blocks[1::2]]))]
         found |= {match[1] for line in shown if (match := re.search(rf"{BEFORE}(deepscaler +[a-z-].*)", line))}
     return sorted(command for command in found if "..." not in command)
@@ -72,13 +72,18 @@ def test_every_manifest_that_is_named_exists(document: Path) -> None:
         assert (ROOT / target).exists(), target
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_line_is_a_heading_by_accident(document: Path) -> None:
+    assert re.findall(r"^#+[^# ].*", document.read_text(), re.MULTILINE) == [], "such as an issue's number"
+
+
 def test_the_page_on_data_names_every_data_set() -> None:
     text = (ROOT / "docs/data.md").read_text()
     assert [name for name in SOURCES if f"`{name}`" not in text] == []
 
 
-def test_the_layout_in_contributing_exists() -> None:
-    layout = re.search(r"## Layout\n.*?```\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+def test_the_tree_of_the_architecture_exists() -> None:
+    layout = re.search(r"## The tree\n.*?```text\n(.*?)```", (ROOT / "docs/architecture.md").read_text(), re.DOTALL)
     assert layout
     for line in layout[1].splitlines():
         for name in re.split(r",? +", re.split(r"  +", line)[0]):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deepscaler.doctor.examine import MODULES
+from deepscaler.doctor.software import MODULES
 from tests.places import ROOT
 from tools import lock
 from tools.bootstrap import TORCH

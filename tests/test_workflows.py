@@ -60,7 +60,7 @@ def test_what_is_downloaded_is_checked_before_it_is_used() -> None:
 def test_kind_has_the_operator_and_the_place_that_the_documents_tell() -> None:
     text = (ROOT / ".github/workflows/kubernetes.yml").read_text()
     [kind] = jobs(ROOT / ".github/workflows/kubernetes.yml")
-    readme = (ROOT / "k8s/README.md").read_text()
+    readme = (ROOT / "docs/kubernetes.md").read_text()
     assert f"--version {kind['env']['KUBERAY']} " in readme
     for option in re.findall(r"--set(?:-string)? '([^']*)'", text):
         assert f"'{option}'" in readme

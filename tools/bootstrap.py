@@ -1,7 +1,10 @@
-"""Make `.venv` from nothing but Python 3.11 or 3.12 and pip: `python3 tools/bootstrap.py`.
+"""Makes `.venv` from nothing but Python 3.11 or 3.12 and pip: `python3 tools/bootstrap.py`.
 
 Installs docker/requirements/cpu.txt and dev.txt (hashes checked, nothing resolved), torch's CPU build, this checkout.
-Does nothing if that was done before and no requirement has changed since.
+torch is installed apart: its CPU build is a different file in every index, so no lock that works everywhere can hold
+its hash. uv comes from a lock of its own, by pip, which a fresh machine has; it installs the other locks in a third of
+pip's time, and resolves them for two Python versions at once, which pip cannot (tools/lock.py). If uv fails, pip
+installs all. Does nothing if that was done before and no requirement has changed since.
 """
 
 import hashlib
@@ -22,7 +25,7 @@ SUPPORTED = ((3, 11), (3, 12))
 
 
 def main() -> None:
-    """Bring `.venv` up to date, saying what is done."""
+    """Brings `.venv` up to date, and prints each step."""
     _use_supported_python()
     stamp, wanted = ENVIRONMENT / "ready", _fingerprint()
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
@@ -36,17 +39,20 @@ def main() -> None:
     _say("Installing the locked packages (about 2 GB on disk, one to three minutes) ...")
     _install_locks()
     _say("Installing this checkout ...")
+    # Built by the locked hatchling; isolated, pip would fetch another one without a hash.
     _pip("install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+    # Last: an installation that was cut off is done again.
     stamp.write_text(wanted, encoding="utf-8")
     _say(f"The environment is ready ({time.monotonic() - started:.0f} s).")
 
 
 def _use_supported_python() -> None:
-    """Go on in Python 3.11 or 3.12, wherever one is."""
+    """Continues in Python 3.11 or 3.12, wherever one is."""
     if sys.version_info[:2] in SUPPORTED:
         return
     for major, minor in SUPPORTED:
         if found := shutil.which(f"python{major}.{minor}"):
+            # Everything below has to be of the interpreter that the environment is made of.
             os.execv(found, [found, *sys.argv])  # noqa: S606  the same script, another interpreter
     sys.exit(
         f"bootstrap: this is Python {sys.version.split()[0]}; install Python 3.11 or 3.12 (PYTHON=/path/to/it make ...)"
@@ -54,7 +60,7 @@ def _use_supported_python() -> None:
 
 
 def _make_environment() -> None:
-    """A virtual environment; where the system has no ensurepip (Debian without python3-venv), its own pip serves."""
+    """Makes a virtual environment, by the system's own pip where ensurepip is missing (Debian without python3-venv)."""
     try:
         venv.create(ENVIRONMENT, with_pip=True, symlinks=True)
     except (subprocess.CalledProcessError, ImportError):
@@ -72,7 +78,7 @@ def _make_environment() -> None:
 
 
 def _install_torch() -> None:
-    """The CPU build where an index or PIP_FIND_LINKS has it; else PyPI's CUDA build, which runs on CPU too."""
+    """Installs the CPU build where an index or PIP_FIND_LINKS has it, else PyPI's CUDA build, which runs on CPU too."""
     if _pip("install", "--no-deps", f"{TORCH}+cpu", may_fail=True):
         _say("No CPU build of torch in your package index: taking the CUDA build (3 GB; it runs without a GPU).")
         _say("To avoid that, point PIP_EXTRA_INDEX_URL at PyTorch's CPU index and run this again.")
@@ -105,11 +111,9 @@ def pip_settings() -> dict[str, str]:
 
 
 def uv_environment(settings: dict[str, str]) -> dict[str, str]:
-    """Returns the environment for uv, which does not read pip's settings: the index and the certificates of pip.
-
-    Further indexes are left out: PyPI, or its mirror, has all locked packages.
-    """
+    """Returns the environment for uv, which does not read pip's settings: the index and the certificates of pip."""
     environment = dict(os.environ)
+    # not extra-index-url: PyPI, or its mirror, has all locked packages
     for name, variable in (("index-url", "UV_DEFAULT_INDEX"), ("cert", "SSL_CERT_FILE")):
         if name in settings:
             environment.setdefault(variable, settings[name])
@@ -117,7 +121,7 @@ def uv_environment(settings: dict[str, str]) -> dict[str, str]:
 
 
 def _pip(*arguments: str, may_fail: bool = False) -> int:
-    """Run the environment's pip quietly; its output is shown if it fails."""
+    """Runs the environment's pip quietly; its output is shown if it fails."""
     command = [str(ENVIRONMENT / "bin/python"), "-m", "pip", "--disable-pip-version-check", *arguments]
     if arguments[0] == "install":
         command.append("--no-compile")  # byte-compiling 2 GB takes longer than installing it
@@ -128,7 +132,7 @@ def _pip(*arguments: str, may_fail: bool = False) -> int:
 
 
 def _fingerprint() -> str:
-    """Of everything the environment was made from."""
+    """Returns a hash of everything that the environment was made from."""
     contents = b"".join(path.read_bytes() for path in (*LOCKS, UV, ROOT / "pyproject.toml", Path(__file__)))
     return hashlib.sha256(contents).hexdigest()
 

@@ -33,6 +33,7 @@ def one_input(data: bytes) -> None:
     chosen = [PIECES[provider.ConsumeIntInRange(0, len(PIECES) - 1)] for _ in range(provider.ConsumeIntInRange(1, 24))]
     text = ("".join(chosen) * repeats)[: scanner.MAX_LENGTH]
     other = provider.ConsumeUnicodeNoSurrogates(60)
+    # An answer out of the cache takes no time, and would hide a slow one.
     scanner.tokenize.cache_clear()
     structure._read.cache_clear()
     started = time.process_time()

@@ -39,7 +39,7 @@ GPU = ("eval", "train")
 
 
 def main() -> None:
-    """Writes the locks named, or all; options go on to uv (`--upgrade`)."""
+    """Writes the locks named, or all; options are passed to uv (`--upgrade`)."""
     options = [argument for argument in sys.argv[1:] if argument.startswith("-")]
     names = [argument for argument in sys.argv[1:] if argument not in options] or list(LOCKS)
     if wrong := set(names) - set(LOCKS):
@@ -59,6 +59,7 @@ def main() -> None:
 def resolve(uv: Path, name: str, output: Path, *options: str) -> None:
     """Writes what a lock's inputs resolve to, unsealed. Versions that the file holds already are kept."""
     command = [str(uv), "pip", "compile", *LOCKS[name], *options]
+    # The oldest version; markers in the lock cover the newer ones.
     command += ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate", "--quiet"]
     command += ["--custom-compile-command", "make lock", "--output-file", str(output)]
     subprocess.run(command, cwd=ROOT, check=True)
@@ -82,6 +83,7 @@ def resolve_gpu(uv: Path, folder: Path, *options: str) -> None:
 
 def pins(lock: Path) -> list[str]:
     """Returns a lock's packages, each with its marker and hashes."""
+    # A pin and the hashes below it, which are indented.
     return re.findall(r"^[a-z0-9].*\n(?: .*\n)*", lock.read_text(encoding="utf-8"), re.MULTILINE)
 
 
@@ -111,6 +113,7 @@ def seal(name: str) -> str:
     asked = [project["requires-python"], pyproject["tool"]["uv"], packages]
     files = [REQUIREMENTS / "uv.txt", *(Path(part) for part in LOCKS[name] if part.startswith(str(REQUIREMENTS)))]
     texts = [file.read_text(encoding="utf-8") for file in files] + [unsealed(each) for each in together]
+    # With a separator that no text holds: a line that moves from one file to the next is a change.
     return hashlib.sha256("\0".join([json.dumps(asked), *texts]).encode()).hexdigest()
 
 

@@ -36,6 +36,7 @@ def table() -> str:
         config = OmegaConf.to_container(compose("ppo_trainer", []), resolve=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries that verl imports
+        # ordered without the plus, so that a key keeps its place when verl's YAML takes it up
         rows = sorted(set(_rows(config, "")), key=lambda row: row[0].lstrip("+"))
     return "\n".join([f"# verl {version('verl')}", *(" ".join(row) for row in rows), ""])
 
@@ -56,8 +57,10 @@ def _rows(node: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _kind(value: Any) -> str:
+    # An interpolation has the kind of another key.
     if value is None or (isinstance(value, str) and "${" in value):
         return "any"
+    # By the exact type: a bool is an int, too.
     return {bool: "bool", int: "int", float: "float", str: "str", list: "list", dict: "dict"}[type(value)]
 
 

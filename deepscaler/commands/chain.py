@@ -30,6 +30,7 @@ from deepscaler.recipes.load import absolute, load_recipe
 from deepscaler.recipes.published import NAMES
 from deepscaler.runs.chain import Chain, ChainOptions, build_chain, check_state
 from deepscaler.runs.reward_file import check_called, edited_note, keep_copy, submit_copy
+from deepscaler.training.forecast import keep_first_estimate
 from deepscaler.training.manifest import check_recipe, take_data
 from deepscaler.training.run_chain import chosen_steps, describe_chain, run_chain
 from evaluation.inputs import keep_datasets
@@ -42,7 +43,7 @@ EXAMPLES = (
 
 def configure(parser: Parser) -> None:
     """Adds the stages and what happens between them."""
-    recipes = parser.add_argument("recipes", nargs="+", metavar="RECIPE", help="the stages in order")
+    recipes = parser.add_argument("recipes", nargs="+", metavar="RECIPE", help="recipes of the stages, in order")
     offer(recipes, NAMES, files="toml")
     parser.add_argument(
         "--output-dir",
@@ -52,7 +53,11 @@ def configure(parser: Parser) -> None:
     )
     add_dry_run(parser, "print every command, run nothing")
     only = parser.add_argument(
-        "--only", nargs="+", default=[], metavar="STEP", help="only these steps: 16k:train, 8k:merge, 8k:evaluate"
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="STEP",
+        help="run only these steps, such as 8k:merge 8k:evaluate 16k:train",
     )
     counts_with(only, on=("local", "k8s"))  # a cluster's jobs are given their steps; `render` presets k8s
     between = parser.add_argument_group("between the stages")
@@ -61,16 +66,21 @@ def configure(parser: Parser) -> None:
     )
     offer(sets, KNOWN)
     options = between.add_argument(
-        "--eval-options", default="", metavar="FLAGS", help="options of `deepscaler evaluate`, as one text"
+        "--eval-options",
+        default="",
+        metavar="FLAGS",
+        help="options of `deepscaler evaluate` for these evaluations, as one quoted text",
     )
     gate = between.add_argument(
-        "--gate", action="store_true", help="stop where a stage is worse than the one before (paired test, 5 %%)"
+        "--gate",
+        action="store_true",
+        help="stop the chain after a stage that is worse than the one before (paired test, 5 %%)",
     )
     on_doubt = between.add_argument(
         "--gate-on-doubt",
         choices=("stop", "go-on"),
         default="go-on",
-        help="where no drop is shown, but one of more than 2 points is not ruled out either (default: go-on)",
+        help="action if no drop is shown, but one of more than 2 points is not ruled out either (default: go-on)",
     )
     for action in (options, gate):
         counts_with(action, "--eval")
@@ -80,9 +90,11 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the chain."""
+    # the folders of stages, 0-base and 1-8k, hold copies of sets, and the recipes may name these
     begun = arguments.output_dir.glob("[0-9]*-*") if arguments.output_dir else ()
     look_in(arguments.data_dir, *map(sources_folder, begun))
     recipes = [load(name, arguments, arguments.device) for name in arguments.recipes]
+    # Resolved, since the copies of the recipes below it are compared with what was typed.
     root = (arguments.output_dir or Path("outputs", "-".join(recipe.name for recipe in recipes))).resolve()
     launcher, console = launcher_for(arguments), PlainConsole()
     evaluation_options = evaluation_options_of(arguments)
@@ -96,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     copies = [copied_recipe(recipe, root, dry_run=True) for recipe in recipes]
     is_job = given == copies  # of a submitted chain: what it needs is there, and the user's files may not be
     if own := any(map(is_ones_own, given, recipes)):
+        # The copies have the changes of --set in them.
         given, settings = copies, []
     options = ChainOptions(
         datasets=tuple(absolute_name(name, Path.cwd()) for name in arguments.eval),
@@ -113,6 +126,10 @@ def run(arguments: argparse.Namespace) -> int:
         return submit(arguments, [PlannedJob(jobs=(job,), outputs=(root,), here=here)], launcher, root)
     reads = folders_read(arguments, [stage.recipe for stage in chain.stages if stage.recipe])
     plan = plan_chain(chain, command_of(chain, arguments), arguments.device, reads)
+    if not arguments.dry_run:
+        for stage in chain.stages:
+            if stage.recipe:
+                keep_first_estimate(stage.run, stage.recipe, arguments.device, launcher.gpu)
     return submit(arguments, plan, launcher, root)
 
 
@@ -120,6 +137,7 @@ def progress_of(words: Sequence[str]) -> tuple[Outcome, str]:
     """Returns how far the steps of a job's command are by the chain's folder, and what a gate says that stops it."""
     arguments = parse(list(words))
     recipes = [load_recipe(name, arguments.profile, arguments.set) for name in arguments.recipes]
+    # Only what decides how far steps are: the pod that asks neither trains nor evaluates.
     options = ChainOptions(datasets=tuple(arguments.eval), gate=arguments.gate, gate_on_doubt=arguments.gate_on_doubt)
     chain = build_chain(arguments.output_dir, recipes, arguments.set, options, arguments.recipes)
     return outcome_of(chain, chosen_steps(chain, arguments.only))
@@ -142,9 +160,11 @@ def _take_along(chain: Chain, arguments: argparse.Namespace, *, own: bool, submi
     stages = [(stage, stage.recipe) for stage in chain.stages if stage.recipe]
     if own:
         for stage, recipe in stages:
+            # All stages before the first file is written: a refusal of the third must leave nothing behind.
             check_recipe(stage.run, recipe, options_of_run(arguments, recipe))
     if own or submits:
         said = [take_data(recipe, stage.folder, data_dir, dry_run=dry_run) for stage, recipe in stages]
+        # Stages often share a set, and what is said of it is said once.
         for line in dict.fromkeys(line for lines in said for line in lines):
             console.print(f"Data: {line}.", soft_wrap=True)
     if own:

@@ -24,20 +24,23 @@ def configure(parser: Parser) -> None:
         "others", type=Path, nargs="+", metavar="B", help="evaluations: each a folder of `evaluate`, or a report.json"
     )
     parser.add_argument(
-        "--output-dir", type=folder_to_write, metavar="DIR", help="also write compare.json, compare.md and compare.html"
+        "--output-dir",
+        type=folder_to_write,
+        metavar="DIR",
+        help="also write compare.json, compare.md and compare.html to this folder",
     )
     parser.add_argument(
         "--margin",
         type=_margin,
         default=2.0,
         metavar="POINTS",
-        help="an interval within so many points of 0 shows no difference (default: 2)",
+        help="report no difference if its whole interval is within this many points of 0 (default: 2)",
     )
     parser.add_argument(
         "--grader",
         choices=("kit", "deepscaler"),
         default="kit",
-        help="whose grades: `deepscaler` needs `deepscaler report DIR --grader deepscaler` first",
+        help="grader whose grades are compared; `deepscaler` needs `deepscaler report DIR --grader deepscaler` first",
     )
     parser.add_argument(
         "--anyway", action="store_true", help="compare evaluations of different protocols, and say so in the result"
@@ -87,6 +90,8 @@ def _margin(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
+        # Outside of the range, so that one message serves for both; NaN is, too, since it compares with
+        # nothing.
         value = -1.0
     if not 0 < value < 100:
         raise argparse.ArgumentTypeError(f"invalid value {text!r}: expected points above 0 and below 100")

@@ -16,13 +16,16 @@ EXAMPLES = (
     "deepscaler completion fish > ~/.config/fish/completions/deepscaler.fish",
 )
 LOAD_ZSH = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }\n"
-"""Without zsh's completion system, which a plain ~/.zshrc does not start, there is nothing to register with."""
+"""Starts zsh's completion system, which a plain ~/.zshrc does not, so there is something to register with."""
 
 
 def configure(parser: Parser) -> None:
     """Adds the shell."""
     parser.add_argument(
-        "shell", choices=SHELLS, metavar="SHELL", help="bash, zsh or fish; put the example in its start-up file"
+        "shell",
+        choices=SHELLS,
+        metavar="SHELL",
+        help="shell to complete commands in: bash, zsh or fish; put the example in its start-up file",
     )
 
 
@@ -46,5 +49,7 @@ def complete() -> None:
         commands.add_parser(name, help=command.help)
     for name in typed:
         if name in NAMES:
+            # A command's second name is not offered, and is completed all the same once it was typed.
             fill(commands.choices.get(name) or commands.add_parser(name), name)
+    # Options appear once a dash was typed; before, the names of sets and recipes would drown in them.
     argcomplete.autocomplete(top, always_complete_options=False)

@@ -15,7 +15,7 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Where an option counts."""
+    """Condition under which an option counts."""
 
     told: str
     """`with --engines`, `without --shard`, ..."""

@@ -25,14 +25,18 @@ from evaluation.results import Results, read_results
 
 def add_score(parser: Parser) -> None:
     """Adds the set and the options of `deepscaler evaluate`, which draws and grades the responses."""
-    offer(parser.add_argument("name", metavar="NAME", help="set, file or hub:ORG/NAME"), KNOWN, files="jsonl")
+    offer(
+        parser.add_argument("name", metavar="NAME", help="data set to score: a name, a file or hub:ORG/NAME"),
+        KNOWN,
+        files="jsonl",
+    )
     evaluate.add_options(parser, without=("datasets", "shard"))
     parser.set_defaults(act=_score)
 
 
 def add_filter(parser: Parser) -> None:
     """Adds the set, the band and the new name."""
-    offer(parser.add_argument("name", metavar="NAME", help="set that was scored"), KNOWN, files="jsonl")
+    offer(parser.add_argument("name", metavar="NAME", help="data set that was scored"), KNOWN, files="jsonl")
     parser.add_argument(
         "--pass-rate",
         type=_band,
@@ -41,10 +45,12 @@ def add_filter(parser: Parser) -> None:
         help="pass rates to keep, both ends included, such as 0.2:0.8",
     )
     parser.add_argument(
-        "--name", dest="new", type=named, required=True, metavar="NEW", help="name to register them under"
+        "--name", dest="new", type=named, required=True, metavar="NEW", help="name to register these problems under"
     )
-    parser.add_argument("--scores", type=Path, metavar="DIR", help="folder of the scoring (default: the only one)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="prepared data (default: <cache>/data)")
+    parser.add_argument(
+        "--scores", type=Path, metavar="DIR", help="output folder of `data score` (default: the only one)"
+    )
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of prepared data (default: <cache>/data)")
     parser.add_dry_run("say how many rows would be kept, write nothing")
     parser.set_defaults(act=_filter)
 
@@ -61,8 +67,11 @@ def _score(arguments: argparse.Namespace) -> int:
     folder = given.get("data_dir") or data_dir()
     look_in(folder)
     check_name(name)
+    # A first time for the model's name, which may come from --config; the folder of the scoring has it in its
+    # own.
     config = config_of({"output_dir": folder / "scores", **given})
     if "output_dir" not in given:
+        # A name of a file has at most 255 bytes, and the end of a path says which model it is.
         model = re.sub(r"[^\w.-]+", "-", config.model).strip("-.")[-100:]
         config = config_of({**given, "output_dir": folder / "scores" / label(name) / model})
     code = evaluate.start(config, arguments)
@@ -113,6 +122,8 @@ def _filter(arguments: argparse.Namespace) -> int:
         num_kept = sum(map(is_kept, rows_of(source)))
         print(f"{arguments.new}: would keep {num_kept:,} rows of {label(name)}{_left_out(dropped)} -> {path}")
         return 0
+    # The rows are written under the lock, too: two commands with one --name must not leave one's rows with the
+    # other's entry.
     with locked_manifest(folder) as entries, atomic_path(path) as temporary:
         kept = copy_rows(filter(is_kept, rows_of(source)), temporary, lambda row: {**row, "data_source": arguments.new})
         if not kept:
@@ -154,7 +165,8 @@ def _rates(results: Results, name: str, folder: Path) -> dict[str, float]:
     benchmark = results.benchmarks.get(label(name))
     if benchmark is None:
         raise UserError(
-            f"{folder} holds no pass rates of {name}: it is an evaluation of {', '.join(results.benchmarks)}"
+            f"{folder} holds no pass rates of {name}: it is an evaluation of {', '.join(results.benchmarks)};"
+            " give the folder of `data score`"
         )
     if benchmark.num_samples < benchmark.num_expected:
         raise UserError(
@@ -169,6 +181,7 @@ def _band(text: str) -> tuple[float, float]:
     try:
         band = float(low), float(high)
     except ValueError:
+        # In no order, which the check below refuses with the same message; it refuses NaN as well.
         band = (1.0, 0.0)
     if not 0 <= band[0] <= band[1] <= 1:
         raise argparse.ArgumentTypeError(f"invalid value {text!r}: expected LOW:HIGH from 0 to 1, such as 0.2:0.8")

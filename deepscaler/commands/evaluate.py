@@ -67,7 +67,9 @@ def add_options(parser: Parser, without: Collection[str] = ()) -> dict[str, argp
 def _add_machines(parser: Parser) -> None:
     """Adds the place, and how many of its machines are asked for."""
     section = add_place(parser)
-    nodes = section.add_argument("--nodes", type=whole(1), metavar="N", default=1, help="nodes (default: %(default)s)")
+    nodes = section.add_argument(
+        "--nodes", type=whole(1), metavar="N", default=1, help="number of nodes (default: %(default)s)"
+    )
     gpus = section.add_argument(
         "--gpus", type=whole(1), metavar="N", default=8, help="GPUs per node (default: %(default)s)"
     )
@@ -99,6 +101,7 @@ def _in_file_if_there(arguments: argparse.Namespace) -> dict[str, Any]:
 def _values(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns every option with the value it has here: typed, from the file, or the default."""
     defaults = {name: one.default for name, one in options_of(EvaluationConfig).items()}
+    # In this order: what was typed wins over the file, and the file over the defaults.
     return {**defaults, **_in_file_if_there(arguments), **vars(arguments)}
 
 

@@ -16,9 +16,11 @@ EXAMPLES = (
 def configure(parser: Parser) -> None:
     """Adds the folder and the form."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of an evaluation that has a report")
-    parser.add_argument("--to", dest="form", choices=FORMATS, required=True, help="what the files are for")
     parser.add_argument(
-        "--output", type=folder_to_write, metavar="FOLDER", help="where to write them (default: DIR/exports)"
+        "--to", dest="form", choices=FORMATS, required=True, help="program or card that the files are for"
+    )
+    parser.add_argument(
+        "--output", type=folder_to_write, metavar="FOLDER", help="folder to write to (default: DIR/exports)"
     )
     parser.add_dry_run("print which files would be written, write nothing")
 

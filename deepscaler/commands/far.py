@@ -40,11 +40,7 @@ def train_far(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> Pl
 
 
 def chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: Path) -> list[PlannedJob]:
-    """Returns the jobs of `deepscaler chain`, each stage at its own size. Raises UserError for what stays here.
-
-    The command runs on a head without GPUs, so that what places workers counts for every GPU: Ray finds the engines
-    of an evaluation a place on the workers, one on each GPU (or every few) where the user has said no number.
-    """
+    """Returns the jobs of `deepscaler chain`, each stage at its own size. Raises UserError for what stays here."""
     if arguments.only:
         return [one_chain_far(arguments, recipes, folder)]
     recipes, given, _, datasets, inputs = _packed(arguments, recipes, arguments.recipes, arguments.eval)
@@ -54,9 +50,12 @@ def chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: 
     if any(word.startswith("--config") for word in evaluation_options):
         raise UserError("--eval-options names a file of this machine, no pod sees it: give its options one by one")
     num_gpus = min(recipe.gpus_per_node for recipe in recipes)
+    # the command runs on a head without GPUs: only by a number of engines, here one on each GPU or every few,
+    # does Ray find them a place on the workers
     if arguments.eval and arguments.device == config.device == "cuda" and not config.engines:
         config = replace(config, engines=max(1, num_gpus // config.tensor_parallel_size))
         evaluation_options = (*evaluation_options, "--engines", str(config.engines))
+        # A copy, for the caller still needs what was typed.
         arguments = argparse.Namespace(**vars(arguments) | {"eval_options": shlex.join(evaluation_options)})
     options = ChainOptions(
         datasets=tuple(datasets),
@@ -104,6 +103,7 @@ def quickstart_far(arguments: argparse.Namespace, folder: Path) -> PlannedJob:
             " the model in the image"
         )
     typed = {"--model": arguments.model, "--recipe": arguments.recipe, "--engine": arguments.engine}
+    # Only what was typed: all else is left to the defaults of the kit in the image.
     given = {flag: value for flag, value in typed.items() if flag.removeprefix("--") in arguments.given}
     words = [word for flag, value in given.items() for word in (flag, value)]
     return _planned(quickstart_job((*words, "--output-dir", str(folder))), folder, {})
@@ -112,12 +112,13 @@ def quickstart_far(arguments: argparse.Namespace, folder: Path) -> PlannedJob:
 def _packed(
     arguments: argparse.Namespace, recipes: Sequence[Recipe], given: Sequence[str], datasets: Sequence[str] = ()
 ) -> tuple[list[Recipe], list[str], list[str], list[str], Files]:
-    """Returns recipes, what they are called there, the options that go on, data sets, and the files that go along."""
+    """Returns recipes, their names there, the options that are passed on, data sets, and accompanying files."""
     folder = arguments.data_dir
     if folder and not str(folder).startswith(ON_VOLUMES):
         raise UserError(
             f"--data-dir {folder} is a folder of this machine, no pod sees it: name one below /runs or /cache"
         )
+    # pods know no set that is registered here, so its file goes along
     recipes = list(map(registered_by_file, recipes))
     for recipe in recipes:
         check_model(recipe.model, f"recipe {recipe.name}: model")
@@ -139,7 +140,7 @@ def _sized(job: Job, config: EvaluationConfig) -> Job:
     if not per_node:
         raise UserError(
             f"an engine with --tensor-parallel-size {config.tensor_parallel_size} does not fit a machine with"
-            f" {job.gpus_per_node} GPUs, as the stages have them"
+            f" {job.gpus_per_node} GPUs, as the stages have them: give a smaller one"
         )
     return replace(job, num_nodes=math.ceil(config.engines / per_node))
 

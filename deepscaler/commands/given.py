@@ -30,6 +30,8 @@ def passed_on(arguments: argparse.Namespace, *, changes: bool = True) -> list[st
     """
     deadline = arguments.deadline
     if deadline and arguments.on == "local":
+        # 3h50m from now ends at one moment for all stages here; a job counts it from its own start, and gets
+        # the text.
         deadline = str(int(parse_deadline(deadline, time.time())))
     flags = {
         **({"profile": arguments.profile} if changes else {}),
@@ -40,9 +42,10 @@ def passed_on(arguments: argparse.Namespace, *, changes: bool = True) -> list[st
         "mirror_bandwidth": arguments.mirror_bandwidth,
         "deadline": deadline,
         "wandb": arguments.wandb,
+        **{name: getattr(arguments, name) for name in ("on_stall", "stall_after", "stall_ceiling")},
     }
     typed = [(f"--{name.replace('_', '-')}", str(value)) for name, value in flags.items() if name in arguments.given]
-    return [word for pair in typed for word in pair]
+    return [word for pair in typed for word in pair] + ["--skip-doctor"] * arguments.skip_doctor
 
 
 def in_file(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -70,6 +73,7 @@ def evaluation_of(arguments: argparse.Namespace) -> tuple[tuple[str, ...], Evalu
     if own := sorted(OF_THE_CHAIN & parsed.given):
         raise UserError(f"--eval-options must not hold {flag(own[0])}: the chain decides it for each evaluation")
     chosen = {"datasets": tuple(arguments.eval)} if arguments.eval else {}
+    # Both are required and not known yet; nothing reads them before a stage puts its own there.
     config = config_of({"model": "of a stage", "output_dir": Path(), **chosen, **options_given(parsed)})
     if config.engine == "openai":
         raise UserError("--eval-options cannot hold --engine openai: no server has the models that a chain trains")
@@ -78,6 +82,7 @@ def evaluation_of(arguments: argparse.Namespace) -> tuple[tuple[str, ...], Evalu
 
 def command_of(chain: Chain, arguments: argparse.Namespace) -> list[str]:
     """Returns the command of a chain, without the steps that a job does."""
+    # the first is the base model's, which is evaluated and not trained; all others have the same settings
     given = [stage.given for stage in chain.stages[1:]]
     changes = [part for setting in chain.stages[1].settings for part in ("--set", setting)]
     options = (*chain.options.train_options, *changes, *of_chain(arguments))
@@ -88,6 +93,7 @@ def of_chain(arguments: argparse.Namespace) -> list[str]:
     """Returns the options between the stages, as they were typed."""
     names = [absolute(name, Path.cwd()) for name in arguments.eval]
     options = ["--eval", *names] if names else []
+    # With "=", because the text begins with a dash and argparse would take it for another option.
     options += [f"--eval-options={arguments.eval_options}"] if arguments.eval_options else []
     options += ["--gate"] if arguments.gate else []
     on_doubt = f"--gate-on-doubt={arguments.gate_on_doubt}"

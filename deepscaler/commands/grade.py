@@ -16,13 +16,27 @@ EXAMPLES = (
 
 def configure(parser: Parser) -> None:
     """Adds the file, its columns and the way to grade."""
-    parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="one JSON object a line")
-    parser.add_argument("--response", default="response", metavar="COLUMN", help="a response (default: response)")
-    parser.add_argument("--gold", default="gold", metavar="COLUMN", help="text, number or list (default: gold)")
-    parser.add_argument("--id", default="", metavar="COLUMN", help="tells problems apart (default: id, or the gold)")
-    parser.add_argument("--thinking", choices=("yes", "no"), default="yes", help="whether responses end with </think>")
+    parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="file of responses, one JSON object a line")
     parser.add_argument(
-        "--grader", choices=("kit", "deepscaler"), default="kit", help="`deepscaler`: as the original did"
+        "--response", default="response", metavar="COLUMN", help="column of the response (default: response)"
+    )
+    parser.add_argument(
+        "--gold", default="gold", metavar="COLUMN", help="column of the gold: text, number or list (default: gold)"
+    )
+    parser.add_argument(
+        "--id", default="", metavar="COLUMN", help="column that identifies the problem (default: id, or the gold)"
+    )
+    parser.add_argument(
+        "--thinking",
+        choices=("yes", "no"),
+        default="yes",
+        help="yes if responses end their thinking with </think> (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--grader",
+        choices=("kit", "deepscaler"),
+        default="kit",
+        help="grader: `deepscaler` decides as DeepScaleR's original one did",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="also write each line's verdict to this file")
 

@@ -16,21 +16,40 @@ EXAMPLES = (
 
 def configure(parser: Parser) -> None:
     """Adds the file, its format and its columns."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="samples of lm-eval, details of lighteval, a log, ...")
-    parser.add_argument("--from", dest="form", choices=FORMATS, required=True, help="the program that wrote the file")
-    parser.add_argument("--output-dir", type=folder_to_write, required=True, metavar="DIR", help="a new folder")
-    parser.add_argument("--model", default="", metavar="MODEL", help="its name in reports (default: as the file says)")
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="file that the program wrote: samples of lm-eval, details of lighteval, a log, ...",
+    )
+    parser.add_argument("--from", dest="form", choices=FORMATS, required=True, help="program that wrote the file")
+    parser.add_argument(
+        "--output-dir", type=folder_to_write, required=True, metavar="DIR", help="new folder for samples and reports"
+    )
+    parser.add_argument(
+        "--model", default="", metavar="MODEL", help="name of the model in reports (default: as the file says)"
+    )
     parser.add_argument(
         "--thinking",
         choices=("auto", "yes", "no"),
         default="auto",
-        help="whether responses end their thinking with </think> (default: whether one does)",
+        help="yes if responses end their thinking with </think> (default: yes if one does)",
     )
-    parser.add_argument("--source", type=Path, metavar="DIR", help="folder with the benchmarks' JSON files to match")
-    columns = {"response": "a response", "gold": "text, number or list", "id": "tells problems apart"}
-    for name, about in (columns | {"problem": "the question"}).items():
+    parser.add_argument(
+        "--source",
+        type=Path,
+        metavar="DIR",
+        help="folder with JSON files of the benchmarks whose problems are looked for",
+    )
+    columns = {
+        "response": "holds a response",
+        "gold": "holds the gold: text, number or list",
+        "id": "identifies a problem",
+    }
+    for name, about in (columns | {"problem": "holds the question"}).items():
+        # an id and a question may be missing; a response and a gold may not
         default = name if name in ("response", "gold") else ""
-        action = parser.add_argument(f"--{name}", default=default, metavar="COLUMN", help=f"column: {about}")
+        action = parser.add_argument(f"--{name}", default=default, metavar="COLUMN", help=f"column that {about}")
         counts_if(action, "with --from jsonl", "add it", lambda values: values["form"] == "jsonl")
     parser.add_dry_run("print what would be written, write nothing")
 
@@ -41,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from evaluation.report.write import write_report  # noqa: PLC0415
 
     console, root = PlainConsole(), arguments.output_dir
+    # before the file is read, which may be large
     imports.check_new(root)
     columns = {name: getattr(arguments, name) for name in ("response", "gold", "id", "problem")}
     imported = imports.read_import(arguments.file, arguments.form, columns, arguments.source)

@@ -28,7 +28,7 @@ def configure(parser: Parser) -> None:
     """Adds `init`, `setup`, `check`, `wait`, `stop` and `conduct`."""
     actions = parser.add_actions()
     _configure_cluster(add_action(actions, "init", "ask a cluster what it is, and write a first site file"))
-    setup = add_action(actions, "setup", "make once what a namespace needs before it takes jobs")
+    setup = add_action(actions, "setup", "prepare a namespace for jobs, once")
     add_site(setup)
     setup.add_dry_run("print what would be applied as YAML, apply nothing")
     setup.set_defaults(act=_set_up)
@@ -37,7 +37,7 @@ def configure(parser: Parser) -> None:
         "paths",
         nargs="+",
         metavar="PATH",
-        help="a file, a folder (one with a kustomization is built by kubectl), or - for standard input",
+        help="manifests: a file, a folder (one with a kustomization is built by kubectl), or - for standard input",
     )
     check.set_defaults(act=_check)
     wait = add_action(actions, "wait", "wait until no attempt of another Ray cluster works in a run's folder")
@@ -47,14 +47,16 @@ def configure(parser: Parser) -> None:
         "command",
         nargs="*",
         metavar="COMMAND",
-        help="after `--`: run it meanwhile, and wait for its end, too; if it fails, nothing is waited for any more",
+        help="command to run meanwhile, after `--`; the wait includes its end, and stops at once if it fails",
     )
     stop = add_action(actions, "stop", "ask the training of this Ray cluster to save, and wait until it has")
-    stop.add_argument("run_dir", type=Path, metavar="RUN_DIR", nargs="?", help=f"{RUN_DIR}; a head can do without")
+    stop.add_argument(
+        "run_dir", type=Path, metavar="RUN_DIR", nargs="?", help=f"{RUN_DIR}; may be left out with --head"
+    )
     stop.add_argument(
         "--head",
         action="store_true",
-        help="on the head: end any other command too, and stay until the operator has seen the end of Ray's job",
+        help="act on the head: end any other command too, and stay until the operator has seen the end of Ray's job",
     )
     stop.add_argument(
         "--grace",
@@ -64,13 +66,16 @@ def configure(parser: Parser) -> None:
         help="terminationGracePeriodSeconds of the pod, which bounds what --head waits for (default: %(default)s)",
     )
     stop.add_argument(
-        "--dashboard", metavar="HOST:PORT", default=DASHBOARD, help="of Ray, for --head (default: %(default)s)"
+        "--dashboard",
+        metavar="HOST:PORT",
+        default=DASHBOARD,
+        help="address of Ray's dashboard, for --head (default: %(default)s)",
     )
     stop.add_dry_run("say which attempts and processes would be asked, ask none")
     stop.set_defaults(act=_stop)
     conducts = add_action(actions, "conduct", "make the RayJobs of a chain one after another, each at its own size")
     conducts.add_argument("file", type=Path, metavar="FILE", help="stages that `deepscaler chain --on k8s` wrote")
-    conducts.add_argument("--server", metavar="URL", help="API server (default: that of the pod's cluster)")
+    conducts.add_argument("--server", metavar="URL", help="URL of the API server (default: that of the pod's cluster)")
     conducts.add_argument(
         "--account",
         type=Path,
@@ -123,6 +128,7 @@ def _set_up(arguments: argparse.Namespace) -> int:
     site = site_of(arguments)
     if site is None:
         raise UserError("setup needs --site FILE; `deepscaler k8s init FILE` asks the cluster and writes one")
+    # A dry run's output is YAML for kubectl, so that notes go to stderr.
     notes = Console(stderr=True, markup=False, highlight=False, emoji=False) if arguments.dry_run else PlainConsole()
     return set_up(load_place(site), notes, dry_run=arguments.dry_run)
 
@@ -145,9 +151,11 @@ def _wait(arguments: argparse.Namespace) -> int:
 
 
 def _stop(arguments: argparse.Namespace) -> int:
+    # First of all: the kubelet has been counting since before this process began.
     until = time.monotonic() + arguments.grace - MARGIN
     if arguments.run_dir is None and not arguments.head:
-        raise UserError("nothing is named that could stop: give RUN_DIR, or --head on the head of a Ray cluster")
+        raise UserError("k8s stop has nothing to stop: give RUN_DIR, or --head on the head of a Ray cluster")
+    # KubeRay sets it in every pod of a Ray cluster.
     cluster = os.environ.get("RAY_CLUSTER_NAME", "")
     folder, dry_run = arguments.run_dir, arguments.dry_run
     is_ending = folder is not None and stop_training(folder, cluster, print, dry_run=dry_run)
@@ -166,6 +174,7 @@ def _conduct(arguments: argparse.Namespace) -> int:
             outcome, told = progress_of(stage.arguments)
             say(f"{stage.name}: {outcome}{f', by the gate: {told}' if told else ''}")
         return 0
+    # A conductor on a laptop (--server) has no Job that could own its RayJobs.
     if uid := os.environ.get("JOB_UID"):
         stages = owned(stages, job, uid)
     namespace = str(stages[0].rayjob["metadata"]["namespace"])

@@ -14,6 +14,7 @@ SITE_VARIABLE = "DEEPSCALER_SITE"
 CLUSTER = ("slurm", "k8s")
 """Choices of `--on` with machines of their own."""
 
+# argparse has no public name for it.
 Options = argparse._ArgumentGroup
 
 
@@ -21,7 +22,7 @@ def add_place(parser: Parser) -> Options:
     """Adds the choice of a place, and returns its section for what else describes the machines."""
     section = parser.add_argument_group("where it runs")
     section.add_argument(
-        "--on", choices=("local", *CLUSTER), default="local", help="where to run it (default: %(default)s)"
+        "--on", choices=("local", *CLUSTER), default="local", help="place to run the command (default: %(default)s)"
     )
     counts_with(add_site(section), on=CLUSTER)
     return section
@@ -40,6 +41,7 @@ def add_site(section: Options | Parser) -> argparse.Action:
 def site_of(arguments: argparse.Namespace) -> Path | None:
     """Returns the site file that was given, by option or environment."""
     variable = os.environ.get(SITE_VARIABLE)
+    # Path of an empty variable would be this folder
     return arguments.site or (Path(variable) if variable else None)
 
 

@@ -1,4 +1,4 @@
-"""This machine as a place to run: the command itself does the work, and its files tell how it is."""
+"""Runs commands on this machine: the command itself does the work, and its files show its state."""
 
 import time
 from collections.abc import Sequence
@@ -7,9 +7,8 @@ from typing import Self
 
 from rich.console import Console
 
-from deepscaler.commands.parser import parse
 from deepscaler.job import Job
-from deepscaler.launch.launcher import JobState, Launcher, PlannedJob
+from deepscaler.launch.launcher import Examination, JobState, Launcher, PlannedJob
 from deepscaler.output.tail import Tail
 from deepscaler.runs.fence import STALE
 from deepscaler.runs.folder import Attempt
@@ -45,6 +44,7 @@ class LocalLauncher(Launcher):
 
     def describe(self, plan: Sequence[PlannedJob], folder: Path, console: Console, *, full: bool) -> int:
         """Has the work say what it would do."""
+        # `here` was made for a dry run, so that it prints and does nothing
         return self.submit(plan, folder, console)
 
     def states(self, folder: Path) -> tuple[list[tuple[str, JobState]], str]:
@@ -61,6 +61,7 @@ class LocalLauncher(Launcher):
             attempts = newest_attempts(folder)
             if not attempts:
                 raise UserError(f"{folder} has no attempt of a training yet; its log is the command's own output")
+            # By time and not by number: each stage of a chain counts its attempts from 1.
             attempt = max(attempts, key=lambda one: one.root.stat().st_mtime)
             if attempt != told:
                 print(f"== attempt {attempt.number}: {attempt.log_path}", flush=True)
@@ -80,19 +81,19 @@ class LocalLauncher(Launcher):
             told = f"attempt {attempt.number} on {attempt.read_record().get('host', '?')}"
             console.print(f"{'Would ask' if dry_run else 'Asking'} {told} to finish its step and save.", soft_wrap=True)
             if not dry_run:
+                # the text is the reason that `status` shows
                 attempt.stop_path.write_text("deepscaler cancel", encoding="utf-8")
         if not living:
             console.print("No training of this run is at work.")
         return 0
 
-    def examine(self, job: Job, folder: Path, console: Console, *, minutes: float) -> int:
+    def examine(self, asked: Examination, folder: Path, console: Console) -> int:
         """Examines this machine."""
-        from deepscaler.commands.doctor import examine_here  # noqa: PLC0415  it imports the launchers
-
-        return examine_here(parse(job.arguments), console)
+        assert asked.here is not None
+        return asked.here()
 
     def describe_examination(self, job: Job, folder: Path, console: Console, *, full: bool) -> int:
-        """Is refused before: looking at this machine changes nothing."""
+        """Raises UserError: looking at this machine changes nothing."""
         raise UserError("doctor examines this machine without changing anything: leave --dry-run out")
 
 

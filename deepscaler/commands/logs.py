@@ -14,9 +14,18 @@ EXAMPLES = ("deepscaler logs outputs/8k --follow", "deepscaler logs outputs/8k -
 def configure(parser: Parser) -> None:
     """Adds the folder and what to show."""
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the --output-dir of what was submitted")
-    parser.add_argument("--job", metavar="ID", help="a job, or element of an array (default: the newest that began)")
     parser.add_argument(
-        "--lines", type=whole(1), metavar="N", default=30, help="last lines of each file (default: %(default)s)"
+        "--job",
+        metavar="ID",
+        help="id of a job or of an element of an array (default: the newest that began; with --follow, of those that"
+        " have not ended)",
+    )
+    parser.add_argument(
+        "--lines",
+        type=whole(1),
+        metavar="N",
+        default=30,
+        help="number of last lines to show of each file (default: %(default)s)",
     )
     parser.add_argument("--follow", action="store_true", help="keep printing until the job has ended")
 

@@ -28,6 +28,7 @@ def configure(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Merges into RUN_DIR/model."""
     console = PlainConsole()
+    # a mirror's checkpoint takes gigabytes, and a dry run only names it
     need: Need = "metrics" if arguments.dry_run else "best" if arguments.best else "newest"
     folder = folder_to_read(arguments.run_dir, need, partial(console.print, soft_wrap=True))
     directory = RunFolder(folder.resolve())

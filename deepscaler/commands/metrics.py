@@ -34,7 +34,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--print",
         choices=("rules", "prometheusrule", "dashboard"),
-        help="instead: a file of rules for Prometheus, the same for its operator, or the dashboard as JSON",
+        help="print instead of serving: rules for Prometheus, the same for its operator, or the dashboard as JSON",
     )
 
 
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("nothing to serve: give the folder of a run or of a chain, or one that holds several")
     folder = existing_folder(arguments.folder)
     _, thread = start(folder, arguments.host, arguments.port)
+    # flushed, because the process does not end by itself and a pipe would never get the line
     print(f"Serving {folder} at {arguments.host}, port {arguments.port}, path /metrics.", flush=True)
     thread.join()
     return 0

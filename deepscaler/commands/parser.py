@@ -1,4 +1,4 @@
-"""How `deepscaler` reads a command line: one-line errors that name the nearest valid word, help in sections.
+"""Reads a command line of `deepscaler`: one-line errors that name the nearest valid word, help in sections.
 
 deepscaler evaluate: unrecognized option '--datasest' for evaluate; did you mean '--datasets'?; see deepscaler ...
 """
@@ -21,7 +21,7 @@ from deepscaler.system.exit_codes import BAD_INPUT
 N = TypeVar("N", int, float)
 
 METAVARS = {int: "N", float: "X", None: "TEXT", str: "TEXT"}
-"""By the type of an option; of any other type it is PATH."""
+"""Names of values by the type of an option; for any other type it is PATH."""
 
 Actions = argparse._SubParsersAction
 
@@ -43,6 +43,7 @@ class Parser(argparse.ArgumentParser):
     """Reads one command. After parsing, `given` in the namespace names the options that were typed."""
 
     def __init__(self, **settings: Any) -> None:
+        # An abbreviation in somebody's script would be ambiguous as soon as another option begins like it.
         super().__init__(**{"allow_abbrev": False, **settings})
         self.examples: Sequence[str] = ()
         self.values_of: Callable[[argparse.Namespace], Mapping[str, Any]] = vars
@@ -70,12 +71,15 @@ class Parser(argparse.ArgumentParser):
         words = [str(word) for word in (sys.argv[1:] if args is None else args)]
         self._given.clear()
         self._refuse_unknown_options(words)
+        # argparse calls this method for subcommands and itself complains only at the very end, without the
+        # nearest name.
         namespace, rest = super().parse_known_args(self._with_values(words), namespace)
         if rest:
             self.error(f"unexpected argument {rest[0]!r} for {self._short_name}")
         if wrong := complaint({**self._of_file(namespace), **self._given}, self.values_of(namespace)):
             self.error(wrong)
         given = {action.dest for action in self._given}
+        # An action's parser has put its own options into the namespace by now.
         namespace.given = frozenset(given | getattr(namespace, "given", frozenset()))
         return namespace, []
 
@@ -89,6 +93,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints one line and exits with 2."""
+        # argparse puts "argument --nodes: " before the message of a type, which names the value and not the
+        # option.
         message = re.sub(r"^argument (\S+): (invalid value .+?): ", r"\2 for \1: ", " ".join(message.split()))
         message = re.sub(r"^argument (\S+): (?=\1 )", "", message)
         print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
@@ -101,6 +107,7 @@ class Parser(argparse.ArgumentParser):
                 action.metavar = METAVARS.get(cast("Any", action.type), "PATH")
         formatter = self._get_formatter()
         width = formatter._width
+        # argparse formats every text by %, usage and examples included.
         formatter.add_usage(self._usage().replace("%", "%%"), [], [])
         formatter.add_text(textwrap.fill((self.description or "").replace("%", "%%"), width))
         for group in self._action_groups:
@@ -119,6 +126,7 @@ class Parser(argparse.ArgumentParser):
         from rich_argparse import RawDescriptionRichHelpFormatter  # noqa: PLC0415  --help alone needs it
 
         class Formatter(RawDescriptionRichHelpFormatter):
+            # rich_argparse would Capitalize Every Word.
             group_name_formatter = str
             help_markup = text_markup = False  # a help text may hold brackets
 
@@ -133,6 +141,7 @@ class Parser(argparse.ArgumentParser):
         positionals = [action for action in self._actions if not action.option_strings]
         if any(action.nargs == argparse.REMAINDER for action in positionals):
             return f"{self.prog} [options] [{positionals[-1].metavar}]"
+        # So wide that nothing is wrapped here, since the whole is wrapped once more.
         plain = argparse.HelpFormatter(self.prog, width=10_000)
         plain.add_usage(None, positionals, [], prefix="")
         return f"{plain.format_help().strip()} [options]"
@@ -144,6 +153,8 @@ class Parser(argparse.ArgumentParser):
             if word == "--" or (before_others and not word.startswith("-")):
                 return  # what follows is read by another parser
             flag = word.partition("=")[0]
+            # A dash alone is standard input, -1 and -.5 are numbers, and a word with a blank is a value such as
+            # '--engines 8'.
             is_option = word.startswith("-") and len(word) > 1 and " " not in word and not re.match(r"-\.?\d", word)
             if is_option and flag not in self._option_string_actions:
                 owner = self._option_string_actions.get(before)
@@ -212,16 +223,16 @@ def parse(words: Sequence[str], **preset: Any) -> argparse.Namespace:
 
 
 def named(text: str) -> str:
-    """Is the type of an option that must not be empty."""
+    """Checks an option that must not be empty, as its type."""
     if not text.strip():
         raise argparse.ArgumentTypeError(f"invalid value {text!r}: expected a name")
     return text
 
 
 def folder_to_write(text: str) -> Path:
-    """Is the type of an option that names a folder to write to, which may not exist yet."""
+    """Checks an option that names a folder to write to, as its type. The folder may not exist yet."""
     if not text or Path(text).is_file():
-        problem = "is a file" if text else "is no name"
+        problem = "is a file" if text else "is not a name"
         raise argparse.ArgumentTypeError(f"invalid value {text!r}: it {problem}; give a folder")
     return Path(text)
 

@@ -21,9 +21,14 @@ EVALUATION = ("--num-samples", "4", "--max-tokens", "48", "--dtype", "float32")
 
 def configure(parser: Parser) -> None:
     """Adds what may be overridden."""
-    parser.add_argument("--model", metavar="MODEL", help="hub id or path (default: SmolLM2-135M-Instruct from PyPI)")
     parser.add_argument(
-        "--recipe", choices=("quickstart", "learn"), default="quickstart", help="learn takes about an hour"
+        "--model", metavar="MODEL", help="hub id or path of the model (default: SmolLM2-135M-Instruct from PyPI)"
+    )
+    parser.add_argument(
+        "--recipe",
+        choices=("quickstart", "learn"),
+        default="quickstart",
+        help="recipe to train (default: quickstart); learn takes about an hour",
     )
     parser.add_argument(
         "--output-dir", type=folder_to_write, metavar="DIR", help="folder of the chain (default: outputs/RECIPE)"
@@ -48,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         from deepscaler.commands.far import quickstart_far  # noqa: PLC0415  no other place needs it
 
         return submit(arguments, [quickstart_far(arguments, launcher.folder_there(root))], launcher, root)
+    # Making the model takes a download and half a minute or more, which a dry run must not do.
     model = arguments.model or (NAME if arguments.dry_run else str(small_model(console.print)))
     recipe = replace(recipe_named(arguments.recipe), model=model)
     options = ChainOptions(

@@ -29,6 +29,7 @@ def add_changes(options: argparse._ActionsContainer, *, profile_help: str) -> No
     options.add_argument(
         "--verl",
         action="append",
+        # In one list with --set: of two for the same key the last that was typed wins.
         dest="set",
         default=[],
         type=_verl_setting,
@@ -41,6 +42,7 @@ def load(given: str, arguments: argparse.Namespace, device: Device = "cuda") -> 
     """Returns the recipe that a command line asks for. Raises UserError where it or a key in [verl] is wrong."""
     kept = [f"{name}={value}" for name in KEEP if (value := getattr(arguments, name, None)) is not None]
     recipe = load_recipe(given, arguments.profile, [*arguments.set, *kept])
+    # only the first: with it repaired, the next call names the second
     for key, why in wrong_keys(recipe, device):
         typed = any(setting.startswith(f"verl.{key}=") for setting in arguments.set)
         raise UserError(f"{'--verl: ' if typed else place_of(given, f'verl.{key}')}{why}")
@@ -50,11 +52,12 @@ def load(given: str, arguments: argparse.Namespace, device: Device = "cuda") -> 
 def check_further(recipes: Sequence[Recipe], device: Device, console: Console) -> None:
     """Says what is doubtful about recipes, and has the installed verl check those that set keys of its own.
 
-    Raises UserError with what verl refuses. A recipe without [verl] was composed with verl in the tests of this kit.
+    Raises UserError with what verl refuses.
     """
     for recipe in recipes:
         if doubt := check_thinking(recipe):
             console.print(f"Note: {doubt}.", style="yellow", soft_wrap=True)
+        # a recipe without [verl] was composed with verl in the tests of this kit
         if recipe.verl:
             complaint, note = complaint_of_verl(recipe, device)
             if complaint:

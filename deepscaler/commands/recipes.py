@@ -29,7 +29,7 @@ MIN_NOTES = 18
 def configure(parser: Parser) -> None:
     """Adds the names and the changes to look at."""
     names = parser.add_argument(
-        "names", nargs="*", metavar="RECIPE", help="recipe or file to show (default: all the published ones)"
+        "names", nargs="*", metavar="RECIPE", help="recipes or files to show (default: all published ones)"
     )
     offer(names, NAMES, files="toml")
     add_changes(parser, profile_help="profile to show (default: each recipe's own)")
@@ -37,7 +37,9 @@ def configure(parser: Parser) -> None:
         "--toml", action="store_true", help="print a recipe file to begin with: what differs, and all else as comments"
     )
     counts_if(toml, "for one recipe", "name one", _is_one)
-    every = parser.add_argument("--all", action="store_true", help="also fields that are the same in all of them")
+    every = parser.add_argument(
+        "--all", action="store_true", help="show all fields, also those that are the same in all recipes"
+    )
     counts_if(every, "for several recipes", "name another", lambda values: not _is_one(values))
     sources = parser.add_argument(
         "--sources", action="store_true", help="show where values are from, not their meaning"
@@ -47,6 +49,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints a table, a row a field."""
+    # these two are for a CPU: beside them nearly every field would differ
     names = arguments.names or [name for name in RECIPES if name not in ("quickstart", "learn")]
     chosen = [load(name, arguments) for name in names]
     if arguments.toml:
@@ -134,6 +137,7 @@ def _shown(value: object) -> str:
         return value.removeprefix(HUB).partition("@")[0].split("/")[1]
     if isinstance(value, str):
         return value.rpartition("/")[2] if " " not in value else value if len(value) <= MOST_PROSE else "(a text)"
+    # Not isinstance: a bool is an int, and True would be shown as 1.
     return f"{value:,}" if type(value) is int else str(value)
 
 
@@ -142,6 +146,7 @@ def _all_shown(values: list[Any]) -> list[str]:
     num_different = len(set(map(repr, values)))
     for show in (_shown, _begun):
         shown = list(map(show, values))
+        # Different values must not look alike: the short forms of two hub ids may be the same name.
         if len(set(shown)) == num_different:
             return shown
     return list(map(str, values))

@@ -31,7 +31,7 @@ EXAMPLES = (
 JOBS = Path("k8s", "jobs")
 
 ERRORS = Console(stderr=True)
-"""For notes: standard output may be the manifest."""
+"""Console for notes: standard output may be the manifest."""
 
 
 def configure(parser: Parser) -> None:
@@ -39,13 +39,13 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--output",
         metavar="PATH",
-        help=f"file to write, with --site a folder; default: standard output, without COMMAND {JOBS}",
+        help=f"file to write, or with --site a folder (default: standard output; without COMMAND, {JOBS})",
     )
     site = parser.add_argument(
         "--site",
         type=Path,
         metavar="FILE",
-        help="site file of a cluster: all that `kubectl apply -k` takes there, for GitOps",
+        help="site file of a cluster: writes a folder for `kubectl apply -k` there, for GitOps",
     )
     name = parser.add_argument(
         "--name",
@@ -64,7 +64,7 @@ def configure(parser: Parser) -> None:
         "arguments",
         nargs=argparse.REMAINDER,
         metavar="COMMAND ...",
-        help="`train`, `chain`, `evaluate` or `quickstart` with its options; none: all of k8s/jobs",
+        help="`train`, `chain`, `evaluate` or `quickstart` with its options (default: all of k8s/jobs)",
     )
 
 
@@ -85,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(text, end="")
         return 0
     write_text(Path(arguments.output), text)
+    # write_text replaces the file, whose mode then follows the umask: a manifest is for others to read, too
     Path(arguments.output).chmod(0o644)
     return 0
 
@@ -126,12 +127,15 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     makers = {"train": _train, "chain": _chain, "run": _chain, "evaluate": _evaluate, "quickstart": _quickstart}
     if command not in makers:
         raise unknown("command to render", command, makers)
+    # Preset, so that options count or not as they would on a cluster, which `render` has no flag for.
     parsed = parse([command, *given], on="k8s")
     for option in ("on", "site"):
         if option in parsed.given:
             raise UserError(f"--{option} is for what submits: leave it out of a command that is rendered")
     if parsed.dry_run:
-        raise UserError(f"a RayJob is for work: give --dry-run before {command}, to render, or leave it out")
+        raise UserError(
+            f"a RayJob cannot hold --dry-run: give it before {command}, where it belongs to render, or leave it out"
+        )
     planned = makers[command](parsed)
     job = replace(planned.jobs[0], name=arguments.name) if arguments.name else planned.jobs[0]
     return plan_of(job, planned.inputs)
@@ -146,6 +150,7 @@ def _train(parsed: argparse.Namespace) -> PlannedJob:
 def _chain(parsed: argparse.Namespace) -> PlannedJob:
     recipes = [load(name, parsed, parsed.device) for name in parsed.recipes]
     check_further(recipes, parsed.device, ERRORS)
+    # In the pods: outputs/ of a container would go with it.
     default = Path(RUNS, "-".join(recipe.name for recipe in recipes))
     return one_chain_far(parsed, recipes, parsed.output_dir or default)
 

@@ -29,7 +29,7 @@ def configure(parser: Parser) -> None:
         "--grader",
         choices=("kit", "deepscaler"),
         default="kit",
-        help="`deepscaler` decides as DeepScaleR's original grader did, to compare with published numbers",
+        help="grader: `deepscaler` decides as DeepScaleR's original one did, to compare with published numbers",
     )
     published = parser.add_argument(
         "--published",
@@ -44,7 +44,8 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Reports on what the folder is."""
-    folder = folder_to_read(arguments.output_dir, "metrics", partial(PlainConsole().print, soft_wrap=True))
+    say = partial(PlainConsole().print, soft_wrap=True)
+    folder = folder_to_read(arguments.output_dir, "metrics", say, chains=True)
     evaluation, is_run = EvaluationFolder(folder), kind_of(folder) != "evaluation"
     if arguments.dry_run:
         names = ("json", "html", "png") if is_run else ("json", "md", "html")

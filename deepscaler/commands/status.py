@@ -9,9 +9,10 @@ from rich.console import Console
 
 from deepscaler.commands.parser import Parser
 from deepscaler.launch.launcher import JobState, Launcher, Phase, launcher_of
+from deepscaler.output.cells import rounded
 from deepscaler.output.terminal import PlainConsole, add_row, new_table, print_table, printable
 from deepscaler.runs.outputs import find_kind
-from deepscaler.runs.space import FEW
+from deepscaler.runs.space import is_few
 from deepscaler.runs.status import Status, from_json, read_statuses
 from deepscaler.system.files import in_bytes
 from deepscaler.system.paths import existing_folder
@@ -27,10 +28,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "run_dir", type=Path, metavar="RUN_DIR", help="the --output-dir of `deepscaler train` or `chain`"
     )
-    parser.add_argument("--json", action="store_true", help="print the same as JSON, shares of one and seconds")
-    parser.add_argument(
-        "--timing", action="store_true", help="on Kubernetes: print where the time to the first step went, by phase"
-    )
+    parser.add_argument("--json", action="store_true", help="print the state as JSON, with fractions of 1 and seconds")
+    parser.add_argument("--timing", action="store_true", help="print where the time to the first step went, by phase")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -72,6 +71,7 @@ def _statuses(folder: Path, launcher: Launcher, *, has_jobs: bool, is_reached: b
     """Returns how each run in a folder is, whether it is a chain, and why nothing is known of that."""
     if launcher.sees_files:
         kind = find_kind(folder)
+        # A folder with jobs may be an evaluation's; one without any is an error that read_statuses words.
         statuses = read_statuses(folder) if kind in ("run", "chain") or not has_jobs else []
         return statuses, kind == "chain", ""
     told, why = launcher.far_status(folder) if is_reached else ({}, "")
@@ -89,7 +89,7 @@ def _show_timing(phases: list[Phase], *, as_json: bool) -> int:
     for phase in phases:
         add_row(table, [phase.name, *map(_to_the_second, (phase.job, phase.head, phase.worker))])
     console = PlainConsole()
-    console.print(table if phases else "Nothing is known: no job of this run has begun, or its pods are gone.")
+    console.print(table if phases else "Nothing is known: no start of this run has been seen, or its pods are gone.")
     return 0
 
 
@@ -102,8 +102,9 @@ def _to_the_second(seconds: float | None) -> str:
 
 
 def _print_run(status: Status, console: Console) -> None:
-    """A line a fact; what is not known is left out."""
+    """Prints one fact per line, and leaves out what is not known."""
     heading = f"{status.name}, profile {status.profile}: {_state(status)}"
+    # printable, because a run's files may hold anything and a terminal obeys escape sequences
     console.print(printable(heading), style="bold", soft_wrap=True)
     for label, value in _facts(status):
         if value:
@@ -111,6 +112,7 @@ def _print_run(status: Status, console: Console) -> None:
 
 
 def _facts(status: Status) -> list[tuple[str, str]]:
+    # A run of which only the folder is there has 0 steps.
     steps = f"{status.step:,} of {status.num_steps:,} ({100 * status.step / (status.num_steps or 1):.0f} %)"
     checkpoint = f"step {status.checkpoint_step:,}" if status.checkpoint_step is not None else "none yet"
     age = f", {duration(status.checkpoint_age)} old" if status.checkpoint_age is not None else ""
@@ -127,7 +129,10 @@ def _facts(status: Status) -> list[tuple[str, str]]:
     attempt += f" to {status.ended}" if status.ended else ""
     return [
         ("attempt", attempt if status.attempt else ""),
+        ("ended because", status.why or ""),
+        ("STALLED", (status.stall or "") if status.stalled else ""),
         ("step", steps),
+        ("phase", _phase(status)),
         ("time left", duration(status.seconds_left)),
         ("mean reward", number(status.reward)),
         ("parts of the reward", ", ".join(f"{name} {value:.3f}" for name, value in (status.parts or {}).items())),
@@ -145,17 +150,29 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         ("thrown away", f"{status.discarded_tokens:,.0f} tokens in the last step" if status.discarded_tokens else ""),
         ("age of responses", f"{status.staleness:.1f} updates" if status.staleness else ""),
         ("a step takes", f"{status.step_seconds:,.1f} s" if status.step_seconds is not None else ""),
+        ("goodput", f"{percent(status.goodput)} of all attempts' time" if status.goodput is not None else ""),
+        ("estimate", _estimate(status)),
         ("throughput", f"{status.tokens_per_second:,.0f} tokens/s per GPU" if status.tokens_per_second else ""),
         *((f"SICK: {name}", says) for name, says in (status.alarms or {}).items()),
         ("last checkpoint", checkpoint + age if status.attempt else ""),
         ("mirror", _mirror(status)),
         ("disk", _disk(status)),
+        *(("memory", told) for told in (status.memory or {}).values()),
         *(("damaged checkpoint", damaged) for damaged in status.damaged_checkpoints),
     ]
 
 
+def _phase(status: Status) -> str:
+    """Returns a phase such as `generate for 41.2 s (usually 38.0 s): 37 of 64 prompts are finished`."""
+    if status.phase is None:
+        return ""
+    usual = f" (usually {duration(status.phase_usual)})" if status.phase_usual is not None else ""
+    told = f": {status.phase_told}" if status.phase_told else ""
+    return f"{status.phase} for {duration(status.phase_seconds)}{usual}{told}"
+
+
 def _mirror(status: Status) -> str:
-    """`step 40 in s3://bucket/8k, 12.0 s ago; still to come: the checkpoint of step 60`."""
+    """Returns `step 40 in s3://bucket/8k, 12.0 s ago; still to come: the checkpoint of step 60`."""
     if not status.mirror:
         return ""
     step = f"step {status.mirrored_step:,}" if status.mirrored_step is not None else "no checkpoint yet"
@@ -164,17 +181,32 @@ def _mirror(status: Status) -> str:
     return f"{step} in {status.mirror}{age}{left}" + (f"; FAILS: {status.mirror_error}" if status.mirror_error else "")
 
 
+def _estimate(status: Status) -> str:
+    """Returns `1.4 times as long as estimated: a step 443 s, not 316 s (within its spread); ...`."""
+    if not (found := status.estimate):
+        return ""
+    where = "within its spread" if found["inside"] else "OUTSIDE its spread"
+    money = f" at a price of {rounded(found['gpu_hours'] * found['price'])}" if found["price"] else ""
+    length = f"{status.response_length:,.0f}" if status.response_length is not None else "unknown"
+    return (
+        f"{found['times']:.2g} times as long as estimated: a step {rounded(found['step_seconds'])} s, not"
+        f" {rounded(found['estimated_step_seconds'])} s ({where}); the run {rounded(found['gpu_hours'])}"
+        f" GPU-hours{money}, not {rounded(found['estimated_gpu_hours'])}, in {duration(3600 * found['hours'])};"
+        f" tokens of a response {length}, not {found['mean_response']:,.0f}"
+    )
+
+
 def _disk(status: Status) -> str:
     """Returns what is free, and a warning where it is room for few checkpoints."""
     if status.disk_free is None or not status.checkpoint_bytes:
         return ""
     fitting = status.disk_free // status.checkpoint_bytes
-    warning = f", WARNING: room for {fitting} of {in_bytes(status.checkpoint_bytes)} only" if fitting < FEW else ""
+    warning = f", WARNING: room for {fitting} of {in_bytes(status.checkpoint_bytes)} only" if is_few(fitting) else ""
     return f"{in_bytes(status.disk_free)} free{warning}"
 
 
 def _clipped(status: Status) -> str:
-    """`0.3 %: 0.2 % at the upper bound, 0.1 % at the lower`; not all losses tell the bounds apart."""
+    """Returns `0.3 %: 0.2 % at the upper bound, 0.1 % at the lower`; not all losses distinguish the bounds."""
     high, low = percent(status.clip_high_fraction), percent(status.clip_low_fraction)
     both = percent(status.clip_fraction)
     return f"{both}: {high} at the upper bound, {low} at the lower" if high and low else both
@@ -184,7 +216,7 @@ def _state(status: Status) -> str:
     if status.state == "dead":
         return (
             f"dead, without a sign of life for {duration(status.heartbeat_age)};"
-            f" the same command again goes on from step {status.checkpoint_step or 0:,}"
+            f" the same command resumes from step {status.checkpoint_step or 0:,}"
         )
     return f"stopping ({status.stop_reason or 'no reason given'})" if status.state == "stopping" else status.state
 
@@ -212,7 +244,9 @@ def _print_jobs(title: str, jobs: list[tuple[str, JobState]], console: Console) 
     header = [*(["job"] if has_numbers else []), "name", "state", "reason", "runs for", "nodes"]
     table = new_table(header, text_columns=[index for index, text in enumerate(header) if text != "runs for"])
     for name, state in jobs:
+        # SLURM writes None where there is nothing to say
         reason = "" if state.reason == "None" else state.reason
+        # SLURM says N/A where its backfill has not planned the job yet, and a held job has no start to expect.
         if state.state == "PENDING" and state.start not in ("", "N/A") and not reason.startswith("JobHeld"):
             reason += f", expected {state.start}"
         texts = [*([state.job_id] if has_numbers else []), name, state.state, reason, state.elapsed, state.nodes]
@@ -224,17 +258,17 @@ def _print_jobs(title: str, jobs: list[tuple[str, JobState]], console: Console) 
 
 
 def percent(share: float | None) -> str:
-    """A share of one in percent."""
+    """Returns a share of one in percent."""
     return "" if share is None else f"{100 * share:.1f} %"
 
 
 def number(value: float | None) -> str:
-    """Three digits."""
+    """Returns a number with three digits."""
     return "" if value is None else f"{value:.3f}"
 
 
 def duration(seconds: float | None) -> str:
-    """4.2 s, 3 min, 5 h 12 min, 2 d 3 h."""
+    """Returns `4.2 s`, `3 min`, `5 h 12 min` or `2 d 3 h`."""
     if seconds is None:
         return ""
     if seconds < 60:

@@ -15,7 +15,7 @@ from deepscaler.data.compose import sources_folder
 from deepscaler.data.names import look_in
 from deepscaler.job import train_job
 from deepscaler.launch.launcher import PlannedJob
-from deepscaler.mirror.url import check_url
+from deepscaler.mirror.url import check_writable
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.recipes import write
 from deepscaler.recipes.load import is_file
@@ -23,6 +23,7 @@ from deepscaler.recipes.own_files import files_of
 from deepscaler.recipes.published import NAMES
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.phases import CEILING, FLOOR
 from deepscaler.runs.reward_file import edited_note, submit_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
@@ -30,6 +31,7 @@ from deepscaler.system.flags import number, whole
 from deepscaler.system.option import flag
 from deepscaler.system.options import options_of
 from deepscaler.training.deadline import parse_deadline
+from deepscaler.training.forecast import keep_first_estimate
 from deepscaler.training.manifest import TrainOptions, check_recipe, take_data
 from deepscaler.training.plan import print_plan
 from deepscaler.training.trainer import train
@@ -63,10 +65,10 @@ def add_options(parser: Parser) -> None:
         recipe,
         profile_help="faithful to the paper, or fast: with what verl has gained since (default: the recipe's own)",
     )
-    recipe.add_argument("--data-dir", type=Path, metavar="DIR", help="prepared data (default: <cache>/data)")
+    recipe.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of prepared data (default: <cache>/data)")
     training = parser.add_argument_group("the training")
     training.add_argument(
-        "--device", choices=("cuda", "cpu"), default="cuda", help="what to train on (default: %(default)s)"
+        "--device", choices=("cuda", "cpu"), default="cuda", help="device to train on (default: %(default)s)"
     )
     for name, minimum in KEEP.items():
         training.add_argument(
@@ -79,17 +81,21 @@ def add_options(parser: Parser) -> None:
         "--mirror",
         type=_bucket,
         metavar="URL",
-        help="bucket that gets what the run writes, and that it resumes from: s3://BUCKET/PREFIX, gs://, az://",
+        help="bucket, or repository of the hub, to copy the run to and to resume it from: s3://BUCKET/PREFIX, gs://, az://,"
+        " abfs://, file://, hf://ORG/NAME/PREFIX, hf://datasets/ORG/NAME/PREFIX",
     )
     bandwidth = training.add_argument(
-        "--mirror-bandwidth", type=number(0), metavar="MB", help="megabytes a second to upload (default: no limit)"
+        "--mirror-bandwidth",
+        type=number(0),
+        metavar="MB",
+        help="most megabytes to upload per second (default: no limit)",
     )
     counts_with(bandwidth, "--mirror")
     training.add_argument(
         "--deadline",
         type=_deadline,
         metavar="TIME",
-        help="save and stop before: a time from now (3h50m), or Unix seconds ($SLURM_JOB_END_TIME)",
+        help="moment before which to save and stop: a time from now (3h50m), or Unix seconds ($SLURM_JOB_END_TIME)",
     )
     training.add_argument(
         "--wandb",
@@ -97,11 +103,35 @@ def add_options(parser: Parser) -> None:
         default="off",
         help="log to Weights & Biases (default: %(default)s)",
     )
+    training.add_argument(
+        "--skip-doctor", action="store_true", help="start without the checks of `deepscaler doctor --fast`"
+    )
+    training.add_argument(
+        "--on-stall",
+        choices=("report", "restart"),
+        help="action if training stalls: report who and why, or also end the attempt and resume"
+        " (default: restart on a cluster, report on this machine)",
+    )
+    training.add_argument(
+        "--stall-after",
+        type=number(1),
+        default=FLOOR,
+        metavar="SECONDS",
+        help="seconds without progress that are always allowed (default: %(default).0f)",
+    )
+    training.add_argument(
+        "--stall-ceiling",
+        type=number(1),
+        default=CEILING,
+        metavar="SECONDS",
+        help="seconds without progress that are allowed in a phase that is new to the run (default: %(default).0f)",
+    )
     add_place(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains, or says what would be trained."""
+    # before the recipe is loaded, which looks its sets up in these folders
     look_in(arguments.data_dir, sources_folder(arguments.output_dir) if arguments.output_dir else None)
     recipe = load(arguments.recipe, arguments, arguments.device)
     launcher, folder = launcher_for(arguments), arguments.output_dir or Path("outputs", recipe.name)
@@ -113,6 +143,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_recipe(RunFolder(folder), recipe, options)
     check_further([recipe], arguments.device, console)
     if arguments.on != "local":
+        if not arguments.dry_run:
+            keep_first_estimate(RunFolder(folder), recipe, arguments.device, launcher.gpu)
         return submit(arguments, [_submitted(arguments, recipe, folder.absolute())], launcher, folder.absolute())
     here = partial(_train_here, recipe, options, dry_run=bool(arguments.dry_run))
     job = train_job(recipe, ("train", arguments.recipe), arguments.device)
@@ -138,6 +170,11 @@ def options_of_run(arguments: argparse.Namespace, recipe: Recipe) -> TrainOption
         mirror_bandwidth=arguments.mirror_bandwidth or 0.0,
         deadline=parse_deadline(arguments.deadline, time.time()) if arguments.deadline else None,
         wandb=arguments.wandb,
+        skip_doctor=arguments.skip_doctor,
+        # empty stands for the default, which depends on where the training runs
+        on_stall=arguments.on_stall or "",
+        stall_after=arguments.stall_after,
+        stall_ceiling=arguments.stall_ceiling,
     )
 
 
@@ -147,10 +184,9 @@ def is_ones_own(given: str, recipe: Recipe) -> bool:
 
 
 def copied_recipe(recipe: Recipe, folder: Path, *, dry_run: bool) -> str:
-    """Writes a recipe into a run's folder, and returns the copy's path.
-
-    A container sees that folder, and a job that starts again reads what was submitted, whatever became of the file.
-    """
+    """Writes a recipe into a run's folder, and returns the copy's path."""
+    # a container sees that folder, and a job that starts again reads what was submitted, whatever became of the
+    # file
     file, text = folder / "recipes" / f"{recipe.name}.toml", write.whole(recipe)
     if not dry_run and not (file.is_file() and file.read_text(encoding="utf-8") == text):
         write_text(file, text)
@@ -160,6 +196,7 @@ def copied_recipe(recipe: Recipe, folder: Path, *, dry_run: bool) -> str:
 def folders_read(arguments: argparse.Namespace, recipes: Sequence[Recipe]) -> tuple[str, ...]:
     """Returns the folders that a job reads beside its own: a container has to see them."""
     folders = [Path(recipe.model) for recipe in recipes] + ([arguments.data_dir] if arguments.data_dir else [])
+    # a model may also be a name on the hub, which is not a folder
     return tuple(dict.fromkeys(str(folder.absolute()) for folder in folders if folder.is_dir()))
 
 
@@ -173,6 +210,7 @@ def _submitted(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> P
         console.print(f"Note: {note}.", soft_wrap=True)
     given, settings = arguments.recipe, arguments.set
     if own := is_ones_own(given, recipe):
+        # The copy has the changes of --set in it.
         given, settings = copied_recipe(recipe, folder, dry_run=dry_run), []
     if not dry_run:
         submit_copy(run, function)
@@ -183,9 +221,9 @@ def _submitted(arguments: argparse.Namespace, recipe: Recipe, folder: Path) -> P
 
 
 def _bucket(text: str) -> str:
-    """Reads the URL of a place in a bucket."""
+    """Reads the URL of a place in a bucket that a run can be copied to."""
     try:
-        return check_url(text)
+        return check_writable(text)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

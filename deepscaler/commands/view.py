@@ -14,7 +14,7 @@ EXAMPLES = (
 )
 
 MAX_PAGE = 16 * 2**20
-"""Bytes of responses that one page holds; a browser opens it within two seconds (docs/evaluate.md)."""
+"""Bytes of responses that one page holds; a browser opens it within two seconds (docs/view.md)."""
 
 
 def configure(parser: Parser) -> None:
@@ -24,7 +24,7 @@ def configure(parser: Parser) -> None:
         type=Path,
         nargs="+",
         metavar="DIR",
-        help="the --output-dir of `deepscaler evaluate`, `train` or `chain`; several stand beside each other",
+        help="the --output-dir of `deepscaler evaluate`, `train` or `chain`; several are shown beside each other",
     )
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="write the page to this file (default: view.html in the first DIR)"
@@ -33,10 +33,11 @@ def configure(parser: Parser) -> None:
         "--serve",
         type=whole(0, 65_535),
         nargs="?",
+        # 0 stands for any free port, None for a page instead of a server.
         const=0,
         metavar="PORT",
-        help="serve the page to this machine's browser instead, on any free port unless one is given;"
-        f" without --output that is done for more than {MAX_PAGE // 2**20} MiB of responses",
+        help="serve the page to this machine's browser instead of writing it, on this port or any free one; without"
+        f" --output, this is the default for more than {MAX_PAGE // 2**20} MiB of responses",
     )
     counts_without(serve, "--output")
     parser.add_dry_run("say what would be written or served, do neither")
@@ -79,8 +80,10 @@ def _serve(folders: list[Path], port: int, told: str) -> int:
     from deepscaler.view.sources import find_sources  # noqa: PLC0415
 
     library = Library(lambda: find_sources(folders))
+    # Before the address is printed: a damaged folder is this command's error and not an empty page.
     library.load()
     with PageServer(library, port) as server:
+        # flushed, because serve_forever does not return and a pipe would not get the address
         print(f"Serving {told}. Open {server.address}\nPress Ctrl-C to stop.", flush=True)
         server.serve_forever()
     return DONE

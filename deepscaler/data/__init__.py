@@ -1,4 +1,4 @@
-"""Training and evaluation problems: sources -> cleaned problems -> parquet in verl's schema."""
+"""Prepares training and evaluation problems: sources -> cleaned problems -> parquet in verl's schema."""
 
 from deepscaler.data.prepare import load_problems, prepare
 from deepscaler.data.problem import Problem

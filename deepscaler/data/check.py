@@ -1,4 +1,4 @@
-"""Finds what is wrong with the data itself: test problems in a training set, golds that contradict their solutions."""
+"""Finds faults in the data itself: test problems in a training set, golds that contradict their solutions."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from deepscaler.rewards.extract import last_boxed
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """A test problem that is also in the training set."""
+    """Records a test problem that is also in the training set."""
 
     test_id: str
     train_id: str
@@ -27,7 +27,7 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A published gold that its own solution does not end in."""
+    """Records a published gold that differs from the end of its own solution."""
 
     test_id: str
     golds: tuple[str, ...]
@@ -35,16 +35,17 @@ class Contradiction:
 
 
 def contamination(train: Iterable[Problem], test: list[Problem]) -> list[Overlap]:
-    """Returns for each test problem its most similar training problem, if that is exact or near."""
+    """Returns the most similar training problem for each test problem that has an exact or near one."""
     return [overlap(test[index], *best) for index, best in sorted(most_similar(train, test).items())]
 
 
 def most_similar(train: Iterable[Problem], test: list[Problem]) -> dict[int, tuple[Problem, float]]:
-    """Returns for each test problem, by its place, the most similar training problem if it is near, and how near.
+    """Returns the most similar training problem and its similarity for each test problem, by index, if one is near.
 
-    Only the n-grams of the test problems are in memory: training problems pass one by one.
+    Only the n-grams of the test problems are in memory; the training problems pass one by one.
     """
     test_shingles = [shingles(problem.question) for problem in test]
+    # An index from n-gram to problems, because comparing each with each takes 40,000 x 1,600 comparisons.
     holders: defaultdict[str, list[int]] = defaultdict(list)
     for index, found in enumerate(test_shingles):
         for shingle in found:
@@ -61,13 +62,13 @@ def most_similar(train: Iterable[Problem], test: list[Problem]) -> dict[int, tup
 
 
 def overlap(test: Problem, train: Problem, similarity: float) -> Overlap:
-    """Returns a pair of similar problems as it is reported."""
+    """Returns the record of a pair of similar problems."""
     kind: Literal["exact", "near"] = "exact" if words(test.question) == words(train.question) else "near"
     return Overlap(test.id, train.id, kind, similarity)
 
 
 def contradictions(name: str, folder: Path | None) -> list[Contradiction]:
-    """Rows whose gold differs from the last box of their solution."""
+    """Returns the rows whose gold differs from the last box of their solution."""
     source = SOURCES[name]
     found = []
     for row in read_rows(source_file(source, folder), name):
@@ -75,6 +76,7 @@ def contradictions(name: str, folder: Path | None) -> list[Contradiction]:
         says = last_boxed(solution) if isinstance(solution, str) else None
         answer = row.get("answer")
         golds = tuple(clean_gold(gold) for gold in (answer if isinstance(answer, list) else [answer]))
+        # By the grader: a solution may write the gold in another way.
         if says and source.key and not any(is_equivalent(says, gold) for gold in golds):
             found.append(Contradiction(f"{name}/{source.key(row)}", golds, says))
     return found

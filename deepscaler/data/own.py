@@ -1,4 +1,4 @@
-"""Prepares sets of one's own: a file or a set of the hub becomes a parquet file beside the kit's own, with an entry.
+"""Prepares a user's own sets: a file or a hub set becomes a parquet file and an entry beside the kit's own sets.
 
 data/mine.parquet
 data/manifest.json   {"mine": {"given": ".../sums.jsonl", "rows": 498, "dropped": {"null answer": 2}, "first": {...},
@@ -29,43 +29,44 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnOptions:
-    """How a set of one's own is read and asked."""
+    """Holds the options for reading a user's own set and building its prompts."""
 
     columns: Columns = Columns()
     prompt_suffix: str = SUFFIX
     drop_duplicates: bool = False
     split: str = "train"
     answers: bool = True
-    """Whether each row must have an answer that the grader reads; else it may have none."""
+    """True if each row must have an answer that the grader can read."""
 
 
 DEFAULT = OwnOptions()
 
 FIXES = {
     "no problem": "write the problem, or remove the row",
-    "problem is no text": "write it as text, or as chat messages that end with the user's",
+    "problem is not text": "write it as text, or as chat messages that end with the user's",
     "problem is too long": "shorten it",
-    "row is no object": 'write it as {"problem": ..., "answer": ...}',
+    "row is not an object": 'write it as {"problem": ..., "answer": ...}',
     "null answer": "give the answer, or remove the row",
     "empty answer": "give the answer, or remove the row",
-    "answer is no text or number": "write it as text, as a finite number, or as a list of these",
+    "answer is neither text nor a number": "write it as text, as a finite number, or as a list of these",
     "solution has no \\boxed{} and no ####": "mark the final answer, or name the column that holds it",
-    "text is no valid Unicode": "repair its \\ud800 to \\udfff",
+    "text is not valid Unicode": "repair its \\ud800 to \\udfff",
     "duplicate": "the first one stays",
 }
-"""What to do about rows that were left out, by reason; golds that the grader cannot read are told by their reason."""
+"""Advice about rows that were left out, by reason. For golds that the grader cannot read, the reason says it all."""
 
 
 def prepare_own(name: str, folder: Path, options: OwnOptions = DEFAULT, called: str = "") -> Entry:
-    """Prepares a file or a set of the hub in a folder of prepared data, and returns its entry in the manifest.
+    """Prepares a file or a hub set in a folder of prepared data, and returns its entry in the manifest.
 
-    `called` is the name that it is registered under; without, it goes by the label of its own name. Raises UserError
-    in one line for whatever is wrong with it; nothing half-written is left.
+    `called` is the name to register it under; without one, it has the label of its own name. Raises UserError for any
+    fault of the set, and leaves nothing half-written.
     """
     short = called or label(name)
     files, origin = _files_of(name)
     path = parquet_path(short, folder)
     try:
+        # The lock outside: two processes that prepare one name would otherwise pair one's file with the other's entry.
         with locked_manifest(folder) as entries, atomic_path(path) as temporary:
             report = convert(_request(files, str(temporary), short, options))
             entry = {
@@ -77,7 +78,7 @@ def prepare_own(name: str, folder: Path, options: OwnOptions = DEFAULT, called: 
                 "output_sha256": sha256(temporary),
                 "registered": bool(called),
             }
-            # the entry first: a file without its own would count as the set that was there before
+            # The entry comes first: a new file without its entry would count as the set that was there before.
             write_json(folder / MANIFEST, dict(sorted({**entries, short: entry}.items())))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another folder for the data") from error
@@ -85,7 +86,7 @@ def prepare_own(name: str, folder: Path, options: OwnOptions = DEFAULT, called: 
 
 
 def inspect_own(name: str, options: OwnOptions = DEFAULT) -> Entry:
-    """Reads a file or a set of the hub as `prepare_own` does, and writes nothing. Raises UserError."""
+    """Reads a file or a hub set as `prepare_own` does, but writes nothing. Raises UserError."""
     if is_hub(name):
         parse_hub(name)
         return {}
@@ -93,17 +94,20 @@ def inspect_own(name: str, options: OwnOptions = DEFAULT) -> Entry:
 
 
 def keep_own(name: str, folder: Path, options: OwnOptions, look: Path, *, renew: bool) -> tuple[Path, Entry, str]:
-    """Returns the file and entry of a set that a folder keeps for itself, and what became of the original since.
+    """Returns the file and entry of a folder's own copy of a set, and a text if the original has changed since.
 
-    A set that is not there yet is prepared; a registered one, or one of the hub that was prepared before, is copied
-    from the folder `look`. With `renew` one whose original has changed is taken again.
+    A missing set is prepared. A registered set, or a hub set that was prepared before, is copied from the folder
+    `look`. With `renew`, a set whose original has changed is taken again.
     """
     short = label(name)
     path, entry = parquet_path(short, folder), read_manifest(folder).get(short, {})
+    # Two files of one stem have one label, so the label alone does not show whose copy it is.
     is_kept = entry.get("name", entry.get("given")) == name and path.is_file()
     is_kept = is_kept and (not is_own(name) or entry.get("asked") == asdict(options))
+    # A copy that was changed by hand is made again, like a missing one.
     if is_kept and sha256(path) == entry.get("output_sha256"):
         changed = _change(name, entry, look)
+        # Before a run begins its copy follows the original; after that it stays, and a note says so.
         if not (changed and renew):
             _check_answers(name, entry, options)
             return path, entry, changed
@@ -113,13 +117,13 @@ def keep_own(name: str, folder: Path, options: OwnOptions, look: Path, *, renew:
     elif is_own(name):
         prepare_own(name, folder, options)
     else:
-        raise UserError(f"{name} is registered nowhere any more: deepscaler data prepare FILE --name {name}")
+        raise UserError(f"{name} is no longer registered: run deepscaler data prepare FILE --name {name}")
     _check_answers(name, read_manifest(folder)[short], options)
     return path, read_manifest(folder)[short], ""
 
 
 def check_own(name: str, look: Path, options: OwnOptions = DEFAULT) -> None:
-    """Raises UserError where a set of one's own cannot be used; reads it, and writes and fetches nothing."""
+    """Raises UserError if a user's own set cannot be used. Reads the set, but writes and fetches nothing."""
     if is_own(name):
         inspect_own(name, options)
     else:
@@ -128,28 +132,26 @@ def check_own(name: str, look: Path, options: OwnOptions = DEFAULT) -> None:
 
 
 def told(name: str, entry: Entry) -> Iterator[str]:
-    """Yields what has to be known of a prepared set, a line each: columns, golds, what was left out, copies."""
+    """Yields notes about a prepared set, a line each: its columns and golds, omitted rows, and copies."""
     columns = entry.get("columns", {})
     if not columns:
         return
     used = ", ".join(f"{part} = {column!r}" for part, column in columns.items() if column)
     yield f"{name}: columns: {used}" + ("" if columns["id"] else ", id = a hash of the text")
     if count := entry.get("without_answer"):
-        yield f"{name}: {_rows(count)} without an answer that the grader reads: for rewards without the part grader"
+        yield f"{name}: {_rows(count)} lack an answer that the grader reads: use rewards without the part grader"
     for where, count in entry.get("golds", {}).items():
-        yield f"{name}: the answer of {_rows(count)} is what stands {where}"
+        yield f"{name}: the answer of {_rows(count)} is the text {where}"
     for why, count in entry.get("dropped", {}).items():
-        fix = FIXES.get(why, "mend them")
+        fix = FIXES.get(why, "fix them")
         yield f"{name}: {_rows(count)} left out: {why} (first: {entry['first'][why]}); {fix}"
     if (count := entry.get("repeated_ids")) and columns["id"]:
-        yield f"{name}: {count:,} ids come again; they are numbered (7, 7~2, 7~3)"
+        yield f"{name}: {count:,} ids are repeated; they are numbered (7, 7~2, 7~3)"
     if entry.get("duplicates") or entry.get("near_duplicates"):
-        kept = (
-            "left out" if entry.get("asked", {}).get("drop_duplicates") else "kept; --drop-duplicates leaves them out"
-        )
+        kept = "left out" if entry.get("asked", {}).get("drop_duplicates") else "kept; --drop-duplicates omits them"
         yield f"{name}: {entry['duplicates']:,} duplicates and {entry['near_duplicates']:,} near-duplicates ({kept})"
     if not entry.get("all_compared", True):
-        yield f"{name}: near-duplicates were looked for among the first {MAX_COMPARED:,} different problems only"
+        yield f"{name}: the search for near-duplicates covered only the first {MAX_COMPARED:,} different problems"
 
 
 def _rows(count: int) -> str:
@@ -159,8 +161,9 @@ def _rows(count: int) -> str:
 def benchmark_overlaps(
     problems: Callable[[], Iterable[Problem]], data_dir: Path, also: dict[str, list[Problem]]
 ) -> dict[str, tuple[int, list[Overlap]]]:
-    """Returns the size and the overlaps of every benchmark that is on this machine, and of some more sets."""
+    """Returns the size and the overlaps of every benchmark on this machine, and of the sets in `also`."""
     tests = {name: found for name in SOURCES if (found := _benchmark(name, data_dir))} | also
+    # One search for all benchmarks, so every problem is split into n-grams only once.
     together = [problem for found in tests.values() for problem in found]
     best = most_similar(problems(), together)
     result, start = {}, 0
@@ -171,9 +174,9 @@ def benchmark_overlaps(
 
 
 def told_overlaps(found: dict[str, tuple[int, list[Overlap]]]) -> str:
-    """Returns one line on the benchmarks whose problems were found; empty where none was."""
+    """Returns one line about the benchmarks whose problems were found; empty if there are none."""
     parts = [f"{len(overlaps)} of {size} of {name}" for name, (size, overlaps) in found.items() if overlaps]
-    return f"contamination: {', '.join(parts)} are in it, word for word or nearly" if parts else ""
+    return f"contamination: it holds {', '.join(parts)}, word for word or nearly" if parts else ""
 
 
 def digest_of(files: list[Path]) -> str:
@@ -188,7 +191,7 @@ def _benchmark(name: str, data_dir: Path) -> list[Problem] | None:
 
 
 def _files_of(name: str) -> tuple[list[Path], dict[str, str]]:
-    """Returns the files of a set, and where they are from; what is fetched of the hub stays in its cache."""
+    """Returns the files of a set and their origin; files fetched from the hub stay in its cache."""
     if is_hub(name):
         files, commit, split = hub.fetch(name)
         return files, {"source": hub.pinned(name, commit, split), "revision": commit}
@@ -198,11 +201,11 @@ def _files_of(name: str) -> tuple[list[Path], dict[str, str]]:
 
 
 def _check_answers(name: str, entry: Entry, options: OwnOptions) -> None:
-    """Raises UserError where answers are needed and a registered set was prepared without some."""
+    """Raises UserError if answers are required but a registered set was prepared without some."""
     if options.answers and (count := entry.get("without_answer")):
         raise UserError(
-            f"{name}: {_rows(count)} of {entry['rows']:,} without an answer: for rewards without the part grader only;"
-            f" prepare it again without --no-answers"
+            f"{name}: {_rows(count)} of {entry['rows']:,} lack an answer, which only rewards without the part grader"
+            f" allow; prepare it again without --no-answers"
         )
 
 
@@ -220,7 +223,7 @@ def _request(files: list[Path], target: str, short: str, options: OwnOptions) ->
 
 
 def _prepared_before(name: str, look: Path, options: OwnOptions) -> Path | None:
-    """Returns the folder where a registered set lies, or one of the hub with the same columns; None for a file."""
+    """Returns the folder of a registered set, or of a hub set prepared with the same options; None for a file."""
     if not is_own(name):
         return registered(look).get(name)
     entry = read_manifest(look).get(label(name), {}) if is_hub(name) else {}
@@ -237,7 +240,7 @@ def _copy(name: str, source: Path, folder: Path) -> None:
 
 
 def _change(name: str, entry: Entry, look: Path) -> str:
-    """Returns what became of the original of a kept set since; empty where it is as it was, or out of sight."""
+    """Returns a text if the original of a kept set has changed; empty if it has not, or is not on this machine."""
     if is_hub(name):
         return ""
     if is_own(name):

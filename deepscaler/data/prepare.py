@@ -1,4 +1,4 @@
-"""Write a data set as parquet in verl's schema, with a manifest of what went in and what was left out.
+"""Writes a data set as parquet in verl's schema, with a manifest of the rows used and dropped.
 
 data/aime.parquet
 data/manifest.json   {"aime": {"rows": 30, "dropped": {}, "input_sha256": ..., "output_sha256": ..., "revision": ...}}
@@ -25,7 +25,7 @@ from deepscaler.system.files import atomic_path, reason, sha256, write_json
 
 
 def prepare(name: str, data_dir: Path, folder: Path | None = None) -> dict[str, Any]:
-    """Write `<data_dir>/<name>.parquet` atomically and return its manifest entry. Same input, same bytes."""
+    """Writes `<data_dir>/<name>.parquet` atomically and returns its manifest entry. Equal input gives equal bytes."""
     source = source_named(name)
     problems, dropped, provenance = read_problems(source, folder)
     path = parquet_path(name, data_dir)
@@ -40,15 +40,15 @@ def prepare(name: str, data_dir: Path, folder: Path | None = None) -> dict[str, 
             }
             write_json(data_dir / MANIFEST, dict(sorted({**entries, name: entry}.items())))
     except OSError as error:
-        advice = "set DEEPSCALER_CACHE to a folder that can be written, or choose another one for the data"
+        advice = "set DEEPSCALER_CACHE to a writable folder, or choose another folder for the data"
         raise UserError(f"cannot write {path}: {error.strerror}; {advice}") from error
     return entry
 
 
 def load_problems(name: str, data_dir: Path, source: Path | None = None) -> list[Problem]:
-    """The problems of a prepared data set, which is prepared first if it is missing or out of date.
+    """Returns the problems of a prepared data set, after preparing it if it is missing or out of date.
 
-    With a source folder they are read from there, and nothing is written.
+    With a source folder, reads them from there and writes nothing.
     """
     if name not in SOURCES:
         return list(problems_of(prepared_path(name, data_dir)))
@@ -60,21 +60,21 @@ def load_problems(name: str, data_dir: Path, source: Path | None = None) -> list
 
 
 def prepared_path(name: str, data_dir: Path) -> Path:
-    """Returns the file of a set that was registered here. Raises UserError where it is gone, or is another file."""
+    """Returns the file of a set that was registered here. Raises UserError if it is gone or was changed."""
     folder = registered(data_dir).get(name, data_dir)
     entry, path = read_manifest(folder).get(name), parquet_path(name, folder)
     if entry is None:
         raise unknown("data set", name, [*SOURCES, *registered(data_dir)])
     if not path.is_file() or sha256(path) != entry.get("output_sha256"):
         again = f"deepscaler data prepare {entry.get('given', 'FILE')} --name {name}"
-        raise UserError(f"{path} is missing or was changed: prepare it again: {again}")
+        raise UserError(f"{path} is missing or was changed; prepare it again: {again}")
     return path
 
 
 def present_problems(name: str, data_dir: Path, source: Path | None = None) -> list[Problem] | None:
     """Returns the problems of a data set that is on this machine, prepared or not; None if it has to be fetched.
 
-    Nothing is fetched or written.
+    The function itself neither fetches nor writes anything.
     """
     if name not in SOURCES:
         return list(problems_of(prepared_path(name, data_dir)))
@@ -91,16 +91,16 @@ def _read_parquet(name: str, data_dir: Path) -> list[Problem]:
 
     path = parquet_path(name, data_dir)
     try:
-        rows = parquet.read_table(path).to_pylist()
+        rows = parquet.ParquetFile(path).read().to_pylist()  # `read_table` imports pandas
         return [Problem.from_verl_row(row) for row in rows]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} is no prepared data set ({reason(error)}); delete it or run: deepscaler data prepare {name}"
+            f"{path} is not a prepared data set ({reason(error)}); delete it or run: deepscaler data prepare {name}"
         ) from error
 
 
 def read_manifest(data_dir: Path) -> dict[str, Any]:
-    """The manifest's entries by data set; empty where there is none. Raises UserError for a broken one."""
+    """Returns the manifest's entries by data set; empty if there is none. Raises UserError for a broken one."""
     path = data_dir / MANIFEST
     if not path.is_file():
         return {}
@@ -110,11 +110,11 @@ def read_manifest(data_dir: Path) -> dict[str, Any]:
             return entries
     except (ValueError, RecursionError):
         pass
-    raise UserError(f"{path} is no manifest; delete it, then run: deepscaler data prepare")
+    raise UserError(f"{path} is not a manifest; delete it, then run: deepscaler data prepare")
 
 
 def read_problems(source: Source, folder: Path | None) -> tuple[list[Problem], Counter[str], dict[str, Any]]:
-    """Problems, reasons for dropped rows, and where they are from. Raises UserError where no problem is left."""
+    """Returns the problems, the reasons for dropped rows, and their origin. Raises UserError if no problem is left."""
     problems, dropped, provenance = _generated(source) if not source.file else _published(source, folder)
     if not problems:
         raise UserError(f"{source.name}: no usable problem among {sum(dropped.values())} rows; dropped {dict(dropped)}")
@@ -129,10 +129,11 @@ def _generated(source: Source) -> tuple[list[Problem], Counter[str], dict[str, A
 
 
 def _published(source: Source, folder: Path | None) -> tuple[list[Problem], Counter[str], dict[str, Any]]:
-    """A local file counts as the pinned revision only if it is that very file."""
+    """Returns a published set. A local file counts as the pinned revision only if its hash matches."""
     file = source_file(source, folder)
     problems, dropped = clean_rows(read_rows(file, source.name), source)
     digest = sha256(file)
+    # A download was compared with its pin when it came.
     is_pinned = folder is None or digest == source.sha256
     return (
         problems,
@@ -147,23 +148,25 @@ def _published(source: Source, folder: Path | None) -> tuple[list[Problem], Coun
 
 
 def is_current(source: Source, data_dir: Path) -> bool:
-    """Whether the prepared file is the one in the manifest, from the revision that is pinned now or a user's own."""
+    """Returns whether the prepared file matches the manifest and comes from the pinned revision or a user's file."""
     path, entry = parquet_path(source.name, data_dir), read_manifest(data_dir).get(source.name, {})
     if not path.is_file() or entry.get("output_sha256") != sha256(path):
         return False
     revisions = ("", source.revision) if source.file else (_revision(source),)
+    # An empty revision is a file that the user gave: it stays until the user gives another.
     return entry.get("revision") in revisions and _fixes(source).items() <= entry.items()
 
 
 def _revision(source: Source) -> str:
-    """The pinned one, or for a generated set the hash of what generates it."""
+    """Returns the pinned revision; for a generated set, the hash of the module that generates it."""
     if source.file:
         return source.revision
+    # Any edit of the generator may change its sums, so its text is their version, comments included.
     return hashlib.sha256(resources.files("deepscaler.data").joinpath("arithmetic.py").read_bytes()).hexdigest()[:40]
 
 
 def _fixes(source: Source) -> dict[str, str]:
-    """The hash of the corrected golds, where a set has some."""
+    """Returns the hash of the corrected golds, if a set has some."""
     if not source.fixes:
         return {}
     content = resources.files("deepscaler.data").joinpath(source.fixes).read_bytes()
@@ -171,14 +174,14 @@ def _fixes(source: Source) -> dict[str, str]:
 
 
 def source_named(name: str) -> Source:
-    """The source of a name. Raises UserError that lists the valid ones."""
+    """Returns the source of a name. Raises UserError that lists the valid names."""
     if name not in SOURCES:
         raise unknown("data set", name, SOURCES)
     return SOURCES[name]
 
 
 def parquet_path(name: str, data_dir: Path) -> Path:
-    """Where a prepared data set lies."""
+    """Returns the path of a prepared data set."""
     return data_dir / f"{name}.parquet"
 
 
@@ -186,6 +189,7 @@ def _write_parquet(problems: list[Problem], source: Source, path: Path) -> None:
     import pyarrow  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
+    # From a list in one order: equal input gives equal bytes, and a run is bound to their hash.
     rows = [problem.to_verl_row(source.split, index) for index, problem in enumerate(problems)]
     with atomic_path(path) as temporary:
         parquet.write_table(pyarrow.Table.from_pylist(rows), temporary)
@@ -193,8 +197,9 @@ def _write_parquet(problems: list[Problem], source: Source, path: Path) -> None:
 
 @contextmanager
 def locked_manifest(data_dir: Path) -> Iterator[dict[str, Any]]:
-    """The manifest's entries, while no other process prepares anything into this folder."""
+    """Yields the manifest's entries while no other process prepares anything into this folder."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / f".{MANIFEST}.lock").open("w") as lock:
+        # On a file of its own, because the manifest itself is replaced by a rename, and a lock stays with the old one.
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield read_manifest(data_dir)

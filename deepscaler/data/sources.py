@@ -1,10 +1,12 @@
-"""All data sets, one row each: where it comes from, pinned, and what the kit does with it.
+"""Lists all data sets, one row each: the pinned source, and the set's role in the kit.
 
 aime    30 problems    deepscaler/data/test/aime.json @ 95ef74f    {"problem": ..., "answer": "025", "year": 2024, ...}
 
-A new benchmark is a row of `_TABLE`: commands, checks, defaults and reports follow from it.
+The five benchmarks of DeepScaleR's table come from the original repository, so they have exactly the rows behind the
+published numbers. A new benchmark is a row of `_TABLE`: commands, checks, defaults and reports follow from it.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -15,13 +17,14 @@ Row = dict[str, Any]
 _ORIGINAL = "https://raw.githubusercontent.com/agentica-project/deepscaler/{revision}/{path}"
 _ORIGINAL_REVISION = "95ef74ffee001cce89463f2d61dfdce1d03576c1"
 _HUB = "{hub}/datasets/{repository}/resolve/{revision}/{path}"
+_REPOSITORY = re.compile(r"(?:https://raw\.githubusercontent\.com/|\{hub\}/datasets/|hub:)([\w.-]+/[\w.-]+)")
 _JUSTRL = "https://raw.githubusercontent.com/thunlp/JustRL/{revision}/data/{folder}/test.parquet"
 _JUSTRL_REVISION = "cf444e9920b599c865ee6742c88dc162dcabcec2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One data set: its file in a `--source` folder, its pinned address, and the key of a row."""
+    """Describes one data set: its file in a `--source` folder, its pinned address, and the key of a row."""
 
     name: str
     about: str
@@ -29,39 +32,49 @@ class Source:
     """Name in reports; empty for `name`."""
     split: Literal["train", "test"]
     num_rows: int
-    """As published, before cleaning."""
+    """Published number of rows, before cleaning."""
     file: str = ""
-    """Below `--source DIR`; empty for what is generated."""
+    """Path below `--source DIR`; empty for a generated set."""
     url: str = ""
-    """The file's address; `hub:ORG/NAME@COMMIT:SPLIT` where the split's files are looked up in the hub's listing."""
+    """Address of the file, or `hub:ORG/NAME@COMMIT:SPLIT` if the split's files must be looked up on the hub."""
     revision: str = ""
     sha256: str = ""
-    """Of the file at that revision, where it is known."""
+    """Hash of the file at that revision; empty if unknown."""
+    license: str = ""
+    """License that the card of the set states, with that card in a comment; empty if none is known to state one."""
     problem: str = "problem"
     """Column of the question; the gold is in `answer` everywhere."""
     key: Callable[[Row], str] | None = None
-    """What identifies a row in its source; None for a hash of the problem."""
+    """Function that identifies a row in its source; None for a hash of the problem."""
     fixes: str = ""
-    """A JSON file of corrected golds in this package."""
+    """JSON file of corrected golds in this package."""
     is_published: bool = False
-    """Whether it is in DeepScaleR's table: evaluated by default, and a part of the mean."""
+    """True if the set is in DeepScaleR's table: evaluated by default, and part of the mean."""
     is_contest: bool = False
-    """True for a set of so few problems that protocols ask for more samples of each."""
+    """True for a set with so few problems that protocols draw more samples of each."""
     has_solutions: bool = False
-    """Whether `data check` compares golds with the solutions in its rows."""
+    """True if `data check` compares golds with the solutions in its rows."""
 
     @property
     def is_checked(self) -> bool:
-        """Returns whether `data check` looks for overlaps: not in what is generated or a corrected copy."""
+        """Returns whether `data check` searches the set for overlaps, unless it is generated or a corrected copy."""
         return bool(self.file) and not self.fixes
+
+    @property
+    def home(self) -> str:
+        """Returns the address of the repository that holds the set; empty for a generated one."""
+        found = _REPOSITORY.match(self.url)
+        site = "https://github.com" if "githubusercontent" in self.url else "https://huggingface.co/datasets"
+        return f"{site}/{found[1]}" if found else ""
 
 
 def _from_original(
     name: str, num_rows: int, about: str, sha256: str, split: Literal["train", "test"] = "test", **more: Any
 ) -> Source:
-    """Returns a file of the DeepScaleR repository, which holds the sets its published numbers were measured on."""
+    """Returns a file of the DeepScaleR repository, which holds the sets behind its published numbers."""
     file = f"{name.removesuffix('_train')}.json"
     url = _ORIGINAL.format(revision=_ORIGINAL_REVISION, path=f"deepscaler/data/{split}/{file}")
+    # The layout of a --source folder: aime.json is both a test set and, below train/, a training set.
     local = file if split == "test" else f"train/{file}"
     pinned: dict[str, Any] = {"url": url, "revision": _ORIGINAL_REVISION, "sha256": sha256}
     return Source(name=name, about=about, split=split, num_rows=num_rows, file=local, **pinned, **more)
@@ -74,9 +87,9 @@ def _from_hub(name: str, num_rows: int, about: str, repository: str, revision: s
 
 
 def _from_justrl(name: str, num_rows: int, title: str, folder: str, sha256: str) -> Source:
-    """Returns a MathArena set from JustRL's repository: exactly the rows that its published numbers were measured on.
+    """Returns a MathArena set from JustRL's repository, with exactly the rows behind its published numbers.
 
-    The hub's files of these sets have the same sizes, but none of their commits could be found in full.
+    The hub's files of these sets have the same sizes, but no complete commit of them could be found.
     """
     return Source(
         name=name,
@@ -88,6 +101,9 @@ def _from_justrl(name: str, num_rows: int, title: str, folder: str, sha256: str)
         url=_JUSTRL.format(revision=_JUSTRL_REVISION, folder=folder),
         revision=_JUSTRL_REVISION,
         sha256=sha256,
+        # Of MathArena's sets, whose copies these are: "license: cc-by-nc-sa-4.0" in the cards of hmmt_feb_2025,
+        # brumo_2025 and cmimc_2025 at https://huggingface.co/MathArena.
+        license="cc-by-nc-sa-4.0",
         key=_arena_key,
         is_contest=True,
     )
@@ -102,7 +118,7 @@ def _exam_key(row: Row) -> str:
 
 
 def _amc_key(row: Row) -> str:
-    """`.../2022_AMC_12A_Problems/Problem_1` -> `2022-12A-1`."""
+    """Returns `2022-12A-1` for `.../2022_AMC_12A_Problems/Problem_1`."""
     exam, problem = str(row["url"]).split("/")[-2:]
     year, _, division, _ = exam.split("_")
     return f"{year}-{division}-{problem.removeprefix('Problem_')}"
@@ -123,6 +139,8 @@ _TABLE = (
         "b6ae8c60f5c1f2b594e2140b91c49c9ad0949e29",
         "deepscaler.json",
         split="train",
+        # https://huggingface.co/datasets/agentica-org/DeepScaleR-Preview-Dataset at that commit: "License: mit"
+        license="mit",
     ),
     _from_original(
         "aime_train",
@@ -222,6 +240,8 @@ _TABLE = (
         "data/train-00000-of-00001.parquet",
         sha256="d91db799651b4cc1f0734f52792a695c9cc60dac342524b3d8e5b2ff31c3e957",
         title="AIME 2026",
+        # https://huggingface.co/datasets/MathArena/aime_2026/blob/main/README.md: "license: cc-by-nc-sa-4.0"
+        license="cc-by-nc-sa-4.0",
         split="test",
         key=_arena_key,
         is_contest=True,
@@ -229,7 +249,7 @@ _TABLE = (
     _from_hub(
         "amc23",
         40,
-        "AMC 12 of 2023, the 40 problems that others than DeepScaleR use",
+        "AMC 12 of 2023, the 40 problems that projects other than DeepScaleR use",
         "math-ai/amc23",
         "80815d37005feb82cd7f8fbc6901d5d3eff43057",
         "test-00000-of-00001.parquet",
@@ -263,13 +283,15 @@ _TABLE = (
     ),
     Source(
         name="math_beyond",
-        about="MATH-Beyond, problems that base models up to 8B do not solve in 1,024 tries",
+        about="MATH-Beyond, problems that base models of up to 8B do not solve in 1,024 tries",
         title="MATH-Beyond",
         split="test",
         num_rows=181,
         file="math_beyond.jsonl",
         url="hub:brendel-group/MATH-Beyond@1a2a6294ff8d673aeb271ab3eff272e8d6b48c2d:test",
         revision="1a2a6294ff8d673aeb271ab3eff272e8d6b48c2d",
+        # https://huggingface.co/datasets/brendel-group/MATH-Beyond/blob/main/README.md at that commit: "license: mit"
+        license="mit",
     ),
     Source(name="arithmetic", about="small sums, held out (generated)", split="test", num_rows=64),
     Source(name="arithmetic_train", about="small sums to learn from (generated)", split="train", num_rows=2000),
@@ -283,5 +305,5 @@ PUBLISHED_BENCHMARKS = tuple(source.name for source in _TABLE if source.is_publi
 
 
 def title(dataset: str) -> str:
-    """Returns the name of a data set for people; a name that the table does not know stays as it is."""
+    """Returns the name of a data set for people; a name that is not in the table stays unchanged."""
     return (dataset in SOURCES and SOURCES[dataset].title) or dataset

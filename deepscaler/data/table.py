@@ -1,4 +1,4 @@
-"""Reads and writes prepared sets batch by batch: parquet files in verl's schema, which need not fit into memory."""
+"""Reads and writes prepared sets batch by batch: parquet files in verl's schema, which may exceed the memory."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 
 class Writer(AbstractContextManager["Writer"]):
-    """Writes rows of one schema, whatever their golds and prompts; the caller renames the file when it is whole."""
+    """Writes rows with one schema, whatever their golds and prompts; the caller renames the finished file."""
 
     def __init__(self, path: Path, split: str = "train") -> None:
         self._path, self._split = path, split
@@ -53,7 +53,7 @@ class Writer(AbstractContextManager["Writer"]):
 
 
 def rows_of(path: Path) -> Iterator[Row]:
-    """Yields the rows of a prepared set. Raises UserError for a file that is none."""
+    """Yields the rows of a prepared set. Raises UserError for any other file."""
     from pyarrow import parquet  # noqa: PLC0415
 
     try:
@@ -61,26 +61,26 @@ def rows_of(path: Path) -> Iterator[Row]:
             for batch in opened.iter_batches(batch_size=BATCH):
                 yield from batch.to_pylist()
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no prepared data set ({reason(error)}); delete it and start again") from error
+        raise UserError(f"{path} is not a prepared data set ({reason(error)}); delete it and start again") from error
 
 
 def problems_of(path: Path) -> Iterator[Problem]:
-    """Yields the problems of a prepared set. Raises UserError for a file that is none."""
+    """Yields the problems of a prepared set. Raises UserError for any other file."""
     try:
         yield from map(Problem.from_verl_row, rows_of(path))
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is no prepared data set ({error!r}); delete it and start again") from error
+        raise UserError(f"{path} is not a prepared data set ({error!r}); delete it and start again") from error
 
 
 def num_rows(path: Path) -> int:
-    """Returns the rows of a prepared set."""
+    """Returns the number of rows of a prepared set."""
     from pyarrow import parquet  # noqa: PLC0415
 
     return int(parquet.read_metadata(path).num_rows)
 
 
 def copy_rows(sources: Iterator[Row], path: Path, change: Callable[[Row], Row] = lambda row: row) -> int:
-    """Writes rows, each changed, to a new file; returns how many."""
+    """Writes rows, each after `change`, to a new file; returns their number."""
     with Writer(path) as writer:
         for row in sources:
             writer.add_row(change(row))
@@ -90,6 +90,7 @@ def copy_rows(sources: Iterator[Row], path: Path, change: Callable[[Row], Row] =
 def _schema() -> Any:
     import pyarrow  # noqa: PLC0415
 
+    # Stated in full, because a schema inferred per batch would differ between batches, as for a batch without golds.
     text = pyarrow.string()
     message = pyarrow.struct([("content", text), ("role", text)])
     return pyarrow.schema(

@@ -1,5 +1,7 @@
-"""What is missing on this machine, or in this image, before hours are lost to it.
+"""Finds what would cost hours: small checks of one machine, and of all machines of a job together.
 
-ok    python     3.11.2
-FAIL  packages   transformers 5.10.4 is installed, 5.9.0 locked: install docker/requirements/eval.txt again
+Finding("driver", "fail", "470.57 runs CUDA up to 11.4, torch was built for 12.9", "a newer driver, or ...")
+
+checks.py is the registry, examine.py runs it, before.py is a training's init; among.py, traffic.py and judge.py are for
+several machines.
 """

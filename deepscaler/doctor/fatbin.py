@@ -1,4 +1,7 @@
-"""Which GPUs a shared library was compiled for, read from its file: no GPU, no driver and no CUDA toolkit needed.
+"""Reads from a shared library which GPUs it was compiled for: this needs no GPU, no driver and no CUDA toolkit.
+
+torch's own list of architectures is empty without a GPU, as where images are built, and cuobjdump is part of the
+toolkit.
 
 nvcc puts machine code for each architecture into one container after the other:
 
@@ -18,14 +21,16 @@ _MACHINE_CODE = 2
 
 
 def architectures(library: Path) -> set[str]:
-    """Such as {"sm_80", "sm_90"}; code that the driver would compile first (PTX) does not count."""
+    """Returns names such as {"sm_80", "sm_90"}; code that the driver would compile first (PTX) does not count."""
     found: set[str] = set()
+    # mmap refuses an empty file.
     if not library.stat().st_size:
         return found
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         start = content.find(_MAGIC)
         while start >= 0:
             found |= _in_container(content, start)
+            # Not from the container's end: where the magic number is chance, its size is, too.
             start = content.find(_MAGIC, start + len(_MAGIC))
     return found
 
@@ -42,6 +47,7 @@ def _in_container(content: mmap.mmap, start: int) -> set[str]:
         kind, _, entry_header, code_size, architecture = _ENTRY.unpack_from(content, place)
         if kind == _MACHINE_CODE:
             found.add(f"sm_{architecture}")
+        # A header of no length would be read again for ever.
         if entry_header < _ENTRY.size:
             break
         place += entry_header + code_size

@@ -1,4 +1,4 @@
-"""RayJobs for KubeRay 1.7, rendered from the jobs that every launcher renders; and a check of manifests, offline.
+"""Renders RayJobs for KubeRay 1.7 from the jobs that all launchers share, and checks manifests offline.
 
 job -> rayjob (pods, places) -> emit -> k8s/jobs/*/rayjob.yaml        `deepscaler render`
 manifests -> check (schemas, rules)                                   `deepscaler k8s check`
@@ -11,9 +11,12 @@ from importlib.util import find_spec
 
 from deepscaler.system.errors import UserError
 
+MAX_NAME = 47
+"""Characters of a RayJob's name: KubeRay makes names of clusters and pods of it, which end at 63 (validation.go)."""
+
 
 def require_yaml() -> None:
-    """Raise UserError where the packages of the extra `k8s` are not installed."""
+    """Raises UserError if the packages of the extra `k8s` are not installed."""
     for package in ("yaml", "jsonschema", "kubernetes_validate"):
         if find_spec(package) is None:
             raise UserError(f"{package} is not installed: pip install '.[k8s]'")

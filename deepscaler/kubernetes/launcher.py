@@ -1,7 +1,7 @@
-"""Kubernetes as a place to run: RayJobs by kubectl, whose pods see volumes of the cluster and nothing of this machine.
+"""Runs jobs on Kubernetes: RayJobs through kubectl, whose pods see the cluster's volumes and nothing of this machine.
 
 outputs/mine/k8s/jobs.json   [{"name": "train-mine", "context": "research", "namespace": "deepscaler", ...}]
-outputs/mine/k8s/train-mine/ what was applied, as a kustomization
+outputs/mine/k8s/train-mine/ the applied manifests, as a kustomization
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import Any, Self
 from rich.console import Console
 
 from deepscaler.job import Job
-from deepscaler.kubernetes import require_yaml
+from deepscaler.kubernetes import MAX_NAME, require_yaml
 from deepscaler.kubernetes.cluster.cancel import cancel
 from deepscaler.kubernetes.cluster.logs import show_logs
 from deepscaler.kubernetes.cluster.place import Place, load_place
@@ -24,15 +24,12 @@ from deepscaler.kubernetes.cluster.states import far_status, states
 from deepscaler.kubernetes.cluster.timing import newest_timing
 from deepscaler.kubernetes.render.plans import Plan, plan_of
 from deepscaler.kubernetes.render.pods import RUNS
-from deepscaler.launch.launcher import JobState, Launcher, Phase, PlannedJob
+from deepscaler.launch.launcher import Examination, JobState, Launcher, Phase, PlannedJob
 from deepscaler.system.errors import UserError
-
-LONGEST_NAME = 47
-"""Characters of a RayJob's name: KubeRay adds to it for pods and services."""
 
 
 class KubernetesLauncher(Launcher):
-    """The cluster of a site file, or the one that a run's jobs were submitted to."""
+    """Launches on the cluster of a site file, or on the one that a run's jobs were submitted to."""
 
     on = "k8s"
     title = "Kubernetes"
@@ -44,7 +41,7 @@ class KubernetesLauncher(Launcher):
 
     @classmethod
     def at(cls, site: Path | None) -> Self:
-        """Returns the launcher of a site file. Raises UserError where it is missing, or an extra package is."""
+        """Returns the launcher of a site file. Raises UserError if the file or an extra package is missing."""
         require_yaml()
         if site is None:
             raise UserError("--on k8s needs --site FILE; `deepscaler k8s init FILE` asks the cluster and writes one")
@@ -58,16 +55,16 @@ class KubernetesLauncher(Launcher):
 
     @property
     def place(self) -> Place:
-        """The site file; only what submits needs it."""
+        """Returns the site file, which only submitting needs."""
         assert self._place is not None, "made by `at`"
         return self._place
 
     def folder_there(self, folder: Path) -> Path:
-        """Returns the run's folder on the volume of the runs: the same last name."""
+        """Returns the run's folder on the volume of the runs, which has the same last name."""
         return Path(RUNS, name_of(folder))
 
     def submit(self, plan: Sequence[PlannedJob], folder: Path, console: Console) -> int:
-        """Applies a job after the cluster was asked whether it would take it; a finished one of the same run goes."""
+        """Applies a job once the cluster has agreed to accept it, and removes a finished job of the same run."""
         from deepscaler.kubernetes.cluster.chain import submit_chain  # noqa: PLC0415  needs yaml, an extra
         from deepscaler.kubernetes.cluster.submit import submit  # noqa: PLC0415  needs yaml, an extra
 
@@ -77,7 +74,7 @@ class KubernetesLauncher(Launcher):
         return submit(plans[0], self.place, folder, console)
 
     def describe(self, plan: Sequence[PlannedJob], folder: Path, console: Console, *, full: bool) -> int:
-        """Prints a line a job, with `full` the YAML, and asks the cluster whether it would take it."""
+        """Prints a line per job, with `full` also the YAML, and asks the cluster whether it would accept them."""
         from deepscaler.kubernetes.cluster.chain import describe_chain  # noqa: PLC0415  needs yaml, an extra
         from deepscaler.kubernetes.cluster.submit import describe  # noqa: PLC0415  needs yaml, an extra
 
@@ -88,15 +85,15 @@ class KubernetesLauncher(Launcher):
         return describe(plans[0], self.place, console, full=full)
 
     def states(self, folder: Path) -> tuple[list[tuple[str, JobState]], str]:
-        """Returns each job as the cluster tells: its state, why it waits, what does not start, retries used."""
+        """Returns each job's state on the cluster: why it waits, the pods that do not start, the retries used."""
         return states(self._jobs)
 
     def far_status(self, folder: Path) -> tuple[dict[str, Any], str]:
-        """Returns what the run's files tell in a pod that sees them."""
+        """Returns the run's status, read from its files by a pod that sees them."""
         return far_status(self._jobs)
 
     def timing(self, folder: Path) -> list[Phase]:
-        """Returns where the time of the newest job went that has begun."""
+        """Returns the phases of the newest job that has begun."""
         return newest_timing(self._jobs)
 
     def show_logs(self, folder: Path, job: str | None, lines: int, *, follow: bool) -> int:
@@ -107,11 +104,11 @@ class KubernetesLauncher(Launcher):
         """Deletes the jobs; a training saves first."""
         return cancel(self._jobs, console, dry_run=dry_run)
 
-    def examine(self, job: Job, folder: Path, console: Console, *, minutes: float) -> int:
-        """Has a pod on each of some nodes examine it."""
+    def examine(self, asked: Examination, folder: Path, console: Console) -> int:
+        """Examines some nodes, each by a pod on it, and the network between them."""
         from deepscaler.kubernetes.cluster.examine import examine_nodes  # noqa: PLC0415  needs yaml, an extra
 
-        return examine_nodes(job, self.place, console, minutes=minutes)
+        return examine_nodes(asked, self.place, console)
 
     def describe_examination(self, job: Job, folder: Path, console: Console, *, full: bool) -> int:
         """Prints the pods of `examine`."""
@@ -120,25 +117,29 @@ class KubernetesLauncher(Launcher):
         return describe_examination(job, self.place, console, full=full)
 
     def _plans(self, plan: Sequence[PlannedJob], folder: Path) -> list[Plan]:
-        """Returns the jobs with their lives here, named after the run's folder."""
+        """Returns the jobs as plans for this cluster, named after the run's folder."""
         jobs = [(planned.jobs[0], planned.inputs) for planned in plan]
         return [plan_of(replace(job, name=job_name(job, folder, alone=len(plan) == 1)), inputs) for job, inputs in jobs]
 
 
 def name_of(folder: Path) -> str:
-    """Returns the last name of a folder; `..` is followed, as it would leave the volume there."""
+    """Returns the last name of a folder, with `..` resolved because it would leave the volume."""
     return os.path.basename(os.path.abspath(folder))  # noqa: PTH119,PTH100  Path.absolute() keeps `..`
 
 
 def job_name(job: Job, folder: Path, *, alone: bool) -> str:
     """Returns the name of a run's job: its command and its folder's name, or within a chain its own name after that.
 
-    What is too long, or has letters that Kubernetes does not take, ends with a hash, so that two folders differ.
+    A name that is too long, or has characters that Kubernetes refuses, ends with a hash, so two folders differ.
     """
+    # once where both are alike, as of `evaluate` in outputs/evaluate
     parts = list(dict.fromkeys([job.arguments[0], name_of(folder)])) + ([] if alone else [job.name])
     told = "-".join(parts).lower()
     name = re.sub(r"[^a-z0-9]+", "-", told).strip("-")
-    if len(name) <= LONGEST_NAME and told.isascii():
+    if len(name) <= MAX_NAME and told.isascii():
         return name
+    # Of the name as it was given, if letters were dropped from it: ä and ö both become a hyphen. A folder's
+    # name may be bytes that are not UTF-8, which Python holds as surrogates.
     digest = hashlib.sha256((name if told.isascii() else told).encode(errors="surrogateescape")).hexdigest()[:6]
-    return f"{name[: LONGEST_NAME - 7].rstrip('-')}-{digest}"
+    # 7 characters for the hyphen and the hash
+    return f"{name[: MAX_NAME - 7].rstrip('-')}-{digest}"

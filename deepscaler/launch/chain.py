@@ -20,7 +20,7 @@ from deepscaler.system.errors import UserError
 from evaluation.results import read_results
 
 Outcome = Literal["left", "done", "stopped"]
-"""Of a job's steps: some are to be done, all are done, or they are and the gate stops the chain."""
+"""State of a job's steps: some are left, all are done, or all are done and the gate stops the chain."""
 
 
 def plan_chain(chain: Chain, command: Sequence[str], device: Device, reads: tuple[str, ...] = ()) -> list[PlannedJob]:
@@ -31,9 +31,10 @@ def plan_chain(chain: Chain, command: Sequence[str], device: Device, reads: tupl
         for steps in _groups(chain.steps_of(stage)):
             outcome, told = outcome_of(chain, steps)
             if outcome == "stopped":
-                raise UserError(f"the gate has stopped the chain in {chain.root}: {told}; go on without --gate")
+                raise UserError(f"the gate has stopped the chain in {chain.root}: {told}; leave out --gate to continue")
             if outcome == "left":
                 names = [step.name for step in steps]
+                # The command of the whole chain, whose options bind its folder; --only picks the steps.
                 job = _job(stage, [*command, "--only", *names], steps, chain, device)
                 jobs.append((replace(job, reads=reads), stage.folder))
     if not jobs:
@@ -71,22 +72,26 @@ def gate_of(chain: Chain, stage: StagePlan) -> tuple[bool, str]:
 
 
 def _groups(steps: list[Step]) -> list[list[Step]]:
-    """The training by itself, on all its machines; what follows together, on one."""
+    """Returns the training by itself, on all its machines, and what follows it together, on one."""
     training = [step for step in steps if step.kind == "train"]
     rest = [step for step in steps if step.kind != "train"]
     return [group for group in (training, rest) if group]
 
 
 def _job(stage: StagePlan, command: Sequence[str], steps: list[Step], chain: Chain, device: Device) -> Job:
+    # stages[0] is the start model, which trains nothing; a chain has at least one stage behind it.
     first = chain.stages[1].recipe
     recipe = stage.recipe or first
     assert recipe is not None, "every stage but the start model has a recipe"
     if steps[0].kind == "train":
+        # A later stage starts from what the job before it makes: there is nothing to look for when the chain is
+        # submitted.
         return replace(train_job(recipe, command, device), model=stage.model if stage.number == 1 else "")
     return Job(
         name=f"after-{stage.name}" if stage.number else "start",
         arguments=tuple(command),
         gpus_per_node=recipe.gpus_per_node,
+        # It merges verl's checkpoints before it evaluates, so the smaller image for evaluations does not do.
         image="train" if device == "cuda" else "cpu",
         model="" if stage.number else stage.model,
         datasets=chain.options.datasets,
@@ -98,8 +103,9 @@ def _is_left(chain: Chain, steps: Sequence[Step]) -> bool:
 
 
 def _is_evaluated(chain: Chain, step: Step) -> bool:
-    """Whether an evaluation has a report on all its benchmarks; it is written when the last sample is there."""
+    """Returns whether an evaluation has a report on all its benchmarks, which is written after the last sample."""
     report = step.stage.evaluation / "report.json"
     if step.kind != "evaluate" or not report.is_file():
         return False
+    # A superset: whoever evaluated more benchmarks by hand need not do it again.
     return set(read_results(report).benchmarks) >= set(map(label, chain.options.datasets))

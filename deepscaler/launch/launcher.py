@@ -1,4 +1,4 @@
-"""Where jobs run: this machine, SLURM, Kubernetes. Each place is a class; one more is a class and a line in PLACES.
+"""Defines a place where jobs run: this machine, SLURM, Kubernetes. One more is a class and a line in PLACES.
 
 launcher = launcher_at("k8s", Path("cluster.toml"))      # --on k8s --site cluster.toml
 launcher.submit([PlannedJob(jobs=(job,), outputs=(folder,))], folder, console)
@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Literal, Self
 from rich.console import Console
 
 from deepscaler.job import Job
-from deepscaler.system.errors import UserError
+from deepscaler.runs.moments import start_phases
+from deepscaler.runs.outputs import newest_attempts
 
 On = Literal["local", "slurm", "k8s"]
 
@@ -34,7 +35,7 @@ class PlannedJob:
     jobs: tuple[Job, ...]
     """One, or the elements of an array: alike but for their arguments."""
     outputs: tuple[Path, ...]
-    """What each one writes to."""
+    """Folder that each one writes to."""
     after: int | None = None
     """Index of an earlier job in the plan."""
     name: str = ""
@@ -44,19 +45,34 @@ class PlannedJob:
     """Does the work in this process, or for a dry run says what it would do; the local launcher alone calls it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """Examination of some machines by `deepscaler doctor`."""
+
+    job: Job
+    minutes: float = 30.0
+    """Longest wait for their answers."""
+    as_json: bool = False
+    """True if the findings are printed as JSON, and nothing else."""
+    exclude_slow: bool = False
+    """True if machines that are slow or fail are left out, and others examined in their place."""
+    here: Callable[[], int] | None = None
+    """Examines this machine in this process; the local launcher alone calls it."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """How a job is, or an element of an array."""
+    """State of a job, or of an element of an array."""
 
     job_id: str
     state: str
-    """In the place's own words: PENDING, RUNNING, Suspended, ..."""
+    """State in the place's own words: PENDING, RUNNING, Suspended, ..."""
     reason: str
     """Why it waits, or how it ended: Priority, Resources, insufficient quota, ..."""
     elapsed: str = ""
     nodes: str = ""
     start: str = ""
-    """When it began, or is expected to."""
+    """Time at which it began, or is expected to."""
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     """Lines to say beside: what does not start and why, retries used, the last line of its log."""
 
@@ -69,7 +85,7 @@ class Phase:
     job: float | None = None
     head: float | None = None
     worker: float | None = None
-    """Of the slowest one."""
+    """Seconds of the slowest machine."""
 
 
 class Launcher(ABC):
@@ -77,9 +93,14 @@ class Launcher(ABC):
 
     on: ClassVar[On]
     title: ClassVar[str]
-    """What its jobs are called in a table: SLURM, Kubernetes."""
+    """Name of its jobs in a table: SLURM, Kubernetes."""
     sees_files: ClassVar[bool] = True
-    """Whether its jobs see the folders of this machine; else what they need goes along as `inputs`."""
+    """True if its jobs see the folders of this machine; otherwise they get what they need as `inputs`."""
+
+    @property
+    def gpu(self) -> str:
+        """Returns what this place calls its GPUs, such as h100; empty where it does not say."""
+        return ""
 
     def folder_there(self, folder: Path) -> Path:
         """Returns what a run's folder is called where its jobs run; another path only where `sees_files` is not so."""
@@ -115,8 +136,14 @@ class Launcher(ABC):
         return {}, ""
 
     def timing(self, folder: Path) -> list[Phase]:
-        """Returns where the time to the first step went. Raises UserError where the place does not keep that."""
-        raise UserError(f"--timing is for jobs on Kubernetes, and those of {folder} ran elsewhere; leave it out")
+        """Returns where the newest attempt's time to its first step went, as far as it has come."""
+        attempts = newest_attempts(folder)
+        if not attempts:
+            return []
+        # By time and not by number: each stage of a chain counts its attempts from 1.
+        newest = max(attempts, key=lambda attempt: attempt.root.stat().st_mtime)
+        phases = [Phase(name, job=seconds) for name, seconds in start_phases(newest)]
+        return [*phases, Phase("from the command to the first step", job=sum(phase.job or 0.0 for phase in phases))]
 
     @abstractmethod
     def show_logs(self, folder: Path, job: str | None, lines: int, *, follow: bool) -> int:
@@ -127,7 +154,7 @@ class Launcher(ABC):
         """Ends what is queued or running. Raises UserError where the folder has no jobs."""
 
     @abstractmethod
-    def examine(self, job: Job, folder: Path, console: Console, *, minutes: float) -> int:
+    def examine(self, asked: Examination, folder: Path, console: Console) -> int:
         """Has machines run `deepscaler doctor`, and prints their findings; 1 where something is missing."""
 
     @abstractmethod
@@ -143,10 +170,12 @@ def launcher_at(on: On, site: Path | None) -> Launcher:
 def launcher_of(folder: Path) -> Launcher:
     """Returns the launcher of a run's folder, by what it holds."""
     found = (launcher for on in PLACES if (launcher := _class_of(on).of(folder)))
+    # never empty: this machine comes last, and takes every folder that no other place knows
     return next(found)
 
 
 def _class_of(on: On) -> type[Launcher]:
     module, _, name = PLACES[on].partition(":")
+    # By name: the packages of the places are above this one, and a command imports only the place that it uses.
     kind: type[Launcher] = getattr(import_module(module), name)
     return kind

@@ -7,54 +7,41 @@ import hashlib
 import importlib.util
 import os
 import re
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from deepscaler.mirror.pace import Limiter
 from deepscaler.mirror.url import PACKAGES, check_url
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import FullDiskError, naming_full_disk
+from deepscaler.system.patience import HangingError, Patience
 
 CHUNK = 1 << 20
 BLOCK = 8 << 20
 """Bytes of a part of an upload; larger for files beyond 40 GB, of which S3 takes 10,000 parts."""
 MAX_PARTS = 5_000
 
+# s3fs tries a call five times by itself (S3FileSystem.retries), and botocore's own tries multiply with these.
 S3_TIMEOUTS = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}
 SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE)
-"""In the name of a variable whose value is never shown."""
+"""Parts of a variable's name whose value is never shown."""
 
 
 class MirrorError(UserError):
     """A bucket that cannot be reached, refuses, or lacks an object."""
 
 
-class Limiter:
-    """Lets so many bytes a second through, over all threads; 0 for as many as come."""
-
-    def __init__(self, bytes_per_second: float = 0.0) -> None:
-        self._rate = bytes_per_second
-        self._free_at = 0.0
-        self._lock = threading.Lock()
-
-    def wait(self, size: int, waiting: Callable[[], None] = lambda: None) -> None:
-        """Returns when so many bytes more may be sent; calls `waiting` about once a second until then."""
-        if not self._rate:
-            return
-        with self._lock:
-            now = time.monotonic()
-            self._free_at = max(self._free_at, now) + size / self._rate
-            until = self._free_at
-        while (pause := until - time.monotonic()) > 0:
-            time.sleep(min(pause, 1.0))
-            waiting()
-
-
 class Bucket:
     """Objects below a URL. Every method raises MirrorError; none waits longer than its protocol's time-outs."""
+
+    pause = 5.0
+    """Seconds between two looks for what the place lacks."""
+    beat = 10.0
+    """Seconds between two signs of life in it."""
+    silence = 35.0
+    """Seconds without one after which an attempt elsewhere is dead."""
 
     def __init__(self, url: str, limiter: Limiter | None = None, moved: Callable[[], None] = lambda: None) -> None:
         self.url = check_url(url)
@@ -67,6 +54,8 @@ class Bucket:
             raise UserError(f"{url} needs the package {package}: pip install fsspec {package}")
         import fsspec  # noqa: PLC0415  an extra package
 
+        # fsspec shares instances by their arguments within a process, and with them listings, in which objects
+        # that another machine has written since are missing.
         options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
         if scheme == "s3":
             options["config_kwargs"] = S3_TIMEOUTS
@@ -75,9 +64,13 @@ class Bucket:
             self._root = str(self._files._strip_protocol(url)).rstrip("/")
         self._is_local = scheme == "file"
 
+    def prepare(self) -> None:
+        """Makes the place ready to be written to; a bucket has to be there."""
+
     def names(self) -> dict[str, int]:
         """Returns the size of every object below the URL, by name."""
         with self._told(""):
+            # The hub's file system keeps its listings whatever the options say.
             self._files.invalidate_cache()
             found = self._files.find(self._root, detail=True)
         start = len(self._root) + 1
@@ -124,6 +117,8 @@ class Bucket:
 
     def download(self, name: str, file: Path, told: dict[str, Any]) -> None:
         """Fetches an object to a file, whole or not at all. Raises MirrorError where it is not what `told` says."""
+        # Size first, which spares the hash of most that differ; never size alone, which a torn write may have,
+        # too.
         if file.is_file() and file.stat().st_size == told["size"] and _sha256(file) == told["sha256"]:
             return
         digest, part = hashlib.sha256(), file.with_name(f".{file.name}.part")
@@ -137,6 +132,7 @@ class Bucket:
             while chunk := source.read(CHUNK):
                 target.write(chunk)
                 digest.update(chunk)
+            # Before the name: after a crash the rename may be on the disk and the bytes not.
             os.fsync(target.fileno())
         if digest.hexdigest() != told["sha256"]:
             part.unlink()
@@ -149,6 +145,27 @@ class Bucket:
             with self._told(name), suppress(FileNotFoundError):
                 self._files.rm_file(self._path(name))
             self._moved()
+
+    def change(
+        self,
+        contents: Mapping[str, bytes],
+        removed: Iterable[str] = (),
+        sent: Mapping[str, dict[str, Any]] | None = None,
+    ) -> None:
+        """Puts objects in place in their order, then removes others.
+
+        They vouch for files that were `sent`. Raises MirrorError, and changes nothing, where one of these is not there.
+        """
+        # By what the bucket has, not by what the client believes to have sent.
+        self._check_sent(sent or {}, self.names() if sent else {})
+        for name, content in contents.items():
+            self.write(name, content)
+        self.remove(removed)
+
+    def _check_sent(self, sent: Mapping[str, dict[str, Any]], there: Mapping[str, int]) -> None:
+        for name, told in sent.items():
+            if there.get(name) != told["size"]:
+                raise MirrorError(f"{self.url}/{name} was sent, and is not there in full")
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -185,29 +202,18 @@ class Bucket:
 def without_secrets(text: str) -> str:
     """Returns a text without the values of variables that hold secrets."""
     for name, value in os.environ.items():
+        # A short value hides nothing, and its letters would be replaced everywhere.
         if SECRET.search(name) and len(value) >= 8:
             text = text.replace(value, f"(${name})")
     return text
 
 
 def within(seconds: float, work: Callable[[], Any], what: str) -> Any:
-    """Returns what some work comes to. Raises MirrorError where it takes longer; then it goes on, unwatched."""
-    found: list[Any] = []
-
-    def do() -> None:
-        try:
-            found.append(work())
-        except BaseException as error:
-            found.append(error)
-
-    thread = threading.Thread(target=do, name="bucket", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not found:
-        raise MirrorError(f"{what} does not answer within {seconds:.0f} s")
-    if isinstance(found[0], BaseException):
-        raise found[0]
-    return found[0]
+    """Returns what some work comes to. Raises MirrorError if it takes longer; then it continues, unwatched."""
+    try:
+        return Patience[Any]("bucket").call(work, seconds)
+    except HangingError as error:
+        raise MirrorError(f"{what} does not answer within {seconds:.0f} s") from error
 
 
 def _sha256(file: Path) -> str:

@@ -4,15 +4,32 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from deepscaler.mirror.bucket import Bucket
 from deepscaler.mirror.layout import FILES, View, as_bytes, attempt_folder, read_object, small_files
 from deepscaler.runs.folder import RunFolder
 
 KEPT = ("run.json", "recipe.toml", "recipes/*", "data/**/*", "reward/*.py")
-LOGGED = ("attempts/*/attempt.json", "attempts/*/metrics.jsonl", "rollouts/*.jsonl", "validation/*.jsonl")
+LOGGED = (
+    "attempts/*/attempt.json",
+    "attempts/*/metrics.jsonl",
+    "attempts/*/prompts.jsonl",
+    "rollouts/*.jsonl",
+    "validation/*.jsonl",
+)
 """Small files of a run that its mirror has: what it is, and what it says of itself."""
+
+BATCH = 32 << 20
+"""Bytes that are sent together: held in memory, and followed by an index."""
+
+
+def small_paths(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yields the small files in a run's folder, and their names in its mirror."""
+    for pattern in (*KEPT, *LOGGED):
+        for path in sorted(root.glob(pattern)):
+            # Files that are being written begin with a dot until they are whole (system.files).
+            if path.is_file() and not path.name.startswith("."):
+                yield path, path.relative_to(root).as_posix()
 
 
 class SmallFiles:
@@ -28,36 +45,34 @@ class SmallFiles:
 
     def send(self) -> None:
         """Sends what has changed, then the index that makes it count. Raises MirrorError."""
-        changed: dict[str, dict[str, Any]] = {}
-        for path, name in self._found():
+        pending: dict[str, tuple[tuple[int, int], bytes]] = {}
+        for path, name in small_paths(self._run.root):
             with suppress(FileNotFoundError):  # replaced at this moment: the next look has it
+                # Before the content is read: what is appended in between changes the stamp, so the next look
+                # sends it.
                 stat = path.stat()
                 stamp = (stat.st_size, stat.st_mtime_ns)
-                if self._stamps.get(name) == stamp:
-                    continue
-                content = path.read_bytes()
-                if told := self._send_one(name, content):
-                    changed[name] = told
-                self._stamps[name] = stamp
+                if self._stamps.get(name) != stamp:
+                    pending[name] = stamp, path.read_bytes()
+            if sum(len(content) for _, content in pending.values()) > BATCH:
+                self._send(pending)
+                pending = {}
+        self._send(pending)
+
+    def _send(self, pending: dict[str, tuple[tuple[int, int], bytes]]) -> None:
+        changed, contents = {}, {}
+        for name, (_, content) in pending.items():
+            digest = hashlib.sha256(content).hexdigest()
+            if self._known.get(name, {}).get("sha256") != digest:
+                item = f"{self._folder}/files/{name}-{digest[:8]}"
+                changed[name] = {"object": item, "size": len(content), "sha256": digest}
+                contents[item] = content
         if changed:
+            index = self._index | changed
             replaced = [self._index[name]["object"] for name in changed if name in self._index]
-            self._index |= changed
+            # The index after the objects and before the removal: whichever a reader has, all that it names is there.
+            self._bucket.change({**contents, f"{self._folder}/{FILES}": as_bytes(index)}, replaced)
+            self._index = index
             self._known |= changed
-            self._bucket.write(f"{self._folder}/{FILES}", as_bytes(self._index))
-            self._bucket.remove(replaced)
-
-    def _send_one(self, name: str, content: bytes) -> dict[str, Any]:
-        """Sends a file; returns how the index tells it, or nothing where the mirror has this content."""
-        digest = hashlib.sha256(content).hexdigest()
-        if self._known.get(name, {}).get("sha256") == digest:
-            return {}
-        item = f"{self._folder}/files/{name}-{digest[:8]}"
-        self._bucket.write(item, content)
-        return {"object": item, "size": len(content), "sha256": digest}
-
-    def _found(self) -> Iterator[tuple[Path, str]]:
-        root = self._run.root
-        for pattern in (*KEPT, *LOGGED):
-            for path in sorted(root.glob(pattern)):
-                if path.is_file() and not path.name.startswith("."):
-                    yield path, path.relative_to(root).as_posix()
+        # At the end, so that what could not be sent is sent by the next look.
+        self._stamps |= {name: stamp for name, (stamp, _) in pending.items()}

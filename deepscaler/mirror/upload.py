@@ -16,9 +16,6 @@ from deepscaler.runs.fence import FencedError
 from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import BAD_INPUT, DONE, FAILED, FENCED
 
-PAUSE = 5.0
-"""Seconds between two looks at the run's folder."""
-
 LONGEST_PAUSE = 60.0
 """Seconds between two tries at a bucket that fails."""
 
@@ -40,16 +37,17 @@ def main() -> int:
 
 def _run(uploader: Uploader) -> int:
     """Tries again and again what the bucket refuses; ends when all is sent, or the time to finish is over."""
-    claimed, pause = False, PAUSE
+    claimed, pause = False, uploader.pause
     while True:
         finish_by = uploader.finish_by
         try:
+            # In the loop, because the bucket may be away when the training starts.
             if not claimed:
                 uploader.claim()
                 claimed = True
                 threading.Thread(target=uploader.keep_beating, name="mirror-beat", daemon=True).start()
             left = uploader.bring_up_to_date()
-            pause = PAUSE
+            pause = uploader.pause
             if finish_by and not left:
                 uploader.close()
                 return DONE
@@ -60,6 +58,7 @@ def _run(uploader: Uploader) -> int:
         except UserError as error:
             uploader.failed(error)
             raise
+        # Wall time, because the training, another process, wrote the moment down.
         if finish_by and time.time() > finish_by:
             return FAILED
         _wait(uploader, 0.0 if left else pause)
@@ -70,14 +69,16 @@ def _wait(uploader: Uploader, seconds: float) -> None:
     end, asked = time.monotonic() + seconds, uploader.finish_by
     while time.monotonic() < end and uploader.finish_by == asked:
         time.sleep(0.2)
+        # A pause is not a stall.
         uploader.moved_at = time.monotonic()
 
 
 def _watch_for_stalls(uploader: Uploader, seconds: float) -> None:
     while time.monotonic() - uploader.moved_at < seconds:
         time.sleep(min(1.0, seconds / 4))
-    print(f"{time.strftime('%H:%M:%S')} no byte was sent for {seconds:.0f} s: starting anew", flush=True)
+    print(f"{time.strftime('%H:%M:%S')} no byte was sent for {seconds:.0f} s: restarting", flush=True)
     uploader.failed(MirrorError(f"no byte was sent for {seconds:.0f} s"))
+    # sys.exit would end this thread alone, and no exception reaches a main thread that waits for a socket.
     os._exit(FAILED)
 
 

@@ -9,9 +9,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from deepscaler.mirror.bucket import Bucket, Limiter, MirrorError
+from deepscaler.mirror.bucket import Bucket
+from deepscaler.mirror.hub import place
 from deepscaler.mirror.layout import IDENTITY, MANIFEST, Stored, View, as_bytes, claim_name, look, read_object
+from deepscaler.mirror.pace import Limiter
 from deepscaler.mirror.small import SmallFiles
+from deepscaler.mirror.url import check_writable
 from deepscaler.recipes.stored import stored_options
 from deepscaler.runs.checkpoints import SEAL, Checkpoint, sealed
 from deepscaler.runs.fence import FencedError, check_ownership
@@ -25,16 +28,13 @@ from deepscaler.system.errors import UserError
 NUM_STREAMS = 4
 """Files that are sent at once: one stream of S3's seldom fills a link."""
 
-BEAT = 10.0
-"""Seconds between two signs of life in the mirror."""
-
 STALL = 120.0
-"""Seconds without one byte sent after which the process starts anew: a socket may wait for ever."""
+"""Seconds without one byte sent after which the process restarts: a socket may wait forever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to mirror; the argument of the process, as JSON."""
+    """Argument of the uploading process, as JSON: what to mirror."""
 
     run_dir: str
     attempt: int
@@ -56,7 +56,7 @@ class Uploader:
         self._run = RunFolder(Path(order.run_dir))
         self._attempt = self._run.attempt(order.attempt)
         self.moved_at = time.monotonic()
-        self._bucket = Bucket(order.url, Limiter(order.bandwidth), self._moved)
+        self._bucket = place(check_writable(order.url), Limiter(order.bandwidth), self._moved)
         self._claim = ""
         self._small: SmallFiles | None = None
         self._state = read_state(self._run) or MirrorState(url=order.url)
@@ -65,8 +65,13 @@ class Uploader:
         self.moved_at = time.monotonic()
 
     @property
+    def pause(self) -> float:
+        """Returns how many seconds are between two looks at the run's folder."""
+        return self._bucket.pause
+
+    @property
     def finish_by(self) -> float | None:
-        """When to give up, in Unix seconds, once the training has ended."""
+        """Returns when to give up after the training has ended, in Unix seconds."""
         try:
             return float(finish_path(self._run, self._order.attempt).read_text(encoding="ascii"))
         except (OSError, ValueError):
@@ -74,6 +79,7 @@ class Uploader:
 
     def claim(self) -> None:
         """Owns the mirror for this attempt. Raises FencedError for a newer owner, UserError for another run's."""
+        self._bucket.prepare()
         view, number = look(self._bucket), self._order.attempt
         stored = read_object(self._bucket, IDENTITY)
         if stored and stored.get("run") != self._state.run:
@@ -83,9 +89,12 @@ class Uploader:
         resumed = int(self._attempt.read_record().get("resumed_step") or 0)
         token = self._state.token_of(number)
         write_state(self._run, self._state)
+        # Before the claim, so that a zombie claims nothing. The token is on the disk by now: this process,
+        # started again, has to know its own claim from a stranger's.
         self._check_owner(view, token)
         self._claim = claim_name(number, resumed, token)
         self._beat(self._bucket, ended=False)
+        # After it once more: two starts may have passed the first check together.
         self._check_owner(look(self._bucket), token)
         self._small = SmallFiles(self._bucket, self._run, number, view)
 
@@ -147,6 +156,8 @@ class Uploader:
         with held(self._run, checkpoint.step):
             if not (checkpoint.path / SEAL).is_file():  # pruned a moment ago
                 return
+            # The largest first, or one stream would send it at the end while the others have nothing to do; the
+            # seal comes last.
             names = sorted([*checkpoint.sizes, SEAL], key=lambda name: checkpoint.sizes.get(name, 0), reverse=True)
             with ThreadPoolExecutor(NUM_STREAMS) as pool:
                 jobs = [
@@ -156,26 +167,31 @@ class Uploader:
                 try:
                     sent = [job.result() for job in jobs]
                 except BaseException:
+                    # Leaving the block would send all files that still wait, gigabytes after the first has
+                    # failed.
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
         files = dict(zip(names, sent, strict=True))
-        there = self._bucket.names()
-        for name, told in files.items():
-            if there.get(f"{stored.folder}/{name}") != told["size"]:
-                raise MirrorError(f"{self._bucket.url}/{stored.folder}/{name} was sent, and is not there in full")
+        # Once more, because the upload took minutes: behind the manifest the checkpoint counts.
         self._check_fences(look(self._bucket))
         manifest = {"step": checkpoint.step, "attempt": self._order.attempt, "files": files}
-        self._bucket.write(f"{stored.folder}/{MANIFEST}", as_bytes(manifest))
+        self._bucket.change(
+            {f"{stored.folder}/{MANIFEST}": as_bytes(manifest)},
+            sent={f"{stored.folder}/{name}": told for name, told in files.items()},
+        )
 
     def _prune(self, view: View) -> None:
         """Removes checkpoints by the run's own rule, and what does not count: torn, or of an overtaken attempt."""
         kept = self._kept(set(view.whole))
-        for stored, names in view.objects.items():
-            if view.whole.get(stored.step) == stored and stored.step in kept:
-                continue
-            manifest = f"{stored.folder}/{MANIFEST}"  # first: a removal that is interrupted leaves nothing whole
-            self._bucket.remove([manifest] if manifest in names else [])
-            self._bucket.remove(name for name in names if name != manifest)
+        self._bucket.remove(
+            [
+                name
+                for stored, names in view.objects.items()
+                if view.whole.get(stored.step) != stored or stored.step not in kept
+                # The manifest first: a removal that is interrupted leaves nothing whole.
+                for name in sorted(names, key=lambda name: not name.endswith(f"/{MANIFEST}"))
+            ]
+        )
 
     def _beat(self, bucket: Bucket, *, ended: bool) -> None:
         record = {"host": socket.gethostname(), "beat": time.time(), "ended": ended}
@@ -183,9 +199,9 @@ class Uploader:
 
     def keep_beating(self) -> None:
         """Gives signs of life in the mirror, for ever."""
-        bucket = Bucket(self._order.url)  # of its own: a beat is no sign that an upload moves
+        bucket = place(self._order.url)  # of its own: a beat does not show that an upload moves
         while True:
-            time.sleep(BEAT)
+            time.sleep(bucket.beat)
             with suppress(UserError, OSError):
                 self._beat(bucket, ended=False)
 

@@ -1,1 +1,1 @@
-"""Models: finding, identifying, fetching and decoding them, and where a result came from."""
+"""Finds, identifies, fetches and decodes models, and records where a result came from."""

@@ -1,4 +1,4 @@
-"""Low-rank adapters in a state of tensors, as peft names them, added to the weights they belong to.
+"""Adds low-rank adapters in a state dict, named as peft does, to the weights they belong to.
 
 base_model.model.model.layers.0.self_attn.q_proj.base_layer.weight       W  (out, in)
 base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight   A  (rank, in)
@@ -12,12 +12,12 @@ _FIRST, _SECOND = ".lora_A.default.weight", ".lora_B.default.weight"
 
 
 def has_adapters(state: dict[str, Any]) -> bool:
-    """Returns whether a state holds adapters beside its weights."""
+    """Returns whether a state dict holds adapters beside its weights."""
     return any(name.endswith(_FIRST) for name in state)
 
 
 def add_adapters(state: dict[str, Any], scale: float) -> dict[str, Any]:
-    """Returns all weights under the model's own names, in float32, each with `scale` times its adapter's product."""
+    """Returns all weights in float32 under the model's own names, each plus `scale` times its adapter's product."""
     merged = {}
     for name, weight in state.items():
         if ".lora_" in name:
@@ -25,6 +25,7 @@ def add_adapters(state: dict[str, Any], scale: float) -> dict[str, Any]:
         module = name.removesuffix(".weight").removesuffix(".base_layer")
         whole = weight.float()
         if module + _FIRST in state:
+            # In float32: an adapter's product is small, and bfloat16 would round it away beside the weight.
             whole = whole + scale * (state[module + _SECOND].float() @ state[module + _FIRST].float())
         merged[name.removeprefix("base_model.model.").replace(".base_layer.", ".")] = whole
     return merged

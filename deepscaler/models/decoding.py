@@ -1,6 +1,6 @@
-"""Sampling with a transformers model, batch by batch, where no vLLM runs: the evaluation's and the CPU rollout's.
+"""Samples from a transformers model, batch by batch, if vLLM cannot run; evaluations and the CPU rollout use it.
 
-What prompts share is computed once: first the tokens that all begin with, then each distinct prompt, then its samples.
+Shared tokens are computed once: first the common prefix of all prompts, then each distinct prompt, then its samples.
 
 layout of a row:  [common prefix][padding][rest of its prompt][response ...]
 """
@@ -13,38 +13,40 @@ from typing import Any
 import torch
 
 NUCLEUS_SIZE = 1024
-"""Tokens in which a nucleus is looked for first: sorting a whole vocabulary takes longer than the model."""
+"""Most probable tokens to search for the nucleus first, because sorting a whole vocabulary takes longer than the model.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draw:
-    """One response to draw."""
+    """Describes one response to draw."""
 
     prompt_token_ids: tuple[int, ...]
     max_tokens: int
     temperature: float
-    """0 for greedy."""
+    """Sampling temperature; 0 for greedy."""
     top_p: float
     generator: torch.Generator
-    """Its own, so that a sample is the same in any batch (but for the rounding of a batch's sums)."""
+    """The response's own generator, so a sample is the same in any batch, apart from rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """A response that has ended."""
+    """Holds a response that has ended."""
 
     index: int
-    """Of its `Draw`."""
+    """Index of its `Draw`."""
     token_ids: list[int]
     log_probs: list[float]
-    """Of each token, by the distribution it was drawn from before the nucleus was cut."""
+    """Log-probability of each token, before the distribution was cut to the nucleus."""
     finish_reason: str
-    """`stop`, `length` or `abort`."""
+    """One of `stop`, `length` and `abort`."""
 
 
 def end_tokens(model: Any) -> set[int]:
-    """Token ids that end a response."""
+    """Returns the token ids that end a response."""
     ends = model.generation_config.eos_token_id
+    # From the generation config: chat models end with more tokens than the tokenizer's one (Llama 3, Qwen).
     return set(ends if isinstance(ends, list) else [ends]) - {None}
 
 
@@ -52,10 +54,11 @@ def end_tokens(model: Any) -> set[int]:
 def draw_batch(
     model: Any, draws: list[Draw], ends: set[int], is_aborted: Callable[[], bool] = lambda: False
 ) -> Iterator[Drawn]:
-    """Draw all responses in one batch; each is yielded as soon as it ends, or as far as it is when asked to abort."""
+    """Yields all responses, drawn in one batch, as soon as each ends; an abort ends all of them where they are."""
     prompts = list(dict.fromkeys(draw.prompt_token_ids for draw in draws))
     cache, mask, logits = _read_prompts(model, prompts)
     rows = torch.tensor([prompts.index(draw.prompt_token_ids) for draw in draws], device=model.device)
+    # Rows of one prompt share its pass: the cache is copied once for each sample, and nothing is computed again.
     cache.batch_select_indices(rows)
     mask, logits = mask[rows], logits[rows.cpu()]
     responses: list[tuple[list[int], list[float]]] = [([], []) for _ in draws]
@@ -76,6 +79,7 @@ def draw_batch(
         alive = [alive[row] for row in kept]
         if not alive:
             return
+        # Ended rows leave the batch: a CPU would compute padding as slowly as tokens.
         if len(kept) < len(mask):
             rows = torch.tensor(kept, device=model.device)
             cache.batch_select_indices(rows)
@@ -86,7 +90,7 @@ def draw_batch(
 
 
 def _read_prompts(model: Any, prompts: list[tuple[int, ...]]) -> tuple[Any, torch.Tensor, torch.Tensor]:
-    """Cache, attention mask (prompts, width) and last logits (prompts, vocabulary) of distinct prompts."""
+    """Returns the cache, attention mask (prompts, width) and last logits (prompts, vocabulary) of distinct prompts."""
     from transformers import DynamicCache  # noqa: PLC0415
 
     cache = DynamicCache(config=model.config)
@@ -96,6 +100,7 @@ def _read_prompts(model: Any, prompts: list[tuple[int, ...]]) -> tuple[Any, torc
         _forward(model, torch.tensor([prompts[0][:shared]], device=model.device), mask, cache)
         cache.batch_repeat_interleave(len(prompts))
     width = max(map(len, prompts))
+    # Padded on the left, so that the last column holds the last token of every prompt.
     rests = [[0] * (width - len(prompt)) + list(prompt[shared:]) for prompt in prompts]
     masks = [[1] * shared + [0] * (width - len(prompt)) + [1] * (len(prompt) - shared) for prompt in prompts]
     mask = torch.tensor(masks, device=model.device)
@@ -103,14 +108,15 @@ def _read_prompts(model: Any, prompts: list[tuple[int, ...]]) -> tuple[Any, torc
 
 
 def _num_shared(prompts: list[tuple[int, ...]]) -> int:
-    """Tokens that all prompts begin with; at least one token of each is left."""
+    """Returns how many first tokens all prompts share, leaving at least one token of each for the next pass."""
     shortest = min(map(len, prompts))
     alike = (len({prompt[place] for prompt in prompts}) == 1 for place in range(shortest))
     return min(sum(1 for _ in takewhile(bool, alike)), shortest - 1)
 
 
 def _forward(model: Any, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
-    """Logits (rows, vocabulary) after the last of the new tokens (rows, new); `mask` covers old and new ones."""
+    """Returns the logits (rows, vocabulary) after the new tokens (rows, new); `mask` covers old and new tokens."""
+    # Positions count real tokens only, so padding within a row does not shift the rest of its prompt.
     positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
     output = model(
         input_ids=tokens,
@@ -120,11 +126,13 @@ def _forward(model: Any, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -
         use_cache=True,
         logits_to_keep=1,
     )
+    # On the CPU and in float32: each row's generator lives there, and the same number draws the same token.
     return output.logits[:, -1].float().cpu()
 
 
 def _choose(logits: torch.Tensor, draws: list[Draw]) -> tuple[list[int], list[float]]:
-    """A token id for each row of logits (rows, vocabulary), and its log-probability."""
+    """Returns a token id for each row of logits (rows, vocabulary), and its log-probability."""
+    # Greedy rows divide by 1, because their log-probabilities are stated, too.
     heat = torch.tensor([draw.temperature or 1.0 for draw in draws]).unsqueeze(-1)
     log_probs = torch.log_softmax(logits / heat, dim=-1)
     tokens = torch.where(heat.new_tensor([draw.temperature == 0 for draw in draws]).bool(), log_probs.argmax(-1), 0)
@@ -135,20 +143,23 @@ def _choose(logits: torch.Tensor, draws: list[Draw]) -> tuple[list[int], list[fl
 
 
 def _sample(probabilities: torch.Tensor, top_p: float, generators: list[torch.Generator]) -> torch.Tensor:
-    """Token ids (rows) by inverting the cumulative distribution (rows, vocabulary) at one uniform number a row."""
+    """Returns token ids (rows) by inverting the cumulative distribution (rows, vocabulary) at a uniform number."""
+    # One number per row from the row's own generator: torch.multinomial would draw for the whole batch at once.
     uniform = torch.stack([torch.rand(1, generator=generator) for generator in generators])
     order = None
     if top_p < 1:
         probabilities, order = _most_probable(probabilities, top_p)
+        # The sum before a token decides, so the one that crosses top_p stays, as in vLLM.
         outside = probabilities.cumsum(-1) - probabilities >= top_p
         probabilities = probabilities.masked_fill(outside, 0.0)
     cumulative = probabilities.cumsum(-1)
+    # Scaled by the last sum, which rounding leaves beside 1; right=True never chooses a token of probability 0.
     chosen = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True).clamp(max=cumulative.shape[1] - 1)
     return (chosen if order is None else order.gather(-1, chosen)).squeeze(-1)
 
 
 def _most_probable(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Probabilities, the largest first, with their token ids: enough of them to hold the nucleus of every row."""
+    """Returns the largest probabilities and their token ids, enough to hold the nucleus of every row."""
     size = min(NUCLEUS_SIZE, probabilities.shape[1])
     largest, order = probabilities.topk(size)
     if bool((largest.sum(-1) < top_p).any()):

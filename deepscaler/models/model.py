@@ -1,73 +1,86 @@
-"""What a model is, before any engine loads it: its chat template, its context, and which weights exactly."""
+"""Identifies a model before any engine loads it: its chat template, its context, and its exact weights."""
 
 import hashlib
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from deepscaler.models.present import WEIGHTS, lacks, lacks_weights
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import sha256
+from deepscaler.system.paths import snapshot_of
 
 UNKNOWN_CONTEXT = 1 << 20
-"""Tokens; more than any model has."""
-
-_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+"""Tokens of an unknown context, more than any model has."""
 
 
 class ChatTokenizer(Protocol):
-    """The part of a transformers tokenizer that is used here."""
+    """Declares the part of a transformers tokenizer that is used here."""
 
     def apply_chat_template(self, conversation: object, **options: object) -> object:
-        """Token ids of a conversation."""
+        """Returns the token ids of a conversation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model on disk, and who it is."""
+    """Holds a model's location and identity."""
 
     path: str
-    """Local folder, which the engines load; empty for an endpoint's model."""
+    """Local folder that the engines load; empty for an endpoint's model."""
     identity: str
-    """A hub commit, `sha256:...` over the weight files of a local model, or `endpoint:HOST:MODEL`."""
+    """Hub commit, `sha256:...` over the weight files of a local model, or `endpoint:HOST:MODEL`."""
     context: int
-    """Tokens of prompt and response together that it was made for."""
+    """Most tokens of prompt and response together that the model was made for."""
     chat_template: str
     tokenizer: ChatTokenizer | None
-    """None where an endpoint applies the template."""
+    """The tokenizer; None if an endpoint applies the template."""
 
     @property
     def chat_template_sha256(self) -> str:
-        """A template changes the prompt, hence the numbers."""
+        """Returns the template's hash, because a template changes the prompt and so the numbers."""
         return hashlib.sha256(self.chat_template.encode()).hexdigest()
 
 
 def open_model(name: str, revision: str) -> Model:
-    """Find a model (downloading it from the hub if it is no folder) and read all but its weights."""
+    """Returns a local model, or a hub model after downloading it, without loading its weights. Raises UserError."""
     folder = Path(name)
+    # A mistyped folder must not become a request to the hub.
     if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") != 1):
         raise UserError(f"--model {name} is neither a folder nor a hub id such as agentica-org/DeepScaleR-1.5B-Preview")
-    path, identity = (folder, hash_weights(folder)) if folder.is_dir() else _download(name, revision)
-    try:
-        from transformers import AutoTokenizer  # noqa: PLC0415  seconds of import
-    except ImportError as error:
-        raise UserError(f"evaluation needs transformers ({error}): install the `eval` extra") from error
+    with ThreadPoolExecutor(max_workers=1) as beside:  # weights are read and hashed while transformers is imported
+        found = beside.submit(_identify, name, revision)
+        try:
+            from transformers import AutoTokenizer  # noqa: PLC0415  seconds of import
+        except ImportError as error:
+            raise UserError(f"evaluation needs transformers ({error}): install the `eval` extra") from error
+        path, identity = found.result()
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
         context = _context(json.loads((path / "config.json").read_text(encoding="utf-8")))
-    except Exception as error:  # transformers raises anything on broken files
+    except Exception as error:  # transformers raises many types on broken files
         raise UserError(f"--model {name} cannot be read: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(tokenizer.chat_template, str) or not tokenizer.chat_template.strip():
-        raise UserError(f"--model {name} has no chat template: the benchmarks' prompts are chat messages")
+        raise UserError(f"--model {name} has no chat template, which the benchmarks need: give a chat model")
     return Model(str(path), identity, context, tokenizer.chat_template, tokenizer)
 
 
-def open_endpoint(name: str, base_url: str, tokenizer: str, revision: str) -> Model:
-    """Returns a model that a server holds: nobody sees its weights, so the server's host is part of its identity.
+def _identify(name: str, revision: str) -> tuple[Path, str]:
+    """Returns the folder of a model and who it is. Raises UserError."""
+    folder = Path(name)
+    return (folder, hash_weights(folder)) if folder.is_dir() else _download(name, revision)
 
-    `tokenizer` is a folder or a hub id, of which no weights are read; empty where the server gets messages.
+
+def open_endpoint(name: str, base_url: str, tokenizer: str, revision: str) -> Model:
+    """Returns a model on a server. Its weights are hidden, so the server's host is part of its identity.
+
+    `tokenizer` is a folder or a hub id, whose weights are not read; empty if the server receives messages.
     """
+    # The host alone: a URL may hold a key, and ports change from job to job.
     identity = f"endpoint:{urlsplit(base_url).hostname}:{name}"
     if not tokenizer:
         return Model("", identity, UNKNOWN_CONTEXT, "", None)
@@ -79,7 +92,7 @@ def open_endpoint(name: str, base_url: str, tokenizer: str, revision: str) -> Mo
     try:
         loaded = AutoTokenizer.from_pretrained(tokenizer, **where)
         context = _context(AutoConfig.from_pretrained(tokenizer, **where).to_dict())
-    except Exception as error:  # transformers raises anything on broken files
+    except Exception as error:  # transformers raises many types on broken files
         told = " ".join(str(error).split())[:300]
         raise UserError(
             f"the tokenizer of {tokenizer} cannot be read ({told}): give --tokenizer FOLDER, or use --api chat"
@@ -90,33 +103,42 @@ def open_endpoint(name: str, base_url: str, tokenizer: str, revision: str) -> Mo
 
 
 def _context(config: dict[str, Any]) -> int:
-    text = config.get("text_config", config)
+    text = config.get("text_config", config)  # models of text and images nest the language model's options
     return int(text.get("max_position_embeddings") or UNKNOWN_CONTEXT)
 
 
+TO_READ_AHEAD = "DEEPSCALER_MODEL"
+"""Variable with the folder of the weights that verl will load, for each of its processes to read ahead."""
+
+
+def read_ahead(name: str) -> None:
+    """Has the kernel read a local model's weights into memory while other things start; it does so by itself."""
+    for path in sorted(path for pattern in WEIGHTS for path in Path(name).glob(pattern)):
+        with suppress(OSError), path.open("rb") as file:
+            # Returns at once; length 0 means to the end.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+
 def hash_weights(folder: Path) -> str:
-    """The identity of a local model. Raises UserError if the folder holds no weights."""
-    files = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern))
-    if not files:
-        raise UserError(f"--model {folder} holds no weights ({', '.join(_WEIGHTS)})")
+    """Returns the identity of a local model. Raises UserError if the folder does not hold all of its weights."""
+    if why := lacks_weights(folder):
+        raise UserError(f"--model {folder} {why}: give a folder with all of {', '.join(WEIGHTS)}")
+    files = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
+    # With the names, in order: the same shards under exchanged names are another model.
     digests = "".join(f"{path.name}:{sha256(path)}\n" for path in files)
     return "sha256:" + hashlib.sha256(digests.encode()).hexdigest()
 
 
 def find_model(name: str, revision: str) -> str | None:
-    """Returns the folder of a model that is on this machine, also in the hub's cache; None if it is not."""
+    """Returns the folder of a model on this machine, including the hub's cache; None if it is not there as a whole."""
     if Path(name).is_dir():
         return name
-    try:
-        from huggingface_hub import snapshot_download  # noqa: PLC0415
-
-        return str(snapshot_download(name, revision=revision, local_files_only=True))
-    except (ImportError, OSError, ValueError):  # no hub client, not in the cache, no hub id
-        return None
+    folder = snapshot_of(name, revision)
+    return str(folder) if folder and not lacks(folder) else None
 
 
 def fetch_model(name: str, revision: str = "main") -> Path:
-    """The folder of a hub model, downloaded unless the cache has it; a download that was cut off goes on."""
+    """Returns the folder of a hub model, downloading it unless the cache has it; resumes an interrupted download."""
     return _download(name, revision)[0]
 
 
@@ -129,10 +151,13 @@ def _download(name: str, revision: str) -> tuple[Path, str]:
             f"--model {name} is on the hub, which needs huggingface_hub: install the `eval` extra"
         ) from error
     try:
+        # Other forms of the same weights: Llama's originals and GGUF would double the download.
         path = Path(snapshot_download(name, revision=revision, ignore_patterns=["*.pth", "original/*", "*.gguf"]))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise UserError(
-            f"--model {name} (revision {revision}) cannot be had from the hub: {' '.join(str(error).split())[:200]};"
+            f"cannot fetch --model {name} (revision {revision}) from the hub: {' '.join(str(error).split())[:200]};"
             " without internet give a folder"
         ) from error
+    if why := lacks(path):  # offline the client returns what the cache has, which may be a tokenizer alone
+        raise UserError(f"--model {name} {why} in {path}: hf download {name} where there is internet, or give a folder")
     return path, path.name

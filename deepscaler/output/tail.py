@@ -1,25 +1,22 @@
-"""Prints what is added to files, each line with the name of who says it: `node1        | joining 10.0.0.1:20017`."""
+"""Prints new lines of files, each with the name of its source: `node1        | joining 10.0.0.1:20017`."""
 
 from pathlib import Path
 
 from deepscaler.output.terminal import printable
+from deepscaler.system.lines import NewLines
 
 
 class Tail:
-    """Remembers how far each file was shown. Of a file seen for the first time it shows the last lines alone."""
+    """Remembers how much of each file was shown. It shows only the last lines of a file that is new to it."""
 
     def __init__(self, num_lines: int) -> None:
         self._num_lines = num_lines
-        self._seen: dict[Path, int] = {}
+        self._seen: dict[Path, NewLines] = {}
 
     def show(self, path: Path, speaker: str) -> None:
-        """Prints the whole lines of a file that have not been shown."""
+        """Prints the complete lines of a file that have not been shown yet."""
         first = path not in self._seen
-        with path.open("rb") as file:
-            file.seek(self._seen.get(path, 0))
-            content = file.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        self._seen[path] = self._seen.get(path, 0) + len(whole)
-        lines = whole.decode("utf-8", errors="replace").splitlines()
+        # Decoded after joining: whole lines only, so no character is cut.
+        lines = b"\n".join(self._seen.setdefault(path, NewLines(path)).read()).decode("utf-8", "replace").splitlines()
         for line in lines[-self._num_lines :] if first else lines:
             print(f"{speaker:<12} | {printable(line)}", flush=True)

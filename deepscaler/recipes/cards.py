@@ -35,6 +35,9 @@ CARDS = {
 """SXM modules, NVIDIA's data sheets. Bus bandwidths are about 0.8 of NVLink's rated half (300, 450, 200 GB/s): not
 measured here."""
 
+NOMINAL = 0.1
+"""Share by which a GPU's memory may differ from the gigabytes in its name."""
+
 NETWORK_SHARE = 0.8
 """Share of a network's rated speed that a ring reaches: an assumption."""
 
@@ -50,6 +53,21 @@ def card_named(gpu: str) -> Card:
     return CARDS[gpu]
 
 
+def card_of(device: str, memory: int = 0) -> str | None:
+    """Returns the kind of GPU of a name as the driver gives it (`NVIDIA A100-SXM4-80GB`); None for another one.
+
+    `memory` is the GPU's in bytes, if known: it decides where the name has no size, and a part of a GPU fits none.
+    """
+    words = device.upper().replace("-", " ").replace("_", " ").split()
+    # Whole words: a GH200's name holds `H200`, and it is another card.
+    kinds = [name for name in CARDS if name.partition("-")[0] in words]
+    if memory:
+        kinds = [name for name in kinds if abs(memory / CARDS[name].memory - 1) < NOMINAL]
+    sized = [name for name in kinds if name.partition("-")[2] in words]
+    # An A100 whose name gives no size could be either; no estimate is better than one for the wrong card.
+    return (sized or kinds)[0] if len(sized or kinds) == 1 else None
+
+
 def ring_bandwidth(gpu: str, fabric: str, num_nodes: int) -> float:
     """Returns bytes a second that each GPU of a ring passes on: the slower of NVLink and the network, if it crosses it.
 
@@ -58,12 +76,13 @@ def ring_bandwidth(gpu: str, fabric: str, num_nodes: int) -> float:
     if fabric not in FABRICS:
         raise unknown("fabric", fabric, FABRICS)
     nvlink = card_named(gpu).nvlink
+    # The slowest link sets the pace of a ring, and each machine's cards share its load among them.
     return nvlink if num_nodes == 1 else min(nvlink, NETWORK_SHARE * FABRICS[fabric])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Software:
-    """How fast the programs are: measured on one H200 with the 1.5B's shape (docs/train.md, Cost), where not said."""
+    """Speed of the programs: measured on one H200 with the 1.5B's shape (docs/cost.md), where not said."""
 
     forward: float = 0.365
     """Share of a card's rated operations in log-probabilities: 105,200 tokens/s x 3.44e9 operations / 989e12.

@@ -1,4 +1,4 @@
-"""What a recipe writes: a checkpoint by the model's shape, a step's rollouts at most, and all that lies there at once.
+"""Computes what a recipe writes: a checkpoint by the model's shape, a step's rollouts at most, and the total at once.
 
 8k with a model of 1.78 billion parameters: 21.3 GB a checkpoint, 3 of them at once, up to 38 MB of rollouts a step
 """
@@ -13,7 +13,7 @@ BYTES_FROZEN = 4
 """A weight beside which an adapter is trained; the adapter's own state is a thousandth of it."""
 
 BYTES_PER_TOKEN = 4
-"""Of text, in the mean of English and mathematics."""
+"""Bytes of text per token, in the mean of English and mathematics."""
 
 
 def checkpoint_bytes(recipe: Recipe, shape: ModelShape) -> int:
@@ -23,10 +23,12 @@ def checkpoint_bytes(recipe: Recipe, shape: ModelShape) -> int:
 
 def rollout_bytes(recipe: Recipe) -> int:
     """Returns the most bytes that the rollouts of a step take, if every response is as long as it may be."""
+    # verl writes the prompt with each response, so a group's prompt counts group_size times.
     return recipe.train_batch_size * recipe.group_size * recipe.max_length * BYTES_PER_TOKEN
 
 
 def checkpoints_at_once(recipe: Recipe) -> int:
-    """Returns the most checkpoints that lie in a run's folder: those that stay, and one that is being written."""
+    """Returns the most checkpoints that a run's folder holds: those that stay, and one that is being written."""
     every = recipe.num_steps // recipe.keep_every if recipe.keep_every else 0
+    # Each rule counted in full, because they seldom choose the same steps, and the disk must hold the worst case.
     return recipe.keep + every + recipe.keep_best + 1

@@ -1,4 +1,4 @@
-"""Finds the line of a TOML file that sets a key, so that an error can name it: tomllib tells no lines.
+"""Finds the line of a TOML file that sets a key, so an error can name it: tomllib does not report lines.
 
 [data]
 weights = [1, 2]        line_of(text, "data.weights") == 2
@@ -17,9 +17,11 @@ def line_of(text: str, name: str) -> int:
         if header := HEADER.fullmatch(line):
             found = table = _plain(header[1])
         elif sets := SETS.match(line):
+            # A text of several lines may hold what looks like a key, so the line is a hint and decides nothing.
             found = f"{table}.{_plain(sets[1])}" if table else _plain(sets[1])
         else:
             continue
+        # The longest match wins, and of equal ones the last.
         if (name == found or name.startswith(f"{found}.")) and len(found) >= length:
             best, length = number, len(found)
         elif found.startswith(f"{name}.") and not best:

@@ -1,4 +1,4 @@
-"""From what a command line says to a recipe: a published name or a TOML file, a profile, and changed fields.
+"""Turns a command line into a recipe: a published name or a TOML file, a profile, and changed fields.
 
 extends = "8k"          # a published name, or another file beside this one
 name = "short-4b"
@@ -26,7 +26,7 @@ from deepscaler.system.options import options_of, with_options
 
 SUFFIX = ".toml"
 MOST_FILES = 10
-"""That extend one another; more of them are a circle or a mistake."""
+"""Most files that may extend one another; more are a circle or a mistake."""
 
 
 def load_recipe(given: str, profile: Profile | None = None, settings: Sequence[str] = ()) -> Recipe:
@@ -35,7 +35,9 @@ def load_recipe(given: str, profile: Profile | None = None, settings: Sequence[s
         if setting.startswith("profile="):
             raise UserError(f"--set {setting} would change the name alone: give --profile {setting[8:] or 'NAME'}")
     recipe = recipe_named(given)
+    # The profile first, so that --set can change what it sets.
     recipe = with_settings(in_profile(recipe, profile or recipe.profile), list(settings))
+    # Absolute, because a job, a container or a rerun begins in another folder.
     recipe = _seen_from(recipe, Path.cwd())
     check_heads(recipe)
     check_thinking(recipe)
@@ -71,6 +73,7 @@ def in_profile(recipe: Recipe, profile: Profile) -> Recipe:
     return replace(
         recipe,
         profile=profile,
+        # Both ways: `--profile faithful` must undo all that a fast recipe set, or its name would lie about it.
         asynchronous_rollout=fast,
         filter_groups=fast and recipe.filter_groups,
         # responses of older weights need it: without, AReaL's 1.5B model fell from 42.0 to 23.3 on AIME 2024
@@ -84,6 +87,7 @@ def _seen_from(recipe: Recipe, folder: Path) -> Recipe:
     function = recipe.reward.function
     return replace(
         recipe,
+        # A hub id has the form of a relative path, so only a folder that is there is taken for one.
         model=str((folder / recipe.model).absolute()) if (folder / recipe.model).is_dir() else recipe.model,
         train_dataset=tuple(absolute_name(name, folder) for name in recipe.train_dataset),
         validation_dataset=tuple(absolute_name(name, folder) for name in recipe.validation_dataset),
@@ -98,6 +102,7 @@ def _read(file: Path, extended_by: tuple[Path, ...]) -> Recipe:
         chain = " -> ".join(one.name for one in (*extended_by, file))
         raise UserError(f"{chain}: recipe files extend one another in a circle; let one extend a published recipe")
     values = read_toml(file)
+    # tomllib gives no lines, so the text is searched for them when something is wrong.
     text = file.read_text(encoding="utf-8-sig")
     base = values.pop("extends", None)
     if not isinstance(base, str):
@@ -110,13 +115,16 @@ def _read(file: Path, extended_by: tuple[Path, ...]) -> Recipe:
     try:
         recipe = _read(file.parent / base, (*extended_by, file)) if is_file(base) else recipe_named(base)
     except UserError as error:
+        # Once: at each file of a long chain the message would grow by a place.
         raise error if extended_by else UserError(f"{at(file, text, 'extends')}: {error}") from error
     changes = {"name": file.stem} | _converted(values, file, text)
     try:
         if (profile := changes.get("profile")) is not None:
+            # Before the file's other fields, for which it then is the base, as on the command line.
             recipe = in_profile(recipe, profile)
         return _seen_from(with_options(recipe, changes), file.parent)
     except UserError as error:
+        # A relation names the fields that break it, and the first of them that this file sets has the line.
         guilty = [name for name in changes if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", str(error))]
         raise UserError(f"{at(file, text, *guilty[:1])}: {error}") from error
 
@@ -144,7 +152,7 @@ def _converted(values: dict[str, Any], file: Path, text: str) -> dict[str, Any]:
 
 
 def unknown_field(name: str, *, is_table: bool) -> UserError:
-    """Returns the error for a name that is no field of a recipe; the 60 that are ones do not fit in it."""
+    """Returns the error for a name that is not a field of a recipe; it does not list the 60 valid ones."""
     known = options_of(Recipe)
     names = [*known, *dict.fromkeys(one.partition(".")[0] for one in known if "." in one)]
     here = [one for one in known if one.rpartition(".")[2] == name]  # a key of a table, given without it

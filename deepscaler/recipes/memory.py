@@ -1,4 +1,4 @@
-"""What a recipe needs of each GPU, before anything is submitted: products of sizes, no measurement.
+"""Estimates what a recipe needs of each GPU, before anything is submitted: products of sizes, no measurement.
 
 Training and the rollout engine take turns on a GPU's memory (the engine sleeps during the update), so each must fit
 alone; beside the engine only the actor's weights and optimiser stay, unless they are offloaded. What an update needs at
@@ -23,7 +23,7 @@ BYTES_OF_STATE = 4 + 4 + 8
 """A parameter in float32, its gradient, and AdamW's two moments (verl's FSDP actor keeps all in float32)."""
 
 BYTES_OF_STEP = 4
-"""What AdamW computes for all parameters at once, in float32."""
+"""Temporary values that AdamW computes for all parameters at once, in float32."""
 
 CHUNK = 2048
 """Tokens whose logits exist at once where fused_kernels=chunked."""
@@ -49,16 +49,16 @@ class Estimate:
     step: int
     """While the optimiser steps."""
     activations: int
-    """Of one packed micro batch: the inputs of every layer and one layer's inside, or all that the gradient needs."""
+    """Activations of a packed micro batch: every layer's inputs and one layer's inside, or all that gradients need."""
     logits: int
-    """Of what exists of them at once, and their gradient."""
+    """Logits that exist at once, and their gradient."""
     resident: int
-    """What training leaves on the GPU while the rollout engine generates."""
+    """Bytes that training leaves on the GPU while the rollout engine generates."""
     engine: int
     """The rollout engine's share: `gpu_memory_utilization`."""
     engine_weights: int
     kv_cache: int
-    """What the rollout engine has left for keys and values; negative if its weights do not fit."""
+    """Bytes that the rollout engine has left for keys and values; negative if its weights do not fit."""
     cached_tokens: int
     """Whose keys and values fit into the cache of one engine, over all its GPUs."""
     sequences_at_once: int
@@ -68,12 +68,12 @@ class Estimate:
 
     @property
     def training(self) -> int:
-        """Peak of an update."""
+        """Returns the peak of an update, in bytes."""
         return self.state + self.step + self.activations + self.logits
 
     @property
     def warnings(self) -> list[str]:
-        """Why the job cannot fit, or will crawl."""
+        """Returns why the job cannot fit, or will be slow."""
         found = []
         if self.training > MARGIN * self.memory:
             found.append(
@@ -94,6 +94,7 @@ class Estimate:
 def estimate(recipe: Recipe, shape: ModelShape, gpu: str) -> Estimate:
     """Returns what one GPU of a kind has to hold for a recipe. Raises UserError for an unknown kind."""
     memory = card_named(gpu).memory
+    # In bfloat16, verl's default of rollout.dtype.
     engine_weights = 2 * shape.num_parameters // recipe.tensor_parallel_size
     engine = int(recipe.gpu_memory_utilization * memory)
     kv_cache = engine - engine_weights
@@ -103,7 +104,9 @@ def estimate(recipe: Recipe, shape: ModelShape, gpu: str) -> Estimate:
     return Estimate(
         gpu=gpu,
         memory=memory,
+        # FSDP shards parameters, gradients and moments over all ranks, also where several share a sequence.
         state=trained * shape.num_parameters // recipe.world_size,
+        # torch's foreach implementation of AdamW makes its temporaries for all parameters together.
         step=0 if recipe.lora_rank else BYTES_OF_STEP * shape.num_parameters // recipe.world_size,
         activations=_activations(recipe, shape),
         logits=_logits(recipe, shape),
@@ -122,6 +125,7 @@ def _activations(recipe: Recipe, shape: ModelShape) -> int:
     """Returns bytes of what a forward pass leaves for the gradient of one micro batch."""
     tokens = recipe.max_tokens_per_gpu
     if recipe.checkpoint_activations:
+        # Of the one layer that is computed again at a time; the inputs of all layers stay, in two bytes.
         inside = 8 * shape.hidden_size + 6 * shape.intermediate_size
         return tokens * (2 * shape.hidden_size * shape.num_layers + inside)
     return tokens * shape.num_layers * (22 * shape.hidden_size + 8 * shape.intermediate_size)
@@ -137,4 +141,5 @@ def _logits(recipe: Recipe, shape: ModelShape) -> int:
         return min(CHUNK, recipe.max_tokens_per_gpu) * shape.vocab_size * (4 + 2) + last_layer * (4 + 4)
     if recipe.fused_kernels == "triton":
         return recipe.max_tokens_per_gpu * TRITON_SPLIT * 2 + last_layer * 2
+    # bfloat16 as computed, float32 for the softmax, and its gradient.
     return recipe.max_tokens_per_gpu * shape.vocab_size * (2 + 4 + 4)

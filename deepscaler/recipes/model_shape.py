@@ -10,7 +10,7 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import reason
 
 MOST_GPUS = 64
-"""That a message counts up to."""
+"""Largest size that a message counts up to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,35 +26,37 @@ class ModelShape:
     tied_embeddings: bool
     attention_bias: bool
     width: int = 0
-    """Of one attention head, where a model says it (Qwen3): 0 for an equal share of hidden_size."""
+    """Width of one attention head, if a model gives it (Qwen3); 0 for an equal share of hidden_size."""
     qk_norm: bool = False
-    """Whether queries and keys are normalized, each with weights of a head's width (Qwen3)."""
+    """True if queries and keys are normalized, each with weights of a head's width (Qwen3)."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what is no size."""
+        """Raises ValueError for values that are not sizes."""
         for name in ("num_layers", "hidden_size", "intermediate_size", "num_heads", "num_kv_heads", "vocab_size"):
             value = getattr(self, name)
+            # config.json comes from anywhere: a text or a negative size would make an estimate of nonsense.
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} {value!r} is no whole number above 0")
+                raise ValueError(f"{name} {value!r} is not an integer above 0")
         if not isinstance(self.width, int) or self.width < 0:
-            raise ValueError(f"head_dim {self.width!r} is no whole number above 0")
+            raise ValueError(f"head_dim {self.width!r} is not an integer above 0")
         if not self.hidden_size >= self.num_heads >= self.num_kv_heads:
             raise ValueError(f"{self.num_heads} heads for a width of {self.hidden_size}, {self.num_kv_heads} of keys")
 
     @property
     def head_dim(self) -> int:
-        """Width of one attention head."""
+        """Returns the width of one attention head."""
         return self.width or self.hidden_size // self.num_heads
 
     @property
     def num_parameters(self) -> int:
-        """Exactly as many as the checkpoint holds."""
+        """Returns the number of parameters, exactly as many as the checkpoint holds."""
         query_size, kv_size = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
         attention = 2 * self.hidden_size * (query_size + kv_size)
         bias = query_size + 2 * kv_size if self.attention_bias else 0
         norms = 2 * self.head_dim if self.qk_norm else 0
         layer = attention + bias + norms + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
         embeddings = self.vocab_size * self.hidden_size * (1 if self.tied_embeddings else 2)
+        # The last term is the norm before the head.
         return embeddings + self.num_layers * layer + self.hidden_size
 
     @property
@@ -72,13 +74,13 @@ class ModelShape:
         return 2 * self.num_multiplied * tokens + attention
 
     def heads_divide_by(self, num_gpus: int) -> bool:
-        """Whether GPUs can share the attention heads, or some of them have one of keys and values in common."""
+        """Returns whether GPUs can share the attention heads, or some GPUs can share one head of keys and values."""
         kv_heads = self.num_kv_heads
         return not self.num_heads % num_gpus and not (kv_heads % num_gpus and num_gpus % kv_heads)
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Of the cache in bfloat16: keys and values of every layer."""
+        """Returns the bytes of a token in the bfloat16 cache: keys and values of every layer."""
         return 2 * 2 * self.num_layers * self.num_kv_heads * self.head_dim
 
 
@@ -109,11 +111,11 @@ KNOWN_SHAPES = {
         30, 576, 1536, 9, 3, vocab_size=49_152, tied_embeddings=True, attention_bias=False
     ),
 }
-"""Of models that recipes start from, so that nothing here needs the hub."""
+"""Known models that recipes start from, so nothing here needs the hub."""
 
 
 def shape_of(model: str) -> ModelShape:
-    """The shape of a known model, or of a folder's config.json. Raises UserError for anything else."""
+    """Returns the shape of a known model, or of a folder's config.json. Raises UserError for anything else."""
     if model in KNOWN_SHAPES:
         return KNOWN_SHAPES[model]
     file = Path(model) / "config.json"
@@ -124,15 +126,19 @@ def shape_of(model: str) -> ModelShape:
             hidden_size=config["hidden_size"],
             intermediate_size=config["intermediate_size"],
             num_heads=config["num_attention_heads"],
+            # Models without grouped queries leave the key out, or write null.
             num_kv_heads=config.get("num_key_value_heads") or config["num_attention_heads"],
             vocab_size=config["vocab_size"],
-            tied_embeddings=config.get("tie_word_embeddings", True),
+            # As the classes of Qwen2, Qwen3 and Llama have it in transformers 5.10, where the file does not say.
+            tied_embeddings=config.get("tie_word_embeddings", False),
+            # Qwen2 has biases on queries, keys and values without saying so; Llama and Qwen3 say it.
             attention_bias=config.get("attention_bias", config.get("model_type") == "qwen2"),
             width=config.get("head_dim") or 0,
+            # No key says it: the architecture itself has it.
             qk_norm=config.get("model_type") == "qwen3",
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"the shape of {model} is not known: {file} does not tell it ({reason(error)})") from error
+        raise UserError(f"the shape of {model} is not known: {file} does not give it ({reason(error)})") from error
 
 
 def check_heads(recipe: Recipe) -> None:
@@ -144,6 +150,7 @@ def check_heads(recipe: Recipe) -> None:
         shape = shape_of(recipe.model)
     except UserError:
         return
+    # A sequence may be shared across machines, an engine only within one.
     shared_by = {"sequence_parallel_size": recipe.world_size, "tensor_parallel_size": recipe.gpus_per_node}
     for name, num_gpus in shared_by.items():
         if not shape.heads_divide_by(getattr(recipe, name)):

@@ -12,6 +12,7 @@ def files_of(recipe: Recipe) -> list[Path]:
     """Returns the files of a user's own that a recipe names: data sets and the reward function's. Each only once."""
     names = [name for name in recipe.datasets if is_file(name)]
     if recipe.reward.function:
+        # From the right, since a path may hold a colon.
         names.append(recipe.reward.function.rpartition(":")[0])
     return [Path(name) for name in dict.fromkeys(names)]
 

@@ -1,4 +1,4 @@
-"""How verl spreads the sequences of a batch over GPUs and packs them into micro batches, by sizes alone.
+"""Simulates how verl spreads the sequences of a batch over GPUs and packs them into micro batches, by sizes alone.
 
 packed([8192, 4096, 4096], groups=1, budget=8192, work=float)    -> [8192.0, 8192.0]
 """
@@ -19,10 +19,12 @@ def packed(lengths: Sequence[float], groups: int, budget: int, work: Callable[[f
     dealt: list[list[float]] = [[] for _ in range(groups)]
     for number, length in enumerate(sorted(lengths, reverse=True)):
         turn, place = divmod(number, groups)
+        # Back and forth, or the first group would get the longest sequence of every turn.
         dealt[groups - 1 - place if turn % 2 else place].append(length)
     count = max(1, *(ceil(sum(one) / budget) for one in dealt))
     while not (filled := [_filled(one, count, budget, work) for one in dealt if one]) or None in filled:
         count += 1
+    # The slowest group of each round: FSDP's collectives make all others wait for it.
     return [max(micro_batch) for micro_batch in zip(*filter(None, filled), strict=True)]
 
 

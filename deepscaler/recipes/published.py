@@ -52,6 +52,7 @@ _QUICKSTART = replace(
     recompute_log_probs=False,
     temperature=1.0,
     validation_temperature=1.0,
+    # SmolLM2 writes no </think>, so every response would score 0.
     thinking=False,
     validation_group_size=1,
     gpu_memory_utilization=0.3,

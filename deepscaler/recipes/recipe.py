@@ -1,4 +1,4 @@
-"""What a training run is: every hyperparameter once, with its meaning, unit, source and range.
+"""Defines a training run: every hyperparameter once, with its meaning, unit, source and range.
 
 replace(BASE, name="16k", max_response_length=16_384, group_size=16, num_nodes=4)
 """
@@ -16,7 +16,7 @@ from deepscaler.system.options import check_options, option, parse_settings, tab
 
 Profile = Literal["faithful", "fast"]
 Device = Literal["cuda", "cpu"]
-"""What a run trains on: GPUs, or the processors of a machine without any (deepscaler/verl_plugin/cpu)."""
+"""Device of a run: GPUs, or the processors of a machine without any (deepscaler/verl_plugin/cpu)."""
 
 AdvantageEstimator = Literal["grpo", "reinforce_plus_plus", "reinforce_plus_plus_baseline", "rloo", "opo"]
 PolicyLoss = Literal["vanilla", "gspo", "cispo", "geo_mean", "sapo", "gpg", "dppo_tv", "dppo_kl"]
@@ -65,19 +65,22 @@ class Recipe:
         1040, "optimization steps of the stage, one batch each", above=0, source="DeepScaleR blog, Figure 1"
     )
     seed: int = option(
-        42, "seed of the data order and the rollout engine", at_least=0, at_most=2**32 - 1, source="verl's default"
+        42, "seed of the data order and of every response", at_least=0, at_most=2**32 - 1, source="verl's default"
+    )
+    seeded_responses: bool = option(
+        True, "give each response a seed of its own; an asynchronous rollout gives none", source="docs/reproducible.md"
     )
 
-    num_nodes: int = option(1, "machines", above=0, source=_SCRIPTS)
+    num_nodes: int = option(1, "number of machines", above=0, source=_SCRIPTS)
     gpus_per_node: int = option(8, "GPUs per machine", above=0, source=_SCRIPTS)
 
     train_batch_size: int = option(128, "prompts per step", above=0, source=_SCRIPTS)
     group_size: int = option(8, "responses per prompt: GRPO's group", above=0, source=_SCRIPTS)
     mini_batch_size: int = option(64, "prompts per optimizer update", above=0, source=_SCRIPTS)
     num_epochs_per_batch: int = option(1, "passes over a batch", above=0, source=_SCRIPTS)
-    max_prompt_length: int = option(1024, "tokens; longer prompts are left out", above=0, source=_SCRIPTS)
+    max_prompt_length: int = option(1024, "most tokens of a prompt; longer ones are left out", above=0, source=_SCRIPTS)
     max_response_length: int = option(
-        8192, "tokens; longer responses are cut off and score 0", above=0, source=_SCRIPTS
+        8192, "most tokens of a response; longer ones are cut off and score 0", above=0, source=_SCRIPTS
     )
     max_tokens_per_gpu: int = option(32_768, "tokens of a packed micro batch on one GPU", above=0, source=_SCRIPTS)
 
@@ -90,26 +93,30 @@ class Recipe:
         0.2, "PPO's epsilon: bound of the probability ratio, both sides", above=0, below=1, source=_FORK
     )
     clip_ratio_low: float = option(
-        0.0, "epsilon of the lower bound; 0 for clip_ratio", at_least=0, below=1, source=_FORK
+        0.0, "PPO's epsilon of the lower bound; 0 for clip_ratio", at_least=0, below=1, source=_FORK
     )
     clip_ratio_high: float = option(
-        0.0, "epsilon of the upper bound (DAPO's clip-higher); 0 for clip_ratio", at_least=0, source=_FORK
+        0.0, "PPO's epsilon of the upper bound (DAPO's clip-higher); 0 for clip_ratio", at_least=0, source=_FORK
     )
+    # The fork had no dual clip (arXiv 1912.09729); verl 0.9.1 applies it at 3.0 unless told otherwise.
     dual_clip: float = option(
         0.0, "bound of the loss where the advantage is negative; 0 for none", above=1, or_zero=True, source=_FORK
     )
+    # The fork's default, which verl 0.9.1 has set to 0: the paper's runs had the bonus without naming it.
     entropy_coefficient: float = option(0.001, "weight of the entropy bonus", at_least=0, source=_FORK)
     kl_coefficient: float = option(
         0.001, "weight of the KL loss against the reference; 0 for no reference", at_least=0, source=_SCRIPTS
     )
     kl_type: KLType = option("low_var_kl", "estimator of the KL divergence", source=_SCRIPTS)
-    advantage_estimator: AdvantageEstimator = option("grpo", "turns rewards into advantages", source=_SCRIPTS)
+    advantage_estimator: AdvantageEstimator = option(
+        "grpo", "method that turns rewards into advantages", source=_SCRIPTS
+    )
     normalize_by_deviation: bool = option(
         True, "divide GRPO's advantages by the group's standard deviation (Dr. GRPO does not)", source=_FORK
     )
     policy_loss: PolicyLoss = option("vanilla", "loss over the clipped ratios, as verl names them", source=_FORK)
     loss_aggregation: LossAggregation = option(
-        "token-mean", "how token losses are summed over a mini batch", source=_FORK
+        "token-mean", "sum of token losses over a mini batch, as verl names it", source=_FORK
     )
     mask_truncated: bool = option(
         False,
@@ -117,7 +124,7 @@ class Recipe:
         source=_FORK,
     )
     recompute_log_probs: bool = option(
-        True, "old log-probabilities come from the trainer, not the rollout engine", source=_FORK
+        True, "take old log-probabilities from the trainer, not the rollout engine", source=_FORK
     )
     rollout_correction: RolloutCorrection = option(
         "none",
@@ -125,14 +132,17 @@ class Recipe:
         source=_FORK,
     )
     correction_threshold: float = option(
-        2.0, "upper bound of these weights, to which they are cut", above=0, source=_VERL
+        2.0, "upper bound of the weights of rollout_correction, which are cut to it", above=0, source=_VERL
     )
     correction_floor: float = option(
-        0.0, "lower bound; then a weight outside both bounds is 0 (IcePop); 0 for none", at_least=0, source=_VERL
+        0.0,
+        "lower bound of these weights: with it, a weight outside both bounds is 0 (IcePop); 0 for none",
+        at_least=0,
+        source=_VERL,
     )
     rollout_rejection: RolloutRejection = option(
         "none",
-        "leaves out tokens or responses on which trainer and rollout engine disagree, by verl's measures of it",
+        "measure of verl that leaves out tokens or responses on which trainer and rollout engine disagree",
         source=_FORK,
     )
     rejection_threshold: float = option(
@@ -144,8 +154,8 @@ class Recipe:
     rejection_floor: float = option(
         0.0, "smallest ratio that is kept (k1); 0 for 1 / rejection_threshold", at_least=0, source=_VERL
     )
-    thinking: bool = option(True, "a response without </think> counts as cut off and scores 0", source=_SCRIPTS)
-    filter_groups: bool = option(False, "draw again where a group is all right or all wrong (DAPO)", source=_FORK)
+    thinking: bool = option(True, "count a response without </think> as cut off, so it scores 0", source=_SCRIPTS)
+    filter_groups: bool = option(False, "draw again if a group is all right or all wrong (DAPO)", source=_FORK)
     max_refills: int = option(
         10,
         "batches of discarded prompts, after which filter_groups takes a step's groups as they are",
@@ -156,16 +166,18 @@ class Recipe:
     lora_rank: int = option(
         0, "rank of the adapter that is trained instead of all weights; 0 for none", at_least=0, source=_SCRIPTS
     )
-    lora_alpha: int = option(16, "the adapter's product is scaled by lora_alpha / lora_rank", above=0, source=_VERL)
+    lora_alpha: int = option(
+        16, "scale of the adapter: its product is multiplied by lora_alpha / lora_rank", above=0, source=_VERL
+    )
     lora_modules: tuple[str, ...] = option(
         ("all-linear",), "modules that get an adapter, by the end of their names", one_or_more=True, source=_VERL
     )
 
     temperature: float = option(0.6, "temperature of training rollouts", above=0, source=_SCRIPTS)
     validation_temperature: float = option(0.6, "temperature of validation rollouts", at_least=0, source=_SCRIPTS)
-    validation_top_p: float = option(1.0, "nucleus of validation rollouts", above=0, at_most=1, source=_SCRIPTS)
+    validation_top_p: float = option(1.0, "top-p of validation rollouts", above=0, at_most=1, source=_SCRIPTS)
     validation_max_response_length: int = option(
-        0, "tokens of a response in validation; 0 for max_response_length", at_least=0, source=_SCRIPTS
+        0, "most tokens of a response in validation; 0 for max_response_length", at_least=0, source=_SCRIPTS
     )
     validation_group_size: int = option(8, "responses per prompt in validation", above=0, source=_SCRIPTS)
     tensor_parallel_size: int = option(1, "GPUs that share one rollout engine", above=0, source=_SCRIPTS)
@@ -176,13 +188,13 @@ class Recipe:
     asynchronous_rollout: bool = option(False, "generate the next batch during the update", source=_FORK)
     batches_ahead: int = option(
         1,
-        "batches asked for ahead with asynchronous_rollout: by so many updates responses are older",
+        "batches that asynchronous_rollout requests ahead; responses get older by as many updates",
         above=0,
         source=_VERL,
     )
     fused_kernels: FusedKernels = option(
         "chunked",
-        "how log-probabilities are computed without a batch's logits in memory: in chunks, or by verl's Triton kernel",
+        "way to compute log-probabilities without a batch's logits in memory: in chunks, or with verl's Triton kernel",
         source=_KIT,
     )
     checkpoint_activations: bool = option(
@@ -192,13 +204,13 @@ class Recipe:
 
     save_every: int = option(20, "steps between checkpoints", above=0, source=_SCRIPTS)
     validate_every: int = option(20, "steps between validations", above=0, source=_SCRIPTS)
-    keep: int = option(2, "newest checkpoints that stay on disk", above=0, source=_KIT)
+    keep: int = option(2, "number of newest checkpoints that stay on disk", above=0, source=_KIT)
     keep_every: int = option(
-        0, "checkpoints at multiples of so many steps stay, too; 0 for none", at_least=0, source=_KIT
+        0, "steps between checkpoints that stay, too, however old they are; 0 for none", at_least=0, source=_KIT
     )
     keep_best: int = option(
         0,
-        "checkpoints of the best validations that stay, too, however old they are; 0 for none",
+        "number of checkpoints with the best validations that stay, too, however old they are; 0 for none",
         at_least=0,
         source=_KIT,
     )
@@ -207,11 +219,12 @@ class Recipe:
         {}, "thresholds of signs of a sick run, by name; false turns one off", merged=True, source=_KIT
     )
 
-    data: DataOptions = table(DataOptions, "how files of one's own are read, mixed and asked")
+    data: DataOptions = table(DataOptions, "options for your own files: columns, weights, prompt")
     reward: RewardOptions = table(RewardOptions, "the parts of a response's reward")
     verl: dict[str, Any] = option({}, "any other key of verl's configuration", merged=True, source=_KIT)
 
     def __post_init__(self) -> None:
+        # The dataclass is frozen; TOML nests `a.b = 1`, and verl's keys are compared as dotted names.
         object.__setattr__(self, "verl", flattened(self.verl))
         try:
             self._check()
@@ -220,6 +233,7 @@ class Recipe:
 
     def _check(self) -> None:
         check_options(self)
+        # It becomes a folder of a chain and part of W&B's names, so no slash and no leading dash.
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise UserError(f"invalid value {self.name!r} for name: expected letters, digits, . _ or -")
         if not self.model:
@@ -241,27 +255,27 @@ class Recipe:
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """All that it reads, in training and validation."""
+        """Returns all data sets that it reads, in training and validation."""
         return tuple(dict.fromkeys((*self.train_dataset, *self.validation_dataset)))
 
     @property
     def world_size(self) -> int:
-        """GPUs in all."""
+        """Returns the number of GPUs on all machines."""
         return self.num_nodes * self.gpus_per_node
 
     @property
     def max_length(self) -> int:
-        """Tokens of the longest sequence in training."""
+        """Returns the tokens of the longest sequence in training."""
         return self.max_prompt_length + self.max_response_length
 
     @property
     def validation_length(self) -> int:
-        """Tokens of the longest response in validation."""
+        """Returns the tokens of the longest response in validation."""
         return self.validation_max_response_length or self.max_response_length
 
     @property
     def longest_response(self) -> int:
-        """Tokens of the longest response in training or validation."""
+        """Returns the tokens of the longest response in training or validation."""
         return max(self.max_response_length, self.validation_length)
 
 

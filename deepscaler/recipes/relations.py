@@ -40,11 +40,13 @@ def _sizes(r: "Recipe") -> list[tuple[bool, str]]:
             f"sequence_parallel_size {r.sequence_parallel_size} must divide the {r.world_size} GPUs",
         ),
         (
+            # verl splits each mini batch evenly over the ranks.
             shards > 0 and not r.mini_batch_size * r.group_size % shards,
             f"mini_batch_size x group_size = {r.mini_batch_size * r.group_size} responses"
             f" must divide over {shards} data-parallel ranks",
         ),
         (
+            # verl's validate_config accepts less, and the packing then fails at the first long response.
             r.max_tokens_per_gpu * r.sequence_parallel_size >= r.max_length,
             f"max_tokens_per_gpu {r.max_tokens_per_gpu} x sequence_parallel_size {r.sequence_parallel_size}"
             f" must hold one sequence of {r.max_length} tokens (prompt + response)",
@@ -68,6 +70,7 @@ def _algorithm(r: "Recipe") -> list[tuple[bool, str]]:
             "filter_groups compares the responses of a group: group_size must be above 1",
         ),
         (
+            # OPO's baseline is a mean weighted by length (arXiv 2505.23585).
             not r.mask_truncated or r.advantage_estimator != "opo",
             "mask_truncated does not go with opo, which divides by the tokens of a group: masked ones leave none",
         ),
@@ -76,6 +79,7 @@ def _algorithm(r: "Recipe") -> list[tuple[bool, str]]:
             f"keep_every {r.keep_every} must be a multiple of save_every {r.save_every}: nothing is saved between",
         ),
         (
+            # verl validates a step after it has saved it, so both must fall on one step.
             not r.keep_best or not r.save_every % r.validate_every,
             f"keep_best compares checkpoints by their validation: save_every {r.save_every} must be a multiple of"
             f" validate_every {r.validate_every}",
@@ -97,6 +101,7 @@ def _off_policy(r: "Recipe") -> list[tuple[bool, str]]:
     ]
     return [
         (
+            # Without the trainer's own pass there is one set of log-probabilities, and no ratio of two.
             not corrected or r.recompute_log_probs,
             f"{' and '.join(corrected)} weighs the trainer's log-probabilities against the"
             " rollout engine's: it needs recompute_log_probs=true",
@@ -115,6 +120,7 @@ def _off_policy(r: "Recipe") -> list[tuple[bool, str]]:
             " seq_mean_k3, 1.001 for seq_mean_k1, 2 for seq_sum_k1",
         ),
         (
+            # verl takes 1 / threshold as the lower bound of a ratio: below 1 that would be above the upper one.
             not r.rollout_rejection.endswith("k1") or r.rejection_floor > 0 or r.rejection_threshold >= 1,
             f"rejection_threshold {r.rejection_threshold} must be at least 1, the ratio of equal probabilities, or"
             " give rejection_floor",

@@ -1,4 +1,4 @@
-"""How long responses are: a log-normal distribution, cut off at a limit, given by its mean and the share cut off.
+"""Models response lengths: a log-normal distribution, cut off at a limit, given by its mean and the share cut off.
 
 Lengths(mean=4250, cut_off=0.08, limit=8192)     DeepScaleR's first stage, on average over its steps
 """
@@ -18,7 +18,7 @@ class Lengths:
     """Tokens of the responses of a batch. Without random numbers: a batch of n is n quantiles."""
 
     mean: float
-    """Of the responses as drawn, the cut-off ones counting as the limit."""
+    """Mean of the responses as drawn; those that are cut off count as the limit."""
     cut_off: float
     """Share of responses that reach the limit; 1 where all have its length, as those of a model of random weights."""
     limit: int
@@ -27,7 +27,8 @@ class Lengths:
     """Mean tokens of a prompt: an assumption for DeepScaleR's data."""
 
     def __post_init__(self) -> None:
-        """Raise UserError where no distribution has such a mean."""
+        """Raises UserError if no distribution has such a mean."""
+        # A model of random weights never ends a response: bench/gpu.py trains such a one.
         whole = self.cut_off == 1 and self.mean == self.limit
         if not whole and not (0 < self.cut_off < 1 and self.cut_off * self.limit < self.mean < self.limit):
             raise UserError(
@@ -44,6 +45,7 @@ class Lengths:
         """
         z = _NORMAL.inv_cdf(1 - self.cut_off)
         low, high = 0.0, 20.0
+        # 60 halvings of 20 leave less than a float can hold.
         for _ in range(60):
             sigma = (low + high) / 2
             mean = exp(sigma**2 / 2 - z * sigma) * _NORMAL.cdf(z - sigma) + self.cut_off
@@ -66,6 +68,7 @@ class Lengths:
 
     def longest(self, responses: int, limit: int = 0) -> float:
         """Returns the expected length of the longest of so many responses: the quantile n / (n + 1)."""
+        # The n-th of n draws is expected near this quantile, which never reaches 1.
         return self.at(responses / (responses + 1), limit)
 
     def sample(self, responses: int, limit: int = 0) -> list[float]:
@@ -87,3 +90,33 @@ DEEPSCALER = {
 They are from memory of its blog's figures of response length and clip ratio ("Surpassing O1-Preview with a 1.5B Model
 by Scaling RL"), to be checked there: 5,500 falling to about 3,000 in 8K, 3,500 rising to 5,500 in 16K, more in 24K.
 """
+
+
+def assumed_lengths(limit: int, mean: float | None = None) -> tuple[Lengths, str]:
+    """Returns lengths under a limit, and a line that says what is assumed; a given mean (tokens) is taken as it is.
+
+    DeepScaleR's stages at their own limits, in proportion below the first, between them on a straight line, and as
+    the last one's above. A share cut off that no distribution of the mean has is lowered. Raises UserError for a mean
+    that is not below the limit.
+    """
+    by_limit = sorted(DEEPSCALER.values(), key=lambda one: one.limit)
+    below = [one for one in by_limit if one.limit <= limit]
+    above = [one for one in by_limit if one.limit >= limit]
+    if not below:
+        usual, cut_off = above[0].mean * limit / above[0].limit, above[0].cut_off
+    elif not above:
+        usual, cut_off = below[-1].mean, below[-1].cut_off
+    else:
+        (left, right), span = (below[-1], above[0]), max(1, above[0].limit - below[-1].limit)
+        share = (limit - left.limit) / span
+        usual, cut_off = (a + share * (b - a) for a, b in ((left.mean, right.mean), (left.cut_off, right.cut_off)))
+    told = (
+        f"responses of {usual:,.0f} tokens in the mean of all steps are an assumption (--mean-response gives another)"
+    )
+    if mean is not None:
+        told = f"responses of {mean:,.0f} tokens in the mean of all steps, as given"
+    chosen = usual if mean is None else mean
+    if not 0 < chosen < limit:
+        raise UserError(f"--mean-response {chosen:g} must be above 0 and below max_response_length {limit:,}")
+    most = 0.9 * chosen / limit  # so that the responses that are not cut off have a length, too
+    return Lengths(mean=chosen, cut_off=min(cut_off, most), limit=limit), told

@@ -1,23 +1,27 @@
-"""Signs of a sick training: which number of a run tells of trouble, from which value on, and what to do about it.
+"""Lists the signs of a sick training: which number shows trouble, from which value on, and what to do about it.
 
 SIGNS["cut_off"].measure([0.2, 0.97, 1.0, 1.0, 1.0, 1.0])  => 0.994, at or above its threshold of 0.95
 
-`status`, reports, W&B alerts and the rules for Prometheus take names, sentences and advice from this table.
+`status`, reports, W&B alerts and the rules for Prometheus take names, sentences and advice from this table. The kit
+decides, not PromQL: the signs are about steps and a recipe's thresholds, and Prometheus knows scrapes. Its rules read
+one gauge for each sign.
 """
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 from deepscaler.system.errors import UserError, unknown
+from deepscaler.system.option import shown_value
 
 LAST = 5
 """Steps over which a number has to be sick: one batch tells little, and a sign should come before an hour is lost."""
 
 BEFORE = 20
-"""Most steps before, which tell what is usual."""
+"""Most steps before these that define what is usual."""
 
 Measure = Callable[[list[float]], float | None]
 """Returns the number that is compared, from a metric's values up to some step; None after too few of them."""
@@ -35,12 +39,12 @@ class Sign:
     measure: Measure
     threshold: float
     is_low: bool = False
-    """Whether a number at or below the threshold is the sick one, instead of at or above."""
+    """True if numbers at or below the threshold are sick, instead of those at or above."""
     says: str
     """A sentence with the number as `{value}`."""
     advice: str
     measured: str
-    """What is compared, in words."""
+    """Description of the number that is compared."""
     reason: str
     """Why this threshold."""
 
@@ -49,8 +53,17 @@ class Sign:
         return value <= threshold if self.is_low else value >= threshold
 
 
+def _mean(values: Collection[float]) -> float:
+    """Returns the mean, of huge numbers too: `fmean` raises OverflowError where their sum is none."""
+    return sum(value / len(values) for value in values)
+
+
+def _last(values: list[float]) -> float | None:
+    return values[-1] if values else None
+
+
 def _recent(values: list[float]) -> float | None:
-    return fmean(values[-LAST:]) if len(values) >= LAST else None
+    return _mean(values[-LAST:]) if len(values) >= LAST else None
 
 
 def _largest(values: list[float]) -> float | None:
@@ -63,24 +76,23 @@ def _spread(values: list[float]) -> float | None:
     return max(last) - min(last) if len(last) == LAST and any(last) else None
 
 
-def _surge(values: list[float], floor: float) -> float | None:
-    """Returns the last steps' mean in multiples of the mean of the steps right before."""
-    return _multiple(values[-LAST:], values[-LAST - BEFORE : -LAST], floor)
+def _rise(values: list[float]) -> float | None:
+    """Returns how far the last steps' mean is above that of the run's first steps."""
+    # Not above the steps right before: those rise as well, so a steady rise would never be seen.
+    return _mean(values[-LAST:]) - _mean(values[:LAST]) if len(values) >= 2 * LAST else None
 
 
 def _drift(values: list[float], floor: float) -> float | None:
-    """Returns the last steps' mean in multiples of the mean of the run's first steps."""
-    return _multiple(values[-LAST:], values[:LAST], floor) if len(values) >= 2 * LAST else None
-
-
-def _multiple(last: list[float], before: list[float], floor: float) -> float | None:
-    if min(len(last), len(before)) < LAST:
+    """Returns the last steps' mean size in multiples of that of the run's first steps."""
+    if len(values) < 2 * LAST:
         return None
-    return fmean(map(abs, last)) / max(fmean(map(abs, before)), floor)
+    # The floor keeps a ratio of two tiny numbers from looking like a rise.
+    return _mean([*map(abs, values[-LAST:])]) / max(_mean([*map(abs, values[:LAST])]), floor)
 
 
 def _slowness(values: list[float], floor: float) -> float | None:
     """Returns the last value in multiples of the median before it."""
+    # The median, since one slow step among them must not hide the next one.
     before = values[-BEFORE - 1 : -1]
     return values[-1] / max(median(before), floor) if len(before) >= LAST else None
 
@@ -141,12 +153,13 @@ _SIGNS = (
         name="kl_rising",
         title="the KL divergence to the reference rises",
         quantity="kl",
-        measure=partial(_surge, floor=0.03),
-        threshold=3.0,
-        says=f"The KL divergence to the reference is {{value:.1f}} times that of the {BEFORE} steps before.",
+        measure=_rise,
+        threshold=0.1,
+        says="The KL divergence to the reference is {value:.2g} nats a token above that of the run's first steps.",
         advice="Lower the learning rate or raise kl_coefficient, from a checkpoint before the rise.",
-        measured=f"mean of {LAST} steps in multiples of that of up to {BEFORE} before, or of 0.03 nats",
-        reason="it grows slowly in a healthy run, and below 0.1 nats a token it does no harm",
+        measured=f"mean of {LAST} steps less that of the first {LAST}, nats a token",
+        reason="it begins at 0, since the reference is the model that the run starts from, and below 0.1 it does no"
+        " harm",
     ),
     Sign(
         name="mismatch_rising",
@@ -154,7 +167,7 @@ _SIGNS = (
         quantity="mismatch",
         measure=partial(_drift, floor=0.003),
         threshold=3.0,
-        says="Rollout engine and trainer disagree {value:.1f} times as much as at the start of the run.",
+        says="Rollout engine and trainer disagree at least {value:.1f} times as much as at the start of the run.",
         advice="Weigh the tokens (rollout_correction=token), ask for fewer batches_ahead, or compute rollouts in higher"
         " precision, from a checkpoint before the rise.",
         measured=f"mean KL of {LAST} steps in multiples of that of the first {LAST}, or of 0.003 nats",
@@ -198,21 +211,43 @@ _SIGNS = (
         " not the first step of an attempt, which compiles",
         reason="steps of a healthy run differ by a factor of two at most",
     ),
+    Sign(
+        name="not_finite",
+        title="numbers are not finite",
+        quantity="not_finite",
+        measure=_last,
+        threshold=1.0,
+        says="The last step has no finite value for {value:.0f} of the metrics that the kit watches.",
+        advice="Read that step in the attempt's metrics.jsonl, where null, NaN or Infinity stands for them: mend a"
+        " reward function that returns NaN, or go back to a checkpoint before it with a lower learning rate. If"
+        " mask_truncated is on and all responses were cut off, these are means of nothing: raise max_response_length.",
+        measured="number of metrics in a step that are NaN, infinite or too large for float32",
+        reason="weights that took one such update stay broken, and no other sign can be judged without the numbers",
+    ),
 )
 
 SIGNS = {sign.name: sign for sign in _SIGNS}
 
 
 def threshold_of(sign: Sign, moved: Mapping[str, Any]) -> float | None:
-    """Returns the threshold of a sign in a recipe; None where the recipe turns it off."""
+    """Returns the threshold of a sign in a recipe; None where the recipe turns it off. Raises UserError."""
     value = moved.get(sign.name, sign.threshold)
-    return None if value is False else float(value)
+    if value is False:
+        return None
+    # `true` is refused: it is 1 to Python, and would be taken for a threshold.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # By comparison, since math.isfinite raises OverflowError for an integer that is larger than every float.
+    if not is_number or not 0 <= value <= sys.float_info.max:
+        expected = "a finite number of at least 0" if is_number else "a number"
+        raise UserError(
+            f"invalid value {shown_value(value)} for signs.{sign.name}: expected {expected}, or false to turn it off"
+        )
+    return float(value)
 
 
 def check_signs(moved: Mapping[str, Any]) -> None:
     """Raises UserError for a name or a threshold that is none."""
-    for name, value in moved.items():
+    for name in moved:
         if name not in SIGNS:
             raise unknown("sign", name, SIGNS)
-        if value is not False and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise UserError(f"invalid value {value!r} for signs.{name}: expected a number, or false to turn it off")
+        threshold_of(SIGNS[name], moved)

@@ -1,4 +1,4 @@
-"""How long a step of a recipe takes on so many GPUs, from figures measured on one, and what a stage costs.
+"""Predicts how long a step of a recipe takes on so many GPUs, from figures measured on one, and what a stage costs.
 
 step_time(RECIPES["8k"], shape, "A100-80GB", "ib", DEEPSCALER["8k"]).seconds      a model, not a measurement
 
@@ -20,7 +20,7 @@ from deepscaler.recipes.response_lengths import Lengths
 from deepscaler.system.errors import UserError
 
 MEASURED = Software()
-"""What the defaults below stand for."""
+"""GPU that the defaults below describe."""
 
 NUM_PHASES = 8
 """The first fields of a StepTime."""
@@ -35,15 +35,15 @@ class StepTime:
     reference: float
     update: float
     communication: float
-    """Of the three passes: what computation does not hide."""
+    """Seconds of the three passes that computation does not hide."""
     weight_sync: float
     """And all else between the phases."""
     validation: float
-    """Of one validation, spread over the steps between two."""
+    """Seconds of one validation, spread over the steps between two."""
     saving: float
-    """Of one checkpoint, likewise."""
+    """Seconds of one checkpoint, likewise."""
     overlapped: bool
-    """Whether the next batch is generated during the passes."""
+    """True if the next batch is generated during the passes."""
     tokens: float
     """Prompts and responses of a step."""
     num_gpus: int
@@ -52,18 +52,18 @@ class StepTime:
 
     @property
     def training(self) -> float:
-        """Seconds of all passes."""
+        """Returns the seconds of all passes."""
         return self.old_log_probabilities + self.reference + self.update + self.communication
 
     @property
     def seconds(self) -> float:
-        """Seconds of the whole step: the longer of generation and passes where they overlap, else their sum."""
+        """Returns the seconds of a step: the longer of generation and passes if they overlap, else their sum."""
         both = max(self.generate, self.training) if self.overlapped else self.generate + self.training
         return both + self.weight_sync + self.validation + self.saving
 
     @property
     def tokens_per_gpu_second(self) -> float:
-        """Throughput of the whole step."""
+        """Returns the throughput of the whole step."""
         return self.tokens / self.seconds / self.num_gpus
 
     def shares(self) -> dict[str, float]:
@@ -90,6 +90,7 @@ def step_time(
     """
     card, ranks = card_named(gpu), recipe.world_size
     needs = estimate(recipe, shape, gpu)
+    # vLLM refuses to start in this case, so there is no time to be stated.
     if needs.sequences_at_once < 1:
         raise UserError(
             f"recipe {recipe.name} on {gpu}: the rollout engine's cache holds {needs.cached_tokens:,} tokens, and a"
@@ -126,9 +127,11 @@ def step_time(
     together = recipe.batches_ahead if recipe.asynchronous_rollout else 1
     validation = engines.seconds(lengths, validation_problems * recipe.validation_group_size, recipe.validation_length)
     state = BYTES_BETWEEN_UPDATES * shape.num_parameters
+    # Out before the rollout and back in after it.
     swap = 2 * state / ranks / card.pcie if recipe.offload_actor else 0.0
     refills = ["filter_groups draws again where a group teaches nothing: not counted"] * recipe.filter_groups
     return StepTime(
+        # Divided again: several batches are drawn at once, and one of them is a step's.
         generate=engines.seconds(lengths, together * len(batch), recipe.max_response_length) / together,
         old_log_probabilities=has_old * (old + software.one_pass),
         reference=has_reference * (frozen + software.one_pass),
@@ -136,6 +139,7 @@ def step_time(
         communication=has_old * old_waits + has_reference * frozen_waits + num_updates * update_waits,
         weight_sync=software.between + gather + swap,
         validation=validation / recipe.validate_every,
+        # All machines write at once, each its own ranks' shards.
         saving=state / recipe.num_nodes / software.storage / recipe.save_every,
         overlapped=recipe.asynchronous_rollout,
         tokens=sum(batch),

@@ -77,5 +77,6 @@ class RewardOptions:
             if value and part not in self.parts:
                 raise UserError(f"reward.{field} is of no effect: reward.parts has no {part}; add {part} = 1.0")
         for field, value in (("overlong_buffer", self.overlong_buffer), ("length_cap", self.length_cap)):
+            # A buffer of the whole length would punish every response.
             if value >= max_response_length:
                 raise UserError(f"reward.{field} {value} must be below max_response_length {max_response_length}")

@@ -25,7 +25,7 @@ KNOWN: dict[str, Thinking] = {
     **dict.fromkeys(("Qwen/Qwen2.5-Math-1.5B", "nvidia/OpenMath-Nemotron-1.5B"), "as trained"),
     "HuggingFaceTB/SmolLM2-135M-Instruct": "as trained",
 }
-"""Of models that recipes start from, so that nothing here needs the hub."""
+"""Known models that recipes start from, so nothing here needs the hub."""
 
 THINKS = {"nvidia/OpenMath-Nemotron-1.5B"}
 """Models that write <think> and </think> themselves, which their templates do not tell."""
@@ -33,15 +33,18 @@ THINKS = {"nvidia/OpenMath-Nemotron-1.5B"}
 
 def thinking_of(template: str) -> Thinking:
     """Returns what a chat template, as Jinja's text, does about thoughts where a response is to begin."""
+    # Only what a response follows: templates mention <think> elsewhere, to cut thoughts out of earlier turns.
     end = template[template.rfind("add_generation_prompt") :]
     if SWITCH in end:
         return "unless told"
+    # An opened thought that the template closes itself (<think></think>) is an empty one.
     return "always" if re.search(r"<think>(?!.*</think>)", end, re.DOTALL) else "as trained"
 
 
 def template_in(folder: Path) -> str:
     """Returns the chat template of a model's folder; empty where it has none that can be read."""
     try:
+        # Newer transformers write the template here, and prefer it to the one in tokenizer_config.json.
         if (folder / "chat_template.jinja").is_file():
             return (folder / "chat_template.jinja").read_text(encoding="utf-8")
         told = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template", "")

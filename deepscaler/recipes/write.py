@@ -15,11 +15,12 @@ from deepscaler.system.option import Option
 from deepscaler.system.options import options_of, value_of
 
 BASE = "8k"
-"""What a whole recipe extends; it sets no key of verl's, so that nothing has to be taken back."""
+"""Recipe that a whole recipe extends. It sets no key of verl's, so nothing has to be reverted."""
 
 
 def whole(recipe: Recipe) -> str:
     """Returns a recipe with every field: it trains the same whatever becomes of the files and names it came from."""
+    # A file must extend something; every field is given, so nothing is taken from it.
     lines = ["# every field of this recipe, as it was resolved", f"extends = {_toml(BASE)}"]
     return "\n".join([*lines, *_fields(recipe, dict.fromkeys(options_of(Recipe), "")), ""])
 
@@ -51,6 +52,7 @@ def _fields(recipe: Recipe, prefixes: Mapping[str, str]) -> Iterator[str]:
                 yield _line(name.partition(".")[2], value_of(recipe, name), one, prefixes[name])
     yield from ("", f"[verl]  # {options['verl'].help}")
     for key, value in recipe.verl.items():
+        # Quoted, because dots in a bare key would nest it.
         yield f"{json.dumps(key)} = {_toml(value)}"
 
 
@@ -66,4 +68,5 @@ def _toml(value: Any) -> str:
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, float):
         return repr(value)  # inf and nan are written alike in both languages
+    # TOML forbids the control character DEL in strings, which JSON allows.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-r"""The answer inside a response: what is boxed last, outside of all thinking, with balanced braces.
+r"""Extracts the answer from a response: the content of the last box outside of all thinking, with balanced braces.
 
 <think>so 2+2 is \boxed{5}? no, 4</think> The answer is \boxed{4}.   ->   "4"
 It is \boxed{2} or \boxed{3}.                                        ->   "2, 3"
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 THINK_START, THINK_END = "<think>", "</think>"
 _MARK = re.compile(r"</?think>")
+# Escaped braces and backslashes match without a group: they are consumed, so they neither open nor close anything.
 _TOKEN = re.compile(
     r"(?P<box>\\(?:boxed|fbox)\s*\{)|(?P<bare>\\boxed\s+(?=[^\s{]))|\\\\(?!boxed|fbox)|\\[{}]|(?P<brace>[{}])"
 )
@@ -16,11 +17,11 @@ _BETWEEN = re.compile(
     r"(?:[\s$,;:&.]|\\[\[\]()\\,; ]|\\q?quad|(?:and|or)\b|\\text\{\s*(?:and|or)\s*\}|\b[a-z](?:_\d)?\s*=)*"
 )
 _MAX_BETWEEN = 40
-"""Characters between boxes that belong together."""
+"""Most characters between boxes that belong together."""
 
 
 class Box(NamedTuple):
-    """One box: what is in it, where it begins and ends."""
+    """Holds one box: its content, its start and its end."""
 
     content: str
     start: int
@@ -28,15 +29,16 @@ class Box(NamedTuple):
 
 
 def after_thinking(response: str) -> str | None:
-    """Returns what a response says after it has thought; None where it was cut off before.
+    """Returns the text after a response's thinking; None if the response was cut off before.
 
-    A response that thinks again (`<think>` after an answer) takes nothing back; a second `</think>` alone does.
+    Thinking again (`<think>` after an answer) does not retract the answer; a second `</think>` alone does.
     """
     kept: list[str] = []
+    # Thinking from the start: today's R1 template writes <think> into the prompt, and the response begins behind it.
     thinking, ended, position = True, False, 0
     for mark in _MARK.finditer(response):
         if mark.group() == THINK_END:
-            if not thinking:  # all before it was thought after all
+            if not thinking:  # so all text before it was thinking
                 kept.clear()
             thinking, ended = False, True
         else:
@@ -52,8 +54,8 @@ def after_thinking(response: str) -> str | None:
 def last_boxed(text: str) -> str | None:
     r"""Returns the content of the last `\boxed{...}` (also `\fbox{}`, `\boxed 4`); None without one.
 
-    An empty box after a full one says nothing. Boxes with no more than a comma or a conjunction between them are one
-    answer of several parts: whoever boxes two candidates has given two values.
+    An empty box after a full one is ignored. Boxes separated only by a comma or a conjunction form one answer of
+    several parts, so boxing two candidates gives two values, not a choice.
     """
     boxes = outermost_boxes(text)
     full = [box for box in boxes if box.content]
@@ -65,14 +67,15 @@ def last_boxed(text: str) -> str | None:
         if len(between) > _MAX_BETWEEN or not _BETWEEN.fullmatch(between):
             break
         parts.insert(0, box)
+    # Each content once: an answer that is boxed again in the last sentence is one answer, not two.
     contents = list(dict.fromkeys(box.content for box in parts))
     return ", ".join(contents)
 
 
 def outermost_boxes(text: str) -> list[Box]:
-    """Returns the boxes in a text, the inner one where one box holds nothing but another.
+    """Returns the boxes in a text; if a box contains only another box, the inner one.
 
-    One pass over the text, so that thousands of unclosed boxes cost no more than one.
+    The function makes a single pass over the text, so thousands of unclosed boxes cost no more than one.
     """
     boxes: list[Box] = []
     open_braces: list[tuple[int, int] | None] = []  # where a box and its content start; None for any other brace
@@ -80,6 +83,7 @@ def outermost_boxes(text: str) -> list[Box]:
         if token["box"]:
             open_braces.append((token.start(), token.end()))
         elif token["bare"]:
+            # A slice of 100 characters, because thousands of `\boxed x` would otherwise each copy the rest of the text.
             content = re.split(r"[\s$]", text[token.end() : token.end() + 100], maxsplit=1)[0]
             boxes.append(Box(content, token.start(), token.end() + len(content)))
         elif token["brace"] == "{":

@@ -1,11 +1,11 @@
-"""A reward function of the user's own, called in bounded worker processes.
+"""Calls a user's reward function in bounded worker processes.
 
 UserFunction(Path("my_reward.py"), "score").judge({"response": "...", "golds": ["4"], ...})
 -> Judgement(score=0.5, more={"brevity": 1.0}, failure="")
 
-Nothing of the file runs in this process, and nothing that it does can stop it: a call that hangs, dies, raises or
-returns no number is undecided and scores 0. A function that only hangs is tried by one call at a time until it answers:
-the others are undecided at once, so that a batch of any size waits for a few time-outs, not for one a response.
+No code of the file runs in this process, and none can stop it: a call that hangs, dies, raises or returns anything but
+numbers is undecided and scores 0. Once a function has only hung for a while, one call at a time tries it until it
+answers. The other calls are undecided at once, so a batch of any size waits for a few time-outs, not one per response.
 """
 
 import json
@@ -26,33 +26,34 @@ WORKER = "deepscaler.rewards.workers.function_worker"
 CHECK = "deepscaler.rewards.workers.function_check"
 
 CHECK_DEADLINE = 60.0
-"""Seconds for reading a reward file, which takes a fraction of one."""
+"""Seconds that reading a reward file may take; it takes a fraction of one."""
 
 ATTEMPTS = 2
-"""Workers that a call may kill: the first may have been another's victim."""
+"""Workers that a call may kill; the first one may have been another call's victim."""
 
 MOST_HANGING = 2
-"""Time-outs in a row, for each worker, after which a function only hangs: one slow spell of the machine is none."""
+"""Time-outs in a row, per worker, after which a function counts as hanging; one slow spell of the machine does not."""
 
 PAUSE = 60.0
-"""Seconds in which nothing is called after no worker could be had: trying costs seconds each time."""
+"""Seconds without calls after no worker could start, because each try costs seconds."""
 
 GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a reward function says of one response."""
+    """Holds a reward function's verdict on one response."""
 
     score: float = 0.0
     more: dict[str, float] = field(default_factory=dict)
-    """Numbers that it returned beside the score."""
+    """Numbers that the function returned beside the score."""
     failure: str = ""
-    """Why it is undecided; empty where it is not."""
+    """Reason why the response is undecided; empty if it is decided."""
 
 
 def split_function(given: str) -> tuple[Path, str]:
-    """Returns the file and the name in `FILE.py:NAME`. Raises UserError."""
+    """Returns the file and the name in `FILE.py:NAME`. Raises UserError for another form."""
+    # From the right: a path may hold a colon, a function's name may not.
     file, _, name = given.rpartition(":")
     if not file.endswith(".py") or not name.isidentifier():
         raise UserError(
@@ -62,19 +63,19 @@ def split_function(given: str) -> tuple[Path, str]:
 
 
 def check_file(file: Path, name: str) -> None:
-    """Raises UserError, with the line, where a reward file cannot be called; a child reads it, nobody imports it."""
+    """Raises UserError with the line if a reward function cannot be called. A child parses it, but runs nothing."""
     command = python_command("-m", CHECK, str(file), name)
     try:
         done = subprocess.run(command, capture_output=True, timeout=CHECK_DEADLINE, check=True)
         error = str(json.loads(done.stdout)["error"])
     except (subprocess.SubprocessError, ValueError, KeyError):
-        error = f"{file} cannot be read as Python: reading it crashes the parser"
+        error = f"{file} cannot be read as Python: it crashes the parser"
     if error:
         raise UserError(f"reward.function: {error}")
 
 
 class UserFunction:
-    """A function of a file, and the workers that call it."""
+    """Represents a function in a file, and the workers that call it."""
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class UserFunction:
         num_workers: int = 8,
         log: Path | None = None,
     ) -> None:
-        """Takes `timeout` in seconds on the clock, `memory` in GiB a worker; what the file prints goes to `log`."""
+        """Sets `timeout` in seconds on the clock and `memory` in GiB per worker; the file's output goes to `log`."""
         arguments = ("-m", WORKER, str(file), name, str(int(memory * GIB)))
         self._pool = WorkerPool(num_workers, Template(arguments, log or Path(os.devnull)))
         self._timeout = timeout
@@ -97,7 +98,7 @@ class UserFunction:
         self._is_tried = False
 
     def start(self) -> None:
-        """Waits until the file is imported. Raises UserError where it cannot be."""
+        """Waits until the file is imported. Raises UserError if it cannot be."""
         try:
             self._pool.warm_up()
         except (StartError, TimeoutError) as error:
@@ -106,23 +107,25 @@ class UserFunction:
             raise UserError(f"reward.function: {why}") from error
 
     def judge(self, arguments: dict[str, Any]) -> Judgement:
-        """Returns what the function says of a response; `arguments` are those of function_check.ARGUMENTS."""
+        """Returns the function's verdict on a response; `arguments` are those of function_check.ARGUMENTS."""
         if time.monotonic() < self._asleep_until:
-            return Judgement(failure="no worker can be had")
+            return Judgement(failure="no worker can be started")
         with self._lock:
             only_hangs = self._num_hanging >= self._most_hanging
             if only_hangs and self._is_tried:
                 told = f"{self._most_hanging} calls in a row gave no answer in {self._timeout:g} s"
-                return Judgement(failure=f"not called while another call is: {told}")
+                return Judgement(failure=f"not called while another call tries: {told}")
+            # Under the lock, so that of all waiting threads exactly one tries the function.
             self._is_tried |= only_hangs
         reply: dict[str, Any] | Failure = "worker_died"
         try:
             reply = self._pool.ask(arguments, self._timeout, self._timeout, ATTEMPTS)
         except StartError as error:
             self._asleep_until = time.monotonic() + PAUSE
-            return Judgement(failure=f"no worker can be had: {error}")
+            return Judgement(failure=f"no worker can be started: {error}")
         finally:
             with self._lock:
+                # Any other end of a call, even a dead worker, shows that the function does not only hang.
                 self._num_hanging = self._num_hanging + 1 if reply == "timeout" else 0
                 if only_hangs:
                     self._is_tried = False
@@ -131,14 +134,15 @@ class UserFunction:
         if isinstance(reply, str):
             return Judgement(failure="its process ended")
         try:
+            # Checked here again, because a function can write to its worker's socket itself.
             return Judgement(float(reply["score"]), dict(reply["more"]))
         except (KeyError, TypeError, ValueError):
             return Judgement(failure=str(reply.get("failure", "its process wrote no reply")))
 
     def pids(self) -> list[int]:
-        """Returns the worker processes that live now."""
+        """Returns the pids of the living worker processes."""
         return self._pool.pids()
 
     def close(self) -> None:
-        """Ends all workers and what they left."""
+        """Ends all workers and any processes they left behind."""
         self._pool.close()

@@ -1,4 +1,4 @@
-"""The chain of stages: each starts from the merged model of the one before. Rerun, it goes on at the exact step.
+"""Describes a chain of stages: each starts from the merged model of the one before. A rerun resumes at the exact step.
 
 chain.json              {"base": {...}, "stages": [{"name": "8k", "directory": "1-8k", "state": "done"}, ...]}
 0-base/evaluation/      the start model, evaluated
@@ -6,7 +6,7 @@ chain.json              {"base": {...}, "stages": [{"name": "8k", "directory": "
 2-16k/                  ...
 
 Every step is a command of this kit in a process of its own, so that it holds a GPU no longer than it needs it, and so
-that any launcher can do the same: `commands` tells them all.
+that any launcher can do the same: `commands` lists them all.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deepscaler.recipes.recipe import Recipe
-from deepscaler.runs.checkpoints import merged_step, sealed
+from deepscaler.runs.checkpoints import is_merged, sealed
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.outputs import CHAIN, EVALUATION
 from deepscaler.system.errors import UserError
@@ -27,7 +27,7 @@ OnDoubt = Literal["stop", "go-on"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainOptions:
-    """What happens around the stages."""
+    """Options for everything around the stages."""
 
     datasets: tuple[str, ...] = ()
     """Benchmarks to evaluate on before the first stage and after each; none for no evaluation."""
@@ -36,7 +36,7 @@ class ChainOptions:
     gate: bool = False
     """Stop where a stage is worse than the one before, by a paired one-sided test (`evaluation.compare.gate`)."""
     gate_on_doubt: OnDoubt = "go-on"
-    """What the gate does where a drop is neither shown nor ruled out."""
+    """Action of the gate if a drop is neither shown nor ruled out."""
     train_options: tuple[str, ...] = ()
     """Further flags of `deepscaler train`, such as --device cpu."""
 
@@ -49,10 +49,10 @@ class StagePlan:
     name: str
     folder: Path
     model: str
-    """What it starts from."""
+    """Model that it starts from."""
     settings: tuple[str, ...] = ()
     recipe: Recipe | None = None
-    """What it trains; None of the start model."""
+    """Recipe that it trains; None for the start model."""
     given: str = ""
     """The published name, or the absolute path of the file, that `deepscaler train` is given for the recipe."""
 
@@ -63,12 +63,12 @@ class StagePlan:
 
     @property
     def result(self) -> str:
-        """The model it leads to."""
+        """Returns the model that it leads to."""
         return str(self.run.model) if self.number else self.model
 
     @property
     def evaluation(self) -> Path:
-        """The evaluation of its result."""
+        """Returns the folder of the evaluation of its result."""
         return self.folder / EVALUATION
 
 
@@ -84,7 +84,7 @@ class Step:
 
     @property
     def name(self) -> str:
-        """`8k:train`, `start:evaluate`."""
+        """Returns a name such as `8k:train` or `start:evaluate`."""
         return f"{self.stage.name}:{self.kind}"
 
 
@@ -97,15 +97,16 @@ class Chain:
     options: ChainOptions = field(default_factory=ChainOptions)
 
     def steps(self) -> list[Step]:
-        """Every command in order; each does nothing if it was done before."""
+        """Returns every command in order; each does nothing if it was done before."""
         return [step for stage in self.stages for step in self.steps_of(stage)]
 
     def steps_of(self, stage: StagePlan) -> list[Step]:
-        """The commands of one stage."""
+        """Returns the commands of one stage."""
         steps = []
         if stage.number:
             settings = [part for setting in stage.settings for part in ("--set", setting)]
             train = ("train", stage.given, "--output-dir", str(stage.folder), *settings)
+            # After the user's settings, because the last --set counts, and a stage starts from the one before.
             train = (*train, "--set", f"model={stage.model}", *_options_of(stage, self.options.train_options))
             steps.append(Step("train", stage, train))
             steps.append(Step("merge", stage, ("merge", str(stage.folder))))
@@ -132,8 +133,9 @@ def build_chain(
     Raises UserError for none, a repeated one, or a gate without benchmarks.
     """
     names = [recipe.name for recipe in recipes]
+    # Two stages of one name would have one state in chain.json, which goes by the name.
     if not names or len(set(names)) < len(names):
-        raise UserError(f"the stages {' '.join(names) or '(none)'} must be one or more different recipes")
+        raise UserError(f"invalid stages {' '.join(names) or '(none)'}: give one or more different recipes")
     if options.gate and not options.datasets:
         raise UserError("--gate compares evaluations: give --eval BENCHMARK ... too")
     base = StagePlan(0, "start", root / "0-base", recipes[0].model)
@@ -145,7 +147,7 @@ def build_chain(
 
 
 def write_state(chain: Chain, states: dict[str, str]) -> None:
-    """Write chain.json: what the chain is, and how far each stage is."""
+    """Writes chain.json: what the chain is, and how far each stage is."""
     write_json(
         chain.root / CHAIN,
         {
@@ -165,20 +167,21 @@ def write_state(chain: Chain, states: dict[str, str]) -> None:
 
 
 def read_states(chain: Chain) -> dict[str, str]:
-    """How far each stage is by chain.json; empty where the chain has not begun."""
+    """Returns how far each stage is, from chain.json; empty if the chain has not begun."""
     path = chain.root / CHAIN
     stored: dict[str, Any] = read_json(path) if path.is_file() else {"stages": []}
     return {stage["name"]: stage["state"] for stage in stored["stages"]}
 
 
 def check_state(chain: Chain) -> None:
-    """Raise UserError if the folder holds a chain of other stages; stages may be added at the end."""
+    """Raises UserError if the folder holds a chain of other stages; stages may be added at the end."""
     path = chain.root / CHAIN
     if not path.is_file():
         return
     stored: dict[str, Any] = read_json(path)
     before = [(stage["name"], tuple(stage["settings"])) for stage in stored["stages"]]
     now = [(stage.name, stage.settings) for stage in chain.stages[1:]]
+    # A prefix, so that a chain can be prolonged: folders of finished stages keep their numbers and their models.
     if now[: len(before)] != before or stored["base"]["model"] != chain.stages[0].model:
         told = " ".join(name for name, _ in before)
         raise UserError(
@@ -189,10 +192,11 @@ def check_state(chain: Chain) -> None:
 
 
 def is_done(step: Step) -> bool:
-    """Whether a step need not be run, told without loading anything heavy."""
+    """Returns whether a step is done, without loading anything heavy."""
     run, recipe = step.stage.run, step.stage.recipe
     checkpoints = sealed(run)
     if step.kind == "evaluate":
         return False  # it tells by itself, and may have been given more to do
+    # More steps than the recipe's are enough, too: num_steps may have been lowered since.
     reached = bool(checkpoints) and recipe is not None and checkpoints[0].step >= recipe.num_steps
-    return reached and (step.kind == "train" or merged_step(run) == checkpoints[0].step)
+    return reached and (step.kind == "train" or is_merged(run, checkpoints[0]))

@@ -5,12 +5,13 @@ verl writes into the attempt's own folder; what it has finished is synced, seale
 checkpoints/global_step_40/{data.pt, actor/{model,optim,extra_state}_world_size_8_rank_{0..7}.pt, actor/huggingface/,
                             actor/fsdp_config.json, seal.json}
 
-seal.json  {"step": 40, "verl_step": 40, "world_size": 8, "files": {"data.pt": 1234, ...}}
+seal.json  {"id": "9f3c2a1b4be1d0aa", "step": 40, "verl_step": 40, "world_size": 8, "files": {"data.pt": 1234, ...}}
 """
 
 import json
 import os
 import re
+import secrets
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -39,23 +40,26 @@ class Checkpoint:
 
     path: Path
     step: int
-    """Of the run."""
+    """Step of the run."""
     verl_step: int
-    """Of verl's count, which begins anew where the world size changed."""
+    """Step of verl's count, which restarts when training continues from a merged model."""
     world_size: int
     sizes: dict[str, int] = field(default_factory=dict, compare=False)
     """Bytes of every file."""
+    identity: str = ""
+    """Tells it from any other of its step, which an earlier line of the run may have saved; empty in old seals."""
 
 
 def sealed(run: RunFolder) -> list[Checkpoint]:
     """Returns every checkpoint with a readable seal, the newest first; nothing is verified."""
-    found = (_read_seal(path) for path in _step_folders(run.checkpoints))
+    # A folder may be pruned between the listing and this reading: such a one has no seal any more, and counts as none.
+    found = (read_seal(path) for path in _step_folders(run.checkpoints))
     return sorted((one for one in found if isinstance(one, Checkpoint)), key=lambda one: one.step, reverse=True)
 
 
 def unreadable(run: RunFolder) -> dict[Path, str]:
     """Returns the checkpoints whose seal cannot be read, and why."""
-    found = {path: _read_seal(path) for path in _step_folders(run.checkpoints)}
+    found = {path: read_seal(path) for path in _step_folders(run.checkpoints)}
     return {path: why for path, why in found.items() if isinstance(why, str)}
 
 
@@ -65,7 +69,7 @@ def unsealed(run: RunFolder) -> list[Path]:
 
 
 def newest(run: RunFolder, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint whose every file is whole; what is damaged is set aside, said aloud.
+    """Returns the newest checkpoint whose every file is whole. Damaged ones are set aside with a message.
 
     Raises UserError where there are checkpoints, but none is whole: training never starts over silently.
     """
@@ -78,6 +82,7 @@ def first_whole(
     """Returns what `choose` prefers among the checkpoints whose every file is whole; as `newest` otherwise."""
     for path, why in unreadable(run).items():
         _set_aside(path, _step_in_name(path), why, say)
+    # Listed again in each round: meanwhile another process may save, prune, or set aside the same damaged one.
     while found := sealed(run):
         checkpoint = choose(found)
         with held(run, checkpoint.step):
@@ -95,27 +100,29 @@ def first_whole(
     return None
 
 
-def _read_seal(path: Path) -> Checkpoint | str | None:
+def read_seal(path: Path) -> Checkpoint | str | None:
     """Returns what a checkpoint's seal says, or why it cannot be read; None where there is none."""
     try:
         seal = json.loads((path / SEAL).read_text(encoding="utf-8"))
     except FileNotFoundError:  # pruned, at this very moment perhaps
         return None
     except NotADirectoryError:
-        return f"{path.name} is no folder"
+        return f"{path.name} is not a folder"
     except (IsADirectoryError, ValueError, RecursionError) as error:
         return f"{SEAL} cannot be read: {reason(error)}"
     told = seal if isinstance(seal, dict) else {}
     for name in ("step", "verl_step", "world_size"):
+        # Not isinstance, because a bool is an int to Python; a seal may come from a mirror that others write to.
         if type(told.get(name)) is not int or told[name] < 0:
             return f"{SEAL} holds no {name}"
     sizes = told.get("files")
     if not isinstance(sizes, dict) or not all(type(size) is int for size in sizes.values()):
-        return f"{SEAL} does not tell the size of every file"
-    return Checkpoint(path, told["step"], told["verl_step"], told["world_size"], sizes)
+        return f"{SEAL} does not give the size of every file"
+    return Checkpoint(path, told["step"], told["verl_step"], told["world_size"], sizes, str(told.get("id", "")))
 
 
 def _set_aside(path: Path, step: int, why: str, say: Callable[[str], None]) -> None:
+    # The pid keeps names apart: the step may be made again, and be damaged again, in a later attempt.
     aside = path.with_name(f"damaged-{path.name}-{os.getpid()}")
     path.rename(aside)
     say(f"WARNING: the checkpoint of step {step} is damaged ({why}): set aside")
@@ -123,14 +130,18 @@ def _set_aside(path: Path, step: int, why: str, say: Callable[[str], None]) -> N
 
 
 def adopt_leftovers(run: RunFolder, say: Callable[[str], None]) -> None:
-    """Look at what killed attempts left: seal what verl had finished, and say what it had not."""
+    """Seals checkpoints that verl had finished in killed attempts, and reports those that it had not."""
     for attempt in run.attempts():
         for path in _step_folders(attempt.checkpoints):
             verl_step = _step_in_name(path)
+            # verl counts from 0 again after a merge, so its folder's number may lack the steps before.
             offset = attempt.read_record().get("step_offset") or 0
             world_size = _world_size(path)
             target = run.checkpoints / f"{PREFIX}{offset + verl_step}"
+            # verl writes the tracker after all ranks' files and the loader's state, so a step beyond it may lack some,
+            # even if each file is whole.
             finished = _tracker(attempt) >= verl_step and world_size > 0
+            # The step may have been made again by a later attempt; what that one sealed counts.
             if target.exists() or not finished or damage(path, _sizes(path), world_size):
                 say(
                     f"WARNING: attempt {attempt.number} left a half-written checkpoint of step {offset + verl_step}:"
@@ -142,11 +153,17 @@ def adopt_leftovers(run: RunFolder, say: Callable[[str], None]) -> None:
 
 
 def publish(run: RunFolder, path: Path, *, step: int, verl_step: int) -> Path:
-    """Sync, seal and move a finished checkpoint to where it counts."""
+    """Syncs, seals and moves a finished checkpoint to where it counts."""
+    target = run.checkpoints / f"{PREFIX}{step}"
+    return seal_into(path, target, step=step, verl_step=verl_step, identity=secrets.token_hex(8))
+
+
+def seal_into(path: Path, target: Path, *, step: int, verl_step: int, identity: str) -> Path:
+    """Syncs and seals a finished checkpoint, and gives it its name; returns that. A copy keeps the identity."""
+    # In this order: once the seal is on disk, so is everything that it vouches for, also after a power cut.
     sync_tree(path)
     seal = {"step": step, "verl_step": verl_step, "world_size": _world_size(path), "files": _sizes(path)}
-    write_json(path / SEAL, seal)
-    target = run.checkpoints / f"{PREFIX}{step}"
+    write_json(path / SEAL, {"id": identity, **seal})
     target.parent.mkdir(parents=True, exist_ok=True)
     path.rename(target)
     sync_directory(target.parent)
@@ -154,7 +171,7 @@ def publish(run: RunFolder, path: Path, *, step: int, verl_step: int) -> Path:
 
 
 def damage(path: Path, sizes: dict[str, int], world_size: int) -> list[str]:
-    """What is wrong with a checkpoint: files missing, of another size, or whose check sums do not hold."""
+    """Returns what is wrong with a checkpoint: files missing, of another size, or whose check sums do not hold."""
     shards = [f"actor/{part}_world_size_{world_size}_rank_{r}.pt" for part in PARTS for r in range(world_size)]
     missing = [f"{name} is missing" for name in [*shards, "data.pt"] if not (path / name).is_file()]
     if missing:
@@ -165,15 +182,18 @@ def damage(path: Path, sizes: dict[str, int], world_size: int) -> list[str]:
 
 
 def _file_damage(path: Path, size: int) -> str:
-    """Torch's files are zip archives with a check sum for each tensor: reading them proves them whole."""
+    """Reads a file of torch's to prove it whole: it is a zip archive with a checksum for each tensor."""
     try:
         if path.stat().st_size != size:
             return f"{path.name} has {path.stat().st_size} of {size} bytes"
+        # torch.save writes zip archives, whose checksums find what a size does not, such as a block of zeros.
         if path.suffix == ".pt" and zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 bad = archive.testzip()
             return f"{path.name} is corrupt at {bad}" if bad else ""
-        return f"{path.name} is no file of torch's" if path.suffix == ".pt" else ""
+        # A torn archive lacks the directory at its end, so it is not a zip file to Python at all.
+        return f"{path.name} is not a file of torch's" if path.suffix == ".pt" else ""
+    # zipfile raises RuntimeError for an entry that bit rot has marked as encrypted.
     except (OSError, zipfile.BadZipFile, RuntimeError) as error:
         return f"{path.name}: {reason(error)}"
 
@@ -193,8 +213,9 @@ def _world_size(path: Path) -> int:
 
 
 def _tracker(attempt: Attempt) -> int:
-    """The last step that verl says it has saved in an attempt."""
+    """Returns the last step that verl's tracker file names in an attempt."""
     try:
+        # verl 0.9.1 writes it in place: a kill may leave it empty, and then the step does not count as finished.
         return int((attempt.checkpoints / "latest_checkpointed_iteration.txt").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return -1
@@ -202,6 +223,7 @@ def _tracker(attempt: Attempt) -> int:
 
 def _step_folders(folder: Path) -> list[Path]:
     """Returns what is named as a checkpoint, by its step."""
+    # The whole name has to fit: a mirror's or a user's `global_step_40.tmp` is not a checkpoint.
     found = (path for path in folder.glob(f"{PREFIX}*") if re.fullmatch(f"{PREFIX}[0-9]+", path.name))
     return sorted(found, key=_step_in_name)
 
@@ -211,8 +233,27 @@ def _step_in_name(path: Path) -> int:
 
 
 def merged_step(run: RunFolder) -> int:
-    """The step of the merged model; -1 if there is none."""
+    """Returns the step of the merged model; -1 if there is none."""
+    return _step(_merged(run))
+
+
+def is_merged(run: RunFolder, checkpoint: Checkpoint) -> bool:
+    """Returns whether the merged model is that of this checkpoint, and not of another one of its step."""
+    told = _merged(run)
+    return _step(told) == checkpoint.step and told.get("checkpoint", "") == checkpoint.identity
+
+
+def _step(told: dict[str, Any]) -> int:
     try:
-        return int(json.loads((run.model / MERGED).read_text(encoding="utf-8"))["step"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return int(told["step"])
+    except (ValueError, KeyError, TypeError):
         return -1
+
+
+def _merged(run: RunFolder) -> dict[str, Any]:
+    """Returns what the merge wrote beside the merged model; nothing if there is none."""
+    try:
+        told = json.loads((run.model / MERGED).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import write_text
+from deepscaler.system.files import text_of, write_text
 from deepscaler.system.processes import process_start
 from deepscaler.system.repeat import repeating
 
@@ -47,21 +47,19 @@ class Pulse:
         return time.monotonic() - self._changed
 
     def _read(self) -> str:
-        try:
-            return self._attempt.heartbeat_path.read_text(encoding="ascii")
-        except OSError:
-            return ""
+        return text_of(self._attempt.heartbeat_path)
 
 
 def check_ownership(run: RunFolder, attempt: Attempt) -> None:
-    """Raise FencedError if there is a newer attempt."""
+    """Raises FencedError if there is a newer attempt."""
+    # A listing each time: the folder of the newer attempt is the only thing that both machines are sure to see.
     newest = max((other.number for other in run.attempts()), default=attempt.number)
     if newest > attempt.number:
         raise FencedError(f"attempt {newest} has taken over {run.root} from attempt {attempt.number}")
 
 
 def acquire(run: RunFolder, say: Callable[[str], None]) -> Attempt:
-    """Become the owner of a run.
+    """Makes this process the owner of a run.
 
     Waits up to STALE seconds for the sign of life of an attempt that has not ended. Raises UserError if it lives, or if
     another process takes over first.
@@ -72,9 +70,12 @@ def acquire(run: RunFolder, say: Callable[[str], None]) -> Attempt:
     attempt = run.next_attempt()
     try:
         attempt.root.parent.mkdir(parents=True, exist_ok=True)
+        # mkdir(2) is atomic on local disks, NFS and Lustre; O_EXCL and locks depend on versions and mount options.
         attempt.root.mkdir()
     except FileExistsError:
-        raise UserError(f"another process has just started attempt {attempt.number} of {run.root}") from None
+        raise UserError(
+            f"another process has just started attempt {attempt.number} of {run.root}; wait for it, or stop it"
+        ) from None
     except OSError as error:
         raise UserError(f"cannot write to {run.root}: {error.strerror}; choose another --output-dir") from error
     return attempt
@@ -82,7 +83,7 @@ def acquire(run: RunFolder, say: Callable[[str], None]) -> Attempt:
 
 @contextmanager
 def alive(attempt: Attempt) -> Iterator[None]:
-    """Keep the heartbeat going, in a thread."""
+    """Keeps the heartbeat changing, in a thread."""
     beats = itertools.count()
     _write_beat(attempt.heartbeat_path, next(beats))
     # longer than for a moment, what keeps beats from being written fences this attempt
@@ -91,22 +92,24 @@ def alive(attempt: Attempt) -> Iterator[None]:
 
 
 def is_process_alive(record: dict[str, object]) -> bool | None:
-    """Whether the process of an attempt's record lives; None if it runs on another machine, so that nobody can tell."""
+    """Returns whether the process of an attempt's record lives; None if it is on another machine, so unknown."""
     if record.get("host") != socket.gethostname() or record.get("boot") != boot_id():
         return None
     pid = record.get("pid")
+    # The start decides, because a pid is given again, in a container from 1 on.
     return isinstance(pid, int) and process_start(pid) == record.get("process_start")
 
 
 def identity() -> dict[str, object]:
-    """Who this process is, for the record."""
+    """Returns the identity of this process for the record."""
     pid = os.getpid()
     return {"host": socket.gethostname(), "boot": boot_id(), "pid": pid, "process_start": process_start(pid)}
 
 
 def boot_id() -> str:
-    """Of this machine and PID namespace: a container may have another's host name."""
+    """Returns an id of this machine and PID namespace: a container may have another's host name."""
     with suppress(OSError):
+        # After a reboot pids and ticks begin again, and could by chance be those of the record.
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     return ""
@@ -115,12 +118,15 @@ def boot_id() -> str:
 def _wait_until_dead(attempt: Attempt, say: Callable[[str], None]) -> None:
     record = attempt.read_record()
     who = f"attempt {attempt.number} (host {record.get('host', '?')}, pid {record.get('pid', '?')})"
+    # An attempt is killed between its mkdir and its record, too: nothing is known of that one but its heartbeat.
     living = is_process_alive(record) if record else None
     pulse = Pulse(attempt)
     if living is None:
         say(f"{who} has not ended: waiting up to {STALE:.0f} s for its heartbeat.")
     while living is None and pulse.seconds_of_silence() < STALE:
+        # Silence proves nothing before STALE is over; one beat proves that it lives.
         living = pulse.has_beaten or None
+        # Several looks per beat, so that the first one after a change is seen at once.
         time.sleep(BEAT / 4)
     if living:
         raise UserError(

@@ -26,6 +26,7 @@ def held(run: RunFolder, step: int) -> Iterator[None]:
 
     Raises OSError where the run's folder cannot be written.
     """
+    # A file of its own for each holder: a shared one with a count would be wrong for ever after a kill.
     hold = run.checkpoints / HOLDS / f"{step}-{secrets.token_hex(4)}"
     hold.parent.mkdir(parents=True, exist_ok=True)
     hold.touch()

@@ -1,4 +1,4 @@
-"""How far a run's mirror is, on the run's own disk, where `status` reads it: mirror.json.
+"""Keeps how far a run's mirror is, on the run's own disk, where `status` reads it: mirror.json.
 
 {"url": "s3://bucket/8k", "run": "3f2a...", "steps": [40, 60], "at": 1764277000.0, "left": [], "error": ""}
 """
@@ -14,17 +14,17 @@ from deepscaler.system.files import write_json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorState:
-    """What the mirror process knows at its last look."""
+    """State of the mirror at its process's last look."""
 
     url: str
     run: str = field(default_factory=lambda: secrets.token_hex(8))
     """Tells the run from any other, in its mirror too."""
     tokens: dict[str, str] = field(default_factory=dict)
-    """By attempt: by what it knows its own claim."""
+    """Token by which each attempt knows its own claim."""
     steps: list[int] = field(default_factory=list)
-    """Of the checkpoints in the mirror."""
+    """Steps of the checkpoints in the mirror."""
     at: float | None = None
-    """When all but `left` was there, in Unix seconds."""
+    """Unix seconds at which all but `left` was there."""
     left: list[str] = field(default_factory=list)
     error: str = ""
     """Why the mirror falls behind; empty while it does not."""
@@ -50,6 +50,7 @@ def read_state(run: RunFolder) -> MirrorState | None:
     """Returns the state of a run's mirror; None where it has none."""
     try:
         values = json.loads((run.root / "mirror.json").read_text(encoding="utf-8"))
+        # A newer kit may have written more: after a step back to this one its state still counts.
         known = {one.name for one in fields(MirrorState)}
         return MirrorState(**{name: value for name, value in values.items() if name in known})
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):

@@ -20,7 +20,7 @@ Kind = Literal["run", "chain", "evaluation"]
 
 CHAIN = "chain.json"
 EVALUATION = "evaluation"
-"""Below a stage of a chain: the evaluation of its model."""
+"""Folder of a chain's stage with the evaluation of its model."""
 
 
 def find_kind(folder: Path) -> Kind | None:
@@ -37,7 +37,7 @@ def kind_of(folder: Path) -> Kind:
     if kind := find_kind(folder):
         return kind
     raise UserError(
-        f"{folder} is no folder of `deepscaler evaluate`, `train` or `chain`:"
+        f"{folder} is not a folder of `deepscaler evaluate`, `train` or `chain`:"
         f" it holds no {EvaluationFolder(folder).config_path.name}, {RunFolder(folder).manifest_path.name} or {CHAIN}"
     )
 
@@ -52,6 +52,7 @@ def progress(folder: Path) -> int:
     folders = [folder, *_stages(folder)]
     checkpoints = [found[0].step for one in folders if (found := sealed(RunFolder(one)))]
     evaluations = [folder, *(stage / EVALUATION for stage in _stages(folder))]
+    # Steps and bytes in one sum, because a launcher asks only whether it has grown since the last start.
     return sum(checkpoints) + sum(EvaluationFolder(one).num_bytes() for one in evaluations)
 
 

@@ -43,6 +43,9 @@ GAUGES = {
     "entropy": "of the policy, nats, last step",
     "step_seconds": "mean seconds of the last steps",
     "tokens_per_second": "of prompts and responses, on each GPU",
+    "stalled": "whether the training makes no progress now",
+    "stalls": "times that the run has made no progress, in all attempts",
+    "goodput": "useful seconds of all attempts over those that they took",
     "seconds_left": "estimated seconds to the last step",
     "heartbeat_age": "seconds since the last sign of life",
     "checkpoint_age": "seconds since the last whole checkpoint",
@@ -50,8 +53,17 @@ GAUGES = {
 """Fields of Status, and what they mean."""
 
 
-FURTHER = ("sick", "state", "accuracy", "reward_part")
-"""Metrics with one label more."""
+FURTHER = {
+    "sick": ("whether the last step shows a sign of a sick run", ("run", "stage", "sign")),
+    "state": ("1 for the state the run is in", ("run", "stage", "state")),
+    "accuracy": ("of the last validation, share of one", ("run", "stage", "dataset")),
+    "reward_part": ("mean of a part of the reward, last step", ("run", "stage", "part")),
+    "unreadable": ("folders that could not be read, and are left out; the exporter's log names them", ()),
+}
+"""Metrics with other labels: what they mean, and the labels."""
+
+Sample = tuple[str, tuple[str, ...], float]
+"""Name of a metric, values of its labels, value."""
 
 
 class RunsCollector(Collector):
@@ -59,41 +71,35 @@ class RunsCollector(Collector):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._told = dict[str, str]()
+        """Why folders could not be read, by their names: each is printed once, though Prometheus asks often."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yields a family for each metric; a run that has no value for one is left out of it."""
-        found = list(_statuses(self._folder))
-        for name, about in GAUGES.items():
-            family = GaugeMetricFamily(f"{PREFIX}_{name}", about, labels=("run", "stage"))
-            for run, status in found:
-                if (value := getattr(status, name)) is not None:
-                    family.add_metric((run, status.name), value)
-            yield family
-        sick = GaugeMetricFamily(
-            f"{PREFIX}_sick", "whether the last step shows a sign of a sick run", labels=("run", "stage", "sign")
-        )
-        for run, status in found:
-            for sign in SIGNS if status.attempt else ():
-                sick.add_metric((run, status.name, sign), sign in (status.alarms or {}))
-        yield sick
-        states = GaugeMetricFamily(f"{PREFIX}_state", "1 for the state the run is in", labels=("run", "stage", "state"))
-        for run, status in found:
-            states.add_metric((run, status.name, status.state), 1)
-        yield states
-        accuracy = GaugeMetricFamily(
-            f"{PREFIX}_accuracy", "of the last validation, share of one", labels=("run", "stage", "dataset")
-        )
-        for run, status in found:
-            for dataset, values in (status.validation or {}).items():
-                accuracy.add_metric((run, status.name, dataset), values["last"])
-        yield accuracy
-        parts = GaugeMetricFamily(
-            f"{PREFIX}_reward_part", "mean of a part of the reward, last step", labels=("run", "stage", "part")
-        )
-        for run, status in found:
-            for part, value in (status.parts or {}).items():
-                parts.add_metric((run, status.name, part), value)
-        yield parts
+        about = {name: (told, ("run", "stage")) for name, told in GAUGES.items()} | FURTHER
+        families = {
+            name: GaugeMetricFamily(f"{PREFIX}_{name}", told, labels=labels) for name, (told, labels) in about.items()
+        }
+        # Read once for all families, so that all numbers of one scrape are of the same moment.
+        for name, labels, value in self._samples():
+            families[name].add_metric(labels, value)
+        yield from families.values()
+
+    def _samples(self) -> Iterator[Sample]:
+        """Yields what is known of all runs; one that cannot be read is counted, named, and left out until it can."""
+        folder, told = self._folder.resolve(), dict[str, str]()
+        for directory in [folder] if is_training(folder) else sorted(folder.iterdir()):
+            name = _label(directory.name)
+            # Whatever it is: folders of other users, names that are no UTF-8, files of any content. One of them must
+            # not blind the scrape for all others, so all that can fail fails here, not while the answer is written.
+            try:
+                yield from [sample for status in _statuses(directory) for sample in _of_run(name, status)]
+            except Exception as error:
+                told[name] = _label(str(error) if isinstance(error, UserError | OSError) else repr(error))
+                if told[name] != self._told.get(name):
+                    print(f"{time.strftime('%H:%M:%S')} {name}: {told[name]}", flush=True)
+        self._told = told
+        yield "unreadable", (), len(told)
 
 
 def registry_of(folder: Path) -> CollectorRegistry:
@@ -113,12 +119,26 @@ def start(folder: Path, host: str, port: int) -> tuple[WSGIServer, Thread]:
         ) from error
 
 
-def _statuses(folder: Path) -> Iterator[tuple[str, Status]]:
-    """By the name of the run's folder; a run whose files cannot be read is left out until they can."""
-    folder = folder.resolve()
-    for directory in [folder] if is_training(folder) else sorted(folder.iterdir()):
-        if is_training(directory):
-            try:
-                yield from ((directory.name, status) for status in read_statuses(directory))
-            except (UserError, OSError) as error:
-                print(f"{time.strftime('%H:%M:%S')} {directory.name}: {error}", flush=True)
+def _statuses(directory: Path) -> list[Status]:
+    return read_statuses(directory) if is_training(directory) else []
+
+
+def _of_run(run: str, status: Status) -> Iterator[Sample]:
+    """Yields the samples of a run or of a chain's stage."""
+    labels = (run, _label(status.name))
+    for name in GAUGES:
+        if (value := getattr(status, name)) is not None:
+            yield name, labels, float(value)
+    # 0 where it is not seen, because an absent series could also mean that nobody has looked.
+    for sign in SIGNS if status.attempt else ():
+        yield "sick", (*labels, sign), float(sign in (status.alarms or {}))
+    yield "state", (*labels, _label(status.state)), 1.0
+    for dataset, values in (status.validation or {}).items():
+        yield "accuracy", (*labels, _label(dataset)), float(values["last"])
+    for part, value in (status.parts or {}).items():
+        yield "reward_part", (*labels, part), float(value)
+
+
+def _label(text: str) -> str:
+    """Returns a text as UTF-8 can write it: a name on disk may be any bytes, and JSON may hold half a character."""
+    return text.encode(errors="backslashreplace").decode()

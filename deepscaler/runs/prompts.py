@@ -43,6 +43,7 @@ class Prompts:
     def find(self, prompt: str, golds: Any) -> Asked | None:
         """Returns the problem whose question the prompt holds last; None where the data does not know it."""
         candidates = self._by_golds.get(golds_of(golds), [])
+        # A question may be part of another, and few-shot examples are problems, too: the last and longest is asked.
         found = [(prompt.rfind(one.question), len(one.question), place) for place, one in enumerate(candidates)]
         best = max((place for place in found if place[0] >= 0), default=None)
         return candidates[best[2]] if best else None
@@ -57,6 +58,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     """Returns the problems in a parquet file of verl's form; none where it is missing or has another form."""
     try:
         stamp = path.stat()
+        # The time is part of the key, because a folder of the same name may hold other data a moment later.
         return list(_read(path, stamp.st_mtime_ns))
     except (OSError, pa.ArrowException, KeyError, TypeError, IndexError, AttributeError):
         return []

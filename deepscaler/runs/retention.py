@@ -1,4 +1,4 @@
-"""Which checkpoints stay, on a run's disk and in its mirror alike; everything else is removed.
+"""Decides which checkpoints stay, on a run's disk and in its mirror alike; everything else is removed.
 
 Retention(newest=2, every=200, best=1) of steps 20 40 ... 460, the best validation at 300  ->  {200, 300, 400, 440, 460}
 """
@@ -12,6 +12,7 @@ from deepscaler.runs.checkpoints import SEAL, Checkpoint, first_whole, sealed, u
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.holds import is_held
 from deepscaler.runs.metrics import read_metrics, validation_means
+from deepscaler.runs.resharded import remove_superseded
 from deepscaler.system.errors import UserError
 
 
@@ -20,14 +21,15 @@ class Retention:
     """The rule; a checkpoint stays if one of the three asks for it."""
 
     newest: int
-    """At least 1, so that the newest checkpoint always stays."""
+    """Number of the newest that stay: at least 1, so the newest checkpoint always stays."""
     every: int = 0
     """Multiples of so many steps; 0 for none."""
     best: int = 0
-    """Of the best validations."""
+    """Number of checkpoints with the best validations."""
 
     def kept(self, steps: Collection[int], means: Mapping[int, float]) -> set[int]:
         """Returns the steps that stay, of some; `means` is the accuracy of each validation, by step."""
+        # The newest of equals, because validations of a few problems tie often.
         judged = sorted((step for step in steps if step in means), key=lambda step: (means[step], step), reverse=True)
         multiples = [step for step in steps if self.every and step % self.every == 0]
         return {*sorted(steps)[-self.newest :], *multiples, *judged[: self.best]}
@@ -61,6 +63,8 @@ def prune(run: RunFolder, retention: Retention) -> None:
             _remove(run, checkpoint)
     for path in unsealed(run):  # a removal was interrupted
         shutil.rmtree(path, ignore_errors=True)
+    remove_superseded(run, max((checkpoint.step for checkpoint in found), default=0))
+    # Not the newest attempt's folder: verl is writing there.
     for attempt in run.attempts()[:-1]:
         shutil.rmtree(attempt.checkpoints, ignore_errors=True)
 

@@ -16,7 +16,7 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import atomic_path, sha256
 
 KEY = "reward"
-"""Of run.json, and the name of the folder."""
+"""Key of run.json, and name of the folder."""
 
 
 def copied_function(run_dir: Path, function: str) -> str:
@@ -32,6 +32,7 @@ def called_file(run: RunFolder, function: str) -> tuple[Path, str]:
     """
     source, name = split_function(function)
     copy, _ = split_function(copied_function(run.root, function))
+    # Not by the user's file, which may have been edited since, or be on another machine.
     if bound := _bound(run):
         if (bound.get("file"), bound.get("function")) != (source.name, name):
             was = f"{bound.get('file')}:{bound.get('function')}"
@@ -39,6 +40,7 @@ def called_file(run: RunFolder, function: str) -> tuple[Path, str]:
                 f"{run.root} holds another run (reward.function: {was} -> {source.name}:{name}); give its options, or"
                 " another --output-dir"
             )
+        # The user can write to that folder, and rewards of two versions in one run could not be told apart later.
         if not copy.is_file() or sha256(copy) != bound.get("sha256"):
             raise UserError(
                 f"{copy} is not the file that the run was begun with: put that back, or give another --output-dir"
@@ -59,7 +61,8 @@ def keep_copy(run: RunFolder, function: str) -> dict[str, Any]:
     if not copy.is_file():
         with atomic_path(copy) as temporary:
             shutil.copyfile(source, temporary)
-    return {"file": source.name, "function": name, "sha256": sha256(copy), "source": str(source)}
+    text = copy.read_text(encoding="utf-8", errors="replace")
+    return {"file": source.name, "function": name, "sha256": sha256(copy), "source": str(source), "text": text}
 
 
 def submit_copy(run: RunFolder, function: str) -> None:
@@ -74,6 +77,7 @@ def submit_copy(run: RunFolder, function: str) -> None:
     if copy.is_file() and not source.is_file():  # a job in a container sees the copy alone
         return
     check_file(source, name)
+    # `keep_copy` leaves a file that is there, so what an earlier submission copied has to go first.
     copy.unlink(missing_ok=True)
     keep_copy(run, function)
 
@@ -86,7 +90,7 @@ def edited_note(run: RunFolder, function: str) -> str:
     copy, _ = split_function(copied_function(run.root, function))
     if not copy.is_file() or not source.is_file() or sha256(copy) == sha256(source):
         return ""
-    return f"{source} was edited since; this run goes on with its own copy, {copy}"
+    return f"{source} was edited since; this run continues with its own copy, {copy}"
 
 
 def _bound(run: RunFolder) -> dict[str, Any]:

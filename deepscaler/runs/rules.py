@@ -1,4 +1,4 @@
-"""The rules by which Prometheus alerts: one for each sign of a sick run, by its name, and one for a dead run.
+"""The rules by which Prometheus alerts: one for each sign of a sick run, by its name, for a stalled run and a dead one.
 
 groups:
 - name: deepscaler
@@ -17,10 +17,15 @@ from collections.abc import Iterator
 
 from deepscaler.recipes.signs import SIGNS
 
-DEAD = "dead"
+STALLED, DEAD = "stalled", "dead"
 
 DEAD_FOR = "2m"
 """A training that is requeued or retried has this long to show that it lives; an attempt is dead after 30 s."""
+
+STALLED_NOW_OR_LATELY = "deepscaler_stalled == 1 or increase(deepscaler_stalls[10m]) > 0"
+"""A restart may end a stall before Prometheus looks, and a count shows that there was one."""
+
+SEE_STATUS = "`deepscaler status` says who and why; the attempt's folder `stalls` holds all stacks and logs."
 
 RUNNING = 'and ignoring (sign, state) deepscaler_state{state="running"} == 1'
 """The numbers of a run that has ended stay as they were, and are nobody's business any more."""
@@ -40,8 +45,11 @@ def rules() -> str:
     """Returns a file of rules for Prometheus."""
     lines = ["groups:", "- name: deepscaler", "  rules:"]
     for sign in SIGNS.values():
+        # `== 1` filters here and does not compare: the rule has no series, and so no alert, while the sign is not seen.
         lines += _rule(sign.name, f'deepscaler_sick{{sign="{sign.name}"}} == 1 {RUNNING}', sign.title, sign.advice)
+    lines += _rule(STALLED, STALLED_NOW_OR_LATELY, "the training stalled", SEE_STATUS)
     advice = "Nothing has been heard of it for longer than 30 s. Run the same command again: it resumes."
+    # Not one of SIGNS: a dead run logs no steps, so only the state can show it.
     lines += _rule(DEAD, 'deepscaler_state{state="dead"} == 1', "the training is dead", advice, DEAD_FOR)
     return "\n".join(lines) + "\n"
 
@@ -59,5 +67,6 @@ def _rule(name: str, expression: str, title: str, advice: str, after: str = "") 
         yield f"    for: {after}"
     yield "    labels: {severity: warning}"
     yield "    annotations:"
+    # Four braces become two: what Prometheus fills in for each alert.
     yield f"      summary: {json.dumps(f'{{{{ $labels.run }}}}, {{{{ $labels.stage }}}}: {title}')}"
     yield f"      description: {json.dumps(advice)}"

@@ -16,7 +16,7 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import existing_parent, file_size, in_bytes
 
 FEW = 3
-"""Checkpoints for which there is room, below which a run says so."""
+"""Checkpoints for which there is room at most when a run says so."""
 
 NUM_MEASURED = 10
 """Last rollout files whose mean size counts."""
@@ -29,19 +29,20 @@ class Room:
     folder: Path
     free: int
     checkpoint: int
-    """Of the run's newest checkpoint; before there is one, by the model's shape."""
+    """Bytes of the run's newest checkpoint; before there is one, an estimate by the model's shape."""
     measured: bool
-    """Whether `checkpoint` was measured."""
+    """True if `checkpoint` was measured."""
     at_once: int
-    """The most checkpoints that lie there at once."""
+    """Most checkpoints that exist at once."""
     present: int
     rollouts: int
-    """Of a step: the mean of the last ones, before that the most that they may be."""
+    """Bytes of a step's rollouts: the mean of the last steps; before any, the most that they may be."""
     steps_left: int
 
     @property
     def wanted(self) -> int:
-        """What the rest of the run may still add."""
+        """Returns the bytes that the rest of the run may still add."""
+        # At least one, because a new checkpoint is written before an old one is pruned.
         return max(1, self.at_once - self.present) * self.checkpoint + self.steps_left * self.rollouts
 
     @property
@@ -51,8 +52,8 @@ class Room:
 
     @property
     def is_low(self) -> bool:
-        """Whether room is left for fewer than three checkpoints."""
-        return self.num_fitting < FEW
+        """Returns whether room is left for three checkpoints or fewer."""
+        return is_few(self.num_fitting)
 
     def __str__(self) -> str:
         """Returns a line for people."""
@@ -71,7 +72,7 @@ class Room:
 
 
 def room_of(run: RunFolder, recipe: Recipe) -> Room | None:
-    """Returns the room on a run's disk; None where neither a checkpoint nor the model tells what one takes."""
+    """Returns the room on a run's disk; None if neither a checkpoint nor the model shows its size."""
     checkpoints = sealed(run)
     if checkpoints:
         size = sum(checkpoints[0].sizes.values())
@@ -93,12 +94,18 @@ def room_of(run: RunFolder, recipe: Recipe) -> Room | None:
     )
 
 
+def is_few(num_fitting: int) -> bool:
+    """Returns whether a run says that only so many more checkpoints fit."""
+    return num_fitting <= FEW
+
+
 def free_bytes(folder: Path) -> int:
     """Returns the bytes that are free where a folder is or will be."""
     return shutil.disk_usage(existing_parent(folder)).free
 
 
 def _measured_rollouts(run: RunFolder) -> int:
+    # Mean of the last ones, because files grow with the responses.
     steps = [path for path in (run.root / "rollouts").glob("*.jsonl") if path.stem.isdecimal()]
     last = sorted(steps, key=lambda path: int(path.stem))[-NUM_MEASURED:]
     return sum(map(file_size, last)) // len(last) if last else 0

@@ -1,4 +1,4 @@
-"""How sure a training's numbers are: intervals of its validations, and how far a batch's mean reward is from chance.
+"""Computes how sure a training's numbers are: intervals of validations, and what chance does to mean rewards.
 
 verl logs means alone. The samples behind them are in the run's validation/ and rollouts/.
 """
@@ -22,7 +22,7 @@ MAX_FILES = 40
 """Files of rollouts, and of validations, that are read a run, evenly over its steps: each may hold 10 MB."""
 
 TOLERANCE = 1e-3
-"""By which the mean of a file's samples may differ from what verl logged.
+"""Amount by which the mean of a file's samples may differ from what verl logged.
 
 The number in a file's name is verl's: in a run that was resumed from a merged model it may be that of another step.
 """
@@ -48,6 +48,7 @@ def validation_intervals(run: RunFolder, metrics: Metrics) -> tuple[dict[str, di
     Where a validation's samples are not there, or are not those that verl logged, each problem counts as if it had been
     asked once; where not even the number of problems is known, there is no interval.
     """
+    # The run's own copy: the set that it was made from may have changed since.
     prompts = Prompts([run.root / "data" / "validation.parquet"])
     logged = validation(metrics)
     steps = _evenly(sorted({step for points in logged.values() for step, _ in points}))
@@ -56,6 +57,7 @@ def validation_intervals(run: RunFolder, metrics: Metrics) -> tuple[dict[str, di
     all_measured = True
     for dataset, points in logged.items():
         for step, share in points:
+            # With a single data set every sample is of it, also where the data no longer shows which problem was asked.
             interval = measured.get(step, {}).get(dataset if len(logged) > 1 else None)
             if interval is None or abs(interval.value - share) > TOLERANCE:
                 num_problems = prompts.num_problems.get(dataset, 0)
@@ -75,8 +77,10 @@ def reward_half_widths(run: RunFolder, steps: Iterable[int]) -> dict[int, float]
     for step in _evenly(sorted(steps)):
         groups: dict[str, list[float]] = {}
         for line in _lines(run.root / "rollouts" / f"{step}.jsonl"):
+            # verl's keys are `{prompt}_{session}_{output}`: what comes before the first _ is the group.
             groups.setdefault(str(line.get("uid", "")).partition("_")[0], []).append(_reward(line))
         means = [np.mean(group) for group in groups.values()]
+        # A torn or foreign line gives NaN, and an interval of what is left would be too narrow without showing it.
         if len(means) > 1 and np.isfinite(means).all():
             found[step] = t_quantile(len(means) - 1) * float(np.std(means, ddof=1)) / math.sqrt(len(means))
     return found

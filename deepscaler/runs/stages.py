@@ -29,23 +29,23 @@ class Stage:
     start: int
     """Steps of the stages before it."""
     metrics: Metrics
-    """By the stage's own steps."""
+    """Metrics by the stage's own steps."""
     validation_intervals: dict[str, dict[int, Interval]] = field(default_factory=dict)
-    """Of the accuracies by data set and step."""
+    """Intervals of the accuracies by data set and step."""
     reward_half_widths: dict[int, float] = field(default_factory=dict)
     """Half the 95 % interval of a batch's mean reward, of some steps."""
     is_measured: bool = True
-    """Whether every interval comes from the samples of its validation."""
+    """True if every interval comes from the samples of its validation."""
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """Every field of its Recipe."""
+        """Returns every field of its Recipe."""
         recipe: dict[str, Any] = self.manifest["recipe"]
         return recipe
 
     @property
     def profile(self) -> str:
-        """`faithful` or `fast`."""
+        """Returns `faithful` or `fast`."""
         return printable(self.recipe["profile"])
 
     @property
@@ -55,11 +55,11 @@ class Stage:
 
     @property
     def step(self) -> int:
-        """The last step with metrics."""
+        """Returns the last step with metrics."""
         return max(self.metrics, default=0)
 
     def placed(self, points: Series) -> Series:
-        """A series of its own steps on the common axis."""
+        """Returns a series of its own steps on the common axis."""
         return [(self.start + step, value) for step, value in points]
 
 
@@ -76,34 +76,38 @@ def run_folders(directory: Path) -> list[tuple[str, RunFolder]]:
     try:
         stages = [(str(stage["name"]), str(stage["directory"])) for stage in chain["stages"]]
     except (KeyError, TypeError) as error:
-        raise UserError(f"{directory / CHAIN} is no chain of `deepscaler chain`: its stages cannot be read") from error
+        raise UserError(
+            f"{directory / CHAIN} is not a chain's file: its stages cannot be read; restore it, or start another chain"
+        ) from error
     return [(printable(name), RunFolder(directory / folder)) for name, folder in stages]
 
 
 def read_stages(directory: Path) -> list[Stage]:
-    """The stages that have begun, the first first. Raises UserError where none has logged anything."""
+    """Returns the stages that have begun, in order. Raises UserError if none has logged anything."""
     stages: list[Stage] = []
     start = 0
     for name, run in run_folders(directory):
         if run.is_run:
             stage = Stage(name=name, run=run, manifest=read_manifest(run), start=start, metrics=read_metrics(run))
             stages.append(stage)
+            # What the recipe plans, not what was reached: later stages stay in place while one before them resumes.
             start += stage.num_steps
     if not any(stage.metrics for stage in stages):
-        raise UserError(f"{directory} holds no metrics yet: no step was finished; `deepscaler status` tells how it is")
+        raise UserError(f"{directory} holds no metrics yet: no step was finished; `deepscaler status` shows its state")
     return stages
 
 
 def not_begun(directory: Path) -> list[str]:
-    """What is still to come of a chain, in words."""
+    """Returns what is left of a chain, in words."""
     names = [name for name, run in run_folders(directory) if not run.is_run]
     return [f"Not begun: {', '.join(names)}."] if names else []
 
 
 def read_manifest(run: RunFolder) -> dict[str, Any]:
-    """What the run is. Raises UserError where its recipe lacks what is always asked of it."""
+    """Returns the manifest. Raises UserError if its recipe lacks a field that readers need."""
     manifest = run.read_manifest()
     for name, kind in (("name", str), ("profile", str), ("num_steps", int)):
+        # Readers take these three from every run, also from one of another kit's version.
         if not isinstance(manifest["recipe"].get(name), kind):
             raise UserError(f"{run.manifest_path} holds no recipe of this version: {name} is missing or wrong")
     return manifest

@@ -1,4 +1,4 @@
-"""The one exception that users cause, and the wording all its messages share.
+"""Defines the one exception that users cause, and the wording that its messages share.
 
 >>> unknown("data set", "amie", ["aime", "amc"])
 UserError("unknown data set 'amie' (did you mean 'aime'?); valid: aime, amc")
@@ -9,11 +9,11 @@ from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """Bad input. The command line prints its message on one line and exits with 2."""
+    """Signals a user's mistake. The command line prints its message on one line and exits with code 2."""
 
 
 def unknown(kind: str, given: str, valid: Iterable[str], *, or_else: str = "") -> UserError:
-    """Returns the error for a name that is not in a table: what was given, the nearest, what is allowed."""
+    """Returns the error for an unknown name: the name given, the nearest valid one, and all valid ones."""
     names = sorted(valid)
     nearest = get_close_matches(given, names, n=1, cutoff=0.5)
     hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""

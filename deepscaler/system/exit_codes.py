@@ -1,35 +1,36 @@
-"""The exit codes of every command, and what a launcher does after each."""
+"""Defines the exit codes of every command, and what a launcher does after each."""
 
 import signal
 
 DONE = 0
-"""Everything that was asked for is there: the launcher starts what waits for it."""
+"""The command finished everything; the launcher starts the jobs that depend on it."""
 
 FAILED = 1
-"""Something broke, or a check found something: the launcher starts the command again, a limited number of times."""
+"""Something broke, or a check found a fault; the launcher restarts the command a limited number of times."""
 
 BAD_INPUT = 2
-"""Another start would end the same way: the launcher gives up and shows the last line of the log."""
+"""A restart would end the same way; a SLURM job ends with the last line of the log, a RayJob uses up its retries."""
 
 GATE = 3
-"""A stage of a chain made the model worse: the launcher stops the chain, which is a result and no failure."""
+"""A stage of a chain made the model worse; the launcher stops the chain. This is a result, not a failure."""
 
+# EX_TEMPFAIL of sysexits.h: no shell and no signal uses it.
 AGAIN = 75
-"""A node, Ray or the time limit ended a job of SLURM: the batch script puts the job back into the queue."""
+"""A node, Ray or the time limit ended a SLURM job; the batch script requeues the job."""
 
 FENCED = 76
-"""A newer attempt owns the run, so verl's process ends at once: the supervisor reports it and starts nothing."""
+"""A newer attempt owns the run, so verl's process ends at once; the supervisor reports it and starts nothing."""
 
 INTERRUPTED = 130
-"""Ctrl-C ended the command: nobody starts it again but the user, and the same command resumes."""
+"""Ctrl-C ended a command other than a training; only the user restarts it, and the same command resumes."""
 
 STOPPED = 143
-"""SIGTERM or SIGUSR2 stopped the command after it had saved: the launcher starts the same command to resume."""
+"""SIGTERM, SIGUSR2 or, in a training, Ctrl-C stopped the command after it saved; a launcher reruns it to resume."""
 
 KILLED = 128 + signal.SIGKILL
-"""A process was killed, often for lack of memory: its supervisor starts it again, a limited number of times."""
+"""A process was killed, often for lack of memory; its supervisor restarts it a limited number of times."""
 
 
 def exit_code(returncode: int) -> int:
-    """Returns 128 + n for a child that signal n ended, as a shell does, and any other return code as it is."""
+    """Returns 128 + n for a child that signal n ended, as a shell does, and any other return code unchanged."""
     return returncode if returncode >= 0 else 128 - returncode

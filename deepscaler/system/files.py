@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: temp file, fsync, rename."""
+"""Writes files that are either whole or absent: temporary file, fsync, rename."""
 
 import errno
 import fcntl
@@ -17,27 +17,30 @@ from typing import Any
 from deepscaler.system.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Errors of a disk or a quota that is full; the system says neither of which path nor of how much."""
+"""Errors of a full disk or quota. The system names neither the path nor the sizes."""
+
+LOCK = ".lock"
+"""File in a folder that one process at a time may use."""
 
 
 @contextmanager
 def atomic_path(path: Path, size: int = 0) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on success it is synced and renamed over it, else removed.
+    """Yields a temporary path beside `path`; on success syncs it and renames it to `path`, otherwise removes it.
 
-    Raises UserError where `path` is a folder, and OSError that tells path and sizes where the disk is full: the bytes
-    that are to be written are `size`, if known.
+    `size` is the number of bytes to write, if known. Raises UserError if `path` is a folder, and an OSError that names
+    the path and the sizes if the disk is full.
     """
     if path.is_dir() and not path.is_symlink():
         raise UserError(f"{path} is a folder; give the path of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # other machines may share the folder
-    with naming_full_disk(path, size):  # measured when the temporary file no longer fills what is free
+    with naming_full_disk(path, size):  # outermost, so it measures free space after the temporary file is removed
         try:
             yield temporary
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)
-            sync_directory(path.parent)
+            sync_directory(path.parent)  # a rename is durable only once its directory is
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -45,9 +48,9 @@ def atomic_path(path: Path, size: int = 0) -> Iterator[Path]:
 
 @contextmanager
 def naming_full_disk(path: Path, wanted: int = 0) -> Iterator[None]:
-    """Adds to the error of a full disk, which names nothing, the file, the bytes wanted (0: not known) and those free.
+    """Adds the file, the bytes needed (0 if unknown) and the bytes free to the error of a full disk, which names none.
 
-    Raises OSError as before: who can do without the file goes on.
+    The error stays an OSError, so callers that can do without the file continue.
     """
     try:
         yield
@@ -58,16 +61,16 @@ def naming_full_disk(path: Path, wanted: int = 0) -> Iterator[None]:
 
 
 class FullDiskError(OSError):
-    """A disk or a quota that is full; names the file, the bytes wanted and those free."""
+    """Signals a full disk or quota; names the file, the bytes needed and the bytes free."""
 
 
 def full_disk(path: Path, wanted: int = 0) -> str:
-    """Returns that a disk is full, with the bytes wanted where they are known, and those free."""
-    return f"the disk or quota is full ({f'{in_bytes(wanted)} wanted, ' if wanted else ''}{free(path)})"
+    """Returns the message that a disk is full, with the bytes needed, if known, and the bytes free."""
+    return f"the disk or quota is full ({f'{in_bytes(wanted)} needed, ' if wanted else ''}{free(path)})"
 
 
 def free(path: Path) -> str:
-    """Returns how much room is left where a path is or would be: `1.2 GB free`."""
+    """Returns the free space on a path's disk, whether or not the path exists: `1.2 GB free`."""
     return f"{in_bytes(shutil.disk_usage(existing_parent(path)).free)} free"
 
 
@@ -78,7 +81,7 @@ def existing_parent(path: Path) -> Path:
 
 
 def in_bytes(size: float) -> str:
-    """Returns a size for people: 21.3 GB, in powers of 1000 as disks are sold."""
+    """Returns a size for people, in powers of 1000 as disk vendors use: 21.3 GB."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
@@ -87,27 +90,33 @@ def in_bytes(size: float) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` atomically."""
+    """Replaces `path` with a text atomically."""
+    # Before the file is made: a lone surrogate raises here, and the size is known if the disk is full.
     content = text.encode()
     with atomic_path(path, len(content)) as temporary:
         temporary.write_bytes(content)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by indented JSON atomically."""
+    """Replaces `path` with indented JSON atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 @contextmanager
 def locked(folder: Path, busy: UserError) -> Iterator[None]:
-    """Hold a folder, made if it is not there. Raises `busy` if another process does, UserError if it is read-only."""
+    """Locks a folder, after making it if necessary. Raises `busy` if another process holds it.
+
+    Raises UserError if the folder is read-only.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        # For writing: NFS makes flock a byte-range lock, which is exclusive on writable files only (flock(2)).
+        # The file stays: one process may have opened it before a removal while another makes it again, and both lock.
+        lock = (folder / LOCK).open("w")
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --output-dir") from error
     with lock:
-        try:
+        try:  # the kernel releases the lock however the process ends, so no lock is ever stale
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise busy from None
@@ -115,13 +124,13 @@ def locked(folder: Path, busy: UserError) -> Iterator[None]:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Returns the hex digest of a file's bytes."""
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def file_size(path: Path) -> int:
-    """Returns the bytes of a file; 0 where another process has just removed it."""
+    """Returns the size of a file in bytes; 0 if it does not exist, as when another process has just removed it."""
     try:
         return path.stat().st_size
     except OSError:
@@ -129,18 +138,31 @@ def file_size(path: Path) -> int:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make a rename in `directory` survive a power cut."""
+    """Makes a rename in `directory` survive a power cut."""
     _sync(directory)
 
 
 def sync_tree(directory: Path) -> None:
-    """Make every file below `directory` survive a power cut."""
+    """Makes every file below `directory` survive a power cut."""
+    # Folders, too: that a file has its name is a matter of the folder, and no fsync of the file makes it durable.
     for path in directory.rglob("*"):
         _sync(path)
     _sync(directory)
 
 
+def put_folder(made: Path, target: Path) -> None:
+    """Puts a folder in the place of another; at no moment is there half of one."""
+    # rename(2) does not replace a folder that holds files, hence two of them; between them there is none.
+    old = made.with_name("old")
+    if target.exists():
+        target.rename(old)
+    made.rename(target)
+    sync_directory(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _sync(path: Path) -> None:
+    # Read-only, because a folder cannot be opened for writing; fsync takes such a descriptor on Linux.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -148,41 +170,50 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def text_of(file: Path) -> str:
+    """Returns the text of a file without the space around it; empty if it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises UserError for anything else."""
+    """Returns the JSON object in a file. Raises UserError for anything else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {reason(error)}") from error
     if not isinstance(value, dict):
-        raise UserError(f"{path} holds no JSON object")
+        raise UserError(f"{path} does not hold a JSON object")
     return value
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Returns the table of a TOML file. Raises UserError for a file that cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a byte order mark
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def reason(error: Exception) -> str:
-    """Returns why a file cannot be read, for a message that names the file itself."""
-    inner = getattr(error, "reason", None)  # a URLError's
+    """Returns the reason why a file cannot be read, for a message that names the file itself."""
+    inner = getattr(error, "reason", None)  # a URLError wraps the actual error
     if isinstance(inner, OSError):
         return reason(inner)
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    # Python 3.11 refuses integers of more than 4300 digits (CVE-2020-10735), with advice that no user can follow.
     if "set_int_max_str_digits" in str(error):
         return "it holds an integer of thousands of digits"
     return str(error)
 
 
 def remove_tree(folder: Path) -> None:
-    """Removes a folder that dying processes used; one of them may put another file there meanwhile."""
+    """Removes a folder that dying processes used, repeatedly because they may still write files there."""
     for _ in range(10):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():

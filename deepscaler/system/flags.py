@@ -1,4 +1,4 @@
-"""Turns declared options into a command's flags, and back: --num-samples 4 <-> num_samples = 4."""
+"""Converts declared options to a command's flags and back: --num-samples 4 <-> num_samples = 4."""
 
 import argparse
 from collections.abc import Callable, Collection, Mapping
@@ -13,7 +13,10 @@ from deepscaler.system.options import REQUIRED, options_of
 def add_flags(
     parser: argparse.ArgumentParser, kind: type[object], without: Collection[str] = ()
 ) -> dict[str, argparse.Action]:
-    """Adds a flag for every option, in its `section`; returns them by name. What is not given is not parsed at all."""
+    """Adds a flag for every option in its `section`, and returns the flags by name.
+
+    A flag that is not given leaves no attribute in the parsed arguments.
+    """
     actions: dict[str, argparse.Action] = {}
     groups: dict[str, argparse._ArgumentGroup] = {}
     for one in options_of(kind).values():
@@ -24,6 +27,7 @@ def add_flags(
             groups[section] = parser.add_argument_group(section)
         text = f"{one.help}{_default(one)}".replace("%", "%%")
         flags = groups[section]
+        # absent rather than set to its default, so a flag that is not given does not override a file's value
         actions[one.name] = flags.add_argument(one.flag, default=argparse.SUPPRESS, help=text, **_argument(one))
     return actions
 
@@ -36,9 +40,9 @@ def given_options(arguments: argparse.Namespace, kind: type[object]) -> dict[str
 
 
 def to_flags(value: Any, defaults: Mapping[str, Any] | None = None) -> list[str]:
-    """Returns the flags that give a dataclass instance again: those of the options that are not at their default.
+    """Returns the flags that reproduce a dataclass instance: those of the options without their default value.
 
-    `defaults` are those that another option decides, by name.
+    `defaults` holds the defaults that another option decides, by name.
     """
     decided = defaults or {}
     flags: list[str] = []
@@ -52,12 +56,12 @@ def to_flags(value: Any, defaults: Mapping[str, Any] | None = None) -> list[str]
 
 
 def whole(minimum: int, at_most: float = inf) -> Callable[[str], int]:
-    """Returns the type of an argument that takes whole numbers of a range."""
+    """Returns the argument type that accepts integers in a range."""
     return _number(int, Range(at_least=minimum, at_most=at_most))
 
 
 def number(above: float) -> Callable[[str], float]:
-    """Returns the type of an argument that takes numbers above a bound."""
+    """Returns the argument type that accepts numbers above a bound."""
     return _number(float, Range(above=above))
 
 
@@ -66,7 +70,7 @@ def _number(kind: type, allowed: Range) -> Callable[[str], Any]:
 
 
 def _argument(one: Option) -> dict[str, Any]:
-    """Returns how argparse reads the flag."""
+    """Returns the arguments with which argparse reads the flag."""
     if one.kind is bool:
         return {"action": "store_true"}
     if one.kind is tuple:
@@ -78,7 +82,7 @@ def _argument(one: Option) -> dict[str, Any]:
 
 
 def _reader(one: Option) -> Callable[[str], Any]:
-    """Returns a reader whose error argparse prints in the words of all others."""
+    """Returns a reader whose error argparse prints in the wording of all other errors."""
 
     def read(text: str) -> Any:
         try:

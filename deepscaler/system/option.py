@@ -1,4 +1,4 @@
-"""One option: its type, choices and range, how a flag or a file gives its value, and the one error for a wrong one."""
+"""Represents one option: its type, choices and range, the parsing of its values, and the error for an invalid one."""
 
 import json
 import re
@@ -13,19 +13,19 @@ from deepscaler.system.errors import UserError
 KINDS: dict[type, str] = {bool: "true or false", int: "an integer", float: "a number", str: "text", Path: "a path"}
 
 SEVERAL: dict[type, str] = {str: "texts", float: "numbers", object: "values"}
-"""Items of a list or table."""
+"""Words for the items of a list or table, by their type."""
 
 
 MAX_DIGITS = 18
-"""Of an integer: what follows it here counts in 64 bits or in floats."""
+"""Most digits of an integer, because later code uses 64 bits or floats."""
 
 MAX_SHOWN = 80
-"""Characters of a refused value that an error repeats."""
+"""Most characters of a refused value that an error repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Numbers that an option accepts; `or_zero` also accepts 0, which then switches something off."""
+    """Bounds the numbers that an option accepts; `or_zero` also accepts 0, which then disables something."""
 
     at_least: float = -inf
     above: float = -inf
@@ -34,7 +34,8 @@ class Range:
     or_zero: bool = False
 
     def holds(self, value: float) -> bool:
-        """Returns whether a number lies in the range."""
+        """Returns whether a number is in the range."""
+        # In this order: isfinite raises OverflowError for an integer beyond a float's range.
         if _is_long(value) or not isfinite(value):
             return False
         inside = self.at_least <= value <= self.at_most and self.above < value < self.below
@@ -54,20 +55,20 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What a field's declaration says, with its type taken apart."""
+    """Holds the declaration of a field, with its type analyzed."""
 
     name: str
-    """With the table it is in: `data.weights`."""
+    """Name, preceded by the table it is in: `data.weights`."""
     kind: type
-    """bool, int, float, str, Path, tuple or dict."""
+    """Type of the value: bool, int, float, str, Path, tuple or dict."""
     item: type
-    """str or float, or object for any value of a file, where `kind` is tuple or dict (by name)."""
+    """Type of the items of a tuple or dict: str or float, or object for any value in a file."""
     choices: tuple[str, ...]
     default: Any
     help: str
     allowed: Range
     notes: dict[str, Any]
-    """What the owner of the options says beside: `source`, `result`, `section`."""
+    """Further properties that the owner of the options defines: `source`, `result`, `section`."""
 
     @property
     def flag(self) -> str:
@@ -76,7 +77,7 @@ class Option:
 
     @property
     def expected(self) -> str:
-        """Returns what may be given, in words."""
+        """Returns a description of the valid values."""
         if self.choices:
             return " or ".join(self.choices) if len(self.choices) < 3 else f"one of {', '.join(self.choices)}"
         several = {tuple: "a list of", dict: "a table of"}
@@ -84,11 +85,11 @@ class Option:
         return f"{kind} {self.allowed}".rstrip()
 
     def refuse(self, value: Any, label: str = "") -> UserError:
-        """Returns the one error for a value that this option does not accept."""
+        """Returns the error for a value that this option does not accept."""
         return UserError(self.refusal(value, f" for {label or self.name}"))
 
     def refusal(self, value: Any, place: str = "") -> str:
-        """Returns the words of that error; argparse names the place by itself."""
+        """Returns the text of that error; argparse adds the flag's name itself."""
         shown = shown_value(value)
         nearest = get_close_matches(shown.strip("'"), self.choices, n=1, cutoff=0.5)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else f" ({self.help})" if self.help else ""
@@ -96,7 +97,7 @@ class Option:
         return f"invalid value {shown}{place}: expected {self.expected}{limit}{hint}"
 
     def accepts(self, value: Any) -> bool:
-        """Returns whether a value of the right type is in the range, or among the choices."""
+        """Returns whether a value of the right type is in the range or among the choices."""
         if self.choices:
             return value in self.choices
         numbers = value.values() if self.kind is dict else value if self.kind is tuple else (value,)
@@ -104,17 +105,18 @@ class Option:
         return not is_number or all(map(self.allowed.holds, numbers))
 
     def check(self, value: Any, label: str = "") -> None:
-        """Raises UserError for a value out of the range or the choices."""
+        """Raises UserError for a value outside the range or the choices."""
         if not self.accepts(value):
             raise self.refuse(value, label)
 
     def read(self, text: str) -> Any:
-        """Returns the value that a flag's text means. Raises ValueError."""
+        """Returns the value of a flag's text. Raises ValueError if it has the wrong form."""
         if self.kind is bool:
             if text.lower() not in ("true", "false"):
                 raise ValueError
             return text.lower() == "true"
         if self.kind is int:
+            # More than 4300 digits raise ValueError here, so no text can keep the process busy.
             return int(text.replace("_", ""))
         if self.kind is Path and not text:
             raise ValueError  # Path("") is the working directory
@@ -127,14 +129,14 @@ class Option:
         return self.kind(text)
 
     def parse(self, text: str, label: str = "") -> Any:
-        """Returns the value that a flag's text means. Raises UserError."""
+        """Returns the value of a flag's text. Raises UserError if it has the wrong form."""
         try:
             return self.read(text)
         except (ValueError, TypeError, RecursionError):
             raise self.refuse(text, label) from None
 
     def convert(self, value: Any, label: str = "") -> Any:
-        """Returns a value of a TOML or JSON file in the type of the field. Raises UserError."""
+        """Returns a value from a TOML or JSON file in the field's type. Raises UserError if it has another type."""
         try:
             if self.kind is tuple and isinstance(value, str) and self.notes.get("one_or_more"):
                 return (value,)
@@ -148,11 +150,12 @@ class Option:
 
 
 def _as(kind: type, value: Any) -> Any:
-    """Returns a single value of a file as a kind. Raises ValueError."""
+    """Returns a single value from a file as a type. Raises ValueError if it has another type."""
     if kind is float and type(value) is int and not _is_long(value):
         return float(value)
     if kind is Path and isinstance(value, str):
         return Path(value)
+    # Not isinstance: a bool is an int to Python, and `true` must not pass for 1.
     if kind is object or type(value) is kind:
         return value
     raise ValueError
@@ -175,14 +178,16 @@ def _is_long(value: Any) -> bool:
 
 
 def digits_limit(value: Any) -> str:
-    """Returns what to add to the expectation of an integer where one has too many digits; else nothing."""
+    """Returns the addition to an integer's expectation if a value has too many digits; otherwise nothing."""
     is_long_text = isinstance(value, str) and re.fullmatch(rf"[+-]?[\d_]{{{MAX_DIGITS + 1},}}", value)
     return f", with at most {MAX_DIGITS} digits" if is_long_text or _is_long(value) else ""
 
 
 def shown_value(value: Any) -> str:
-    """Returns a refused value as an error repeats it: Python writes no integer of more than 4300 digits."""
+    """Returns a refused value for an error, shortened if necessary."""
+    # Python refuses to write integers of more than 4300 digits (sys.set_int_max_str_digits).
     if _is_long(value):
+        # 0.30103 is log10(2).
         return f"of {int(value.bit_length() * 0.30103) + 1} digits"
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 20]}... ({len(text)} characters)"

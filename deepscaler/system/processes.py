@@ -1,12 +1,13 @@
-"""Child processes: how they start, and the guardian that leaves nothing of them behind.
+"""Starts child processes under a guardian that leaves none of their descendants behind.
 
-A guardian kills all that came of a process, once that process is gone. There are two ways to have one:
+A guardian kills all descendants of a process once that process is gone. There are two kinds:
 
 start(COMMAND)  puts it between this process and a command. It passes signals on, and kills when the command ends or
-                this process dies in whatever way. Ray's agents outlive a raylet that was killed, and a trainer would
-                train on without its supervisor.
-guard()         puts it beside this process, for what a library starts. vLLM's engine does not notice that its parent is
-                gone, and would keep the GPU's memory.
+                this process dies for any reason. Ray's agents outlive a raylet that was killed, and an orphaned
+                trainer would keep training without a heartbeat.
+guard()         puts it beside this process, for processes that a library starts. vLLM's engine does not notice that its
+                parent was killed, and would keep the GPU's memory. A signal at the parent's death (prctl) would not do,
+                because it reaches forked processes only, not spawned ones.
 """
 
 import ctypes
@@ -28,20 +29,21 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 KILL_ALL = signal.SIGHUP
-"""Sent to a guardian by the kernel when the supervisor dies, or by the supervisor."""
+"""Signal that the kernel sends to a guardian when the supervisor dies; the supervisor may send it, too."""
 
 MAX_ROUNDS = 100
-"""Rounds of killing, a tenth of a second apart."""
+"""Most rounds of killing, a tenth of a second apart."""
 
 BETWEEN, BESIDE = "between", "beside"
-"""Where a guardian is: `python -m deepscaler.system.processes between PARENT:SIGNAL COMMAND ...`, `beside PID 1.0`."""
+"""Kinds of guardian: `python -m deepscaler.system.processes between PARENT:SIGNAL COMMAND ...`, `beside PID 1.0`."""
 
 
 def python_command(*arguments: str) -> list[str]:
     """Returns the command of a Python child: `python_command("-m", "slurm.node.census", ...)`.
 
-    `-m` and `-c` put the working directory first on the path, and every clone of the original DeepScaleR holds a
-    package `deepscaler`; -P keeps it off.
+    `-m` and `-c` put the working directory first on the path, where every clone of the original DeepScaleR has a
+    package `deepscaler`; -P keeps it off the path. Ray adds it for its workers regardless of Python's options, so verl
+    runs in its attempt's folder.
     """
     return [sys.executable, "-P", *arguments]
 
@@ -59,7 +61,7 @@ def start(
     ignored_signals: Collection[int] = (),
     folder: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Starts a command under a guardian, in a session of its own; its output is appended to a file, if one is given.
+    """Starts a command under a guardian, in a session of its own, and appends its output to `log`, if given.
 
     The command ignores the signals in `ignored_signals`, regardless of sender: SLURM and Ray signal every process of a
     job, and the supervisor knows which ones should end, and when. `folder` is its working directory.
@@ -71,6 +73,8 @@ def start(
             _guardian(BETWEEN, parent, *command),
             env=_safe(environment, folder),
             cwd=folder,
+            # Ctrl-C reaches the whole foreground group of a terminal; in a session of its own the command gets what the
+            # supervisor sends, no more.
             start_new_session=True,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
@@ -81,7 +85,8 @@ def start(
 
 
 def end(process: subprocess.Popen[bytes], patience: float) -> None:
-    """Asks a command to end, and kills what is left of it after so many seconds."""
+    """Asks a command to end, and kills what is left of it after `patience` seconds."""
+    # KILL_ALL before SIGKILL: a guardian that is killed itself cannot kill the command's descendants.
     for sent in (signal.SIGTERM, KILL_ALL):
         if process.poll() is None:
             process.send_signal(sent)
@@ -100,9 +105,9 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def guard(look_every: float = 1.0) -> None:
-    """Makes sure that nothing this process starts from now on outlives it, however it ends.
+    """Ensures that no process started from now on outlives this one, however it ends.
 
-    What it started less than `look_every` seconds before its end may be missed: a look reads all of /proc.
+    A process started less than `look_every` seconds before the end may be missed; each look reads all of /proc.
     """
     command = _guardian(BESIDE, str(os.getpid()), str(look_every))
     nowhere = subprocess.DEVNULL
@@ -110,7 +115,7 @@ def guard(look_every: float = 1.0) -> None:
 
 
 def main() -> None:
-    """Runs a guardian to the end of what it guards."""
+    """Runs a guardian until the process that it guards ends."""
     place, who, *rest = sys.argv[1:]
     if place == BESIDE:
         return _outlive(int(who), float(rest[0]))
@@ -123,10 +128,12 @@ def _guardian(*arguments: str) -> list[str]:
 
 
 def _run_guarded(command: list[str], parent: int, ignored: list[int]) -> int:
-    """Runs a command to its end; returns its code."""
+    """Runs a command to its end, and returns its exit code."""
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans of the command become children of this process
+    # Blocked rather than ignored, since the command may install handlers, which would undo SIG_IGN; and before it
+    # starts, so that no signal slips through.
     signal.pthread_sigmask(signal.SIG_BLOCK, ignored)  # the command inherits it
-    die = partial(_die_with, os.getpid(), signal.SIGKILL)  # Ray kills the children of a worker whose driver is gone
+    die = partial(die_with, os.getpid(), signal.SIGKILL)  # the guardian may die first: Ray kills a worker's children
     process = subprocess.Popen(command, preexec_fn=die)  # noqa: PLW1509  no threads here
     for number in PASSED_ON:
         signal.signal(number, lambda got, _: process.send_signal(got))
@@ -138,42 +145,45 @@ def _run_guarded(command: list[str], parent: int, ignored: list[int]) -> int:
         kill_descendants()
 
     signal.signal(KILL_ALL, kill_all)
-    _die_with(parent, KILL_ALL)
+    die_with(parent, KILL_ALL)
     process.wait()
     kill_descendants()
+    # The handler may have reaped the command itself; Popen then finds no child and reports 0.
     return KILLED if killed else exit_code(process.returncode)
 
 
 def _outlive(parent: int, look_every: float) -> None:
-    """Waits until the parent is gone, then kills what it had started and is still the same process."""
+    """Waits until the parent is gone, then kills its descendants, unless their pid has been reused."""
     for number in (*PASSED_ON, KILL_ALL):
-        signal.signal(number, signal.SIG_IGN)  # SLURM sends them to every process of a job
+        signal.signal(number, signal.SIG_IGN)  # SLURM signals every process of a job, and the guardian must stay
     started: dict[int, str | None] = {}
     while os.getppid() == parent:
         found = {pid: process_start(pid) for pid in descendants(parent) if pid != os.getpid()}
-        if os.getppid() == parent:  # else init has adopted its children, and nothing was found
+        if os.getppid() == parent:  # otherwise init has adopted its children, and the look found none
             started = found
         time.sleep(look_every)
     _kill(pid for pid, when in started.items() if when and process_start(pid) == when)
 
 
 def _safe(environment: Mapping[str, str], folder: Path | None) -> dict[str, str]:
-    """Returns an environment whose Pythons do not search their working directory: engines and Ray start some, too."""
+    """Returns an environment in which no Python searches its working directory; engines and Ray start Pythons, too."""
     safe = {**environment, "PYTHONSAFEPATH": "1"}
     if folder and (path := environment.get("PYTHONPATH")):
         safe["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
     return safe
 
 
-def _die_with(parent: int, number: int) -> None:
-    """Has the kernel send this process a signal when its parent dies; at once, if that has happened."""
+def die_with(parent: int, number: int) -> None:
+    """Makes the kernel send this process a signal when its parent dies, or sends it if the parent is already gone."""
+    # To the kernel the parent is the thread that started this process (prctl(2)): a thread that starts commands must
+    # live as long as they do.
     LIBC.prctl(PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # the parent died before prctl, so the kernel will send nothing
         os.kill(os.getpid(), number)
 
 
 def kill_descendants() -> None:
-    """Kills and reaps all below this process until there are none: what is killed may have started something."""
+    """Kills and reaps all descendants until none are left, in rounds because a dying one may have started another."""
     for _ in range(MAX_ROUNDS):
         found = descendants(os.getpid())
         if not found:
@@ -181,6 +191,7 @@ def kill_descendants() -> None:
         _kill(found)
         time.sleep(0.1)
         with suppress(ChildProcessError):
+            # A dead child stays in /proc until it is reaped, and orphans of the command are this process's to reap.
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
 
@@ -192,7 +203,7 @@ def _kill(pids: Iterable[int]) -> None:
 
 
 def descendants(root: int) -> list[int]:
-    """Returns every living process below one, by /proc."""
+    """Returns the pids of all living descendants of a process, from /proc."""
     below = _children_by_parent()
     found, looked_at = [], [root]
     while looked_at:
@@ -203,7 +214,7 @@ def descendants(root: int) -> list[int]:
 
 
 def children(parent: int) -> list[int]:
-    """Returns the living processes whose parent is one, by /proc."""
+    """Returns the pids of a process's living children, from /proc."""
     return _children_by_parent().get(parent, [])
 
 
@@ -211,19 +222,28 @@ def _children_by_parent() -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
+            # proc(5): the second field is the command's name in parentheses, which may itself hold ")" and spaces
             fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
             if fields[0] != "Z":
                 found.setdefault(int(fields[1]), []).append(int(stat.parent.name))
     return found
 
 
-def process_start(pid: int) -> str | None:
-    """Returns the clock ticks from boot to a process's start, which tell it from a later one with its number.
+def own_start() -> float:
+    """Returns the Unix seconds at which this process began, before it imported anything."""
+    ticks = float(process_start(os.getpid()) or 0)
+    # The kernel counts a process's start by this clock, which includes suspends, and CLOCK_MONOTONIC does not.
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
 
-    None if it is gone.
+
+def process_start(pid: int) -> str | None:
+    """Returns the clock ticks from boot to a process's start, which distinguish it from a later process with its pid.
+
+    Returns None if the process is gone.
     """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")  # of a name in any bytes
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")  # a name may hold any bytes
+        # Field 22 of proc(5), starttime: the first one after the name is field 3.
         return stat.rpartition(")")[2].split()[19]
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""Does something every few seconds, in a thread, while a block runs: heartbeats, and marks that something is in use."""
+"""Repeats an action every few seconds, in a thread, while a block runs: heartbeats, and marks of use."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,10 +7,20 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def repeating(action: Callable[[], object], seconds: float, name: str) -> Iterator[None]:
-    """Calls `action` every so many seconds, the first time after one pause, until the block ends.
+    """Calls `action` every `seconds`, the first time after one pause, until the block ends.
 
-    An OSError ends nothing: a disk may be full, or a mount lost, for a moment.
+    An OSError does not end the thread, because a disk may be full, or a mount lost, for a moment.
     """
+    over, thread = repeat_always(action, seconds, name)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def repeat_always(action: Callable[[], object], seconds: float, name: str) -> tuple[threading.Event, threading.Thread]:
+    """Calls `action` in the same way until the process ends, or until the event that is returned is set."""
     over = threading.Event()
 
     def repeat() -> None:
@@ -20,8 +30,4 @@ def repeating(action: Callable[[], object], seconds: float, name: str) -> Iterat
 
     thread = threading.Thread(target=repeat, name=name, daemon=True)
     thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    return over, thread

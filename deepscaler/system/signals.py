@@ -1,4 +1,4 @@
-"""Wishes to stop that come as signals."""
+"""Collects SIGTERM, SIGUSR2 and Ctrl-C as stop requests for a loop to poll."""
 
 import signal
 import threading
@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from types import FrameType
 
 NUMBERS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
-"""What schedulers send, some of them as a warning, and Ctrl-C."""
+"""Signals that schedulers send, some of them as a warning, and Ctrl-C."""
 
 ECHO = 2.0
-"""Seconds in which a signal that comes again is the same wish: `ray job stop` and SLURM signal every process of a job,
-and a parent passes on to its child what that has got already."""
+"""Seconds in which repeated signals count as one stop request. `ray job stop` and SLURM signal every process of a job,
+and a parent passes the signal on to a child that has received it already."""
 
 
 @contextmanager
 def stop_signals() -> Iterator[deque[str]]:
-    """Yield the names of the signals that came, the first first; nothing is interrupted."""
+    """Yields the names of the signals received, in order, without interrupting anything."""
     wishes: deque[str] = deque()
     last = [-ECHO]
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():  # Python sets handlers in the main thread only
         yield wishes
         return
 
@@ -30,6 +30,7 @@ def stop_signals() -> Iterator[deque[str]]:
             last[0] = time.monotonic()
             wishes.append(signal.Signals(number).name)
 
+    # A handler interrupts nothing: since PEP 475 Python repeats a system call that a signal interrupted.
     previous = {number: signal.signal(number, wish) for number in NUMBERS}
     try:
         yield wishes

@@ -1,4 +1,4 @@
-"""From a start of a run to a process that is ready to begin: what has to be on disk, and a Ray of its own."""
+"""Prepares a process from a start of a run: the files that have to be on disk, and a Ray of its own."""
 
 import os
 import secrets
@@ -36,16 +36,19 @@ def prepare_launch(start: Start, console: Console) -> Launch:
     if checkpoint := start.checkpoint:
         if link := start.resume_link:
             link.parent.mkdir()
+            # verl reads its step from the end of the path, and a sealed folder is named by the run's step.
             link.symlink_to(checkpoint.path)
             console.print(f"Resuming from the checkpoint of step {checkpoint.step}.")
         else:
             console.print(
                 f"The checkpoint of step {checkpoint.step} was written by {checkpoint.world_size} ranks, now there are"
-                f" {start.recipe.world_size}: resuming from its merged model, with a new optimizer.",
+                f" {start.recipe.world_size}, and it cannot be resharded: resuming from its merged model, with a new"
+                " optimizer.",
                 soft_wrap=True,
             )
             merge(start.run, console)
     resumed_step = checkpoint.step if checkpoint else 0
+    # Before verl starts: its callback reads both, and readers of the metrics go by them from the first line on.
     start.attempt.update_record(resumed_step=resumed_step, step_offset=start.step_offset)
     ray_dir = Path(tempfile.mkdtemp(prefix="dsr-", dir=short_temporary_folder())) if start.has_own_ray else None
     environment = {**os.environ, **start.environment, **(_local_ray(ray_dir) if ray_dir else {})}
@@ -57,6 +60,7 @@ def prepare_launch(start: Start, console: Console) -> Launch:
 def _local_ray(ray_dir: Path) -> dict[str, str]:
     """Returns the settings of the Ray that verl starts on this machine: a folder of its own, and a token."""
     token = ray_dir / "token"
+    # Before it holds anything: a mode that is set afterwards leaves a moment in which others can read the token.
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32), encoding="ascii")
     usual = Path(tempfile.gettempdir())

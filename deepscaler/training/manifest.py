@@ -1,7 +1,9 @@
-"""What a run is bound to: its recipe, the weights it starts from, its data; and what made it: versions, command.
+"""Records what a run is bound to (its recipe, start weights and data) and what made it (versions, command).
 
 run.json  {"recipe": {...}, "device": "cuda", "model": {"name", "identity"},
-           "data": {"train.parquet": "sha256...", "validation.parquet": "sha256...", "aime": "sha256...", ...}, ...}
+           "data": {"train.parquet": "sha256...", "validation.parquet": "sha256...", "aime": "sha256...", ...},
+           "sets": {"aime": {"sha256", "rows", "source", "revision", "input_sha256"}, ...}, "reward": {...},
+           "kit": "0.1.0", "versions": {...}, "git_revision": "...", "hardware": {"gpus": [...], "cpu", "cores"}}
 """
 
 import os
@@ -10,15 +12,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from deepscaler import __version__
 from deepscaler.data.columns import Columns
 from deepscaler.data.compose import TRAIN, VALIDATION, Mixture, RunData, compose, data_folder, planned, take_sources
 from deepscaler.data.own import OwnOptions
 from deepscaler.models.model import find_model, open_model
-from deepscaler.models.provenance import git_revision, installed_versions
+from deepscaler.models.provenance import git_revision, installed_versions, machine
 from deepscaler.recipes.recipe import Device, Recipe
 from deepscaler.recipes.stored import stored_options
 from deepscaler.rewards.function import UserFunction
 from deepscaler.runs.folder import OWNER, RunFolder
+from deepscaler.runs.phases import CEILING, FLOOR
 from deepscaler.runs.reward_file import called_file, check_called
 from deepscaler.system.errors import UserError
 from deepscaler.system.paths import data_dir as default_data_dir
@@ -41,6 +45,7 @@ REVISION = "main"
 
 
 WandbMode = Literal["off", "offline", "online"]
+OnStall = Literal["", "report", "restart"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +64,19 @@ class TrainOptions:
     """Unix seconds at which the machine will be taken away."""
     wandb: WandbMode = "off"
     """`off`, `offline` or `online`."""
+    skip_doctor: bool = False
+    """True to start without the doctor's fast checks of this machine."""
+    on_stall: OnStall = ""
+    """Action after a stall; empty for `restart` where a launcher gave the Ray cluster, else `report`."""
+    stall_after: float = FLOOR
+    """Seconds without progress that are always allowed."""
+    stall_ceiling: float = CEILING
+    """Seconds without progress that are allowed in a phase that the run has not shown yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """Where a run reads from."""
+    """Inputs of a run: the folders and files that it reads."""
 
     model: str
     """A folder."""
@@ -79,6 +92,7 @@ def check_recipe(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None:
     if run.is_run:
         _check_stored(run, recipe, options)
     check_called(run, recipe.reward.function)
+    # The kit's forward pass on a CPU gives entropies no gradient (verl_plugin/cpu/forward.py).
     if options.device == "cpu" and recipe.entropy_coefficient:
         raise UserError("--device cpu has no gradient of the entropy: --set entropy_coefficient=0")
     if options.device == "cpu" and recipe.sequence_parallel_size > 1:
@@ -89,7 +103,7 @@ def find_inputs(recipe: Recipe, options: TrainOptions) -> tuple[Inputs, str]:
     """Returns where a run reads from, and a note on what is not there yet; nothing is fetched or written.
 
     A hub model that is not on this machine goes by its hub id: the name of its folder comes with it. Sets of one's
-    own are read, so that what is wrong with them is told now.
+    own are read, so errors in them appear now.
     """
     planned(mixture_of(recipe), options.run_dir.resolve(), options.data_dir or default_data_dir())
     model = find_model(recipe.model, REVISION)
@@ -106,6 +120,7 @@ def check_inputs(
     """
     check_recipe(run, recipe, options)
     model = open_model(recipe.model, REVISION)
+    # vLLM refuses this too, minutes later and inside an actor.
     if model.context < recipe.max_length:
         raise UserError(
             f"the context of {recipe.model} is {model.context} tokens, the recipe's prompt and response have"
@@ -123,12 +138,22 @@ def check_inputs(
         _check_bound(run, bound, data)
     else:
         assert model.tokenizer  # only an endpoint's model has none
+        # Once a run: verl tokenizes all prompts again at each start, and the files are bound by their hashes.
         for note in check_prompts(data.train, recipe, model.tokenizer):
             say(f"Data: {note}.")
     if recipe.reward.function:
         _import_function(run, recipe)
     versions, revision = installed_versions(), git_revision()
-    manifest = {"recipe": asdict(recipe), **bound, "versions": versions, "git_revision": revision}
+    manifest = {
+        "recipe": asdict(recipe),
+        **bound,
+        "sets": data.record["sets"],
+        "kit": __version__,
+        "versions": versions,
+        "git_revision": revision,
+        "hardware": machine(),
+    }
+    # The owner of the first start stays, also where a resume names none.
     if owner := run.read_manifest().get("owner") if run.is_run else os.environ.get(OWNER):
         manifest["owner"] = owner
     return _inputs(options, model.path), manifest
@@ -171,6 +196,7 @@ def mixture_of(recipe: Recipe) -> Mixture:
 def _inputs(options: TrainOptions, model: str) -> Inputs:
     folder = data_folder(options.run_dir.resolve())
     return Inputs(
+        # Absolute, because verl's processes work in the attempt's folder.
         model=str(Path(model).resolve()) if Path(model).is_dir() else model,
         train_files=(folder / TRAIN,),
         validation_files=(folder / VALIDATION,),
@@ -185,6 +211,7 @@ def _check_stored(run: RunFolder, recipe: Recipe, options: TrainOptions) -> None
     stored, given = stored_options(manifest["recipe"]), stored_options(asdict(recipe))
     differences = [
         f"{name}: {stored.get(name)!r} -> {value!r}"
+        # A key of [verl] that was taken out is a difference, too, and only the stored recipe still has its name.
         for name, value in ({name: None for name in stored if name.startswith("verl.")} | given).items()
         if name not in FREE and stored.get(name) != value
     ]

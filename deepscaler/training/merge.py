@@ -1,54 +1,64 @@
-"""From the newest or best whole checkpoint to a Hugging Face model: verl's merger, verified against the shards, atomic.
+"""Makes a Hugging Face model of the newest or best whole checkpoint: by verl's merger, verified, atomic.
 
 model/{config.json, model.safetensors, tokenizer.json, ..., merged.json}   the adapter, if one was trained, is in it
 model/lora_adapter/{adapter_config.json, adapter_model.safetensors}        and beside it
-merged.json  {"step": 40, "weights": "sha256:...", "largest_difference": 0.0078}
+merged.json  {"step": 40, "checkpoint": "9f3c2a1b4be1d0aa", "weights": "sha256:...", ...}     of which checkpoint it is
 """
 
 import logging
-import os
 import shutil
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from subprocess import STDOUT
-from subprocess import run as run_command
 from typing import Any
 
 from rich.console import Console
 
 from deepscaler.models.adapter import add_adapters
-from deepscaler.runs.checkpoints import MERGED, Checkpoint, merged_step, newest, sealed
+from deepscaler.runs.checkpoints import MERGED, Checkpoint, is_merged, newest, sealed
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.holds import held
 from deepscaler.runs.retention import best_whole, choose_best
+from deepscaler.system import seldom
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import sync_directory, sync_tree, write_json
+from deepscaler.system.files import put_folder, sync_tree, write_json
 from deepscaler.system.processes import python_command
+from deepscaler.training.rewrite import alone, run_apart
 
 PREFIX = ".merge-"
 MAX_DIFFERENCE = 1.01 * 2**-8
-"""Of a weight, relative to it: the merger rounds to bfloat16, which has 8 bits of precision."""
-
-DEADLINE = 3600
-"""Seconds for the merger."""
+"""Relative tolerance of a weight: the merger rounds to bfloat16, which has 8 bits of precision."""
 
 
 def merge(run: RunFolder, console: Console, *, of_best: bool = False) -> Path:
-    """The folder of the merged model, made unless it is up to date. Raises UserError where no checkpoint is whole."""
+    """Returns the folder of the merged model, made unless up to date. Raises UserError if no checkpoint is whole."""
     recipe = run.read_manifest()["recipe"]
-    checkpoint = (best_whole if of_best else newest)(run, partial(console.print, soft_wrap=True))
+    # Both read every file of it: a damaged shard shows before the merge, not after it.
+    say = partial(console.print, soft_wrap=True)
+    checkpoint = (best_whole if of_best else newest)(run, say)
     if checkpoint is None:
         raise UserError(f"{run.root} has no whole checkpoint to merge; train it first")
-    if merged_step(run) == checkpoint.step:
-        console.print(f"The model of step {checkpoint.step} is merged already: {run.model}", soft_wrap=True)
+    if is_merged(run, checkpoint):
+        say(f"The model of step {checkpoint.step} is merged already: {run.model}")
         return run.model
-    for left in run.root.glob(f"{PREFIX}*"):  # by a merge that was killed; attempts are fenced, merges are quick
+    with alone(run.checkpoints, f"merging a model of {run.root}", say):
+        if not is_merged(run, checkpoint):  # asked again, for this may have waited for a process that made it
+            _make_model(run, checkpoint, recipe, say)
+    return run.model
+
+
+def _make_model(run: RunFolder, checkpoint: Checkpoint, recipe: dict[str, Any], say: Callable[[str], None]) -> None:
+    for left in run.root.glob(f"{PREFIX}*"):  # by a merge that was killed
         shutil.rmtree(left, ignore_errors=True)
-    console.print(f"Merging {checkpoint.world_size} shards of step {checkpoint.step} ...")
+    say(f"Merging {checkpoint.world_size} shards of step {checkpoint.step} ...")
     with held(run, checkpoint.step), tempfile.TemporaryDirectory(dir=run.root, prefix=PREFIX) as folder:
         made = Path(folder) / "model"
-        _run_merger(checkpoint, made, Path(folder) / "merge.log")
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            merging = beside.submit(_run_merger, checkpoint, made, Path(folder) / "merge.log")
+            _import()  # while the merger does, too; shards are read after it, for both would take twice the memory
+            merging.result()
         weights = _read_shards(checkpoint)
         if rank := recipe.get("lora_rank"):
             _add_adapter(made, weights)
@@ -58,34 +68,41 @@ def merge(run: RunFolder, console: Console, *, of_best: bool = False) -> Path:
 
         write_json(
             made / MERGED,
-            {"step": checkpoint.step, "weights": hash_weights(made), "largest_relative_difference": difference},
+            {
+                "step": checkpoint.step,
+                "checkpoint": checkpoint.identity,
+                "weights": hash_weights(made),
+                "largest_relative_difference": difference,
+            },
         )
         for file in made.rglob("*"):
             file.chmod(0o755 if file.is_dir() else 0o644)
         sync_tree(made)
-        _swap(made, run.model)
-    console.print(f"Merged and verified against the shards: {run.model}", soft_wrap=True)
-    return run.model
+        put_folder(made, run.model)
+    say(f"Merged and verified against the shards: {run.model}")
 
 
 def describe_merge(run: RunFolder, console: Console, *, of_best: bool = False) -> None:
-    """What `merge` would do (`--dry-run`); nothing is verified."""
+    """Prints what `merge` would do (`--dry-run`) and verifies nothing."""
     run.read_manifest()
     checkpoints = sealed(run)
     if not checkpoints:
         raise UserError(f"{run.root} has no whole checkpoint to merge; train it first")
     chosen = choose_best(run, checkpoints) if of_best else checkpoints[0]
-    done = merged_step(run) == chosen.step
-    console.print(f"{chosen.path} -> {run.model}{' (up to date)' if done else ''}", soft_wrap=True)
+    done = " (up to date)" if is_merged(run, chosen) else ""
+    console.print(f"{chosen.path} -> {run.model}{done}", soft_wrap=True)
+
+
+def _import() -> None:
+    """Imports what the verification needs: seconds of a processor."""
+    seldom.postpone()
+    from transformers import AutoModelForCausalLM  # noqa: F401, PLC0415
 
 
 def _run_merger(checkpoint: Checkpoint, target: Path, log: Path) -> None:
-    command = python_command("-m", "verl.model_merger", "merge", "--backend", "fsdp")
+    command = python_command("-m", "deepscaler.system.seldom", "verl.model_merger", "merge", "--backend", "fsdp")
     command += ["--local_dir", str(checkpoint.path / "actor"), "--target_dir", str(target)]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
-    with log.open("wb") as output:
-        done = run_command(command, stdout=output, stderr=STDOUT, env=environment, timeout=DEADLINE, check=False)
-    if done.returncode or not (target / "config.json").is_file():
+    if run_apart(command, log, checkpoint, "merging") or not (target / "config.json").is_file():
         end = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:])
         raise UserError(f"verl's merger failed on {checkpoint.path}: {end}")
 
@@ -95,15 +112,17 @@ def _add_adapter(made: Path, weights: dict[str, Any]) -> None:
     from peft import PeftModel  # noqa: PLC0415
 
     model = PeftModel.from_pretrained(_load(made), made / "lora_adapter")
+    # Not strict, because a tied head may be in one of the two only.
     model.load_state_dict(weights, strict=False)
     merged = model.merge_and_unload(safe_merge=True)
+    # Before saving: another number of files would leave the merger's old ones beside the new index.
     for file in made.glob("*.safetensors*"):
         file.unlink()
     merged.bfloat16().save_pretrained(made)
 
 
 def _verify(checkpoint: Checkpoint, made: Path, weights: dict[str, Any]) -> float:
-    """Load the model as a user would, and compare its logits with those of the weights (float32) of the checkpoint.
+    """Loads the model as a user would, and compares its logits with those of the checkpoint's float32 weights.
 
     Returns the largest relative difference of a weight. Raises UserError if the model does not load, lacks a weight, or
     computes something else.
@@ -111,11 +130,13 @@ def _verify(checkpoint: Checkpoint, made: Path, weights: dict[str, Any]) -> floa
     import torch  # noqa: PLC0415
 
     model = _load(made)
+    # Any tokens do: equal weights give equal logits, and the first rows of the vocabulary exist in every model.
     tokens = torch.arange(16).unsqueeze(0) % model.config.vocab_size
     with torch.inference_mode():
         logits = model(input_ids=tokens).logits
         difference = _put(weights, model, checkpoint)
         wanted = model(input_ids=tokens).logits
+    # Relative to the largest logit, whose size differs by model.
     close = (logits - wanted).abs().max() <= 1e-3 * wanted.abs().max()
     if difference > MAX_DIFFERENCE or not bool(close):
         raise UserError(
@@ -144,7 +165,9 @@ def _put(weights: dict[str, Any], model: Any, checkpoint: Checkpoint) -> float:
     for name, given in weights.items():
         if name not in state:
             raise UserError(f"the merged model has no weight {name}, the checkpoint {checkpoint.path} has")
+        # FSDP pads the rows of a weight that the ranks do not divide.
         whole = given[: len(state[name])].float() if given.dim() else given.float()
+        # A weight near 0 would make any rounding a large share of itself.
         scale = whole.abs().clamp(min=1e-6)
         largest = max(largest, float(((state[name] - whole).abs() / scale).max()))
         state[name].copy_(whole.bfloat16())  # as the merger rounds, so that the logits must be the same
@@ -159,7 +182,9 @@ def _read_shards(checkpoint: Checkpoint) -> dict[str, Any]:
     shards = [
         torch.load(
             checkpoint.path / f"actor/model_world_size_{checkpoint.world_size}_rank_{rank}.pt",
+            # A shard names the device that saved it, which this machine need not have.
             map_location="cpu",
+            # As verl loads them: they hold classes of torch's, and are the run's own files.
             weights_only=False,
         )
         for rank in range(checkpoint.world_size)
@@ -172,13 +197,3 @@ def _read_shards(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _local(part: Any) -> Any:
     return part._local_tensor
-
-
-def _swap(made: Path, target: Path) -> None:
-    """Put a folder in the place of another; at no moment is there half a model."""
-    old = made.with_name("old")
-    if target.exists():
-        target.rename(old)
-    made.rename(target)
-    sync_directory(target.parent)
-    shutil.rmtree(old, ignore_errors=True)

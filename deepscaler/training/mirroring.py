@@ -25,6 +25,12 @@ RESTART = 10.0
 
 POLL = 0.2
 
+HUB = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_VERBOSITY": "error"}
+"""Variables of the process, for the hub's package.
+
+Xet keeps no bandwidth and shows no byte that moves; warnings name addresses that are signed for whoever has them.
+"""
+
 
 class MirrorProcess:
     """The process beside one attempt; without a mirror nothing happens."""
@@ -36,6 +42,7 @@ class MirrorProcess:
         self._given_up = not options.mirror
         self._error = ""
         if options.mirror:
+            # The same attempt may finish twice: a rerun of a finished run uploads what is left under its last number.
             finish_path(run, attempt.number).unlink(missing_ok=True)
             say(f"Mirroring to {options.mirror}; what fails stands in {self._log}")
 
@@ -48,6 +55,7 @@ class MirrorProcess:
         if self._given_up:
             return
         code = self._process.poll() if self._process else DONE
+        # The claim in the bucket decides, too: a newer attempt's machine may not share this file system.
         if code == FENCED:
             self._given_up = True
             raise FencedError(f"a newer attempt has taken over {self._options.mirror}")
@@ -55,6 +63,7 @@ class MirrorProcess:
             self._given_up = True
             self._say(f"WARNING: nothing is mirrored any more: {self._last_words()}")
         elif code is not None and time.monotonic() - self._started > RESTART:
+            # A pause, or a process that dies at once would be started every two seconds for the whole training.
             self._start()
         state = read_state(self._run)
         if state and state.error != self._error:
@@ -68,9 +77,11 @@ class MirrorProcess:
         until = time.time() + FINISH
         if self._options.deadline:
             until = max(time.time(), min(until, self._options.deadline - GRACE))
+        # A file, since the process ignores signals: SLURM sends them to all, and it must go by this time instead.
         write_text(finish_path(self._run, self._attempt.number), f"{until}\n")
         if (self._process and self._process.poll() is None) or time.time() < until:
             self._say(f"Finishing the mirror, for {max(0.0, until - time.time()):.0f} s at most.")
+        # So that a process that has just died is started once more without a pause: time is short now.
         self._started = 0.0
         try:
             while time.time() < until + GRACE and not must_stop():
@@ -107,7 +118,8 @@ class MirrorProcess:
         self._process = processes.start(
             processes.python_command("-m", "deepscaler.mirror.upload", order.words()),
             log=self._attempt.root / "mirror.log",
-            environment=os.environ,
+            environment={**os.environ, **HUB},
+            # It outlives a stop request to upload the checkpoint that the request caused.
             ignored_signals=processes.PASSED_ON,
         )
 

@@ -14,11 +14,12 @@ from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.reward_file import edited_note
 from deepscaler.system.errors import UserError
 from deepscaler.training.manifest import TrainOptions, check_recipe, find_inputs
+from deepscaler.training.resharding.reshard import plan_copy
 from deepscaler.training.room import print_room
 from deepscaler.training.start import Start
 
 NUM_WORDS = 4
-"""Words of the command before its overrides: python -P -m verl.trainer.main_ppo."""
+"""Words of the command before its overrides: python -P -m deepscaler.verl_plugin.main."""
 
 
 def print_plan(recipe: Recipe, options: TrainOptions, console: Console) -> None:
@@ -41,15 +42,27 @@ def print_plan(recipe: Recipe, options: TrainOptions, console: Console) -> None:
         console.print(f"Mirror: {describe_mirror(start.run, options.mirror)}.", soft_wrap=True)
     damaged = [f"{path.name} is damaged and would be set aside ({why})" for path, why in unreadable(start.run).items()]
     edited = edited_note(start.run, recipe.reward.function)
-    for told in (*filter(None, (note, edited)), *damaged):
+    for told in (*filter(None, (note, edited, _resharded_note(start))), *damaged):
         console.print(f"Note: {told}.", style="yellow", soft_wrap=True)
     ray = "with a Ray of its own" if start.has_own_ray else "in the Ray cluster at RAY_ADDRESS"
     console.print(f"\nRuns in {start.attempt.root}, {ray}:\n", soft_wrap=True)
     settings = [f"{name}={value}" for name, value in start.environment.items()]
     interpreter, arguments = start.command[:NUM_WORDS], start.command[NUM_WORDS:]
+    # Each setting on a line of its own, quoted by itself: what is printed can be pasted into a shell.
     lines = [shlex.join(["env", *settings[:1]]), *map(shlex.quote, settings[1:]), shlex.join(interpreter)]
     # as it is: the console would turn a tab into spaces
     print(" \\\n    ".join([*lines, *map(shlex.quote, arguments)]), file=console.file)
+
+
+def _resharded_note(start: Start) -> str:
+    """Returns where the checkpoint of another number of ranks would be resharded to; empty where it has this one."""
+    found = next(iter(sealed(start.run)), None)
+    if found is None or start.checkpoint is None or found.world_size == start.recipe.world_size:
+        return ""
+    ranks = f"the checkpoint of step {found.step} is of {found.world_size} ranks"
+    if not start.resumes:
+        return f"{ranks} and cannot be resharded: training would resume from its merged model, with a new optimizer"
+    return f"{ranks}: a copy for {start.recipe.world_size} is or would be in {start.checkpoint.path}"
 
 
 def plan_start(recipe: Recipe, options: TrainOptions) -> tuple[Start, str]:
@@ -57,7 +70,8 @@ def plan_start(recipe: Recipe, options: TrainOptions) -> tuple[Start, str]:
     run = RunFolder(options.run_dir.resolve())
     check_recipe(run, recipe, options)
     inputs, note = find_inputs(recipe, options)
-    checkpoint = next(iter(sealed(run)), None)
+    found = next(iter(sealed(run)), None)
+    checkpoint = plan_copy(run, found, recipe.world_size) if found else None
     attempt = run.next_attempt()
     start = Start(run=run, attempt=attempt, recipe=recipe, options=options, inputs=inputs, checkpoint=checkpoint)
     return start, note

@@ -21,7 +21,8 @@ _COLUMNS = (
 
 @contextmanager
 def show_steps(console: Console, num_steps: int) -> Iterator[Show]:
-    """Yield what is called with each new step and its metrics."""
+    """Yields the function to call with each new step and its metrics."""
+    # A bar redraws itself with control characters, which make a log unreadable.
     if not console.is_terminal:
         yield lambda step, values: console.print(describe(step, num_steps, values), soft_wrap=True)
         return
@@ -37,7 +38,7 @@ def show_steps(console: Console, num_steps: int) -> Iterator[Show]:
 
 
 def describe(step: int, num_steps: int, values: dict[str, float]) -> str:
-    """`step 3/8  reward 0.172  tokens 24  ...`; what was not measured in this step is left out."""
+    """Returns `step 3/8  reward 0.172  tokens 24  ...`; what was not measured in this step is left out."""
     parts = [f"step {step}/{num_steps}"]
     parts += [f"{label} {form.format(values[key])}" for label, key, form in _COLUMNS if _is_number(values.get(key))]
     for key, value in values.items():

@@ -33,8 +33,10 @@ def _long_prompts(train: Path, limit: int, tokenizer: ChatTokenizer) -> Iterator
     """Yields the lengths above a limit; only prompts of many bytes are worth counting."""
     for row in rows_of(train):
         messages = row["prompt"]
+        # Counting tokens takes far longer than counting bytes, and almost no prompt has so many.
         if sum(len(message["content"].encode()) for message in messages) + TEMPLATE_TOKENS <= limit:
             continue
+        # With the generation prompt, as verl counts: R1's template ends it with <think>.
         ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
         if isinstance(ids, list) and len(ids) > limit:
             yield len(ids)

@@ -23,7 +23,7 @@ def print_room(run: RunFolder, recipe: Recipe, console: Console) -> None:
     kind = "has" if room.measured else "will have about"
     rollouts = f"{in_bytes(room.rollouts)}{'' if run.is_run else ' at most'}"
     console.print(
-        f"Disk: a checkpoint {kind} {in_bytes(room.checkpoint)}, at most {room.at_once} lie there at once, a step's"
+        f"Disk: a checkpoint {kind} {in_bytes(room.checkpoint)}, at most {room.at_once} exist at once, a step's"
         f" rollouts have {rollouts}: {in_bytes(room.wanted)} more until step {recipe.num_steps}, and"
         f" {in_bytes(room.free)} are free in {room.folder}.",
         soft_wrap=True,
@@ -43,6 +43,7 @@ def make_room(run: RunFolder, recipe: Recipe, say: Callable[[str], None]) -> Non
     if room is None:
         return
     if room.num_fitting < 1:
+        # Not the newest attempt's, which is this process's own.
         for attempt in run.attempts()[:-1]:
             if attempt.checkpoints.is_dir():
                 say(f"{room}: removing what attempt {attempt.number} left half-written.")
@@ -58,7 +59,7 @@ class SpaceWatch:
 
     def __init__(self, run: RunFolder, recipe: Recipe) -> None:
         self._run, self._recipe = run, recipe
-        self._said = FEW
+        self._said = FEW + 1
         self._looked = time.monotonic()
 
     def look(self) -> str:
@@ -68,7 +69,9 @@ class SpaceWatch:
         self._looked = time.monotonic()
         room: Room | None = room_of(self._run, self._recipe)
         if room is None or room.num_fitting >= self._said:
-            self._said = FEW if room and not room.is_low else self._said
+            # Not before there is room for two more than FEW: a save takes one until the oldest is pruned, and would be
+            # announced each time at the edge.
+            self._said = FEW + 1 if room and room.num_fitting > FEW + 1 else self._said
             return ""
         self._said = room.num_fitting
         return str(room)

@@ -1,4 +1,7 @@
-"""Run a chain on this machine, step after step, from wherever its folder stands."""
+"""Runs a chain on this machine, step after step, from wherever its folder stands.
+
+Every step is a command in a process of its own: GPUs are free between steps, and any launcher can run the same steps.
+"""
 
 import os
 import shlex
@@ -27,7 +30,7 @@ STATES = {"train": "training", "merge": "merging", "evaluate": "evaluating"}
 
 
 def chosen_steps(chain: Chain, names: Sequence[str]) -> list[Step]:
-    """Steps of the chain by name (`8k:train`), all for none. Raises UserError that lists the valid ones."""
+    """Returns steps of the chain by name (`8k:train`), all without a name. Raises UserError that lists valid names."""
     by_name = {step.name: step for step in chain.steps()}
     for name in names:
         if name not in by_name:
@@ -36,7 +39,7 @@ def chosen_steps(chain: Chain, names: Sequence[str]) -> list[Step]:
 
 
 def run_chain(chain: Chain, console: Console, only: Sequence[str] = ()) -> int:
-    """Do what is left (of some steps only, if named), then report.
+    """Runs what is left (only some steps, if named), then reports.
 
     Returns the code of the first that fails; 3 where the gate stopped.
     """
@@ -50,7 +53,9 @@ def run_chain(chain: Chain, console: Console, only: Sequence[str] = ()) -> int:
             console.print(f"\n== {step.stage.name}: {step.kind}", style="bold")
             code = _run(step)
             if code:
-                console.print(f"Stopped in {step.stage.name}, {step.kind} (code {code}); the same command goes on.")
+                console.print(
+                    f"Stopped in {step.stage.name}, {step.kind} (code {code}); rerun the same command to resume."
+                )
                 return code
         if step.kind == "evaluate":
             stops, told = gate_of(chain, step.stage)
@@ -60,11 +65,13 @@ def run_chain(chain: Chain, console: Console, only: Sequence[str] = ()) -> int:
                 states[step.stage.name] = "stopped by the gate"
                 write_state(chain, states)
                 return GATE
+        # After the gate, so that a stage which made the model worse is never `done`.
         if step == chain.steps_of(step.stage)[-1]:
             states[step.stage.name] = "done"
             write_state(chain, states)
     if chain.steps()[-1] in steps:
         console.print(f"\nThe chain is done: {chain.stages[-1].result}", soft_wrap=True)
+        # A chain's process lives for days, and most of it needs no figure.
         from deepscaler.training.report.write import write_training_report  # noqa: PLC0415  matplotlib: 1.5 s
 
         write_training_report(chain.root, console)
@@ -72,11 +79,12 @@ def run_chain(chain: Chain, console: Console, only: Sequence[str] = ()) -> int:
 
 
 def _run(step: Step) -> int:
-    """One command to its end; a wish to stop is passed on to it."""
+    """Runs one command to its end, and passes a stop request on to it."""
     with stop_signals() as wishes:
         process = processes.start(processes.deepscaler_command(step.command), log=None, environment=dict(os.environ))
         passed_on = 0
         while process.poll() is None:
+            # In the order in which they came: the second one stops at once, and must not come before the first.
             while passed_on < len(wishes):
                 process.send_signal(signal.Signals[wishes[passed_on]])
                 passed_on += 1
@@ -85,7 +93,7 @@ def _run(step: Step) -> int:
 
 
 def describe_chain(chain: Chain, console: Console, only: Sequence[str] = ()) -> None:
-    """Every command in order (`--dry-run`)."""
+    """Prints every command in order (`--dry-run`)."""
     check_state(chain)
     for step in chosen_steps(chain, only):
         done = "  # done" if is_done(step) else ""

@@ -1,6 +1,6 @@
 """One start of a run, as far as it is known before anything is written: what `--dry-run` prints and what is launched.
 
-Start(...).command      [".../python", "-P", "-m", "verl.trainer.main_ppo", "data.train_batch_size=128", ...]
+Start(...).command      [".../python", "-P", "-m", "deepscaler.verl_plugin.main", "data.train_batch_size=128", ...]
 Start(...).environment  {"DEEPSCALER_RUN_DIR": "/runs/8k", "DEEPSCALER_ATTEMPT": "3", ...}
 """
 
@@ -12,10 +12,15 @@ from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import PREFIX, Checkpoint
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.metrics import read_metrics, validation_means
-from deepscaler.system.paths import cache_dir, compiled_caches
+from deepscaler.system.paths import cache_dir, chosen_caches, compiled_caches
 from deepscaler.system.processes import python_command
 from deepscaler.training.manifest import Inputs, TrainOptions
 from deepscaler.verl_plugin.overrides import RunPaths, to_arguments, to_overrides
+
+BEATS = "deepscaler.verl_plugin.beats"
+"""Module that every process of verl imports with it: signs of life for the stall watcher."""
+
+CPU_PLATFORM = "deepscaler.verl_plugin.cpu.platform"
 
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28)}
 """glibc gives large blocks back at once; then a step on a CPU spends a third of its time on page faults.
@@ -26,7 +31,7 @@ The environment may say otherwise, where memory is dearer than time.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What is trained, where, with what, and from which checkpoint."""
+    """Start of one attempt: what is trained, where, with what, and from which checkpoint."""
 
     run: RunFolder
     attempt: Attempt
@@ -34,47 +39,52 @@ class Start:
     options: TrainOptions
     inputs: Inputs
     checkpoint: Checkpoint | None = None
-    """The newest one; None at the beginning of the run."""
+    """The newest one, or its copy for this number of ranks; None at the beginning of the run."""
 
     @property
     def resumes(self) -> bool:
-        """Whether verl can load the checkpoint: its shards are by rank, so only at the checkpoint's own world size."""
+        """Returns whether verl can load the checkpoint: only at its own world size, for its shards are by rank.
+
+        One of another world size was resharded before, if its form is known.
+        """
         return self.checkpoint is not None and self.checkpoint.world_size == self.recipe.world_size
 
     @property
     def continues_merged(self) -> bool:
-        """Whether training continues from the merged model, with a new optimizer, and verl counts from 0 again."""
+        """Returns whether training continues from the merged model with a new optimizer, and verl counts from 0."""
         return self.checkpoint is not None and not self.resumes
 
     @property
     def step_offset(self) -> int:
-        """The number of steps of the run before verl's count."""
+        """Returns the number of steps of the run before verl's count."""
         if self.checkpoint is None:
             return 0
+        # verl counts from 0 after a merge, and a resumed run may have been merged earlier: hence the difference.
         return self.checkpoint.step - (self.checkpoint.verl_step if self.resumes else 0)
 
     @property
     def validates_first(self) -> bool:
-        """Whether verl validates before the first step: at the beginning, and what a kill left without a judgment."""
+        """Returns whether verl validates first: at the beginning, and for a checkpoint that a kill left unvalidated."""
         if self.checkpoint is None or not self.resumes:
             return True
+        # Only where a checkpoint is kept by its validation: any other run would validate at each resume for nothing.
         return self.recipe.keep_best > 0 and self.checkpoint.step not in validation_means(read_metrics(self.run))
 
     @property
     def resume_link(self) -> Path | None:
-        """The name under which verl loads the checkpoint: it reads its own step from it."""
+        """Returns the name under which verl loads the checkpoint, from which it reads its own step."""
         if self.checkpoint is None or not self.resumes:
             return None
         return self.attempt.root / "resume" / f"{PREFIX}{self.checkpoint.verl_step}"
 
     @property
     def has_own_ray(self) -> bool:
-        """Whether verl starts a Ray on this machine, instead of joining the one at RAY_ADDRESS."""
+        """Returns whether verl starts a Ray on this machine, instead of joining the one at RAY_ADDRESS."""
         return not os.environ.get("RAY_ADDRESS")
 
     @property
     def command(self) -> list[str]:
-        """The trainer with every override, to be started in the attempt's folder with `environment`."""
+        """Returns the trainer's command with every override, for the attempt's folder and `environment`."""
         paths = RunPaths(
             model=str(self.run.model) if self.continues_merged else self.inputs.model,
             train_files=self.inputs.train_files,
@@ -89,23 +99,23 @@ class Start:
             wandb=self.options.wandb != "off",
         )
         arguments = to_arguments(to_overrides(self.recipe, paths, self.options.device))
-        return python_command("-m", "verl.trainer.main_ppo", *arguments)
+        return python_command("-m", "deepscaler.verl_plugin.main", *arguments)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every process of the run needs, on every machine. No secrets: verl prints it."""
+        """Returns the variables of every process of the run, on every machine. No secrets: verl prints them."""
         settings = {
             "DEEPSCALER_RUN_DIR": str(self.run.root),
             "DEEPSCALER_ATTEMPT": str(self.attempt.number),
+            "VERL_USE_EXTERNAL_MODULES": self._modules,
             "VERL_FILE_LOGGER_PATH": str(self.attempt.metrics_path),
             "TENSORBOARD_DIR": str(self.run.root / "tensorboard" / self.attempt.root.name),
         }
-        if self.options.device == "cuda":
-            settings |= self._compiled()
+        settings |= self._compiled()
         if self.options.device == "cpu":
             settings |= {
                 "VERL_PLATFORM": "cpu",
-                "VERL_USE_EXTERNAL_MODULES": "deepscaler.verl_plugin.cpu.platform",
+                # Ray would set 1 for an actor with one CPU or none; ranks of one machine share its cores.
                 "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // self.recipe.gpus_per_node)),
                 **{name: os.environ.get(name, value) for name, value in KEEP_MEMORY.items()},
             }
@@ -118,6 +128,12 @@ class Start:
             }
         return settings
 
+    @property
+    def _modules(self) -> str:
+        """Returns the modules that every process imports with verl, the user's own last."""
+        own = os.environ.get("VERL_USE_EXTERNAL_MODULES", "")
+        return ",".join([*([CPU_PLATFORM] if self.options.device == "cpu" else []), BEATS, *([own] if own else [])])
+
     def _compiled(self) -> dict[str, str]:
         """Returns what keeps compiled kernels for the next start, below the kit's cache unless a site says where.
 
@@ -127,4 +143,5 @@ class Start:
         """
         settings = {"VLLM_DISABLE_COMPILE_CACHE": os.environ.get("VLLM_DISABLE_COMPILE_CACHE", "0")}
         folders = compiled_caches(str(cache_dir().absolute() / "compiled"))
-        return settings | {name: folder for name, folder in folders.items() if name not in os.environ}
+        chosen = chosen_caches()
+        return settings | {name: folder for name, folder in folders.items() if name not in chosen}

@@ -15,6 +15,8 @@ from subprocess import Popen
 
 from rich.console import Console
 
+from deepscaler.doctor.before import examine_before
+from deepscaler.doctor.subject import Purpose, Subject
 from deepscaler.mirror.fetch import restore
 from deepscaler.models.provenance import command_line
 from deepscaler.recipes.recipe import Recipe
@@ -22,8 +24,9 @@ from deepscaler.recipes.write import whole
 from deepscaler.runs.alarms import NewAlarms
 from deepscaler.runs.checkpoints import adopt_leftovers, newest, sealed
 from deepscaler.runs.fence import FencedError, acquire, alive, check_ownership, identity
-from deepscaler.runs.folder import Attempt, RunFolder
+from deepscaler.runs.folder import Attempt, RunFolder, now
 from deepscaler.runs.metrics import LiveMetrics
+from deepscaler.runs.moments import BEGIN, note_in
 from deepscaler.runs.reward_file import edited_note, keep_copy
 from deepscaler.runs.space import room_of
 from deepscaler.system import processes
@@ -32,11 +35,16 @@ from deepscaler.system.exit_codes import FAILED, STOPPED
 from deepscaler.system.files import FullDiskError, free, full_disk, write_json, write_text
 from deepscaler.system.signals import stop_signals
 from deepscaler.training.deadline import must_stop
+from deepscaler.training.forecast import keep_first_estimate
 from deepscaler.training.launch import Launch, prepare_launch
 from deepscaler.training.manifest import TrainOptions, check_inputs
+from deepscaler.training.memory_watch import sampled
 from deepscaler.training.mirroring import MirrorProcess
 from deepscaler.training.progress import show_steps
+from deepscaler.training.resharding.reshard import for_ranks
 from deepscaler.training.room import SpaceWatch, make_room
+from deepscaler.training.stalls.policy import CUT_SHORT, GRACE, announcement, limits_of, restarts, tries_again
+from deepscaler.training.stalls.watcher import Watcher
 from deepscaler.training.start import Start
 
 POLL = 0.5
@@ -49,7 +57,7 @@ PATIENCE = 30.0
 """Seconds for Ray to end after the trainer has, or was asked to."""
 
 IGNORED_IN_A_JOB = (signal.SIGTERM, signal.SIGUSR2)
-"""What verl ignores in a job of SLURM or Ray, which signal every process: it has to finish its step."""
+"""Signals that verl ignores in a job of SLURM or Ray, which signal every process: it must finish its step."""
 
 SHOWN_LINES = 25
 """The last lines of the log that are shown if the trainer fails."""
@@ -61,11 +69,22 @@ NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
-    """Trains until the recipe's last step. Returns 0 at the end, 143 if stopped before, 1 if the trainer failed."""
+    """Trains until the recipe's last step. Returns 0 at the end, 143 if stopped before, 1 if the trainer failed.
+
+    Where no launcher would start an attempt again that the kit has cut short, this does.
+    """
+    while (code := _attempt(recipe, options, console)) is None:
+        console.print("The attempt was cut short: resuming.")
+    return code
+
+
+def _attempt(recipe: Recipe, options: TrainOptions, console: Console) -> int | None:
+    """Makes one attempt; returns its exit code, or None where another one is to follow in this process."""
     run = RunFolder(options.run_dir.resolve())
     say = partial(console.print, soft_wrap=True)
     with stop_signals() as stop_requests:
         if options.mirror:
+            # Before anything reads the folder: on a new machine it comes from the bucket.
             restore(run, options.mirror, say)
         inputs, manifest = check_inputs(run, recipe, options, say)
         if note := edited_note(run, recipe.reward.function):
@@ -74,27 +93,43 @@ def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
             console.print(f"Finished before: step {_reached(run)} of {recipe.num_steps}.")
             _finish_mirror(run, options, stop_requests, say)
             return 0
+        doctor = {} if options.skip_doctor else {"doctor": examine_before(_subject(recipe, options), say)}
         attempt = acquire(run, say)
         if function := recipe.reward.function:
             manifest["reward"] = keep_copy(run, function)
+        # After `acquire`: of two starts at the same moment only one comes this far.
         write_json(run.manifest_path, manifest)
         write_text(run.recipe_path, whole(recipe))
-        attempt.update_record(**identity(), started=now(), command=command_line())
+        keep_first_estimate(run, recipe, options.device, next(iter(manifest["hardware"]["gpus"]), ""))
+        attempt.update_record(**identity(), started=now(), command=command_line(), **doctor)
+        note_in(attempt, BEGIN, processes.own_start())
         start = Start(run=run, attempt=attempt, recipe=recipe, options=options, inputs=inputs)
         outcome = "failed"
         try:
             with alive(attempt):
+                # Inside `alive`: checking large files takes minutes, and a silent attempt would be taken for dead.
                 adopt_leftovers(run, say)
-                start = replace(start, checkpoint=newest(run, say))
+                checkpoint = newest(run, say)
                 make_room(run, recipe, say)
+                start = replace(start, checkpoint=for_ranks(run, checkpoint, recipe.world_size, say))
                 outcome = _supervise(start, prepare_launch(start, console), stop_requests, console)
         except FencedError as error:
+            # Not `failed`, which a launcher would start again beside the newer attempt.
             outcome = "fenced"
             raise UserError(f"{error}; this attempt has written nothing since") from error
         finally:
             with suppress(FullDiskError):  # what filled the disk is said below; the next start finds no process
                 attempt.update_record(ended=now(), outcome=outcome, step=_reached(run))
-        return _say_end(start, outcome, console)
+        # A launcher that gave the Ray cluster starts the attempt again by itself, on a new one.
+        may_go_on = start.has_own_ray and not stop_requests and not attempt.stop_path.exists()
+        again = outcome == CUT_SHORT and may_go_on and tries_again(run)
+        return None if again else _say_end(start, outcome, console)
+
+
+def _subject(recipe: Recipe, options: TrainOptions) -> Subject:
+    """Returns what the doctor examines this machine for."""
+    purpose: Purpose = "train" if options.device == "cuda" else "cpu"
+    return Subject(purpose=purpose, recipe=recipe, run_dir=options.run_dir, wandb=options.wandb == "online")
 
 
 def _finish_mirror(
@@ -110,6 +145,7 @@ def _finish_mirror(
 def _supervise(start: Start, launch: Launch, stop_requests: "deque[str]", console: Console) -> str:
     """Starts the trainer and watches it to its end; returns how it ended. Raises FencedError."""
     attempt = start.attempt
+    note_in(attempt, "inputs ready")
     process = processes.start(
         launch.command,
         log=attempt.log_path,
@@ -118,21 +154,40 @@ def _supervise(start: Start, launch: Launch, stop_requests: "deque[str]", consol
         folder=launch.folder,
     )
     console.print(f"Attempt {attempt.number}: verl is starting; its output goes to {attempt.log_path}", soft_wrap=True)
-    mirror = MirrorProcess(start.run, attempt, start.options, partial(console.print, soft_wrap=True))
+    say = partial(console.print, soft_wrap=True)
+    mirror = MirrorProcess(start.run, attempt, start.options, say)
     try:
-        _watch(start, process, mirror, stop_requests, console)
+        with Watcher(
+            start.run,
+            attempt,
+            limits_of(start.options),
+            launch.environment,
+            say,
+            # verl then ends its actors itself
+            is_ending=lambda: attempt.stop_path.exists() or _reached(start.run) >= start.recipe.num_steps,
+        ) as watcher:
+            _watch(start, process, mirror, watcher, stop_requests, console)
         mirror.finish(lambda: len(stop_requests) > 1)
     finally:
+        # Also after an error here: a trainer without its supervisor has no heartbeat, and would be taken over.
         processes.end(process, PATIENCE)
         mirror.kill()
         launch.clean_up()
     if _reached(start.run) >= start.recipe.num_steps:
         return "finished"
+    # After `finished`: a run that reached its last step while it was cut short is done.
+    if attempt.read_record().get("why"):
+        return CUT_SHORT
     return "stopped" if attempt.stop_path.exists() else "failed"
 
 
 def _watch(
-    start: Start, process: "Popen[bytes]", mirror: MirrorProcess, stop_requests: "deque[str]", console: Console
+    start: Start,
+    process: "Popen[bytes]",
+    mirror: MirrorProcess,
+    watcher: Watcher,
+    stop_requests: "deque[str]",
+    console: Console,
 ) -> None:
     """Shows steps, passes on requests to stop, and minds the deadline and the fence, until the trainer ends."""
     attempt, metrics, alarms = start.attempt, LiveMetrics(start.run, start.attempt), NewAlarms(start.run)
@@ -147,17 +202,30 @@ def _watch(
             noted[moment] = now()
             attempt.update_record(**noted)
 
-    with show_steps(console, start.recipe.num_steps) as show:
+    with sampled(start.run, attempt) as memory, show_steps(console, start.recipe.num_steps) as show:
 
         def look() -> None:
             """Shows what has been logged since, and the signs of a sick run that have come with it."""
+            # All at once: a step and the validation before it may have been logged since the last look.
             new = list(metrics.read_new())
             note("begun", bool(new) or metrics.has_begun)  # on a busy machine the first step is seen in the same look
             for step, values in new:
                 show(step, values)
+                watcher.add(step, values)
                 note("first_step", "timing_s/step" in values)
             for alarm in alarms.read() if new else ():
                 console.print(f"Step {new[-1][0]} is sick: {alarm.sign.name}: {alarm}", soft_wrap=True)
+
+        def mind_stall() -> bool:
+            """Reports that the training stalls, or continues; returns whether it is ended."""
+            stall = watcher.take_news()
+            ends = bool(stall and stall.helps_to_restart and restarts(start.options, own_ray=start.has_own_ray))
+            attempt.update_record(stall=stall.sentence if stall else "")
+            if stall:
+                console.print(announcement(stall, start.run, ends=ends), soft_wrap=True)
+            if stall and ends:
+                attempt.explain_end(stall.sentence)
+            return ends
 
         while process.poll() is None:
             look()
@@ -165,25 +233,33 @@ def _watch(
                 check_ownership(start.run, attempt)
                 mirror.look()
                 looked_at_fence = time.monotonic()
+                _mind_memory(attempt, memory.look())
                 if low := watch.look():
                     console.print(f"WARNING: {low}.", soft_wrap=True)
-            reason = stop_requests[0] if stop_requests else _asked(attempt) or _near_deadline(start.options, metrics)
+            reason = (
+                stop_requests[0] if stop_requests else attempt.stop_reason or _near_deadline(start.options, metrics)
+            )
             if reason and not told:
                 told = True
                 if not attempt.stop_path.exists():
+                    # In place: that the file exists is the request, and its text only says why.
                     attempt.stop_path.write_text(reason, encoding="utf-8")
                 console.print(_stopping(reason, metrics), soft_wrap=True)
+            # While verl starts no step is in flight, and waiting for one could take until the deadline.
             if (reason and not metrics.has_begun) or len(stop_requests) > 1:
                 processes.end(process, PATIENCE)
+            if watcher.news and mind_stall():
+                processes.end(process, GRACE)
             time.sleep(POLL)
+        # Lines that were logged between the last look and the end, among them those of the last step.
         look()
 
 
-def _asked(attempt: Attempt) -> str:
-    """Returns why another process asks this attempt to stop; empty where none does."""
-    with suppress(OSError):
-        return " ".join(attempt.stop_path.read_text(encoding="utf-8").split()) or "asked to"
-    return ""
+def _mind_memory(attempt: Attempt, full: str) -> None:
+    """Asks the training to save and to begin again where a node's memory is nearly full."""
+    if full and not attempt.stop_path.exists():  # a user's request to stop has precedence
+        attempt.explain_end(full)
+        attempt.stop_path.write_text(full, encoding="utf-8")
 
 
 def _near_deadline(options: TrainOptions, metrics: LiveMetrics) -> str:
@@ -211,10 +287,14 @@ def _say_end(start: Start, outcome: str, console: Console) -> int:
     if outcome == "stopped":
         console.print(f"Stopped: {where} is saved; rerun the same command to resume.")
         return STOPPED
+    if outcome == CUT_SHORT:
+        console.print(f"Cut short: {where} is saved; rerun the same command to resume.", soft_wrap=True)
+        return FAILED
     console.print(f"The trainer failed; {where} is saved. The end of {log}:", soft_wrap=True)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     console.print("\n".join(f"  {line}" for line in lines[-SHOWN_LINES:]), soft_wrap=True)
     room = room_of(run, start.recipe)
+    # Both, because the quota that is full may be of another disk, such as the temporary folder.
     if (room and room.num_fitting < 1) or any(NO_SPACE in line for line in lines[-MOST_SEARCHED:]):
         told = full_disk(start.attempt.checkpoints, room.checkpoint if room else 0)
         temporary = Path(tempfile.gettempdir())
@@ -229,8 +309,3 @@ def _say_end(start: Start, outcome: str, console: Console) -> int:
 def _reached(run: RunFolder) -> int:
     """Returns the step of the newest checkpoint; 0 where there is none."""
     return max((checkpoint.step for checkpoint in sealed(run)), default=0)
-
-
-def now() -> str:
-    """Returns this moment, for a record."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -22,7 +22,7 @@ _bounds: tuple[Any, torch.Tensor, list[int]] = (None, torch.empty(0), [])
 
 
 def register() -> None:
-    """Makes the attention known to transformers, with no mask: sequences are told apart by their positions."""
+    """Makes the attention known to transformers, with no mask: positions separate the sequences."""
     AttentionInterface.register(ATTENTION, packed_attention)
     AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)
 
@@ -63,15 +63,18 @@ def packed_attention(
 def _sequences(position_ids: torch.Tensor, num_ranks: int) -> tuple[torch.Tensor, list[int]]:
     """Returns where sequences begin and the last one ends (int32, on the device), and their lengths."""
     global _bounds  # noqa: PLW0603
+    # By identity, and the tensor is kept: the address of one that was freed may belong to the next batch's.
     if _bounds[0] is not position_ids:
         flat = position_ids.reshape(-1)
         if num_ranks > 1:
             parts = [torch.empty_like(flat) for _ in range(num_ranks)]
+            # Each rank has a slice of the row, and a sequence may continue from one rank's slice into the next one's.
             torch.distributed.all_gather(parts, flat, group=ulysses.get_ulysses_sequence_parallel_group())
             flat = torch.cat(parts)
         starts = (flat == 0).nonzero().flatten().tolist()
         assert starts[:1] == [0], "a packed row begins with a sequence's first token"
         ends = [*starts[1:], len(flat)]
+        # FlashAttention takes offsets of 32 bits only.
         bounds = torch.tensor([*starts, len(flat)], dtype=torch.int32, device=flat.device)
         _bounds = (position_ids, bounds, [end - start for start, end in zip(starts, ends, strict=True)])
     return _bounds[1:]
@@ -89,6 +92,7 @@ def _attend(
     """Returns attention of each sequence within itself; all (tokens, heads, head_dim)."""
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))  # enable_gqa came with torch 2.12
     if q.is_cuda and q.dtype != torch.float32:
+        # transformers counts the token itself among the window's, FlashAttention those before it: hence one less.
         window = (-1 if sliding_window is None else sliding_window - 1, 0)  # nothing to the right: causal
         longest = max(lengths)
         return varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=window)
@@ -100,6 +104,7 @@ def _attend(
                 len(rows[0]), device=q.device
             )
             mask = (distance >= 0) & (distance < sliding_window)
+        # One at a time: a mask over the whole row would take the square of its tokens.
         one_q, one_k, one_v = (x.transpose(0, 1)[None] for x in rows)
         output = functional.scaled_dot_product_attention(
             one_q, one_k, one_v, attn_mask=mask, is_causal=mask is None, scale=scaling

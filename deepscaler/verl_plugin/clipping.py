@@ -19,9 +19,10 @@ LOSSES = ("vanilla", "gspo", "cispo", "dppo_tv", "dppo_kl", "bypass_mode")
 
 
 def register() -> None:
-    """Puts losses that tell the bounds apart in the place of verl's."""
+    """Replaces verl's losses with ones that count each bound by itself."""
     for name in LOSSES:
         loss = get_policy_loss_fn(name)
+        # Once: a loss that is wrapped again would be computed four times.
         if not hasattr(loss, "__wrapped__"):
             register_policy_loss(name)(_told_apart(loss))
 
@@ -33,9 +34,11 @@ def _told_apart(loss: Any) -> Any:
         both = metrics.get("actor/pg_clipfrac")
         if both is not None:
             upper = copy.copy(config)
+            # 1 - inf is a bound that clips nothing; a copy, because the loss reads other fields of it, too.
             vars(upper)["clip_ratio_low"] = math.inf  # the class is frozen
             with torch.no_grad():
                 high = loss(*tensors, config=upper, **more)[1]["actor/pg_clipfrac"]
+            # Rounding can leave the difference of two means a little below 0.
             metrics |= {"actor/pg_clipfrac_high": high, "actor/pg_clipfrac_low": max(0.0, both - high)}
         return value, metrics
 

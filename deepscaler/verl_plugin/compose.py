@@ -48,6 +48,7 @@ def complaint_of_verl(recipe: Recipe, device: Device = "cuda") -> tuple[str, str
     except subprocess.TimeoutExpired:
         return "", TOO_SLOW
     try:
+        # The last line only: libraries that verl imports print banners to standard output.
         answer = json.loads(done.stdout.splitlines()[-1])["complaint"]
     except (ValueError, LookupError, TypeError):
         last = " ".join(done.stderr.strip().splitlines()[-1:])[:MOST_SHOWN]

@@ -13,13 +13,17 @@ from verl.utils.torch_dtypes import PrecisionType
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-from deepscaler.verl_plugin import attention, clipping, log_probs
+from deepscaler.runs.moments import note
+from deepscaler.verl_plugin import attention, clipping, log_probs, memory
 
 CHUNKED = "chunked"
 """The kit's backend in `fused_kernel_options.impl_backend`; verl leaves a model alone under a name it does not know."""
 
+note("weights begin")
 attention.register()
 clipping.register()
+memory.sample_this_node()
+# verl looks the name up in its module at each call (utils/torch_functional.py), so replacing it there is enough.
 torch_functional.logprobs_from_logits_v2 = log_probs.log_probs_of_logits
 
 
@@ -28,7 +32,9 @@ class GpuEngine(FSDPEngineWithLMHead):  # type: ignore[misc]
     """The engine as it is; verl prefers one that names a vendor to its own, which names none."""
 
     def _build_module(self) -> Any:
-        return prepare(super()._build_module(), self.model_config, self.engine_config)
+        module = prepare(super()._build_module(), self.model_config, self.engine_config)
+        torch.manual_seed(self.engine_config.seed)  # an adapter, which follows, begins with random weights
+        return module
 
 
 def prepare(module: Any, model: Any, engine: Any) -> Any:

@@ -150,6 +150,7 @@ def _parts(num_tokens: int) -> list[slice]:
 
 def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """Returns the matrix product in float32, without a rounding to the operands' type between."""
+    # Autocast would round float32 operands, and the product, to its own type.
     with torch.autocast(left.device.type, enabled=False):
         if left.is_cuda and left.dtype != torch.float32:
             return torch.mm(left, right, out_dtype=torch.float32)
@@ -162,6 +163,7 @@ def _measure(
     """Returns log-probabilities of the labels, logarithms of the sums of exponentials, and entropies."""
     z = logits * scale
     log_sum = z.logsumexp(-1)
+    # The entropy is log Z - E[z].
     entropy = log_sum - ((z - log_sum[:, None]).exp() * z).sum(-1)
     return z.gather(-1, labels[:, None])[:, 0] - log_sum, log_sum, entropy
 

@@ -1,4 +1,4 @@
-"""From a recipe to verl 0.9.1's keys: the only file that knows them.
+"""Turns a recipe into verl 0.9.1's keys: this is the only file that knows them.
 
 actor_rollout_ref.actor.ppo_mini_batch_size=64
 actor_rollout_ref.rollout.val_kwargs.temperature=0.6
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deepscaler.models.model import TO_READ_AHEAD
 from deepscaler.recipes.recipe import Device, Recipe
 from deepscaler.runs.reward_file import copied_function
 from deepscaler.system.paths import ray_cpus
@@ -30,13 +31,16 @@ RESPONSE_LIMIT = "response_limit"
 ATTENTION = "torch_varlen"
 """The name under which deepscaler.verl_plugin.attention registers itself."""
 
+REPEATABLE = "actor_rollout_ref.rollout.full_determinism"
+"""verl's key that makes an engine's kernels repeatable; vllm_async_server.py adds seeds where requests have none."""
+
 MOST_IN_A_GRAPH = 512
 """Sequences of the largest CUDA graph that vLLM captures by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPaths:
-    """Where one run reads and writes: places, not hyperparameters."""
+    """Places where one run reads and writes; no hyperparameters."""
 
     model: str
     train_files: tuple[Path, ...]
@@ -46,18 +50,18 @@ class RunPaths:
     resume_from: Path | None = None
     """A `global_step_N` of the same world size."""
     validate_first: bool = True
-    """Whether the weights are validated before the first step."""
+    """True if the weights are validated before the first step."""
     step_offset: int = 0
     """Steps of the run before verl's count."""
     own_ray: bool = False
-    """Whether verl starts a Ray, whose files go to RAY_TMPDIR, instead of joining the one at RAY_ADDRESS."""
+    """True if verl starts a Ray, whose files go to RAY_TMPDIR, instead of joining the one at RAY_ADDRESS."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables that every process needs, on every machine; verl logs them: no secrets."""
     wandb: bool = False
 
 
 def to_overrides(recipe: Recipe, paths: RunPaths, device: Device = "cuda") -> dict[str, Any]:
-    """Every verl key that the recipe or the run decides, with its value.
+    """Returns every key of verl that the recipe or the run decides, with its value.
 
     Explicit about what verl 0.9.1 changed since DeepScaleR's fork: entropy coefficient, dual clip, overlong prompts,
     the length of the rollout engine's context, sampling in validation, loss aggregation.
@@ -66,7 +70,7 @@ def to_overrides(recipe: Recipe, paths: RunPaths, device: Device = "cuda") -> di
         **_algorithm(recipe),
         **_data(recipe, paths),
         **_actor(recipe, paths),
-        **_rollout(recipe),
+        **_rollout(recipe, paths),
         **_run(recipe, paths),
         **_checkpoints(recipe, paths),
         **_ray(recipe, paths, device),
@@ -85,7 +89,7 @@ def _merged(ours: dict[str, Any], users: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_arguments(overrides: dict[str, Any]) -> list[str]:
-    """Hydra's command line."""
+    """Returns Hydra's command line."""
     return [f"{key}={_hydra(value)}" for key, value in overrides.items()]
 
 
@@ -95,8 +99,10 @@ def _algorithm(recipe: Recipe) -> dict[str, Any]:
     rejects = recipe.rollout_rejection != "none"
     return {
         "algorithm.adv_estimator": recipe.advantage_estimator,
+        # null would leave it to verl's need_critic, which warns at each start unless the estimator is GAE.
         "critic.enable": False,
         "algorithm.use_kl_in_reward": False,
+        # Inert while use_kl_in_reward is false; DeepScaleR's scripts set it, and so does this configuration.
         "algorithm.kl_ctrl.kl_coef": recipe.kl_coefficient,
         "algorithm.filter_groups.enable": recipe.filter_groups,
         "algorithm.filter_groups.metric": _filtered_by(recipe),
@@ -125,9 +131,11 @@ def _data(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "data.train_files": list(map(str, paths.train_files)),
         "data.val_files": list(map(str, paths.validation_files)),
         "data.train_batch_size": recipe.train_batch_size,
+        # Deprecated in verl: null sends all problems to the engines at once, which batch by themselves.
         "data.val_batch_size": None,
         "data.max_prompt_length": recipe.max_prompt_length,
         "data.max_response_length": recipe.longest_response,
+        # DeepScaleR's fork always dropped them; verl would end at the first one (`truncation=error`).
         "data.filter_overlong_prompts": True,
         "data.dataloader_num_workers": 0,  # a step's prompts are tokenized in milliseconds
         "data.seed": recipe.seed + paths.step_offset,  # a new count of verl's begins with other problems
@@ -145,11 +153,13 @@ def _actor(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "ppo_epochs": recipe.num_epochs_per_batch,
         "use_dynamic_bsz": True,
         "ppo_max_token_len_per_gpu": recipe.max_tokens_per_gpu,
+        # verl's losses read the bounds below, and fall back to this one where they are null.
         "clip_ratio": recipe.clip_ratio,
         "clip_ratio_low": recipe.clip_ratio_low or recipe.clip_ratio,
         "clip_ratio_high": recipe.clip_ratio_high or recipe.clip_ratio,
         "clip_ratio_c": recipe.dual_clip or NO_DUAL_CLIP,
         "entropy_coeff": recipe.entropy_coefficient,
+        # Otherwise verl's update computes it for a bonus only, and its bypass mode would log none.
         "calculate_entropy": True,
         "policy_loss.loss_mode": recipe.policy_loss,
         "loss_agg_mode": recipe.loss_aggregation,
@@ -157,6 +167,7 @@ def _actor(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "kl_loss_coef": recipe.kl_coefficient,
         "kl_loss_type": recipe.kl_type,
         "ulysses_sequence_parallel_size": recipe.sequence_parallel_size,  # the reference model's, too
+        "fsdp_config.seed": recipe.seed,
         "fsdp_config.param_offload": recipe.offload_actor,
         "fsdp_config.optimizer_offload": recipe.offload_actor,
     }
@@ -171,6 +182,8 @@ def _actor(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     return {
         **_below("actor_rollout_ref.model", model),
         **_below("actor_rollout_ref.actor", actor),
+        # It says what happens anyway: verl 0.9.1 forces a reference onto the host
+        # (workers/engine/fsdp/transformer_impl.py).
         "actor_rollout_ref.ref.fsdp_config.param_offload": True,
         "actor_rollout_ref.ref.log_prob_use_dynamic_bsz": True,
         "actor_rollout_ref.ref.log_prob_max_token_len_per_gpu": recipe.max_tokens_per_gpu,
@@ -186,13 +199,14 @@ def _adapter(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _rollout(recipe: Recipe) -> dict[str, Any]:
-    rollout = {
+def _rollout(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
+    rollout: dict[str, Any] = {
         "name": "vllm",
         "n": recipe.group_size,
         "temperature": recipe.temperature,
         "top_p": 1.0,
         "top_k": TRAINING_TOP_K,
+        # null means the model's maximum, 131,072 tokens for DeepSeek's distillates: vLLM plans its cache by it.
         "max_model_len": recipe.max_prompt_length + recipe.longest_response,
         "tensor_model_parallel_size": recipe.tensor_parallel_size,
         "gpu_memory_utilization": recipe.gpu_memory_utilization,
@@ -205,18 +219,26 @@ def _rollout(recipe: Recipe) -> dict[str, Any]:
         "val_kwargs.top_p": recipe.validation_top_p,
         "val_kwargs.top_k": VALIDATION_TOP_K,
         "val_kwargs.do_sample": recipe.validation_temperature > 0,
+        "agent.default_agent_loop": "deepscaler",
+        "agent.agent_loop_config_path": str(Path(__file__).with_name("agent_loops.yaml")),
+        "+agent.agent_loop_manager_class": "deepscaler.verl_plugin.dispatch.DispatchingManager",
+        # read by our agent loop
+        "+custom.training_length": recipe.max_response_length,
+        "+custom.validation_length": recipe.validation_length,
+        "+custom.mask_truncated": recipe.mask_truncated,
+        "+custom.seeded": gives_seeds(recipe),
+        "+custom.step_offset": paths.step_offset,
+        "+custom.num_servers": 0,
     }
     if recipe.lora_rank:
         rollout["load_format"] = "safetensors"  # the engine reads the base itself, then gets adapters only
-    if recipe.mask_truncated or recipe.validation_length != recipe.max_response_length:
-        rollout |= {
-            "agent.default_agent_loop": "deepscaler",
-            "agent.agent_loop_config_path": str(Path(__file__).with_name("agent_loops.yaml")),
-            "+custom.training_length": recipe.max_response_length,
-            "+custom.validation_length": recipe.validation_length,
-            "+custom.mask_truncated": recipe.mask_truncated,
-        }
     return _below("actor_rollout_ref.rollout", rollout)
+
+
+def gives_seeds(recipe: Recipe) -> bool:
+    """Returns whether each response has a seed of its own."""
+    # A response that continues after an update would begin its random numbers again.
+    return recipe.seeded_responses and not recipe.asynchronous_rollout
 
 
 def _corrects(recipe: Recipe) -> bool:
@@ -234,9 +256,10 @@ def _run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         "trainer.total_training_steps": recipe.num_steps - paths.step_offset,
         "trainer.total_epochs": 1_000_000,  # the steps decide
         "trainer.test_freq": recipe.validate_every,
+        # verl would validate at each resume again, and the run's metrics have that step already.
         "trainer.val_before_train": paths.validate_first,
         "trainer.critic_warmup": 0,
-        **_sampling(recipe),
+        **_sampling(recipe, paths),
         "trainer.rollout_data_dir": str(paths.run_dir / "rollouts"),
         "trainer.validation_data_dir": str(paths.run_dir / "validation"),
         "trainer.logger": ["console", "file", "tensorboard", *(["wandb"] if paths.wandb else [])],
@@ -245,9 +268,13 @@ def _run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     }
 
 
-def _sampling(recipe: Recipe) -> dict[str, Any]:
-    """What becomes a batch, by our sampler: verl's, with a bound of refills and a count of what is thrown away."""
-    own = {"train_batch_size": recipe.train_batch_size, "max_refills": recipe.max_refills}
+def _sampling(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
+    """Returns the keys of the kit's sampler: verl's, with a bound of refills and a count of discarded groups."""
+    own = {
+        "train_batch_size": recipe.train_batch_size,
+        "max_refills": recipe.max_refills,
+        "step_offset": paths.step_offset,
+    }
     return {
         "trainer.v1.trainer_mode": "colocate_async" if recipe.asynchronous_rollout else "sync",
         "trainer.v1.colocate_async.num_warmup_batches": recipe.batches_ahead,
@@ -283,12 +310,14 @@ def _reward(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
 
 
 def _checkpoints(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
-    """Each attempt writes into a folder of its own; which checkpoints stay is decided by our callback."""
+    """Returns keys that give each attempt a folder of its own; the kit's callback decides which checkpoints stay."""
     return {
         "trainer.save_freq": recipe.save_every,
         "trainer.default_local_dir": str(paths.checkpoint_dir),
+        # Never `auto`: verl trusts its tracker file, and where the folder that it names is missing starts from scratch.
         "trainer.resume_mode": "resume_path" if paths.resume_from else "disable",
         "trainer.resume_from_path": str(paths.resume_from) if paths.resume_from else None,
+        # verl prunes only what it wrote since its own start, and would not know what the callback has moved.
         "trainer.max_actor_ckpt_to_keep": None,
         "trainer.checkpoint_callback_class": "deepscaler.verl_plugin.callback.RunCallback",
         # read by our callback
@@ -299,12 +328,14 @@ def _checkpoints(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
 
 
 def _ray(recipe: Recipe, paths: RunPaths, device: Device) -> dict[str, Any]:
-    """The environment for all workers; and, where verl starts Ray itself, one that only this machine can reach."""
+    """Returns the environment of all workers and, if verl starts Ray itself, a Ray that only this machine can reach."""
     environment: dict[str, Any] = {
         f"+ray_kwargs.ray_init.runtime_env.env_vars.{k}": v for k, v in paths.environment.items()
     }
     # a part of the queue on every node else, also on a head that offers no processor, where it can never start
     environment["+transfer_queue.backend.SimpleStorage.required_node_resource"] = "GPU"
+    environment["+ray_kwargs.ray_init.runtime_env.worker_process_setup_hook"] = "deepscaler.verl_plugin.begin.begin"
+    environment[f"+ray_kwargs.ray_init.runtime_env.env_vars.{TO_READ_AHEAD}"] = paths.model
     if not paths.own_ray:
         return environment
     local = {
@@ -318,6 +349,11 @@ def _ray(recipe: Recipe, paths: RunPaths, device: Device) -> dict[str, Any]:
     return {**environment, **local}
 
 
+def num_storage_units(world_size: int, device: Device) -> int:
+    """Returns into how many parts verl's queue of data is split: a saved one is loaded with as many only."""
+    return 1 if device == "cpu" else min(8, 2 * world_size)
+
+
 def _on_gpu(recipe: Recipe) -> dict[str, Any]:
     """Returns the kit's engine for GPUs, CUDA graphs of as many sequences as an engine is given, and fewer processes.
 
@@ -328,7 +364,7 @@ def _on_gpu(recipe: Recipe) -> dict[str, Any]:
     most = min(MOST_IN_A_GRAPH, -(-recipe.train_batch_size * recipe.group_size // engines))
     if recipe.asynchronous_rollout:  # a second batch is in flight
         most = min(MOST_IN_A_GRAPH, 2 * most)
-    num_workers = min(8, 2 * recipe.world_size)
+    num_workers = num_storage_units(recipe.world_size, "cuda")
     return {
         "actor_rollout_ref.model.external_lib": "deepscaler.verl_plugin.engine",
         "+actor_rollout_ref.model.override_config.attn_implementation": ATTENTION,
@@ -340,7 +376,7 @@ def _on_gpu(recipe: Recipe) -> dict[str, Any]:
 
 
 def _on_cpu(recipe: Recipe) -> dict[str, Any]:
-    """The plug-in of deepscaler.verl_plugin.cpu, everything in float32, and as few processes as verl allows."""
+    """Returns keys for the plug-in deepscaler.verl_plugin.cpu, float32, and as few processes as verl allows."""
     engine = {
         "strategy": "fsdp2",
         "fsdp_config.use_torch_compile": False,
@@ -357,6 +393,8 @@ def _on_cpu(recipe: Recipe) -> dict[str, Any]:
         "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
         **({"actor_rollout_ref.model.lora.merge": True} if recipe.lora_rank else {}),  # it has no adapters of its own
         "actor_rollout_ref.rollout.name": "transformers",
+        "actor_rollout_ref.rollout.router_config_path": str(Path(__file__).parent / "cpu/router.yaml"),
+        "+actor_rollout_ref.rollout.custom.num_servers": recipe.world_size // recipe.tensor_parallel_size,
         "actor_rollout_ref.rollout.max_num_seqs": 128,
         "actor_rollout_ref.rollout.agent.num_workers": 1,
         "reward.num_workers": 1,

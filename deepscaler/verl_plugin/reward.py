@@ -46,6 +46,7 @@ async def compute_score(
     """
     extra, parts = dict(extra_info or {}), dict(parts)
     golds = listed_golds(ground_truth)
+    # In a thread, because a hard comparison waits for a worker: in the loop it would hold all other responses.
     verdict = await asyncio.to_thread(grade, solution_str, golds, thinking=thinking)
     undecided = verdict.reason in ("timeout", "worker_died")
     num_tokens, max_tokens = int(extra.pop("num_tokens", 0)), int(extra.pop("max_tokens", max_tokens))
@@ -79,6 +80,7 @@ async def compute_score(
         undecided = undecided or bool(judgement.failure)
     return {
         "score": sum(weight * values[name] for name, weight in parts.items()),
+        # verl's filter of groups ends the training at a response without its metric: graded recipes always have it.
         **({"acc": float(verdict.correct)} if golds or parts.get("grader") else {}),
         "no_box": float(verdict.reason == "no_box"),
         "no_think_end": float(verdict.reason == "no_think_end"),
@@ -114,4 +116,5 @@ def _own_function(file: str, timeout: float, memory: float, num_workers: int) ->
         log = Path(root, "reward", "logs", f"{socket.gethostname()}-{os.getpid()}.log")
         log.parent.mkdir(parents=True, exist_ok=True)
     function = UserFunction(path, name, timeout=timeout, memory=memory, num_workers=num_workers, log=log)
+    # As many threads as workers: asyncio's default pool is shared with the grader and with verl's decoding.
     return _OwnFunction(function, ThreadPoolExecutor(num_workers, "reward"))

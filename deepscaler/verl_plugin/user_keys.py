@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.recipes.recipe import Device, Recipe
-from deepscaler.system.errors import UserError
 from deepscaler.system.option import Option, shown_value
 from deepscaler.system.options import options_of, value_of
-from deepscaler.verl_plugin.overrides import RunPaths, to_overrides
+from deepscaler.verl_plugin.overrides import REPEATABLE, RunPaths, gives_seeds, to_overrides
 
 KEY = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
 
@@ -49,6 +48,10 @@ DECIDED = {
     "data.custom_cls": "the kit prepares the data sets that verl reads",
     "model.path": "set the field model: a run is bound to its weights",
     "model.external_lib": "the kit's engine for processors is loaded by it",
+    "rollout.agent.default_agent_loop": "the kit's loop bounds responses and gives each a seed",
+    "rollout.agent.agent_loop_config_path": "the kit's loop bounds responses and gives each a seed",
+    "rollout.agent.agent_loop_manager_class": "the kit's manager numbers the prompts of a step",
+    "rollout.custom": "the kit's agent loop reads it",
     "reward.custom_reward_function": "set reward.function in [reward]: the kit calls it in bounded processes",
     "reward.reward_manager": "the kit's manager composes the parts in [reward]",
     "custom_reward_function": "verl 0.9.1 reads it no more: set reward.function in [reward]",
@@ -76,7 +79,7 @@ DECIDED = {
     "transfer_queue": "the launcher places verl's queue on the machines",
     "critic.enable": "set the field advantage_estimator: none of the kit's needs a critic",
 }
-"""What the kit decides although no field of a recipe does, and what to do instead; also every key below it."""
+"""Keys that the kit decides although no field of a recipe does, with what to do instead; and every key below them."""
 
 PATHS = RunPaths(model="", train_files=(), validation_files=(), run_dir=Path("run"), checkpoint_dir=Path("run"))
 """Any run's, to see which keys follow from the recipe."""
@@ -88,12 +91,12 @@ def wrong_keys(recipe: Recipe, device: Device = "cuda") -> Iterator[tuple[str, s
     for key, value in recipe.verl.items():
         if why := _complaint(key, value, decided):
             yield key, why
-
-
-def check_keys(recipe: Recipe, device: Device = "cuda") -> None:
-    """Raises UserError for the first key of the recipe's [verl] that is wrong."""
-    for _, why in wrong_keys(recipe, device):
-        raise UserError(why)
+    if recipe.verl.get(REPEATABLE) is True and not gives_seeds(recipe):
+        yield (
+            REPEATABLE,
+            f"verl's {REPEATABLE} gives all requests to an engine one seed where they have none, so all samples of a"
+            " problem would be the same: set seeded_responses = true and asynchronous_rollout = false, or leave it out",
+        )
 
 
 @cache
@@ -111,6 +114,7 @@ def decided_keys(recipe: Recipe, device: Device = "cuda") -> dict[str, list[str]
     {"rollout.n": ["group_size"], ...}
     """
     plain = copy.copy(recipe)
+    # A Recipe is frozen, and `replace` would run its checks.
     object.__setattr__(plain, "verl", {})
     before = to_overrides(plain, PATHS, device)
     found: dict[str, list[str]] = {}
@@ -149,6 +153,7 @@ def _complaint(key: str, value: Any, decided: dict[str, list[str]]) -> str:
             nearest = get_close_matches(key.rpartition(".")[2], names, n=1, cutoff=0.0)[0]
             return f"verl's {key} follows from the recipe: set the field {nearest} instead"
     for part, reason in DECIDED.items():
+        # Whole names between dots, wherever they begin: `model.path` is also in `actor_rollout_ref.model.path`.
         if f".{key}.".find(f".{part}.") >= 0:
             return f"verl's {key} is not yours to set: {reason}"
     kind = kind_of(key)
@@ -156,6 +161,7 @@ def _complaint(key: str, value: Any, decided: dict[str, list[str]]) -> str:
         return _unknown(key)
     if not _is_plain(value):
         return f"invalid value {shown_value(value)} for verl's {key}: expected numbers, texts, true, false or lists"
+    # The type itself, because True is an int to Python, and verl would take it for 1.
     if value != "null" and kind != "any" and type(value) not in KINDS[kind]:
         return f"invalid value {shown_value(value)} for verl's {key}: expected {WORDS[kind]}, as verl's default there"
     return ""

@@ -1,4 +1,4 @@
-"""Reads an evaluation's folder, finished or at work, as a source of the page."""
+"""Reads an evaluation's folder, finished or in progress, as a source for the page."""
 
 from collections import Counter
 from pathlib import Path, PurePath
@@ -15,23 +15,23 @@ from evaluation.samples import Sample, parse_sample
 from evaluation.score import read_grades
 
 FACTS = ("protocol", "num_samples", "temperature", "top_p", "max_tokens", "seed", "thinking", "engine", "weights")
-"""Options that tell a reader how the samples were drawn."""
+"""Options that show a reader how the samples were drawn."""
 
 MAX_FACT = 19
-"""Characters of a value: of the weights' hash a dozen digits."""
+"""Most characters of a value, which leaves a dozen digits of the weights' hash."""
 
 UNGRADED = VERDICTS.index("ungraded")
 
 
 def sample_files(folder: EvaluationFolder) -> list[Path]:
-    """Returns the files of samples: the evaluation's own, and those of engines at work."""
+    """Returns the files of samples: the evaluation's own, and those of running engines."""
     datasets = folder.read_config()["datasets"]
     files = [one.samples_path(name) for name in datasets for one in (folder, *folder.shards())]
     return [path for path in files if path.is_file()]
 
 
 def read_evaluation(root: Path) -> Source:
-    """Returns an evaluation as a source. Raises UserError where the folder is none, or its problems are damaged."""
+    """Returns an evaluation as a source. Raises UserError if the folder is not an evaluation or is damaged."""
     folder = EvaluationFolder(root)
     config = folder.read_config()
     problems: list[dict[str, Any]] = []
@@ -49,8 +49,9 @@ def read_evaluation(root: Path) -> Source:
         wanted += 0 if "imported" in config else len(own) * samples_of(config, name)
         rows += found
         lost += broken
-    if not any(row.length for row in rows):  # an imported file that tells no lengths
+    if not any(row.length for row in rows):  # an imported file may not give lengths
         rows = [row._replace(length=-1) for row in rows]
+    # Not by whole rows: a reward of NaN is neither less nor more than another.
     rows.sort(key=lambda row: row[:3])
     return Source(
         kind="evaluation",
@@ -72,7 +73,7 @@ def read_evaluation(root: Path) -> Source:
 
 
 def _read_rows(folder: EvaluationFolder, name: str, number: int, numbers: dict[str, int]) -> tuple[list[Row], int]:
-    """Returns a benchmark's rows, each (problem, sample) once, and how many lines are no samples."""
+    """Returns a benchmark's rows, each (problem, sample) once, and the number of lines that are not samples."""
     grades = read_grades(folder, name)
     rows: dict[tuple[str, int], Row] = {}
     lost = 0
@@ -99,12 +100,12 @@ def _read_rows(folder: EvaluationFolder, name: str, number: int, numbers: dict[s
                 place=place,
                 answer=_answer(grade),
             )
-            rows.setdefault(sample.key, row)
+            rows.setdefault(sample.key, row)  # gathering copies a shard's samples before it removes the shard
     return list(rows.values()), lost
 
 
 def name_of(model: str) -> str:
-    """Returns a model's name for people; of a run's merged model, `model`, that of the run."""
+    """Returns a model's name for people; a run's merged model, which is called `model`, has the run's name."""
     path = PurePath(model)
     return short_name(str(path.parent) if path.name == "model" and path.parent.name else model)
 
@@ -125,11 +126,11 @@ def _notes(rows: list[Row], wanted: int, config: dict[str, Any], root: Path) -> 
     if "imported" in config:
         notes.append(f"Imported from {config['imported'].get('file')} of {config['imported'].get('format')}.")
     elif len(rows) < wanted:
-        most = "up to " if config.get("until") else ""  # drawing may have ended early, on purpose
+        most = "up to " if config.get("until") else ""  # --until may end drawing early
         notes.append(f"So far {len(rows):,} of {most}{wanted:,} samples are drawn.")
     missing = Counter(row.verdict for row in rows)[UNGRADED]
     if missing:
-        notes.append(f"{missing:,} samples have no grade yet: deepscaler report {root}")
+        notes.append(f"{missing:,} samples have no grade yet; run: deepscaler report {root}")
     if not rows:
         notes.append("There are no samples yet.")
     return notes

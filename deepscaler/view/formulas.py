@@ -1,6 +1,8 @@
-r"""Turns LaTeX into MathML as plain lists, of which the page builds elements: no markup of a model reaches a parser.
+r"""Turns LaTeX into MathML as plain lists, from which the page builds elements. No model's markup reaches a parser.
 
 trees(["What is $\frac{1}{2}$?"])  ->  {"\\frac{1}{2}": ["mfrac", {}, ["mn", {}, "1"], ["mn", {}, "2"]]}
+
+latex2mathml is pure Python and small, and browsers draw MathML themselves; KaTeX and MathJax need scripts and fonts.
 """
 
 import html
@@ -15,20 +17,21 @@ FORMULA = (
     r"\$\$([^$]{1,2000})\$\$"
     r"|\\\[((?:(?!\\[\[\]])[\s\S]){1,2000})\\\]"
     r"|\\\(((?:(?!\\[()])[\s\S]){1,2000})\\\)"
+    # Pandoc's rule for a single dollar (tex_math_dollars): "it costs $5 or $6" is not a formula.
     r"|\$(?=\S)([^$\n]{1,500})(?<=\S)\$(?!\d)"
     r"|(\\boxed\{(?:[^{}]|\{(?:[^{}]|\{[^{}]{0,200}\}){0,200}\}){0,500}\})"
 )
-r"""Finds formulas, in Python as in the page, which gets this text: $$x$$, \[x\], \(x\), $x$, and \boxed{x} by itself.
+r"""Pattern of formulas for Python and for the page's script: $$x$$, \[x\], \(x\), $x$, and \boxed{x} by itself.
 
-No alternative reads beyond where the next formula could begin, or more than its bound: the time grows with the text,
-whatever a model wrote.
+No alternative reads past the start of the next possible formula, or past its own bound. So the time is linear in the
+length of the text, whatever a model wrote.
 """
 
 MAX_LENGTH = 2000
-"""Characters of a formula; a longer one stays LaTeX."""
+"""Most characters of a formula; a longer one stays LaTeX."""
 
 MAX_DEPTH = 60
-"""Of elements in each other; what is nested deeper stays LaTeX."""
+"""Most nested elements; a deeper formula stays LaTeX."""
 
 ELEMENTS = frozenset(
     [
@@ -63,7 +66,7 @@ ELEMENTS = frozenset(
         "mlabeledtr",
     ]
 )
-"""The only elements there are; any other one is replaced by what is in it."""
+"""Allowed elements; any other element becomes an mrow with its content."""
 
 ATTRIBUTES = frozenset(
     [
@@ -94,17 +97,17 @@ ATTRIBUTES = frozenset(
         "depth",
     ]
 )
-"""The only attributes: nothing that links, styles or handles events."""
+"""Allowed attributes; none of them links, styles or handles events."""
 
 DISPLAY = "\t"
-"""Begins the key of a formula that stands on a line of its own: its sums have their limits above and below."""
+"""First character of the key of a displayed formula, whose sums have their limits above and below."""
 
 _FORMULA = re.compile(FORMULA)
 _VALUE = re.compile(r"[\w .%+-]{0,60}")
 
 
 def formulas(text: str) -> list[str]:
-    """Returns the LaTeX of all formulas in a text, in order; one that stands on a line of its own begins with a tab."""
+    """Returns the LaTeX of all formulas in a text, in order; displayed ones begin with a tab."""
     return [_key(match) for match in _FORMULA.finditer(text)]
 
 
@@ -114,7 +117,7 @@ def _key(match: re.Match[str]) -> str:
 
 
 def trees(texts: Iterable[str], at_most: int) -> dict[str, Any]:
-    """Returns the trees of the first `at_most` different formulas in some texts; none for what is no LaTeX."""
+    """Returns the trees of the first `at_most` different formulas in some texts, without those that do not parse."""
     found: dict[str, Any] = {}
     seen: set[str] = set()
     for text in texts:
@@ -131,12 +134,12 @@ def trees(texts: Iterable[str], at_most: int) -> dict[str, Any]:
 
 
 def tree_of(latex: str) -> list[Any] | None:
-    """Returns a formula as [element, attributes, child, ...]; None where it is too long, too deep or no LaTeX."""
+    """Returns a formula as [element, attributes, child, ...]; None if it is too long, too deep or does not parse."""
     if not latex.strip() or len(latex) > MAX_LENGTH:
         return None
     try:
         return _tree(convert_to_element(latex, display="block" if latex.startswith(DISPLAY) else "inline"), MAX_DEPTH)
-    except Exception:  # a parser that raises many kinds of errors, on text that anybody wrote
+    except Exception:  # latex2mathml raises many types of errors on arbitrary text
         return None
 
 
@@ -145,8 +148,11 @@ def _tree(element: Element, depth: int) -> list[Any]:
         raise ValueError("too deep")
     name = element.tag if element.tag in ELEMENTS else "mrow"
     attributes = {
-        key: value for key, value in element.attrib.items() if key in ATTRIBUTES and _VALUE.fullmatch(str(value))
+        # Values are bounded too, since a formula can give them: lengths and words, no url() and no markup.
+        key: value
+        for key, value in element.attrib.items()
+        if key in ATTRIBUTES and _VALUE.fullmatch(str(value))
     }
-    text = html.unescape(element.text or "")  # the library writes characters as references
+    text = html.unescape(element.text or "")  # latex2mathml writes characters as HTML references
     children = [_tree(child, depth - 1) for child in element]
     return [name, attributes, *([text] if text else []), *children]

@@ -1,11 +1,11 @@
-"""Serves the page to this machine's browser where the texts are too many for one file. It reads, and writes nothing.
+"""Serves the page to a browser on this machine if the texts are too many for one file. The server writes nothing.
 
-GET /SECRET/                             the page, with everything but texts
+GET /SECRET/                             the page, without texts
 GET /SECRET/row?version=3&source=0&row=17    {"text": ..., "numbers": {...}, "answer": ..., "formulas": {...}}
 GET /SECRET/search?version=3&source=0&text=modulo   [17, 20, ...]
 
-Only addresses of this machine can connect. Its other users can, too: the secret in the path keeps them out. A page of
-another site whose name was made to point here (DNS rebinding) is refused by the name that it asks for.
+Only this machine can connect. So can its other users, but the secret in the path keeps them out. A foreign page whose
+host name was made to point here (DNS rebinding) is refused because of the Host header that its requests carry.
 """
 
 import re
@@ -25,14 +25,14 @@ from deepscaler.view.sources import Found, read_sources
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 MAX_FORMULAS = 3000
-"""Formulas of one response that become mathematics."""
+"""Most formulas of one response to show as mathematics."""
 
 MAX_SEARCH = 500
-"""Characters that can be searched for."""
+"""Most characters of a search."""
 
 HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "frame-ancestors 'none'",  # the page itself states what it may do
+    "Content-Security-Policy": "frame-ancestors 'none'",  # the page itself carries the rest of its policy
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -41,7 +41,7 @@ HEADERS = {
 
 @dataclass(slots=True)
 class _State:
-    """What was read, and from which files."""
+    """Holds the sources that were read, and the state of their files."""
 
     version: str
     stamp: list[tuple[str, int, int]]
@@ -50,7 +50,7 @@ class _State:
 
 
 class Library:
-    """The sources that a server shows, read again when a page is loaded and the files have grown."""
+    """Holds the sources that a server shows, and reads them again if their files have grown when a page is loaded."""
 
     def __init__(self, find: Callable[[], list[Found]]) -> None:
         self._find = find
@@ -58,7 +58,7 @@ class Library:
         self._state: _State | None = None
 
     def load(self) -> _State:
-        """Returns the state of the files now."""
+        """Returns the current state of the files."""
         with self._lock:
             found = self._find()
             stamp = [_stamp(path) for one in found for path in one.files]
@@ -69,13 +69,15 @@ class Library:
             return self._state
 
     def loaded(self, version: str) -> list[Source] | None:
-        """Returns the sources of that version; None where a page of newer files was loaded since."""
+        """Returns the sources of a version; None if a page with newer files has been loaded since."""
+        # Without the lock, so that reading one response does not wait for a load: a new state replaces the old
+        # one as a whole.
         state = self._state
         return state.sources if state and state.version == version else None
 
 
 class PageServer(ThreadingHTTPServer):
-    """Listens on the loopback address alone."""
+    """Listens on the loopback address only."""
 
     daemon_threads = True
 
@@ -89,7 +91,7 @@ class PageServer(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Returns what to open in a browser."""
+        """Returns the URL to open in a browser."""
         return f"http://127.0.0.1:{self.server_address[1]}/{self.secret}/"
 
 
@@ -98,11 +100,12 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "deepscaler", ""
 
     def do_GET(self) -> None:
-        """Answers with the page, one response, or the rows that hold a text."""
+        """Sends the page, one response, or the rows that hold a text."""
         if re.sub(r":\d+$", "", self.headers.get("Host", "")) not in LOCAL_NAMES:
             return self._refuse(HTTPStatus.FORBIDDEN, "open the address that the command printed")
         parts = urlsplit(self.path)
         prefix = f"/{self.server.secret}/"
+        # in constant time, so nobody can guess the secret character by character
         if not secrets.compare_digest(parts.path[: len(prefix)].encode(), prefix.encode()):
             return self._refuse(HTTPStatus.NOT_FOUND, "open the address that the command printed")
         name = parts.path[len(prefix) :]
@@ -113,10 +116,14 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
         if name not in ("row", "search"):
             return self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
-        asked = {key: values[0] for key, values in parse_qs(parts.query, max_num_fields=9).items()}
+        try:
+            # urllib raises ValueError where there are more fields than that
+            asked = {key: values[0] for key, values in parse_qs(parts.query, max_num_fields=9).items()}
+        except ValueError:
+            return self._refuse(HTTPStatus.BAD_REQUEST, "there is no such response")
         sources = self.server.library.loaded(asked.get("version", ""))
         if sources is None:
-            return self._refuse(HTTPStatus.CONFLICT, "the files have changed: load the page again")
+            return self._refuse(HTTPStatus.CONFLICT, "the files have changed: reload the page")
         try:
             source = sources[_index(asked["source"])]
             found: Any = (
@@ -139,16 +146,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(f"{why}\n".encode(), "text/plain; charset=utf-8", status)
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing: the terminal shows the address."""
+        """Logs nothing, so the terminal keeps showing the address."""
 
 
 def search(source: Source, text: str) -> list[int]:
-    """Returns the rows whose response holds a text, whatever its case."""
+    """Returns the rows whose response holds a text, ignoring case."""
     wanted = text.lower()
     return [number for number, one in enumerate(source.all_details()) if wanted in one["text"].lower()]
 
 
 def _index(text: str) -> int:
+    # int() alone would also accept -1, which indexes from the end, 1_0, and digits of other scripts
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise ValueError(text)
     return int(text)

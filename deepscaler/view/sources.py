@@ -1,4 +1,4 @@
-"""Finds what a folder holds that the page can show: an evaluation; a training with the evaluations inside it."""
+"""Finds the sources in a folder: an evaluation, or a training with the evaluations inside it."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -17,19 +17,19 @@ BASE = "0-base"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One source to be, and its files of responses."""
+    """Locates one source and its files of responses."""
 
     folder: Path
     is_training: bool
     files: list[Path]
 
     def read(self) -> Source:
-        """Reads all of it but the texts."""
+        """Reads the source without its texts."""
         return read_training(self.folder) if self.is_training else read_evaluation(self.folder)
 
 
 def find_sources(folders: list[Path]) -> list[Found]:
-    """Returns what there is to show, in the order given. Raises UserError for a folder that is not the kit's."""
+    """Returns the sources in some folders, in the order given. Raises UserError for a folder that is not the kit's."""
     found = []
     for folder in folders:
         if kind_of(existing_folder(folder)) == "evaluation":
@@ -52,12 +52,13 @@ def total_bytes(found: list[Found]) -> int:
 
 
 def read_sources(found: list[Found]) -> list[Source]:
-    """Reads all of them; sources of one name get their folder's beside it."""
+    """Reads all sources; those with equal names get their folder's name as well."""
     sources = [one.read() for one in found]
     counts = Counter((source.kind, source.name) for source in sources)
     return [
         source
         if counts[source.kind, source.name] == 1
+        # two parts, because within chains the last one is always `evaluation`
         else replace(source, name=f"{source.name} ({'/'.join(source.folder.resolve().parts[-2:])})")
         for source in sources
     ]

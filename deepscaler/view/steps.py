@@ -1,4 +1,4 @@
-"""The table of a training's steps: groups, reward and its parts, lengths, groups without variance."""
+"""Builds the table of a training's steps: groups, reward and its parts, lengths, groups without variance."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ LOGGED = {
     "mean tokens": QUANTITIES["response_length"].key,
     "cut off %": QUANTITIES["cut_off"].key,
 }
-"""Columns from verl's own log of the step: its files of rollouts tell no tokens and no parts."""
+"""Columns from verl's own log of the step, because its files of rollouts hold no token counts and no parts."""
 
 CORRECT = VERDICTS.index("correct")
 
@@ -25,14 +25,14 @@ CORRECT = VERDICTS.index("correct")
 def step_table(
     sets: Sequence[dict[str, Any]], rows: Sequence[Row], metrics: Mapping[int, Mapping[str, float]]
 ) -> dict[str, Any]:
-    """Returns `names` of columns and `rows` of numbers, one a set, and `intervals` of accuracies in validation.
+    """Returns the `names` of columns, `rows` of numbers per set, and `intervals` of validation accuracies.
 
-    None where a number is not known.
-
-    `rows` have to be sorted by set and problem. A group is the responses to one prompt in one step.
+    An unknown number is None. The argument `rows` must be sorted by set and problem. A group is the responses to one
+    prompt in one step.
     """
     found: list[list[Any]] = [[None] * 6 for _ in sets]
     intervals: list[list[float] | None] = [None] * len(sets)
+    # groupby joins neighbors only: `rows` are sorted by set
     for number, own in groupby(rows, key=lambda row: row.set):
         responses = list(own)
         found[number] = _measured(responses)
@@ -51,7 +51,9 @@ def step_table(
 
 def _measured(rows: list[Row]) -> list[Any]:
     groups = [[row.reward for row in group] for _, group in groupby(rows, key=lambda row: row.problem)]
+    # NaN is a reward that is not known
     rewards = [row.reward for row in rows if not math.isnan(row.reward)]
+    # A group of one has no variance by itself, and says nothing about the problem.
     same = [len(set(group)) == 1 for group in groups if len(group) > 1]
     graded = [row.verdict == CORRECT for row in rows if VERDICTS[row.verdict] != "ungraded"]
     return [
@@ -65,7 +67,7 @@ def _measured(rows: list[Row]) -> list[Any]:
 
 
 def _interval(rows: list[Row]) -> list[float] | None:
-    """Returns where the accuracy lies with 95 % confidence, in percent, the problem being the unit."""
+    """Returns the 95 % interval of the accuracy in percent, clustered by problem."""
     graded = [row for row in rows if VERDICTS[row.verdict] != "ungraded"]
     outcomes = [[row.verdict == CORRECT for row in group] for _, group in groupby(graded, key=lambda row: row.problem)]
     if not outcomes:

@@ -1,7 +1,7 @@
-"""Reads the rollouts and validations of a run, or of a chain of them, as one source of the page.
+"""Reads the rollouts and validations of a run, or of a chain of runs, as one source for the page.
 
 rollouts/13.jsonl    {"input": "...", "output": "...", "gts": ["7"], "score": 1.0, "step": 13, "uid": "095c2612_0_0"}
-validation/16.jsonl  the same with what the reward function says: acc, no_box, no_think_end, undecided, truncated, ...
+validation/16.jsonl  the same plus the reward function's values: acc, no_box, no_think_end, undecided, truncated, ...
 """
 
 import json
@@ -21,7 +21,7 @@ from deepscaler.view.steps import step_table
 
 KINDS = ("rollouts", "validation")
 KNOWN = ("input", "output", "gts", "score", "step", "uid", "reward", "acc", *VERDICTS, "truncated")
-"""Keys of a line that the page shows in places of their own; the other numbers stand beside them."""
+"""Keys of a line that have their own places on the page; the other numbers appear in a list."""
 
 
 def response_files(root: Path) -> list[Path]:
@@ -30,7 +30,7 @@ def response_files(root: Path) -> list[Path]:
 
 
 def read_training(root: Path) -> Source:
-    """Returns a run or chain as a source. Raises UserError where the folder is neither."""
+    """Returns a run or chain as a source. Raises UserError if the folder is neither."""
     reader = _Reader()
     notes, facts = [], {}
     start = 0
@@ -44,9 +44,10 @@ def read_training(root: Path) -> Source:
         if max(metrics, default=0) < recipe["num_steps"]:
             notes.append(f"So far {name} is at step {max(metrics, default=0):,} of {recipe['num_steps']:,}.")
         if any(attempt.read_record().get("step_offset") for attempt in run.attempts()):
-            notes.append(f"{name} went on from a merged model: its files are numbered from there.")
+            notes.append(f"{name} resumed from a merged model: the numbers of its files count from there.")
         facts[name] = f"{recipe['num_steps']:,} steps, profile {printable(str(recipe['profile']))}"
         start += int(recipe["num_steps"])
+    # Not by whole rows: a reward of NaN is neither less nor more than another.
     reader.rows.sort(key=lambda row: row[:3])
     return Source(
         kind="training",
@@ -71,7 +72,7 @@ class _Reader:
         self.problems: list[dict[str, Any]] = []
         self.rows: list[Row] = []
         self.metrics: dict[int, Mapping[str, float]] = {}
-        """What verl logged of a set's step."""
+        """Metrics that verl logged for a set's step, by the set's index."""
         self.lost = 0
         self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
 
@@ -92,6 +93,8 @@ class _Reader:
             try:
                 values = json.loads(line)
                 problem = self._problem(values, prompts)
+                # verl numbers the responses behind the prompt's own id: 095c2612_0_0. A problem may be drawn
+                # twice in a step.
                 group = (problem, str(values.get("uid", "")).partition("_")[0])
                 seen[group] = seen.get(group, -1) + 1
                 row = Row(
@@ -128,6 +131,7 @@ def _verdict(values: dict[str, Any], is_grade: bool) -> int:
     if accuracy == 1:
         return VERDICTS.index("correct")
     for name in ("no_think_end", "no_box", "undecided"):
+        # The order is the grader's: without </think> it does not look for a box.
         if number(values.get(name)) == 1:
             return VERDICTS.index(name)
     return VERDICTS.index("wrong" if is_grade or accuracy == 0 else "ungraded")

@@ -1,1 +1,1 @@
-"""Compares evaluations of one protocol: is a model better, by how much, how sure, and where."""
+"""Compares evaluations made with one protocol: whether a model is better, by how much, how surely, and where."""

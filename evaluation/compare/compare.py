@@ -1,4 +1,4 @@
-"""Compares one evaluation with others: benchmarks in pairs, p-values adjusted over all of them, verdicts.
+"""Compares one evaluation with others: paired benchmarks, p-values adjusted over all of them, and verdicts.
 
 compare(sides, margin=0.02)     one Comparison for each side after the first, which is the baseline
 """
@@ -19,66 +19,69 @@ POOLED = "mean of all"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One benchmark, or the mean of all."""
+    """Holds the comparison of one benchmark, or of the mean of all."""
 
     name: str
     found: Difference
     left_out: int = 0
-    """Problems that one of the two lacks."""
+    """Problems that only one of the two has."""
     adjusted: float = 1.0
-    """The p-value, adjusted for the others."""
+    """The p-value, adjusted for the other rows."""
     verdict: Verdict = "not enough evidence"
 
     @property
     def title(self) -> str:
-        """Returns its name for people."""
+        """Returns the benchmark's name for people."""
         return title(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One model against the baseline."""
+    """Compares one model with the baseline."""
 
     before: Side
     after: Side
     protocols: Protocols
     rows: list[Row]
     pooled: Row | None
-    """None for one benchmark."""
+    """The mean of all benchmarks; None if there is only one."""
     movements: dict[str, Movement]
+    """Flipped grades of samples with equal seeds, by benchmark."""
     regressions: dict[str, list[Example]]
+    """The worst regressions by benchmark."""
     gains: dict[str, list[Example]]
-    """The last three by benchmark."""
+    """The best gains by benchmark."""
 
     @property
     def decisive(self) -> Row:
-        """Returns the row that stands for all."""
+        """Returns the row that decides the verdict: the mean of all, or the only benchmark."""
         return self.pooled or self.rows[0]
 
     @property
     def is_one_model(self) -> bool:
         """Returns whether both sides drew from the same weights."""
         weights = self.before.config.get("weights")
+        # Two sides of unknown weights are not one model.
         return weights is not None and weights == self.after.config.get("weights")
 
 
 def check(sides: Sequence[Side], *, anyway: bool) -> list[Protocols]:
-    """Returns how each side's protocol compares with the first one's.
+    """Returns how each side's protocol compares with the first side's.
 
-    Raises UserError for sides without a common benchmark, and for other protocols unless they are compared `anyway`.
+    Raises UserError for sides without a common benchmark, and for different protocols unless `anyway` is given.
     """
     before, *others = sides
     found = []
     for after in others:
         if not _common(before, after):
             raise UserError(
-                f"{before.path} and {after.path} have no benchmark in common: {', '.join(before.datasets)} and"
-                f" {', '.join(after.datasets)}"
+                f"{before.path} and {after.path} have no benchmark in common ({', '.join(before.datasets)} and"
+                f" {', '.join(after.datasets)}); evaluate both on the same one"
             )
         protocols = compare_protocols(before, after)
         if protocols.differing and not anyway:
             raise UserError(
-                f"{before.path} and {after.path} were evaluated by different protocols"
+                f"{before.path} and {after.path} were evaluated with different protocols"
                 f" ({'; '.join(protocols.differing)}); evaluate one of them again, or add --anyway"
             )
         found.append(protocols)
@@ -86,13 +89,11 @@ def check(sides: Sequence[Side], *, anyway: bool) -> list[Protocols]:
 
 
 def compare(sides: Sequence[Side], *, margin: float, anyway: bool = False) -> list[Comparison]:
-    """Returns a comparison of each side with the first. Raises UserError as `check` does, and for unreadable grades.
-
-    P-values are adjusted over all benchmarks of all sides, and those of the means over all sides: a command that asks
-    ten questions finds one difference too many no more often than one that asks one.
-    """
+    """Returns a comparison of each side with the first. Raises UserError as `check` does, and for unreadable grades."""
     protocols = check(sides, anyway=anyway)
     compared = [_compare(sides[0], after, one) for after, one in zip(sides[1:], protocols, strict=True)]
+    # P-values are adjusted over all benchmarks of all sides, and those of the means over all sides: a command that
+    # asks ten questions raises a false alarm no more often than one that asks one. next() hands them back in order.
     rows = iter(_judge([row for one in compared for row in one.rows], margin))
     pooled = iter(_judge([one.pooled for one in compared if one.pooled], margin))
     return [
@@ -116,9 +117,12 @@ def _compare(before: Side, after: Side, protocols: Protocols) -> Comparison:
         old, new = before.read(dataset), after.read(dataset)
         pair, left_out = pair_up(old, new)
         if pair is None:
-            raise UserError(f"{before.path} and {after.path} have no problem of {dataset} in common")
+            raise UserError(
+                f"{before.path} and {after.path} have no problem of {dataset} in common; evaluate one of them again"
+            )
         pairs.append(pair)
         rows.append(Row(name=dataset, found=difference([pair]), left_out=left_out))
+        # every imported sample has the seed 0, which would pair samples that have nothing in common
         is_seeded = not (before.config.get("imported") or after.config.get("imported"))
         if is_seeded and (moved := movement(old, new)):
             movements[dataset] = moved
@@ -136,7 +140,7 @@ def _compare(before: Side, after: Side, protocols: Protocols) -> Comparison:
 
 
 def pair_up(before: Graded, after: Graded) -> tuple[Paired | None, int]:
-    """Returns the problems that both have, None for none, and how many only one has."""
+    """Returns the problems that both have (None if there are none), and how many only one has."""
     common = [name for name in before.counts if name in after.counts]
     left_out = len(before.counts) + len(after.counts) - 2 * len(common)
     if not common:

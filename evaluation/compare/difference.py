@@ -1,9 +1,11 @@
-"""The statistics of a paired comparison: two models on the same problems, without files and without texts.
+"""Computes the statistics of a paired comparison: two models on the same problems.
 
 difference([Paired.of([(4, 16), (0, 16)], [(9, 16), (1, 16)])])      +18.8 points, from two problems
 
-The problem is the unit. Its two rates go up and down with its difficulty, which the difference of both cancels: an
-unpaired test of 30 problems sees almost nothing of what this one sees (docs/evaluate.md has the figures).
+p is the larger one of two tests: t alone finds differences too often if few problems differ, and the exact test alone
+may contradict the interval. The problem is the unit. Both of its rates rise and fall with its difficulty, which their
+difference cancels. An unpaired test of 30 problems detects almost nothing of what this one detects (docs/compare.md has
+the figures).
 """
 
 import math
@@ -12,6 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
+# from scipy.special, because the import of scipy.stats takes four times as long
 from scipy.special import ndtri, stdtr, stdtrit
 
 from evaluation.compare.paired import Paired
@@ -20,18 +24,18 @@ from evaluation.compare.signs import flip_signs
 Verdict = Literal["better", "worse", "no difference shown", "not enough evidence"]
 
 LEVEL = 0.05
-"""Error of the first kind: of p-values, and of intervals (95 %)."""
+"""Rate of false alarms that p-values and intervals (95 %) are judged by."""
 
 POWER = 0.8
-"""Chance of seeing a difference of the size that `needed` and `smallest` are about."""
+"""Chance of detecting a difference of the size that `smallest` and `problems_needed` refer to."""
 
 MARGIN = 0.02
-"""Differences below it are taken for none unless a user says otherwise; a share of one, so 2 points."""
+"""Default size below which a difference does not matter, as a share of one: 2 points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """How far two models are apart on a benchmark, or on several that weigh the same. Shares of one, not points."""
+    """Holds the difference of two models on one benchmark, or on several equally weighted ones, as shares of one."""
 
     num_problems: int
     before: float
@@ -39,43 +43,45 @@ class Difference:
     value: float
     low: float
     high: float
-    """The ends of the 95 % interval."""
+    """Upper end of the 95 % interval; `low` is the lower."""
     lower_bound: float
-    """95 % sure that the difference is above it: what a one-sided test of a drop goes by."""
+    """Value that the difference exceeds with 95 % confidence, for a one-sided test of a drop."""
     p_value: float
-    """Two-sided."""
+    """P-value of the two-sided test."""
     p_worse: float
-    """One-sided: of a drop."""
+    """P-value of the one-sided test of a drop."""
     effect_size: float
     """The difference in standard deviations of a problem's difference (Cohen's d for pairs): 0.2 small, 0.8 large."""
     risen: int
     fallen: int
-    """Problems whose rate is higher, or lower, than the baseline's."""
+    """Problems whose rate is lower than the baseline's; `risen` counts those with a higher rate."""
     standard_error: float
     between: float | None
+    """Variance of a problem's difference that comes from the problems themselves; None if unknown."""
     within: float | None
-    """The variance of a problem's difference: of the problems themselves, and of the samples; None if not known."""
+    """Variance of a problem's difference that comes from sampling; None if unknown."""
     noise: float | None
-    """As `within`, from one sample a problem."""
+    """Sampling variance with a single sample per problem; None if unknown."""
 
     @property
     def smallest(self) -> float:
-        """Returns the smallest difference that a two-sided test of these problems and samples sees in 80 % of cases."""
+        """Returns the smallest difference that a two-sided test of these samples detects in 80 % of cases."""
         return _reach(two_sided=True) * self.standard_error
 
     @property
     def smallest_drop(self) -> float:
-        """Returns the smallest drop that a one-sided test of these problems and samples sees in 80 % of cases."""
+        """Returns the smallest drop that a one-sided test of these samples detects in 80 % of cases."""
         return _reach(two_sided=False) * self.standard_error
 
     def problems_needed(self, difference: float) -> int:
-        """Returns how many problems of the same kind and samples would show a difference in 80 % of cases."""
+        """Returns how many such problems would reveal a difference in 80 % of cases, with as many samples each."""
         return math.ceil(self.num_problems * (self.smallest / difference) ** 2)
 
     def samples_needed(self, difference: float) -> int | None:
-        """Returns how many samples of each of these problems would; None where no number would, or it is not known."""
+        """Returns how many samples per problem would reveal it; None if no number would, or if it is unknown."""
         if self.noise is None or self.between is None:
             return None
+        # Solves (between + noise / samples) / problems = (difference / reach) ** 2 for the samples.
         room = (difference / _reach(two_sided=True)) ** 2 * self.num_problems - self.between
         return max(1, math.ceil(self.noise / room)) if room > 0 else None
 
@@ -83,18 +89,22 @@ class Difference:
 def difference(benchmarks: Sequence[Paired]) -> Difference:
     """Returns the difference over one benchmark, or over several.
 
-    Several weigh the same whatever their size, as in the mean of the published tables: else the 675 problems of one
-    would decide alone. The interval is Student's t, with Welch and Satterthwaite's degrees of freedom for several. The
-    p-value is the larger one of the t test's and of the exact test that flips signs, which for one sample a problem is
-    McNemar's: where few problems differ at all, t alone alarms too often.
+    Benchmarks weigh the same whatever their size, as in the mean of published tables; otherwise the 675 problems of
+    one would decide alone. The interval is Student's t, with Welch and Satterthwaite's degrees of freedom for several
+    benchmarks. The p-value is the larger one of the t test and the exact test that flips signs, which is McNemar's
+    test for one sample per problem.
     """
+    # Both tests, because t alone raises false alarms too often if few problems differ, and the exact test alone may
+    # contradict the interval.
     share = 1 / len(benchmarks)
     errors = np.array([share * share * one.variance / one.num_problems for one in benchmarks])
     spread = float(errors.sum())
+    # Welch and Satterthwaite: benchmarks differ in size and variance, so their degrees of freedom do not add up.
     freedom = spread**2 / sum(
         float(part) ** 2 / max(one.num_problems - 1, 1) for part, one in zip(errors, benchmarks, strict=True)
     )
     value = share * float(sum(one.differences.mean() for one in benchmarks))
+    # Never 0, which would be divided by below: the variance of a pair has a floor.
     error = math.sqrt(spread)
     two_sided, worse = flip_signs(benchmarks)
     num_problems = sum(one.num_problems for one in benchmarks)
@@ -121,28 +131,30 @@ def difference(benchmarks: Sequence[Paired]) -> Difference:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns p-values that hold for all of them together (Holm 1979): compare each with 0.05 as if it were alone."""
+    """Returns p-values adjusted for testing several at once (Holm 1979), each to be compared with 0.05."""
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        # a larger p-value must not become smaller than an earlier one by its smaller factor
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
 
 
 def verdict(found: Difference, adjusted: float, margin: float = MARGIN) -> Verdict:
-    """Returns the verdict of a two-sided test whose p-value was adjusted for the others."""
+    """Returns the verdict of a two-sided test, given its adjusted p-value."""
     if adjusted <= LEVEL:
         return "better" if found.value > 0 else "worse"
+    # Stricter than two one-sided tests at 5 % (Schuirmann 1987), which ask the 90 % interval.
     return "no difference shown" if -margin < found.low and found.high < margin else "not enough evidence"
 
 
 def _reach(*, two_sided: bool) -> float:
-    """Returns how many standard errors a difference must have to be seen in 80 % of cases: 2.8, or 2.5 one-sided."""
+    """Returns the standard errors that a difference detected in 80 % of cases must have: 2.8, or 2.5 one-sided."""
     return float(ndtri(1 - LEVEL / (2 if two_sided else 1)) + ndtri(POWER))
 
 
 def _per_problem(values: Sequence[float | None], benchmarks: Sequence[Paired]) -> float | None:
-    """Returns a part of the variance as if all problems were one benchmark: it is the mean's times their number."""
+    """Returns a component of the mean's variance, times the number of problems, as if all were one benchmark."""
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return None

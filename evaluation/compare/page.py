@@ -1,4 +1,4 @@
-"""compare.html: one file, no script, nothing loaded from elsewhere. Every string from a model or user is escaped."""
+"""Writes compare.html: one file that has no script and loads nothing. Every string from a model or user is escaped."""
 
 from deepscaler.data.sources import title
 from deepscaler.output.cells import percent
@@ -26,7 +26,7 @@ def html_page(compared: list[Comparison], margin: float) -> str:
 
 
 def _section(one: Comparison, margin: float) -> str:
-    """Returns what there is to say of one model."""
+    """Returns the section about one model."""
     warnings = "".join(f'<p class="warning">{escape(note)}</p>' for note in notes(one))
     moved = f"<h4>Samples of one seed</h4>{table(movement_table(one), 'movement')}" if one.movements else ""
     return (

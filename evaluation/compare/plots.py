@@ -1,4 +1,4 @@
-"""The comparison's plot as inline SVG."""
+"""Draws the comparison's plot as inline SVG."""
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -8,7 +8,7 @@ from evaluation.compare.compare import Comparison
 
 
 def forest_plot(one: Comparison, margin: float) -> str:
-    """Returns the differences with their intervals, a row a benchmark; the band is what counts as no difference."""
+    """Returns a plot of the differences with their intervals, one row per benchmark; a band marks the margin."""
     rows = [*one.rows, *([one.pooled] if one.pooled else [])]
     with mpl.rc_context({**STYLE, **NAMES_AS_THEY_ARE}):
         figure = Figure(figsize=(7.5, 0.9 + 0.45 * len(rows)), layout="constrained")
@@ -24,6 +24,7 @@ def forest_plot(one: Comparison, margin: float) -> str:
         reach = 1.08 * max(100 * margin, *(100 * abs(end) for row in rows for end in (row.found.low, row.found.high)))
         axes.set_yticks(range(len(rows)), [row.title for row in rows])
         label = f"points that {one.after.name} scores more than {one.before.name}"
+        # the y axis points down, so that rows stand in the order of the table
         axes.set(xlim=(-reach, reach), ylim=(len(rows) - 0.4, -0.6), xlabel=label)
         axes.grid(axis="x", color=GREY, alpha=0.2)
         return to_svg(figure)

@@ -1,4 +1,4 @@
-"""Whether two evaluations were made by one protocol: what would move the numbers without a change of the model."""
+"""Checks whether two evaluations used the same protocol: every difference that moves numbers but not the model."""
 
 import json
 from dataclasses import dataclass, field
@@ -8,27 +8,27 @@ from deepscaler.data.sources import title
 from evaluation.compare.sides import Side
 
 NO_PROTOCOL = frozenset(("model", "revision", "weights", "datasets", "shard", "imported", "protocol"))
-"""Entries of config.json that differ between models, or only say how others came about."""
+"""Entries of config.json that belong to the model, or that only explain other entries."""
 
 NOTED = (
     *("num_samples", "samples", "until", "limit", "seed", "deterministic"),
     *("engine", "dtype", "base_url", "api", "leave_out"),
 )
-"""Options that move samples, but not what the mean over them is an estimate of: said, and no reason to refuse."""
+"""Options that change samples but not the quantity their mean estimates: worth a note, not a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Protocols:
-    """How the protocols of two evaluations compare."""
+    """Lists the differences between the protocols of two evaluations."""
 
     differing: list[str] = field(default_factory=list)
-    """Reasons against a comparison."""
+    """Differences that forbid a comparison."""
     notes: list[str] = field(default_factory=list)
-    """What a reader should know."""
+    """Differences that a reader should know about."""
 
 
 def compare_protocols(before: Side, after: Side) -> Protocols:
-    """Returns what separates two evaluations, but for their models and benchmarks."""
+    """Returns the differences between two evaluations, apart from their models and benchmarks."""
     found = Protocols()
     if before.grader != after.grader:
         found.differing.append(f"grader: {before.grader} -> {after.grader}")
@@ -44,10 +44,11 @@ def compare_protocols(before: Side, after: Side) -> Protocols:
             place = found.notes if name in NOTED else found.differing
             place.append(f"{name}: {_shown(old)} -> {_shown(new)}")
     if unknown:
-        found.notes.append(f"not told by one of them, so not compared: {', '.join(unknown)}")
+        found.notes.append(f"unknown for one of them, so not compared: {', '.join(unknown)}")
     if (before.folder is None) != (after.folder is None) or before.folder is None:
-        found.notes.append("a report.json holds no prompts: whether these are the same was not compared")
-    # a model's own template and the end of its thinking belong to the model; with one template they are a choice
+        found.notes.append("a report.json holds no prompts, so these were not compared")
+    # The chat template and the end of thinking belong to the model. With one template for both, they are the user's
+    # choice, so a difference forbids the comparison.
     is_one_template = before.chat_template is not None and before.chat_template == after.chat_template
     place = found.differing if is_one_template else found.notes
     old, new = before.config.get("thinking"), after.config.get("thinking")
@@ -64,10 +65,10 @@ def _compare_problems(dataset: str, before: Side, after: Side, found: Protocols,
     pairs = [(old[name], new[name]) for name in old if name in new]
     others = sum(a["problem"] != b["problem"] or a["golds"] != b["golds"] for a, b in pairs)
     if others:
-        found.differing.append(f"{title(dataset)}: {others} problems have other questions or golds")
+        found.differing.append(f"{title(dataset)}: {others} problems have different questions or golds")
     prompts = sum(a.get("prompt_sha256") != b.get("prompt_sha256") for a, b in pairs if a["problem"] == b["problem"])
     if prompts:
-        place.append(f"{title(dataset)}: the prompts of {prompts} problems, as tokens")
+        place.append(f"{title(dataset)}: {prompts} problems have different prompts, as tokens")
 
 
 def _shown(value: Any) -> str:

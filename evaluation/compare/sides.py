@@ -1,4 +1,4 @@
-"""One of the evaluations to compare: a folder of `deepscaler evaluate`, or a report.json, which has no texts.
+"""Opens one of the evaluations to compare: a folder of `deepscaler evaluate`, or a report.json, which has no texts.
 
 open_side("A", Path("outputs/base"), "kit").read("aime").counts      {"aime/2024-I-1": (7, 16), ...}
 """
@@ -18,32 +18,32 @@ from evaluation.results import Results, read_results
 from evaluation.score import Scored, read_scored
 
 MOST_SAMPLES = 1_000_000
-"""Of a problem, in a report.json that can be read."""
+"""Most samples per problem that a report.json may claim; it bounds the search for fractions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """What an evaluation found on one benchmark."""
+    """Holds the grades of one evaluation on one benchmark."""
 
     counts: dict[str, tuple[int, int]]
-    """Correct samples and all samples by problem id."""
+    """Number of correct samples and of all samples, by problem id."""
     scored: dict[str, list[Scored]] = field(default_factory=dict)
-    """Samples with their grades by problem id; none of a report.json."""
+    """Samples with their grades by problem id; empty for a report.json."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One evaluation. Samples are read one benchmark at a time, because the texts of all would fill the memory."""
+    """Holds one evaluation. It reads one benchmark at a time, because the texts of all would fill the memory."""
 
     name: str
-    """A letter: columns of tables are narrow."""
+    """A letter, because columns of tables are narrow."""
     path: Path
     config: dict[str, Any]
     provenance: dict[str, Any]
     grader: str
     datasets: list[str]
     folder: EvaluationFolder | None = None
-    """None where rates are all that is known."""
+    """The folder; None if only a report.json, and so only rates, are known."""
     results: Results | None = None
 
     @property
@@ -57,30 +57,31 @@ class Side:
         return self.provenance.get("chat_template_sha256")
 
     def problems(self, dataset: str) -> dict[str, dict[str, Any]]:
-        """Returns question, golds and the prompt's hash by problem id; nothing for a report.json."""
+        """Returns the question, golds and prompt hash by problem id; empty for a report.json."""
         return {one["id"]: one for one in self.folder.read_problems(dataset)} if self.folder else {}
 
     def read(self, dataset: str) -> Graded:
-        """Returns the grades of one benchmark. Raises UserError where they cannot be read."""
+        """Returns the grades of one benchmark. Raises UserError if they cannot be read."""
         if self.folder is None:
             assert self.results is not None
             return Graded(counts_of(self.results, dataset, self.path))
         scored = read_scored(self.folder, dataset, "kit" if self.grader == "kit" else "deepscaler")
+        # groupby joins neighbors only; read_scored has sorted them by problem.
         groups = {name: list(group) for name, group in groupby(scored, key=lambda one: one.sample.problem_id)}
         counts = {name: (sum(one.grade.correct for one in group), len(group)) for name, group in groups.items()}
         return Graded(counts, groups)
 
 
 def open_side(name: str, path: Path, mode: Mode) -> Side:
-    """Returns what a path holds. Raises UserError where that is no evaluation that was scored."""
+    """Returns the evaluation at a path. Raises UserError if there is no scored evaluation."""
     folder = EvaluationFolder(path)
+    # Whoever publishes an evaluation may leave its samples out; then its report still compares.
     has_samples = folder.is_bound and any(map(file_size, path.glob("samples/*.jsonl")))
     if path.is_file() or not has_samples:
         report = path if path.is_file() else folder.report_path("json", mode)
         if not report.is_file():
             raise UserError(
-                f"{path} holds no evaluation that was scored: give the --output-dir of `deepscaler evaluate`, or a"
-                " report.json"
+                f"{path} holds no scored evaluation: give the --output-dir of `deepscaler evaluate`, or a report.json"
             )
         results = read_results(report)
         return Side(
@@ -105,14 +106,17 @@ def open_side(name: str, path: Path, mode: Mode) -> Side:
 
 
 def counts_of(results: Results, dataset: str, path: Path) -> dict[str, tuple[int, int]]:
-    """Returns correct and drawn samples by problem, from a report's rates. Raises UserError for impossible ones."""
+    """Returns correct and drawn samples per problem from a report's rates. Raises UserError for impossible rates."""
     most, one = results.config.get("num_samples"), results.benchmarks[dataset]
     found = {}
     for problem, rate in one.problem_pass_rates.items():
         if not 0 <= rate <= 1 or not isinstance(most, int) or not 0 < most <= MOST_SAMPLES:
-            raise UserError(f"{path}: {problem} has the rate {rate} of {most} samples; write the report again")
+            raise UserError(
+                f"{path}: {problem} has an impossible rate of {rate} over {most} samples; write the report again"
+            )
         exact = Fraction(rate).limit_denominator(most)
-        # a report tells the samples of all problems together: the rate is exact, their number is the mean's
+        # A report gives only the total of all problems' samples. So the rate is exact, but the number of samples is
+        # the nearest multiple of the denominator to the mean.
         times = max(1, round(one.num_samples / len(one.problem_pass_rates) / exact.denominator))
         found[problem] = (exact.numerator * times, exact.denominator * times)
     return found

@@ -1,4 +1,4 @@
-"""The exact test of paired differences: nothing is assumed of their distribution but that both signs are alike."""
+"""Tests paired differences exactly, assuming only that both signs are equally likely if the models are alike."""
 
 import math
 from collections.abc import Sequence
@@ -8,18 +8,20 @@ import numpy as np
 from evaluation.compare.paired import Paired
 
 MAX_CELLS = 200_000_000
-"""Cells that the distribution may fill in all; the grid is too fine where problems have many numbers of samples."""
+"""Most cells of the distribution; the grid gets too fine if problems have many different numbers of samples."""
 
 NUM_DRAWN, FEW = 20_000, 200
-"""Choices of signs that are drawn where the grid is too fine, for so many problems; for more of them t is exact."""
+"""Random choices of signs on too fine a grid, for at most FEW problems; with more problems, t is accurate enough."""
 
 
 def flip_signs(benchmarks: Sequence[Paired]) -> tuple[float, float]:
     """Returns the p-values, two-sided and of a drop; zeros for hundreds of problems on too fine a grid.
 
-    If both models were alike, each problem's difference would have either sign with the same chance. The distribution
-    of the sum over all 2^n choices of signs is built up problem by problem, on the grid of the counts, so it is exact.
+    If both models were alike, each problem's difference would have either sign with the same chance. The function
+    builds the distribution of the sum over all 2^n choices of signs problem by problem, on the grid of the counts, so
+    it is exact.
     """
+    # Every difference is a multiple of 1 / denominator, so sums of them stay on a grid of integers.
     denominator = math.lcm(*(
         int(a) * int(b) * one.num_problems
         for one in benchmarks
@@ -37,11 +39,13 @@ def flip_signs(benchmarks: Sequence[Paired]) -> tuple[float, float]:
         )
         if right * a != left * b
     ]
+    # The coarsest grid that holds all steps needs the fewest cells.
     unit = math.gcd(*steps) or 1
     steps = [step // unit for step in steps]
     reach = sum(map(abs, steps))
     if reach * len(steps) > MAX_CELLS:
         return _draw_signs([step / reach for step in steps]) if len(steps) <= FEW else (0.0, 0.0)
+    # Each problem shifts the distribution by +step and by -step with equal chance.
     chances = np.ones(1)
     for step in map(abs, steps):
         gap = np.zeros(2 * step)
@@ -52,8 +56,10 @@ def flip_signs(benchmarks: Sequence[Paired]) -> tuple[float, float]:
 
 
 def _draw_signs(steps: Sequence[float]) -> tuple[float, float]:
-    """Returns the p-values over some choices of signs, the same ones every time; the seen one is among them."""
+    """Returns the p-values over random choices of signs, the same ones every time, plus the observed one."""
+    # With the observed choice among them (the + 1 below), a p-value is never 0 and the test keeps its level.
     signs = np.random.default_rng(0).choice((-1.0, 1.0), size=(NUM_DRAWN, len(steps)))
+    # Floats that were added in another order differ in their last digits, and must count as equal.
     sums, seen, least = signs @ np.array(steps), sum(steps), 1e-9
     two_sided = np.sum(np.abs(sums) >= abs(seen) - least)
     return float(two_sided + 1) / (NUM_DRAWN + 1), float(np.sum(sums <= seen + least) + 1) / (NUM_DRAWN + 1)

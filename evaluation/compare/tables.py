@@ -1,4 +1,4 @@
-"""A comparison's tables as plain rows of cells, the first being the header, and its result as a sentence."""
+"""Builds a comparison's tables as plain rows of cells, header first, and its result as a sentence."""
 
 from deepscaler.output.cells import Rows, percent
 from deepscaler.output.terminal import printable
@@ -6,23 +6,23 @@ from evaluation.compare.compare import Comparison, Row
 from evaluation.compare.difference import Difference
 
 SIZES = (0.01, 0.02, 0.05)
-"""Differences that the second table is about."""
+"""Differences that the table of power covers."""
 
 
 def result_table(one: Comparison) -> Rows:
-    """Returns a row a benchmark, and one for the mean of all: rates, difference, p-value, verdict."""
+    """Returns a row per benchmark, and one for the mean of all: rates, difference, p-value, verdict."""
     header = ["benchmark", "problems", one.before.name, one.after.name, "difference", "p", "adjusted", "verdict"]
     return [header, *map(_result, _rows(one))]
 
 
 def power_table(one: Comparison) -> Rows:
-    """Returns a row a benchmark: effect size, and what it would take to see 1, 2 and 5 points."""
+    """Returns a row per benchmark: the effect size, and the problems or samples that reveal 1, 2 and 5 points."""
     header = ["benchmark", "effect size", "up, down", "sampling noise", "smallest seen"]
     return [[*header, *(f"{100 * size:g} point{'s' * (size > 0.01)}" for size in SIZES)], *map(_power, _rows(one))]
 
 
 def movement_table(one: Comparison) -> Rows:
-    """Returns a row a benchmark: pairs of samples of one seed whose grades flip; of one model also how texts part."""
+    """Returns a row per benchmark: pairs of equal seeds whose grades flip, and for one model where texts diverge."""
     header = ["benchmark", "pairs", "right to wrong", "wrong to right"]
     header += ["problems moved", "same text", "same start"] if one.is_one_model else []
     found = {row.name: row.found for row in one.rows}
@@ -51,13 +51,13 @@ def headline(one: Comparison, margin: float) -> str:
     if row.verdict == "no difference shown":
         return f"{new} and {old} differ by less than {100 * margin:g} points on {place}: {told}."
     return (
-        f"Not enough evidence to tell {new} and {old} apart on {place}: {told}. These problems and samples show a"
+        f"Not enough evidence to distinguish {new} and {old} on {place}: {told}. These problems and samples reveal a"
         f" difference of {100 * found.smallest:.1f} points in 4 of 5 cases, and smaller ones less often."
     )
 
 
 def legend(one: Comparison) -> list[str]:
-    """Returns what the letters mean, a line each."""
+    """Returns the meaning of the letters, a line each."""
     return [
         f"{side.name}: {side.model}, {printable(str(side.path))}" + (" (the baseline)" if side is one.before else "")
         for side in (one.before, one.after)
@@ -65,7 +65,7 @@ def legend(one: Comparison) -> list[str]:
 
 
 def notes(one: Comparison) -> list[str]:
-    """Returns what a reader must know before believing the numbers."""
+    """Returns the caveats that a reader must know before believing the numbers."""
     told = [f"Different protocols, compared anyway: {'; '.join(one.protocols.differing)}."] * bool(
         one.protocols.differing
     )
@@ -83,7 +83,7 @@ def points(share: float) -> str:
 
 
 def show_p(value: float) -> str:
-    """Returns a p-value: two digits, or that it is tiny."""
+    """Returns a p-value as text: two digits, or `<0.0001`."""
     return "<0.0001" if value < 0.0001 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 

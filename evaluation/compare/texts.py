@@ -1,4 +1,4 @@
-"""What the samples show: grades that flip, how far texts of one seed stay the same, and where it got worse."""
+"""Compares samples: grades that flip, how long texts with equal seeds stay identical, and where results got worse."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,46 +9,47 @@ from evaluation.compare.sides import Graded
 from evaluation.score import Scored
 
 NUM_EXAMPLES = 3
-"""Regressions, and gains, that a benchmark shows."""
+"""Regressions, and also gains, shown per benchmark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Movement:
-    """Counts over pairs of samples of one problem, number and seed."""
+    """Counts pairs of samples with the same problem, number and seed."""
 
     num_pairs: int
     lost: int
-    """Correct before, wrong after."""
+    """Pairs that were correct before and are wrong after."""
     gained: int
     num_identical: int
-    """Texts that are the same to the last character."""
+    """Pairs of identical texts."""
     prefix: int
-    """Characters until the texts part, as the median of those that do; samples keep their texts and no token ids."""
+    """Median number of characters before the texts diverge, over those that do; samples keep no token ids."""
     prefix_share: float
-    """The same as a share of the longer text."""
+    """Median of the same as a share of the longer text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A problem on which the models differ, with a sample of each that shows it."""
+    """Holds a problem on which the models differ, with a sample of each that shows it."""
 
     problem_id: str
     question: str
     golds: list[str]
     before: float
     after: float
-    """Shares of correct samples."""
+    """The other model's share of correct samples; `before` is the baseline's."""
     sample_before: Scored
     sample_after: Scored
 
 
 def movement(before: Graded, after: Graded) -> Movement | None:
-    """Returns how samples of the same seed moved; None where there are none."""
+    """Returns how samples with equal seeds changed; None if there are none."""
     pairs = [pair for name in before.scored if name in after.scored for pair in _same_seed(before, after, name)]
     if not pairs:
         return None
     parted = [(old.sample.text, new.sample.text) for old, new in pairs if old.sample.text != new.sample.text]
     prefixes = [common_prefix(old, new) for old, new in parted]
+    # Never divided by 0: two texts that differ cannot both be empty.
     shares = [prefix / max(map(len, texts)) for prefix, texts in zip(prefixes, parted, strict=True)]
     return Movement(
         num_pairs=len(pairs),
@@ -61,13 +62,14 @@ def movement(before: Graded, after: Graded) -> Movement | None:
 
 
 def examples(before: Graded, after: Graded, problems: dict[str, dict[str, Any]]) -> tuple[list[Example], list[Example]]:
-    """Returns the worst regressions and the best gains, each by its size; only of problems whose rates differ."""
+    """Returns the worst regressions and the best gains, largest first; only problems whose rates differ."""
     rates = {
         name: (_rate(before.counts[name]), _rate(after.counts[name]))
         for name in before.scored
         if name in after.scored and name in problems
     }
     fallen = {name: old - new for name, (old, new) in rates.items()}
+    # without those that differ by 0: a benchmark may have fewer regressions than are shown
     worst = [name for name in sorted(rates, key=lambda name: -fallen[name])[:NUM_EXAMPLES] if fallen[name] > 0]
     best = [name for name in sorted(rates, key=lambda name: fallen[name])[:NUM_EXAMPLES] if fallen[name] < 0]
 
@@ -90,6 +92,7 @@ def examples(before: Graded, after: Graded, problems: dict[str, dict[str, Any]])
 
 def common_prefix(one: str, other: str) -> int:
     """Returns how many characters two texts share from the start."""
+    # Bisects over slices, which Python compares in C; responses have up to a hundred thousand characters.
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -101,12 +104,13 @@ def _same_seed(before: Graded, after: Graded, name: str) -> Iterable[tuple[Score
     others = {one.sample.sample: one for one in after.scored[name]}
     for old in before.scored[name]:
         new = others.get(old.sample.sample)
+        # seeds follow from --seed, the problem and the number, so those of two evaluations may differ
         if new and new.sample.seed == old.sample.seed:
             yield old, new
 
 
 def _telling(before: Graded, after: Graded, name: str, *, was_correct: bool) -> tuple[Scored, Scored]:
-    """Returns a correct sample of the better model and a wrong one of the other; of one seed where there is a pair."""
+    """Returns a correct sample of the better model and a wrong one of the other, with equal seeds if possible."""
     pairs = _same_seed(before, after, name)
     of_one_seed = (p for p in pairs if p[0].grade.correct == was_correct and p[1].grade.correct != was_correct)
     return next(of_one_seed, None) or (

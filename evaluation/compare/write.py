@@ -1,4 +1,4 @@
-"""Tells a comparison: tables on the terminal, and compare.json, compare.md and compare.html in a folder."""
+"""Reports a comparison: tables on the terminal, and compare.json, compare.md and compare.html in a folder."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,17 +17,17 @@ from evaluation.compare.texts import Example
 from evaluation.score import Scored
 
 SCHEMA = 1
-"""Version of compare.json; raised when a field changes its meaning."""
+"""Version of compare.json. It rises when a field changes its meaning."""
 
 FILES = ("compare.json", "compare.md", "compare.html")
 
 RESULT = "Pass@1 in percent, difference in points with its 95 % interval"
-POWER = "What shows a difference in 4 of 5 cases: problems, or n samples a problem"
-MOVED = "Pairs of samples of one seed"
+POWER = "Problems, or n samples per problem, that reveal a difference in 4 of 5 cases"
+MOVED = "Pairs of samples with equal seeds"
 
 
 def write_comparison(compared: list[Comparison], margin: float, folder: Path) -> None:
-    """Writes all files; each is whole or absent."""
+    """Writes all files, each atomically."""
     from evaluation.compare.page import html_page  # noqa: PLC0415  matplotlib: 1.5 s
 
     write_json(folder / FILES[0], as_json(compared, margin))
@@ -36,8 +36,9 @@ def write_comparison(compared: list[Comparison], margin: float, folder: Path) ->
 
 
 def print_comparison(compared: list[Comparison], margin: float, console: Console) -> None:
-    """Prints the tables of each comparison, and what it comes to."""
+    """Prints the tables of each comparison, and its result."""
     for one in compared:
+        # as Text, because a path with brackets would be read as markup
         console.print(Text("\n" + "\n".join(legend(one))), soft_wrap=True)
         header, *rows = result_table(one)
         table = new_table(header, text_columns=(0, len(header) - 1))
@@ -54,7 +55,7 @@ def print_comparison(compared: list[Comparison], margin: float, console: Console
 
 
 def as_json(compared: list[Comparison], margin: float) -> dict[str, Any]:
-    """Returns what compare.json holds; shares of one, not points."""
+    """Returns the content of compare.json, in shares of one rather than points."""
     return {
         "schema": SCHEMA,
         "grader": compared[0].before.grader,

@@ -1,1 +1,1 @@
-"""Draws samples by an engine in this process or by several at once, whose samples are gathered in rounds."""
+"""Draws samples with one engine in this process, or with several at once whose samples are gathered in rounds."""

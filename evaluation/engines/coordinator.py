@@ -1,10 +1,10 @@
-"""One evaluation drawn by several engines at once: what is missing lies in one queue, and every engine pulls from it.
+"""Draws one evaluation with several engines at once. Every engine pulls missing samples from one queue.
 
 queue [a, b, c, d, e], 2 engines:  shards/0-of-2 draws a, c, d   shards/1-of-2 draws b (a long one), e
 
-An engine is `deepscaler evaluate --shard` in a folder with `claimed/`: it loads the model once and draws into that
-folder until the queue is over. Then, or at the start of the next command, whatever its number of engines, the folders
-are gathered and removed.
+An engine is the command `deepscaler evaluate --shard` in a folder with `claimed/`. It loads the model once and draws
+into that folder until the queue is over. Being an ordinary evaluation, it is killed, resumed and checked like any
+other. Afterwards, or at the start of the next command with any number of engines, the folders are gathered and removed.
 """
 
 import re
@@ -32,18 +32,18 @@ from evaluation.rounds import Rounds
 PLAIN_INTERVAL = 60.0
 """Seconds between two lines in a log."""
 END_DEADLINE = 60.0
-"""Seconds for the engines of a killed command to end."""
+"""Seconds to wait for the engines of a killed command to end."""
 
 
 def shard_config(config: EvaluationConfig, index: int, count: int) -> EvaluationConfig:
-    """Returns what one of `count` engines is to do; paths are absolute, because it may run on another machine."""
+    """Returns the options of one of `count` engines, with absolute paths because it may run on another machine."""
     config = with_absolute_paths(config)
     folder = config.output_dir / "shards" / f"{index}-of-{count}"
     return replace(config, engines=0, until=0.0, shard=f"{index}/{count}", output_dir=folder)
 
 
 def draw_with_engines(inputs: Inputs, folder: EvaluationFolder, console: Console) -> None:
-    """Draw every missing sample. Raises UserError where all engines had to be given up; what was drawn is kept."""
+    """Draws every missing sample. Raises UserError if all engines were abandoned; drawn samples are kept."""
     _gather_and_remove(folder, console)
     rounds = Rounds(inputs, folder)
     missing = rounds.next()
@@ -54,7 +54,7 @@ def draw_with_engines(inputs: Inputs, folder: EvaluationFolder, console: Console
         queue = Queue(folder.queue_path, num_engines)
         runs = [_engine(inputs, folder, index, num_engines) for index in range(num_engines)]
         console.print(
-            f"Drawing {len(missing):,} samples with {num_engines} engines on {place.name}; their logs:"
+            f"Drawing {len(missing):,} samples with {num_engines} engines on {place.name}; logs are in"
             f" {folder.root}/logs",
             soft_wrap=True,
         )
@@ -75,15 +75,16 @@ def draw_with_engines(inputs: Inputs, folder: EvaluationFolder, console: Console
     _gather_and_remove(folder, console)
     if queue.unseen:
         raise UserError(
-            f"all {num_engines} engines were given up after {STARTS_IN_VAIN} starts without a sample"
-            f" ({runs[0].last_words()}); what was drawn is kept, and the same command goes on"
+            f"all {num_engines} engines were abandoned after {STARTS_IN_VAIN} starts without a new sample"
+            f" ({runs[0].last_words()}); drawn samples are saved, so rerun the same command to resume"
         )
 
 
 def _engine(inputs: Inputs, folder: EvaluationFolder, index: int, count: int) -> ShardRun:
-    """Makes an engine's folder; it draws what it claims there."""
+    """Creates an engine's folder, into which it draws the samples that it claims."""
     config = shard_config(inputs.config, index, count)
     shard = EvaluationFolder(config.output_dir)
+    # It must not exist: claims of an earlier engine would count as this one's.
     shard.claimed_path.mkdir(parents=True)
     return ShardRun(
         index=index,
@@ -95,8 +96,10 @@ def _engine(inputs: Inputs, folder: EvaluationFolder, index: int, count: int) ->
 
 
 def _gather_and_remove(folder: EvaluationFolder, console: Console) -> None:
-    """Gather all shards and remove those of engines; an engine that is still alive is waited for."""
+    """Gathers all shards and removes those of engines, after waiting for engines that are still alive."""
+    # First: an engine of a killed command that still lives ends once its queue is gone.
     shutil.rmtree(folder.queue_path, ignore_errors=True)
+    # Shards of a user or of SLURM's arrays have a benchmark in their names, and stay.
     given = [path for path in sorted(folder.root.glob("shards/*")) if re.fullmatch(r"\d+-of-\d+", path.name)]
     with ExitStack() as held:
         for path in given:
@@ -105,11 +108,11 @@ def _gather_and_remove(folder: EvaluationFolder, console: Console) -> None:
             console.print(f"Gathered {num_new:,} samples of {len(folder.shards())} shards.")
         if given and (folder.root / "samples").is_dir():
             sync_directory(folder.root / "samples")
-        for path in given:  # without this file it is no shard: a kill meanwhile leaves no half one
+        for path in given:  # a folder without this file is not a shard, so a kill during rmtree leaves no half one
             EvaluationFolder(path).config_path.unlink(missing_ok=True)
     for path in given:
         shutil.rmtree(path)
-    with suppress(OSError):  # other shards
+    with suppress(OSError):  # it may hold shards that a user made, such as aime-1-of-2
         (folder.root / "shards").rmdir()
 
 
@@ -126,7 +129,7 @@ def _held(shard: EvaluationFolder, console: Console) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise
             if not told:
-                console.print(f"Waiting up to {END_DEADLINE:.0f} s for an engine of before to end: {shard.root}")
+                console.print(f"Waiting up to {END_DEADLINE:.0f} s for an earlier engine to end: {shard.root}")
                 told = True
             time.sleep(0.5)
         yield

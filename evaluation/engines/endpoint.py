@@ -1,7 +1,11 @@
-"""The engine that is a server: vLLM, SGLang or a hosted model, asked by the `openai` client, which only this imports.
+"""Draws from a server: vLLM, SGLang or a hosted model, through the `openai` client, which only this module imports.
 
-Answers are streamed: a server that hangs is noticed, proxies do not cut a silent connection, and no answer has to fit
-into memory. A sample counts once the server has said why it ended.
+Answers are streamed, so a server that hangs is noticed, proxies do not cut a silent connection, and no answer has to
+fit into memory. A sample counts once the server has said why it ended.
+
+The client handles URLs and headers only. Left alone it would retry without counting, follow redirects, send
+OPENAI_API_KEY to any server, and read refusals of any size and events of any length into memory. So retries, headers
+and the reading of streams are ours.
 """
 
 import asyncio
@@ -23,20 +27,20 @@ from evaluation.requests import EngineError, Request
 from evaluation.samples import Sample
 
 MAX_SILENCE = 600.0
-"""Seconds without a byte; hosted models think so long before their first word."""
+"""Seconds without a byte; hosted models think that long before their first word."""
 CONNECT_TIMEOUT = 30.0
 MAX_ERROR = 64 << 10
-"""Bytes of a refusal that are read."""
+"""Most bytes of a refusal to read."""
 SMALLEST_LIMIT, BYTES_A_TOKEN = 1 << 20, 2048
-"""An answer may have so many bytes, and so many more for each token; a token of a stream takes some 300."""
+"""Bytes that an answer may have, plus bytes for each token. A token of a stream takes about 300."""
 PATIENCE = 5.0
-"""Seconds for the requests at work to be given up."""
+"""Seconds to wait for open requests to be canceled."""
 QUIET = 10.0
-"""Seconds between two lines about failures."""
+"""Least seconds between two lines about failures."""
 
 
 class EndpointEngine:
-    """Keeps a number of requests at work until every sample is there."""
+    """Keeps a number of requests open until every sample is drawn."""
 
     name = "openai"
 
@@ -57,9 +61,10 @@ class EndpointEngine:
         self._limit = SMALLEST_LIMIT + BYTES_A_TOKEN * config.max_tokens
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Sample]:
-        """Yields every sample when it ends. Raises EngineError or UserError where the server does not go on."""
+        """Yields every sample when it ends. Raises EngineError or UserError if the server stops answering."""
         drawn: SimpleQueue[Sample | BaseException | None] = SimpleQueue()
-        loop = asyncio.new_event_loop()  # in a thread: a signal's exception would get lost in a loop's callback
+        # The loop runs in a thread: in the main thread, a signal's exception would get lost in one of its callbacks.
+        loop = asyncio.new_event_loop()
         work = loop.create_task(self._draw_all(list(requests), drawn.put))
 
         def run() -> None:
@@ -67,7 +72,7 @@ class EndpointEngine:
                 loop.run_until_complete(work)
             except asyncio.CancelledError:
                 pass
-            except BaseExceptionGroup as group:
+            except BaseExceptionGroup as group:  # a TaskGroup wraps the first error of its tasks
                 drawn.put(group.exceptions[0])
             except BaseException as error:
                 drawn.put(error)
@@ -88,7 +93,7 @@ class EndpointEngine:
             thread.join(PATIENCE)
 
     def describe(self) -> dict[str, object]:
-        """Returns who was asked, and as whom it answered so far: models and fingerprints."""
+        """Returns the server's address, and the models and fingerprints that its answers have named so far."""
         return {
             "name": self.name,
             "version": self._openai.__version__,
@@ -104,11 +109,12 @@ class EndpointEngine:
                 group.create_task(self._work(client, waiting, put))
         if self._given_up:
             raise EngineError(
-                f"{len(self._given_up)} samples failed again and again (last: {self._given_up[-1]}); the others are"
-                " saved, and the same command tries these again"
+                f"{len(self._given_up)} samples failed repeatedly (last: {self._given_up[-1]}); the others are"
+                " saved, so rerun the same command to try these again"
             )
 
     async def _work(self, client: Any, waiting: Iterator[Request], put: Callable[[Sample], None]) -> None:
+        # One iterator for all tasks: it is only touched between two awaits, so it needs no lock.
         for request in waiting:
             if sample := await self._draw(client, request):
                 put(sample)
@@ -127,10 +133,10 @@ class EndpointEngine:
                 self._tell(str(miss))
                 if misses >= MISSES and self._num_drawn == num_before:
                     raise EngineError(
-                        f"{self._config.base_url} failed {num_tries} times in a row without an answer between (last:"
-                        f" {miss}); what was answered is saved, and the same command goes on"
+                        f"{self._config.base_url} failed {num_tries} times in a row (last: {miss}); drawn samples are"
+                        " saved, so rerun the same command to resume"
                     ) from None
-                if misses >= MISSES:
+                if misses >= MISSES:  # other samples have come back meanwhile, so only this request fails
                     self._given_up.append(str(miss))
                     return None
                 if miss.wait:
@@ -140,19 +146,20 @@ class EndpointEngine:
         return None
 
     async def _ask(self, client: Any, request: Request) -> Sample:
-        """Returns the answer to one request. Raises Miss for what may pass, UserError for what will not."""
+        """Returns the answer to one request. Raises Miss for a failure that may pass, UserError for any other."""
         started = time.time()
         try:
             async with asyncio.timeout(self._config.request_timeout):
                 return await self._answer(client, request, started)
         except (Miss, UserError):
             raise
-        except Exception as error:  # of the client and the libraries below it, or of JSON of another form
+        except Exception as error:  # the client, httpx below it and unexpected JSON all raise types of their own
             cause: BaseException | None = error
             while cause:
                 if isinstance(cause, Answer):
                     raise judge(cause, self._key) from None
                 cause = cause.__cause__
+            # openai's, httpx's and asyncio's have no class in common but this word in their names.
             is_timeout = "Timeout" in type(error).__name__
             origin = error.__cause__ or error
             name = type(origin).__name__
@@ -182,7 +189,7 @@ class EndpointEngine:
                 self._pace.hold(wait)
             is_stream = "event-stream" in response.headers.get("content-type", "")
             async for event in events(response.iter_bytes(), self._limit, is_stream=is_stream):
-                if "error" in event:  # in the middle of an answer
+                if "error" in event:  # servers report a failure within a stream whose status was 200
                     raise Miss(f"the server said: {said(json.dumps(event).encode(), self._key)}")
                 answer.add(event)
         if not answer.finish_reason:
@@ -191,11 +198,13 @@ class EndpointEngine:
         return answer.to_sample(request, started)
 
     def _client(self) -> Any:
-        """Returns the client: no repeated requests (they are counted here), no redirects (they would take the key)."""
+        """Returns a client that neither retries, as retries are counted here, nor follows redirects with the key."""
         timeout = self._openai.Timeout(MAX_SILENCE, connect=CONNECT_TIMEOUT)
         return self._openai.AsyncOpenAI(
             base_url=self._config.base_url,
+            # Without a key the client refuses to be made; the header below keeps this word off the wire.
             api_key=self._key or "none",
+            # Given, or the client would read OPENAI_ADMIN_KEY.
             admin_api_key="",
             max_retries=0,
             timeout=timeout,
@@ -205,21 +214,21 @@ class EndpointEngine:
         )
 
     def _headers(self) -> dict[str, Any]:
-        """Returns what every request says beside: nothing of the environment that the user did not name."""
-        nobody = self._openai.Omit()
+        """Returns the extra headers of every request. They keep out what the client would take from the environment."""
+        nobody = self._openai.Omit()  # the client reads OPENAI_ORG_ID and OPENAI_PROJECT_ID by itself
         headers: dict[str, Any] = {"OpenAI-Organization": nobody, "OpenAI-Project": nobody}
         if not self._key:
-            headers["Authorization"] = nobody  # the client would take OPENAI_API_KEY to any server
-        return headers | {"Accept-Encoding": "identity"}  # so that bytes can be counted
+            headers["Authorization"] = nobody  # the client would send OPENAI_API_KEY to any server
+        return headers | {"Accept-Encoding": "identity"}  # a compressed answer could exceed the limit once unpacked
 
     def _tell(self, reason: str) -> None:
         if time.monotonic() - self._last_line > QUIET:
             self._last_line = time.monotonic()
-            self._say(f"A request failed ({reason}); trying again.")
+            self._say(f"A request failed ({reason}); retrying.")
 
 
 async def _refuse(response: Any) -> None:
-    """Raises every answer but 200, with the beginning of its body."""
+    """Raises Answer for every status but 200, with the beginning of the body."""
     if response.status_code == 200:
         return
     body = b""
@@ -231,10 +240,10 @@ async def _refuse(response: Any) -> None:
 
 
 def read_key(variable: str) -> str:
-    """Returns the key that a variable holds, empty where none is named. Raises UserError that never shows it."""
+    """Returns the key in a variable, empty if no variable is named. Raises UserError that never shows the key."""
     key = os.environ.get(variable, "").strip() if variable else ""
     if variable and not key:
-        raise UserError(f"--api-key-env {variable}: that variable is not set here; export it first")
+        raise UserError(f"--api-key-env {variable}: that variable is not set; export it first")
     if not key.isascii() or not (key.isprintable()):
-        raise UserError(f"--api-key-env {variable}: its value holds characters that no key has")
+        raise UserError(f"--api-key-env {variable}: expected a key of printable ASCII characters; export it again")
     return key

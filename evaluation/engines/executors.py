@@ -1,7 +1,7 @@
-"""Where engines run: on the Ray cluster at RAY_ADDRESS, or on this machine. The only place here that imports Ray.
+"""Starts engines on the Ray cluster at RAY_ADDRESS or on this machine. Only this module of `evaluation` imports Ray.
 
-Either way an engine is a command below a guardian (`deepscaler.system.processes`), which kills all that came of it when
-the command ends, or when the task or process that started it is killed.
+Either way an engine is a command below a guardian (`deepscaler.system.processes`). The guardian kills every descendant
+when the command ends, and when the task or process that started it is killed. Ray only finds a machine and GPUs.
 """
 
 import logging
@@ -25,39 +25,39 @@ from deepscaler.system.exit_codes import KILLED
 from evaluation.config import EvaluationConfig
 
 PATIENCE = 10.0
-"""Seconds for an engine to end by itself."""
+"""Seconds that an engine has to end by itself."""
 JOIN_DEADLINE = 300.0
-"""Seconds for the machines of a cluster to join it."""
+"""Seconds that the machines of a cluster have to join it."""
 
 
 class Process(Protocol):
-    """A started engine."""
+    """Controls an engine that was started."""
 
     reason: str
-    """Why it is lost, if it ended without a code of its own."""
+    """Why the engine was lost, if it ended without an exit code of its own."""
 
     def poll(self) -> int | None:
-        """Its exit code, None while it is waiting for a machine or at work."""
+        """Returns the exit code, or None while the engine runs or waits for a machine."""
 
     def stop(self) -> None:
-        """Ask it to end; at once."""
+        """Asks the engine to end, and returns at once."""
 
     def kill(self) -> None:
-        """End it."""
+        """Ends the engine."""
 
 
 class Place(Protocol):
-    """What starts engines."""
+    """Starts engines."""
 
     name: str
 
     def start(self, index: int, arguments: list[str], log: Path) -> Process:
-        """Start `deepscaler` with these arguments as soon as there is room; its output is appended to a file."""
+        """Starts `deepscaler` with these arguments as soon as there is room, and appends its output to a file."""
 
 
 @contextmanager
 def open_place(config: EvaluationConfig, num_engines: int, console: Console) -> Iterator[Place]:
-    """Join the cluster, or count this machine's GPUs. Raises UserError where so many engines have no room."""
+    """Joins the cluster, or counts this machine's GPUs. Raises UserError if there is no room for all engines."""
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         yield _ThisMachine(config, num_engines)
@@ -70,7 +70,7 @@ def open_place(config: EvaluationConfig, num_engines: int, console: Console) -> 
 
 
 class _ThisMachine:
-    """Each engine has its own GPUs, or its share of the cores."""
+    """Gives each engine its own GPUs, or its share of the cores."""
 
     name = "this machine"
 
@@ -81,17 +81,17 @@ class _ThisMachine:
         needed = num_engines * self._size
         if self._gpus is not None and len(self._gpus) < needed:
             raise UserError(
-                f"{num_engines} engines need {needed} GPUs, this machine offers {len(self._gpus)}: give fewer"
-                " --engines, set RAY_ADDRESS to a cluster's, or --device cpu where there is no GPU"
+                f"{num_engines} engines need {needed} GPUs, but this machine offers {len(self._gpus)}: give fewer"
+                " --engines, set RAY_ADDRESS to a cluster's address, or give --device cpu if there is no GPU"
             )
 
     def start(self, index: int, arguments: list[str], log: Path) -> Process:
-        """Start it now."""
+        """Starts the engine now."""
         command = processes.deepscaler_command(arguments)
         return _Child(processes.start(command, log=log, environment=self.environment(index)))
 
     def environment(self, index: int) -> dict[str, str]:
-        """What sets an engine apart from its neighbours."""
+        """Returns an engine's environment, with the GPUs or threads that are its own."""
         own = (self._gpus or [])[index * self._size : (index + 1) * self._size]
         return _environment(os.environ.get("OMP_NUM_THREADS"), None if own else self._threads, ",".join(own))
 
@@ -112,7 +112,7 @@ class _Child:
 
 
 class _Cluster:
-    """Each engine is a Ray task, spread over the machines; Ray says which GPUs are its own."""
+    """Runs each engine as a Ray task, spread over the machines; Ray assigns the GPUs."""
 
     def __init__(self, ray: Any, address: str, config: EvaluationConfig, num_engines: int, console: Console) -> None:
         self.name = f"the Ray cluster at {address}"
@@ -122,12 +122,14 @@ class _Cluster:
         self._wait_for(kind, num_engines * each, num_engines, console)
         num_nodes = sum(bool(node["Alive"]) for node in ray.nodes())
         self._per_node = -(-num_engines // max(num_nodes, 1))
-        # no processor is asked for beside a GPU: an engine takes what it needs, and nodes may offer few of them
+        # A GPU engine requests no CPU: it uses what it needs anyway, and nodes may offer Ray only a few.
         room = {"num_gpus": each, "num_cpus": 0} if self._on_gpu else {"num_gpus": 0, "num_cpus": each}
+        # No retries by Ray: whether a start was in vain is decided by what it has drawn (shard_run). And no
+        # worker twice: what a canceled task has left in a process would be the next engine's.
         self._task = ray.remote(max_retries=0, max_calls=1)(draw_shard).options(scheduling_strategy="SPREAD", **room)
 
     def start(self, index: int, arguments: list[str], log: Path) -> Process:
-        """Hand it to Ray."""
+        """Submits the engine to Ray."""
         del index
         threads = os.environ.get("OMP_NUM_THREADS")
         return _Task(self._ray, self._task.remote(arguments, str(log), threads, 0 if self._on_gpu else self._per_node))
@@ -138,8 +140,8 @@ class _Cluster:
         while (there := int(self._ray.cluster_resources().get(kind, 0))) < needed:
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"{num_engines} engines need {needed} {kind}s, {self.name} has {there}: give fewer --engines"
-                    + (", or --device cpu where there is no GPU" if kind == "GPU" else "")
+                    f"{num_engines} engines need {needed} {kind}s, but {self.name} has {there}: give fewer --engines"
+                    + (", or --device cpu if there is no GPU" if kind == "GPU" else "")
                 )
             if there != told:
                 console.print(f"Waiting up to {JOIN_DEADLINE:.0f} s for {needed} {kind}s; {there} have joined.")
@@ -161,50 +163,54 @@ class _Task:
         except self.ray.exceptions.RayError as error:
             lines = str(error).strip().splitlines() or [""]
             self.reason = f"was lost ({type(error).__name__}: {lines[-1].strip()[:200]})"
-            return KILLED  # its machine or Ray worker is gone
+            return KILLED  # its machine or its Ray worker is gone, so the engine left no exit code
 
     def stop(self) -> None:
         self.ray.cancel(self.reference)
 
     def kill(self) -> None:
+        # Ray kills its worker, whose guardian then kills the engine.
         self.ray.cancel(self.reference, force=True)
 
 
 def draw_shard(arguments: list[str], log: str, threads: str | None, per_node: int) -> int:
-    """The task: an engine on this node, at whose end or cancellation nothing is left. Returns its exit code.
+    """Runs an engine on this node as a Ray task and returns its exit code. Nothing survives its end or cancellation.
 
-    `per_node` engines share the node's cores, where they draw on them; with 0 they draw on the GPUs that Ray gives.
+    `per_node` CPU engines share the node's cores; with 0 the engine uses the GPUs that Ray assigned.
     """
     share = max(1, len(os.sched_getaffinity(0)) // per_node) if per_node else None
     environment = _environment(threads, share, "" if per_node else _gpus_of_task())
     process = processes.start(processes.deepscaler_command(arguments), log=Path(log), environment=environment)
     try:
         while (code := process.poll()) is None:
-            time.sleep(0.2)  # a cancellation interrupts this, but no wait for a process
+            time.sleep(0.2)  # Ray's cancellation interrupts a sleep, but not Popen.wait()
         return code
     finally:
         processes.end(process, PATIENCE)
 
 
 def _gpus_of_task() -> str:
-    """As Ray tells them: under RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES the environment does not."""
+    """Returns the task's GPUs from Ray's own context."""
     import ray  # noqa: PLC0415
 
+    # CUDA_VISIBLE_DEVICES does not name them if RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES is set
     return ",".join(ray.get_runtime_context().get_accelerator_ids()["GPU"])
 
 
 def _environment(threads: str | None, share: int | None, gpus: str) -> dict[str, str]:
-    """An engine's: nothing of Ray's (it joins no cluster), its GPUs, the user's number of threads or its share."""
+    """Returns an engine's environment: its GPUs, the user's number of threads or its share, and no Ray variables."""
+    # with RAY_ADDRESS the engine would try to join the cluster itself
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    # Empty for an engine on CPUs, which hides all GPUs from it.
     environment["CUDA_VISIBLE_DEVICES"] = gpus
-    environment.pop("OMP_NUM_THREADS", None)  # Ray sets it to 1
+    environment.pop("OMP_NUM_THREADS", None)  # Ray sets it to 1 in its tasks
     if threads or share:
         environment["OMP_NUM_THREADS"] = threads or str(share)
     return environment
 
 
 def _gpus() -> list[str]:
-    """Of this machine that this process may use."""
+    """Returns the GPUs of this machine that this process may use."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [gpu for gpu in visible.split(",") if gpu.strip()]
@@ -221,30 +227,34 @@ def _join(address: str) -> Any:
     except ImportError as error:
         raise UserError(
             f"RAY_ADDRESS is {address}, but ray cannot be imported ({error}): install the `eval` extra, or unset"
-            " RAY_ADDRESS for engines on this machine"
+            " RAY_ADDRESS to run the engines on this machine"
         ) from error
     handler = signal.getsignal(signal.SIGTERM)
     guard = threading.Timer(JOIN_DEADLINE, _give_up, [address])
     guard.daemon = True
     guard.start()
     try:
-        with chdir("/"):  # Ray puts the driver's working directory first on the path of its workers
+        # Ray puts the driver's working directory first on its workers' path. Every clone of the original DeepScaleR
+        # has a package `deepscaler`, which would hide this one.
+        with chdir("/"):
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray raises anything; its text may be long, and holds no token
+    except Exception as error:  # Ray raises many types, with texts that may be long but hold no token
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise UserError(f"cannot join the Ray cluster at RAY_ADDRESS {address}: {reason}") from error
+        raise UserError(
+            f"cannot join the Ray cluster at RAY_ADDRESS {address} ({reason}): start it, or unset RAY_ADDRESS"
+        ) from error
     finally:
         guard.cancel()
-        signal.signal(signal.SIGTERM, handler)  # Ray's own would exit without ending the engines
+        signal.signal(signal.SIGTERM, handler)  # ray.init installs one that exits without ending the engines
     return ray
 
 
 def _give_up(address: str) -> None:
-    """Ray waits without an end, and deaf to exceptions, for a cluster whose head has not come up whole."""
+    """Exits the process, because `ray.init` waits forever for a broken head and ignores exceptions meanwhile."""
     print(
-        f"deepscaler: the Ray cluster at RAY_ADDRESS {address} let nobody join in {JOIN_DEADLINE:.0f} s: is its head"
-        " well (ray status)? The same command goes on",
+        f"deepscaler: the Ray cluster at RAY_ADDRESS {address} did not respond within {JOIN_DEADLINE:.0f} s: check its"
+        " head with `ray status`, then rerun the same command to resume",
         file=sys.stderr,
         flush=True,
     )
-    os._exit(2)  # nothing has been started, and what is gathered is on disk
+    os._exit(2)  # safe: no engine has been started, and gathered samples are on disk

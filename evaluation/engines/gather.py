@@ -1,8 +1,8 @@
-"""From the folders of shards to the folder of the whole: every sample once, and where each came from.
+"""Gathers the samples of all shards into the evaluation's folder, each once and with its provenance.
 
 shards/aime-0-of-2/samples/aime.jsonl  shards/aime-1-of-2/samples/aime.jsonl  ->  samples/aime.jsonl
 
-Samples are appended as an engine's are, so that a gathering that is killed goes on like one.
+Gathering appends samples exactly as an engine does, so it can be killed and resumed like one.
 """
 
 from typing import Any
@@ -15,15 +15,15 @@ from evaluation.samples import SampleStore, read_samples
 
 
 def gather(folder: EvaluationFolder) -> int:
-    """Take over all samples of the shards below a bound folder. Returns how many were new.
+    """Copies all samples from the shards of a bound folder. Returns how many were new.
 
-    Raises UserError for a shard of another evaluation, before anything is taken.
+    Raises UserError for a shard of another evaluation, before it copies anything.
     """
     shards = folder.shards()
     names = {shard.root: _datasets(folder, shard) for shard in shards}
     for shard in shards:
         _check(folder, shard, names[shard.root])
-    _gather_provenance(folder, shards)  # first: no sample is ever without it
+    _gather_provenance(folder, shards)  # first: a kill must not leave samples without provenance
     num_new = 0
     for name in sorted({name for found in names.values() for name in found}):
         with SampleStore(folder.samples_path(name)) as store:
@@ -41,22 +41,22 @@ def gather(folder: EvaluationFolder) -> int:
 
 
 def done_keys(folder: EvaluationFolder, dataset: str, *, with_shards: bool = False) -> set[Key]:
-    """The samples of one benchmark that are in a folder, or also in its shards."""
+    """Returns the keys of one benchmark's samples in a folder, and in its shards if `with_shards`."""
     places = [folder, *(folder.shards() if with_shards else [])]
     return {sample.key for place in places for sample in read_samples(place.samples_path(dataset))}
 
 
 def require_complete(folder: EvaluationFolder, ids: dict[str, list[str]], samples: dict[str, int]) -> None:
-    """Raise UserError if a sample of these problems (by data set) is missing."""
+    """Raises UserError if a sample of these problems (by data set) is missing."""
     if found := lacking(folder, ids, samples):
         raise UserError(
-            f"{folder.root} and its {len(folder.shards())} shards are not complete: {', '.join(found)}; run the lost"
-            " shards again, then this command, or run it without --gather to draw the missing samples here"
+            f"{folder.root} and its {len(folder.shards())} shards are not complete: {', '.join(found)}; rerun the lost"
+            " shards and then this command, or run it without --gather to draw the missing samples here"
         )
 
 
 def lacking(folder: EvaluationFolder, ids: dict[str, list[str]], samples: dict[str, int]) -> list[str]:
-    """What a folder itself has not of these problems (by data set), in words; empty if it is complete."""
+    """Returns in words the samples of these problems (by data set) that a folder lacks; empty if it is complete."""
     found = []
     for name, problems in ids.items():
         if missing := count_missing(problems, samples[name], done_keys(folder, name)):
@@ -65,12 +65,13 @@ def lacking(folder: EvaluationFolder, ids: dict[str, list[str]], samples: dict[s
 
 
 def count_missing(problems: list[str], num_samples: int, done: set[Key]) -> int:
-    """Samples of some problems that are not there."""
+    """Returns how many samples of these problems are missing."""
     return sum((problem_id, sample) not in done for problem_id in problems for sample in range(num_samples))
 
 
 def _datasets(folder: EvaluationFolder, shard: EvaluationFolder) -> list[str]:
-    """What a shard has drawn of what the whole asks for."""
+    """Returns the whole evaluation's data sets that a shard has begun."""
+    # a shard writes the problems of one set after another, and may have been killed between two
     begun = [name for name in shard.read_config()["datasets"] if shard.problems_path(name).is_file()]
     return [name for name in begun if folder.problems_path(name).is_file()]
 
@@ -89,7 +90,7 @@ def _check(folder: EvaluationFolder, shard: EvaluationFolder, datasets: list[str
 
 
 def _gather_provenance(folder: EvaluationFolder, shards: list[EvaluationFolder]) -> None:
-    """Every attempt at a shard becomes one at the whole."""
+    """Records every attempt at a shard as an attempt at the whole evaluation."""
     found = {shard.root.name: provenance for shard in shards if (provenance := shard.read_provenance())}
     if not found:
         return
@@ -97,9 +98,11 @@ def _gather_provenance(folder: EvaluationFolder, shards: list[EvaluationFolder])
     attempts, datasets = list(told.get("attempts", [])), dict(told.get("datasets", {}))
     for name, provenance in found.items():
         of_shard = [{**attempt, "shard": name} for attempt in provenance.get("attempts", [])]
+        # gathering may be repeated, and finds the earlier attempts again
         attempts += [attempt for attempt in of_shard if attempt not in attempts]
         for dataset, hashes in provenance.get("datasets", {}).items():
             if folder.problems_path(dataset).is_file():
+                # the shard's own hash is that of its part of the problems
                 whole = {**hashes, "problems_sha256": sha256(folder.problems_path(dataset))}
                 datasets.setdefault(dataset, whole)
     write_json(folder.provenance_path, {**told, "attempts": attempts, "datasets": datasets})

@@ -1,9 +1,9 @@
-"""How to treat a server that fails, limits or hangs: what passes, how long to wait, when to give up.
+"""Decides how to treat a server that fails, limits or hangs: which failures pass, how long to wait, when to stop.
 
 429 with `retry-after: 20`            -> no request of this process for 20 s
 `x-ratelimit-remaining-requests: 0`   -> none before `x-ratelimit-reset-requests`, such as 6m0s
 503, a body that breaks off           -> the same request again after 1, 2, 4, ... 60 s, or at least half of that
-401, 404, 400                         -> the end, with what the server said
+401, 404, 400                         -> an error with the server's own words
 """
 
 import asyncio
@@ -17,38 +17,39 @@ from email.utils import parsedate_to_datetime
 from deepscaler.system.errors import UserError
 
 MISSES = 12
-"""A sample is given up after so many failures in a row (8 minutes of waiting at most)."""
+"""Failures in a row after which a sample is abandoned (8 minutes of waiting at most)."""
 MISSES_OF_A_TIMEOUT = 4
-"""A failure that took the whole deadline counts for so many."""
+"""Failures that one request counts for if it took the whole deadline."""
 LONGEST_BACKOFF = 60.0
 LONGEST_WAIT = 600.0
-"""Seconds that a server may ask to wait; a command that would have to wait longer ends."""
+"""Most seconds that a server may ask to wait; beyond that the command ends."""
 MAX_SAID = 300
 """Characters of a server's own words in an error."""
 
+# Those that OpenAI's own client repeats (408, 409, 429 and all from 500 on), and 425, Too Early.
 _PASSING = (408, 409, 425, 429)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _ADVICE = {
     401: "check the variable that --api-key-env names",
     403: "check the variable that --api-key-env names",
-    404: "does --base-url end as the server wants (/v1), and is --model its own name for the model?",
-    400: "leave parameters out by --leave-out, or change the option that it names",
-    422: "leave parameters out by --leave-out, or change the option that it names",
+    404: "check that --base-url ends as the server expects (/v1) and that --model is the server's name for the model",
+    400: "omit parameters with --leave-out, or change the option that it names",
+    422: "omit parameters with --leave-out, or change the option that it names",
 }
 
 
 class Miss(Exception):  # noqa: N818  a failure that may pass
-    """A request failed in a way that may pass."""
+    """Signals that a request failed in a way that may pass."""
 
     def __init__(self, reason: str, wait: float = 0.0, *, timed_out: bool = False) -> None:
         super().__init__(reason)
         self.wait = wait
-        """Seconds that the server asked for; 0 for none."""
+        """Seconds that the server asked to wait; 0 for none."""
         self.weight = MISSES_OF_A_TIMEOUT if timed_out else 1
 
 
-class Answer(Exception):  # noqa: N818  raised through the client, which would read a body of any size
+class Answer(Exception):  # noqa: N818  raised through the client, which would otherwise read a body of any size
     """Holds an answer other than 200."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -57,7 +58,7 @@ class Answer(Exception):  # noqa: N818  raised through the client, which would r
 
 
 class Pace:
-    """What all requests of one process share: the server's limits and the user's budget."""
+    """Enforces the limits that all requests of one process share: the server's and the user's budget."""
 
     def __init__(self, max_requests: int) -> None:
         self._max_requests = max_requests
@@ -65,32 +66,32 @@ class Pace:
         self.num_requests = 0
 
     async def admit(self) -> None:
-        """Waits until the server wants a request, and counts it. Raises UserError where the budget is spent."""
+        """Waits until the server accepts a request, and counts it. Raises UserError if the budget is spent."""
         while (wait := self._closed_until - time.monotonic()) > 0:
-            await asyncio.sleep(wait * random.uniform(1.0, 1.1))  # all would come back in the same instant
+            await asyncio.sleep(wait * random.uniform(1.0, 1.1))  # otherwise all would return in the same instant
         if self._max_requests and self.num_requests >= self._max_requests:
             raise UserError(
-                f"--max-requests {self._max_requests} are sent, and samples are missing; what was answered is saved:"
-                " the same command sends as many again, and draws only what is missing"
+                f"--max-requests {self._max_requests} are sent, and samples are missing; drawn samples are saved:"
+                " rerun the same command to send as many again for the missing samples"
             )
         self.num_requests += 1
 
     def hold(self, seconds: float) -> None:
-        """Keeps every request back for so long. Raises UserError where the server asks for too long a wait."""
+        """Delays every request by these seconds. Raises UserError if the server asks for too long a wait."""
         if seconds > LONGEST_WAIT:
             raise UserError(
-                f"the server asks to wait {seconds:,.0f} s: what was answered is saved; run the same command then"
+                f"the server asks to wait {seconds:,.0f} s: drawn samples are saved; rerun the same command after that"
             )
         self._closed_until = max(self._closed_until, time.monotonic() + seconds)
 
 
 def backoff(misses: int) -> float:
-    """Returns the seconds to wait after the n-th failure in a row: twice as long each time, and at random."""
+    """Returns the seconds to wait after the n-th failure in a row: a random time whose bound doubles each time."""
     return min(LONGEST_BACKOFF, 2.0 ** (misses - 1)) * random.uniform(0.5, 1.0)
 
 
 def limit_told(headers: Mapping[str, str]) -> float:
-    """Returns the seconds until a spent limit is renewed, by the x-ratelimit headers; 0 where none is spent."""
+    """Returns the seconds until a spent limit is renewed, from the x-ratelimit headers; 0 if none is spent."""
     waits = [0.0]
     for kind in ("-requests", "-tokens", ""):
         if headers.get(f"x-ratelimit-remaining{kind}", "").strip() == "0":
@@ -99,18 +100,19 @@ def limit_told(headers: Mapping[str, str]) -> float:
 
 
 def wait_told(headers: Mapping[str, str]) -> float:
-    """Returns the seconds to wait by the headers of a refusal; 0 where they tell none."""
+    """Returns the seconds to wait according to the headers of a refusal; 0 if they do not say."""
     milliseconds = seconds_of(headers.get("retry-after-ms", "")) / 1000
     return milliseconds or seconds_of(headers.get("retry-after", "")) or limit_told(headers)
 
 
 def seconds_of(text: str) -> float:
-    """Returns the seconds from now that a header means: `20`, `1.5`, `6m0s`, `20ms`, a Unix time or an HTTP date."""
+    """Returns a header's time as seconds from now: `20`, `1.5`, `6m0s`, `20ms`, a Unix time or an HTTP date."""
     text = text.strip()[:60]
     try:
         number = float(text)
-        if number > 1e11:
+        if number > 1e11:  # a Unix time in milliseconds
             number /= 1000
+        # 1e9 seconds are 31 years, and as a Unix time the year 2001.
         found = number - time.time() if number > 1e9 else number
     except ValueError:
         if parts := _DURATION.findall(text):
@@ -120,17 +122,18 @@ def seconds_of(text: str) -> float:
                 found = parsedate_to_datetime(text).timestamp() - time.time()
             except (ValueError, TypeError, OverflowError):
                 return 0.0
+    # float() also takes nan and inf, and neither passes here.
     return found if 0 < found < 1e9 else 0.0
 
 
 def judge(answer: Answer, key: str) -> Exception:
-    """Returns the error that an answer other than 200 means: a Miss if it may pass, a UserError if it will not."""
+    """Returns the error for an answer other than 200: a Miss if it may pass, a UserError if it will not."""
     told = said(answer.body, key)
     shown = f"the server answered {answer.status}" + (f": {told}" if told else "")
     if answer.status // 100 == 3:
         location = said(answer.headers.get("location", "").encode(), key)
         return UserError(f"{shown}: it redirects to {location or 'nowhere'}; give that as --base-url if you trust it")
-    is_spent = b"insufficient_quota" in answer.body
+    is_spent = b"insufficient_quota" in answer.body  # OpenAI says 429 here, too, but no wait will help
     if (answer.status in _PASSING or answer.status >= 500) and not is_spent:
         return Miss(shown, wait_told(answer.headers))
     advice = "the account's quota is spent" if is_spent else _ADVICE.get(answer.status, "change the command")
@@ -138,7 +141,7 @@ def judge(answer: Answer, key: str) -> Exception:
 
 
 def said(body: bytes, key: str) -> str:
-    """Returns a server's own words on one line: bounded, without control characters, and without the key."""
+    """Returns a server's own words on one line: bounded, without control characters and without the key."""
     text = body.decode("utf-8", "replace")
     try:
         found = json.loads(text)

@@ -1,4 +1,4 @@
-"""The work of an engine that draws alone: requests straight from the backlog, as long as rounds bring some."""
+"""Feeds an engine that draws alone: requests come straight from the backlog, one round after another."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,7 +10,7 @@ from evaluation.samples import Sample
 
 
 class OwnWork:
-    """Requests of one round after another; iteration ends with each round, and `wait` begins the next."""
+    """Yields the requests of one round; iteration ends with the round, and `wait` begins the next."""
 
     def __init__(
         self,
@@ -28,13 +28,14 @@ class OwnWork:
 
     def __next__(self) -> Request:
         if not self._keys:
+            # Reversed, because pop takes the last one.
             self._keys = self._backlog.next_chunk()[::-1]
         if not self._keys:
             raise StopIteration
         return self._to_request(self._keys.pop())
 
     def drawn(self, sample: Sample) -> None:
-        """Learns from a sample that is saved."""
+        """Records the length of a saved sample and advances the progress bar."""
         self._backlog.drawn(sample.problem_id, sample.response_tokens)
         self._progress.advance(sample)
 
@@ -44,5 +45,5 @@ class OwnWork:
         self._backlog = Backlog(keys, lengths=self._rounds.lengths)
         self._progress.expect(len(self._rounds.lengths), len(keys))
         if keys and self._rounds.lengths:
-            self._tell(f"Going on with {len(keys)} samples, {len(self._rounds.lengths)} are there.")
+            self._tell(f"Drawing {len(keys)} more samples; {len(self._rounds.lengths)} are saved.")
         return bool(keys)

@@ -1,9 +1,11 @@
-"""Work as files in the evaluation's folder, which every machine sees: engines claim a piece by renaming it.
+"""Hands out work as files in the evaluation's folder, which every machine sees. An engine claims a file by renaming it.
 
 queue/00000017.json  ->  shards/1-of-4/claimed/00000017.json      {"share": 390, "samples": [["aime/2024-I-1", 3], ...]}
 
-A rename is atomic on every shared file system, and of two engines that rename one file, one fails. The coordinator cuts
-pieces from its backlog and keeps a few ready for each engine; what a dead engine had claimed and not drawn goes back.
+A rename is atomic on every shared file system, and if two engines rename the same file, one of them fails. A kill
+leaves nothing to clean up, because the next command builds the queue from the samples on disk. The coordinator cuts
+pieces from its backlog and keeps a few ready for each engine. Work that a dead engine claimed but did not draw returns
+to the backlog.
 """
 
 import json
@@ -19,14 +21,14 @@ from evaluation.requests import Key, Request
 from evaluation.samples import Sample
 
 READY = 4
-"""Pieces that wait in the folder for each engine: what it may claim until the coordinator looks again."""
+"""Pieces that wait in the folder for each engine, to last until the coordinator looks again."""
 
 POLL = 0.5
-"""Seconds between two looks of an engine that has nothing to draw."""
+"""Seconds between two polls of an engine that has nothing to draw."""
 
 
 class Queue:
-    """The coordinator's side."""
+    """Writes pieces of work, on the coordinator's side."""
 
     def __init__(self, folder: Path, num_engines: int) -> None:
         self._folder, self._num_engines = folder, num_engines
@@ -34,32 +36,34 @@ class Queue:
         self._share = 0
         self.backlog = Backlog(num_engines=num_engines)
         self.unseen: set[Key] = set()
-        """Samples that were asked for and have not been seen in any engine's folder."""
+        """Requested samples that have not appeared in any engine's folder yet."""
         folder.mkdir(parents=True, exist_ok=True)
 
     def learn(self, lengths: Mapping[Key, int]) -> None:
-        """Learns how long the responses were that are there already, in tokens."""
+        """Records the lengths of existing responses, in tokens."""
         for (problem_id, _), tokens in lengths.items():
             self.backlog.drawn(problem_id, tokens)
 
     def add(self, keys: list[Key]) -> None:
-        """Adds a round's samples; an engine should hold no more than its share of them."""
+        """Adds a round's samples, and limits each engine to its share of them."""
         self.unseen |= set(keys)
         self._share = fair_share(len(keys), self._num_engines)
         self.backlog.add(keys)
         self.fill()
 
     def fill(self) -> None:
-        """Cuts pieces until enough are ready."""
+        """Writes pieces until enough are ready."""
+        # An empty backlog asks the file server nothing.
         num_ready = len(self.backlog) and sum(1 for _ in self._folder.glob("*.json"))
         while self.backlog and num_ready < READY * self._num_engines:
             piece = {"share": self._share, "samples": self.backlog.next_chunk()}
+            # Engines claim in the order of names, so that the longest work begins first.
             write_text(self._folder / f"{self._number:08d}.json", json.dumps(piece))
             self._number += 1
             num_ready += 1
 
     def drawn(self, key: Key, tokens: int) -> bool:
-        """Takes note of a sample that is in an engine's folder; returns whether it is new."""
+        """Records a sample that is in an engine's folder; returns whether it is new."""
         if key not in self.unseen:
             return False
         self.unseen.remove(key)
@@ -67,7 +71,7 @@ class Queue:
         return True
 
     def put_back(self, claimed: Path) -> None:
-        """Adds what an engine that has ended claimed and did not draw."""
+        """Returns the work that a dead engine claimed but did not draw to the backlog."""
         for path in sorted(claimed.glob("*.json")):
             keys = [key for key in _read(path)[1] if key in self.unseen]
             self.backlog.add(keys)
@@ -75,14 +79,14 @@ class Queue:
         self.fill()
 
     def close(self) -> None:
-        """Says that no more comes: engines end."""
+        """Marks the queue as over, which ends the engines."""
         (self._folder / "over").touch()
 
 
 class Claims:
-    """An engine's side: requests as long as there are any, each piece claimed when the engine has room for it.
+    """Claims pieces of work, on an engine's side, each when the engine has room for it.
 
-    Iteration ends when nothing is to be had at the moment; after `wait` there may be more.
+    Iteration ends when the queue has nothing at the moment; after `wait` it may have more.
     """
 
     def __init__(self, queue: Path, claimed: Path, to_request: Callable[[Key], Request]) -> None:
@@ -100,16 +104,16 @@ class Claims:
         return self._to_request(self._keys.pop())
 
     def drawn(self, sample: Sample) -> None:
-        """Makes room: a sample is saved."""
+        """Makes room for another request, because a sample is saved."""
         del sample
         self._num_held -= 1
 
     def wait(self) -> bool:
-        """Waits for something to draw; returns False when there will be nothing."""
+        """Waits for work; returns False once the queue is over."""
         while True:
             if not self._queue.is_dir():
-                raise UserError(f"{self._queue} is gone: whatever gave out the work has ended; start it again")
-            is_over = (self._queue / "over").exists()
+                raise UserError(f"{self._queue} is gone: the command that handed out the work has ended; rerun it")
+            is_over = (self._queue / "over").exists()  # read before the last claim, so no late piece is missed
             if self._keys or self._claim():
                 return True
             if is_over:
@@ -117,12 +121,13 @@ class Claims:
             time.sleep(POLL)
 
     def _claim(self) -> bool:
-        """Takes the first piece that is left."""
+        """Claims the first piece that is left; returns whether there was one."""
         for path in sorted(self._queue.glob("*.json")):
             with suppress(FileNotFoundError):  # another engine was faster
                 path.rename(self._claimed / path.name)
                 break
-        # what a rename over a network claimed before its answer was lost is there, too
+        # Look in the folder instead of trusting rename(): over NFS a rename can succeed on the server and still report
+        # an error, if the answer was lost and the client asked again.
         new = sorted(path for path in self._claimed.glob("*.json") if path.name not in self._seen)
         for path in new:
             self._share, keys = _read(path)

@@ -1,4 +1,4 @@
-"""Engines at work: each is fed from one queue, watched by its samples, started again, given up if it draws none."""
+"""Supervises engines that pull from one queue: watches their samples, restarts dead ones, abandons useless ones."""
 
 import json
 import time
@@ -16,48 +16,48 @@ from evaluation.progress import SampleProgress
 from evaluation.requests import Key
 
 POLL = 0.5
-"""Seconds between two looks at the processes."""
+"""Seconds between two polls of the processes."""
 LOOK = 5.0
-"""Seconds between two looks at an engine's samples: each costs a shared file system some requests."""
+"""Seconds between two looks at an engine's samples; each look costs a shared file system some requests."""
 LOOK_AT_END = 1.0
-"""The same where all work is claimed: engines may be waiting for the next round."""
+"""Seconds between two looks once all work is claimed, because engines may be waiting for the next round."""
 STARTS_IN_VAIN = 3
-"""An engine that has drawn nothing in so many starts is given up; every other start brings the end nearer."""
+"""Starts without a new sample after which an engine is abandoned. Any other start makes progress, so it may repeat."""
 PAUSES = (5.0, 15.0, 60.0)
-"""Seconds before an engine is started again, by its starts in vain: a lost one may not have ended yet."""
+"""Seconds before an engine restarts, by the number of futile starts. A lost engine may not have ended yet."""
 PLACE_DEADLINE = 1800.0
-"""Seconds that all engines may wait for a machine: a lost one may have to be replaced."""
+"""Seconds that all engines may wait for a machine, which is enough to replace a lost one."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ShardRun:
-    """One engine: its folder and the command that draws into it."""
+    """Supervises one engine: its folder and the command that draws into it."""
 
     index: int
     arguments: list[str]
     shard: EvaluationFolder
     logs: Path
     files: list[Path]
-    """Its samples."""
+    """The files of its samples."""
     is_given_up: bool = False
     process: Process | None = None
     log: Path = Path()
-    """Of the latest start; it is there when a machine has been found."""
+    """The log of the latest start. It exists once a machine has been found."""
     _ended: str = ""
     _drawn: int = 0
     _in_vain: int = 0
     _next: float = 0.0
-    """When to start it again, or to look at its samples."""
+    """Monotonic seconds of the next start, or of the next look at its samples."""
     _read: dict[Path, int] = field(default_factory=dict)
-    """Bytes of its files of samples that have been seen."""
+    """Bytes of each file of samples that have been read."""
 
     @property
     def is_waiting(self) -> bool:
-        """Whether there is no machine for it yet."""
+        """Returns whether the engine still waits for a machine."""
         return self.process is not None and not self.log.exists()
 
     def step(self, place: Place, queue: Queue, console: Console) -> list[int]:
-        """Start it, or see how it is. Returns the response tokens of every new sample."""
+        """Starts the engine or checks on it. Returns the response tokens of every new sample."""
         now = time.monotonic()
         if self.is_given_up or (self.process is None and now < self._next):
             return []
@@ -72,12 +72,13 @@ class ShardRun:
         self._drawn += len(drawn)
         lengths = [tokens for key, tokens in drawn if queue.drawn(key, tokens)]
         if code is not None:
+            # After its last samples were read above: what it has drawn is not handed out again.
             queue.put_back(self.shard.claimed_path)
             self._end(code, console)
         return lengths
 
     def last_words(self) -> str:
-        """How it ended last."""
+        """Returns how the engine last ended, with the last line of its log."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.is_file() else ""
         last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it wrote nothing")
         return f"engine {self.index} {self._ended}, {self.log}: {last[-300:]}"
@@ -96,15 +97,16 @@ class ShardRun:
         self._in_vain = 0 if self._drawn else self._in_vain + 1
         self.is_given_up = self._in_vain >= STARTS_IN_VAIN
         self._next = time.monotonic() + PAUSES[min(self._in_vain, len(PAUSES) - 1)]
-        console.print(f"{self.last_words()}; {'given up' if self.is_given_up else 'starting it again'}", soft_wrap=True)
+        console.print(f"{self.last_words()}; {'abandoned' if self.is_given_up else 'restarting'}", soft_wrap=True)
 
     def _new_samples(self, path: Path) -> list[tuple[Key, int]]:
-        """Returns key and response tokens of what was added to a file since the last look."""
+        """Returns the key and the response tokens of every sample added to a file since the last look."""
         if not path.exists():
             return []
         with path.open("rb") as opened:
             opened.seek(self._read.get(path, 0))
             content = opened.read()
+        # Half a line is read again at the next look.
         whole = content.rfind(b"\n") + 1
         self._read[path] = self._read.get(path, 0) + whole
         return [one for line in content[:whole].split(b"\n")[:-1] if (one := _key_and_tokens(line))]
@@ -118,7 +120,7 @@ def run_shards(
     progress: SampleProgress,
     console: Console,
 ) -> None:
-    """See to engines until all rounds are drawn or all engines are given up; whatever ends this ends them."""
+    """Supervises engines until all rounds are drawn or all engines are abandoned. Ends the engines however it ends."""
     placed = time.monotonic()
     try:
         while not all(run.is_given_up for run in runs):
@@ -132,11 +134,12 @@ def run_shards(
                 if not (keys := next_round()):
                     break
                 queue.add(keys)
+            # The clock runs only while engines wait for a machine and none of them works.
             placed = placed if waiting and not working else time.monotonic()
             if time.monotonic() - placed > PLACE_DEADLINE:
                 raise UserError(
-                    f"no machine of {place.name} had room for an engine in {PLACE_DEADLINE / 60:.0f} minutes: is one"
-                    " lost, in use, or has fewer GPUs than --tensor-parallel-size? The same command goes on"
+                    f"no machine of {place.name} had room for an engine in {PLACE_DEADLINE / 60:.0f} minutes: check"
+                    " whether one is lost, busy or has fewer GPUs than --tensor-parallel-size; rerun the same command"
                 )
             time.sleep(POLL)
         queue.close()
@@ -164,5 +167,5 @@ def _key_and_tokens(line: bytes) -> tuple[Key, int] | None:
     try:
         sample = json.loads(line)
         return (str(sample["problem_id"]), int(sample["sample"])), int(sample["response_tokens"])
-    except (ValueError, KeyError, TypeError):  # a shared file system may show what is not written yet
+    except (ValueError, KeyError, TypeError):  # a shared file system may show bytes that are not written yet
         return None

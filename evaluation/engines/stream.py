@@ -1,6 +1,6 @@
-"""Puts a server's answer together from the events of its stream, in whatever way the server tells it.
+"""Assembles a server's answer from the events of its stream, in any of the formats that servers use.
 
-data: {"model": "small", "choices": [{"delta": {"reasoning": "hm"}}]}            vLLM and others, of a model that thinks
+data: {"model": "small", "choices": [{"delta": {"reasoning": "hm"}}]}            vLLM and others, if the model thinks
 data: {"choices": [{"text": "2", "finish_reason": "stop"}]}                      /v1/completions
 data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
 """
@@ -15,11 +15,11 @@ from evaluation.requests import Request
 from evaluation.samples import Sample
 
 MAX_LINE = 4 << 20
-"""Bytes of one event."""
+"""Most bytes of one event."""
 
 
 class Parts:
-    """Puts an answer together from the events of its stream, of either API and of several servers."""
+    """Assembles an answer from the events of its stream, for either API and several servers."""
 
     def __init__(self) -> None:
         self._reasoning: list[str] = []
@@ -29,7 +29,7 @@ class Parts:
         self.names: set[str] = set()
 
     def add(self, event: dict[str, Any]) -> None:
-        """Adds one event; one of another form raises TypeError, AttributeError or KeyError."""
+        """Adds one event. Raises TypeError, AttributeError or KeyError for an unexpected form."""
         self._usage = event.get("usage") or self._usage
         self.names |= {str(event[name])[:200] for name in ("model", "system_fingerprint") if event.get(name)}
         for choice in event.get("choices", [])[:1]:
@@ -40,16 +40,16 @@ class Parts:
 
     @property
     def text(self) -> str:
-        """Returns the response; what a server took apart as reasoning stands in <think> again."""
+        """Returns the response, with reasoning that the server separated put back into <think>."""
         reasoning, content = "".join(self._reasoning), "".join(self._content)
         if reasoning:
             content = f"<think>{reasoning}" + (f"</think>{content}" if content else "")
-        return content.encode("utf-8", "replace").decode()  # half a surrogate pair could not be written
+        return content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written as UTF-8
 
     def to_sample(self, request: Request, started: float) -> Sample:
-        """Returns the sample; its tokens are 0 where the server does not count them."""
+        """Returns the sample; its token counts are 0 if the server does not report them."""
         prompt, total = (_count(self._usage, f"{name}_tokens") for name in ("prompt", "total"))
-        # some servers leave the tokens of reasoning out of completion_tokens, but not out of the total
+        # Some servers leave reasoning tokens out of completion_tokens, but not out of the total.
         response = max(_count(self._usage, "completion_tokens"), total - prompt)
         return Sample(
             problem_id=request.problem_id,
@@ -65,13 +65,16 @@ class Parts:
 
 
 async def events(chunks: AsyncIterator[bytes], limit: int, *, is_stream: bool) -> AsyncIterator[dict[str, Any]]:
-    """Yields the events of a stream, or the one answer of a server that does not stream. Raises Miss for too much."""
+    """Yields the events of a stream, or the one answer of a server that does not stream.
+
+    Raises Miss for an answer of more than `limit` bytes, or an event of more than MAX_LINE.
+    """
     size, rest = 0, b""
     async for chunk in chunks:
         size += len(chunk)
         *lines, rest = (rest + chunk).split(b"\n") if is_stream else (rest + chunk,)
         if size > limit or len(rest) > (MAX_LINE if is_stream else limit):
-            raise Miss(f"the answer is longer than {size >> 20} MiB, more than its tokens can take")
+            raise Miss(f"the answer exceeds {size >> 20} MiB, more than its tokens can take")
         for line in lines:
             data = line.removeprefix(b"data:").strip()
             if line.startswith(b"data:") and data != b"[DONE]":
@@ -82,4 +85,5 @@ async def events(chunks: AsyncIterator[bytes], limit: int, *, is_stream: bool) -
 
 def _count(usage: dict[str, Any], name: str) -> int:
     value = usage.get(name)
+    # Not isinstance: JSON's true is an int in Python.
     return value if type(value) is int and 0 <= value < 1 << 40 else 0

@@ -1,4 +1,4 @@
-"""The engine for machines that vLLM does not run on: transformers, batch by batch. Slow, and says the same things.
+"""Draws with transformers, batch by batch, on machines that vLLM does not support. It is slow, but samples alike.
 
 Every sample has its own random generator, so its seed means the same in any batch.
 """
@@ -17,7 +17,7 @@ BATCH_SIZE = 32
 
 
 class TransformersEngine:
-    """`transformers` generation with per-sample seeds."""
+    """Generates with transformers, with a seed per sample."""
 
     name = "transformers"
 
@@ -30,6 +30,7 @@ class TransformersEngine:
             raise UserError(f"--engine transformers needs torch and transformers: {error}") from error
         from deepscaler.models.decoding import end_tokens  # noqa: PLC0415
 
+        # its advice and its bars for loading weights would stand between the lines of this command
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
         self._config, self._context, self._torch = config, context, torch
@@ -42,15 +43,15 @@ class TransformersEngine:
         self._ends = end_tokens(self._model)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Sample]:
-        """Draw samples in batches of the config's max_num_seqs."""
-        # in a batch, prompts are padded to one length and sums are rounded otherwise
+        """Yields samples, drawn in batches of the config's max_num_seqs."""
+        # A batch pads prompts to one length, which changes the order of floating-point sums and so their rounding.
         size = 1 if self._config.deterministic else self._config.max_num_seqs or BATCH_SIZE
         waiting = iter(requests)
         while batch := list(islice(waiting, size)):
             yield from self._generate_batch(batch)
 
     def describe(self) -> dict[str, object]:
-        """Version and settings."""
+        """Returns the version and settings, for the provenance."""
         import transformers  # noqa: PLC0415
 
         return {
@@ -62,7 +63,7 @@ class TransformersEngine:
         }
 
     def _generate_batch(self, batch: list[Request]) -> Iterator[Sample]:
-        """A sample is yielded as soon as it ends."""
+        """Yields every sample of a batch as soon as it ends."""
         from deepscaler.models.decoding import Draw, draw_batch  # noqa: PLC0415  imports torch
 
         started = time.time()
@@ -80,6 +81,8 @@ class TransformersEngine:
             yield self._to_sample(batch[drawn.index], drawn.token_ids, drawn.finish_reason, started)
 
     def _to_sample(self, request: Request, response: list[int], finish_reason: str, started: float) -> Sample:
+        # without the cleaning that some tokenizers' files turn on: it removes the blank before a comma or full
+        # stop
         return Sample(
             problem_id=request.problem_id,
             sample=request.sample,

@@ -1,4 +1,8 @@
-"""The vLLM engine: the only place that imports vLLM. On GPUs as it comes, on CPU with settings that work."""
+"""Draws with vLLM: on GPUs with its defaults, on CPUs with settings that work. Only this module imports vLLM.
+
+The module drives vLLM's own loop (`add_request` and `step`) instead of calling `LLM.generate`, which returns only when
+all are done. So finished samples can be saved at once, and one batch holds all benchmarks.
+"""
 
 import os
 import time
@@ -8,6 +12,8 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from deepscaler.recipes.model_shape import shape_of
+from deepscaler.system import compiled, seldom
 from deepscaler.system.errors import UserError
 from deepscaler.system.processes import guard
 from evaluation.config import EvaluationConfig
@@ -15,62 +21,74 @@ from evaluation.requests import Request
 from evaluation.samples import Sample
 
 AHEAD = 1 / 16
-"""Requests handed to vLLM beside a full batch, as a share of it: vLLM schedules a step before the one before has been
-looked at. No more, because other engines cannot draw what waits here."""
+"""Requests handed to vLLM beyond a full batch, as a share of the batch. vLLM schedules a step before it has processed
+the previous one, so it needs a few ready. More would keep other engines from drawing them."""
 
 NEEDED_CPU_FLAGS = ("avx2", "fma")
-"""vLLM's CPU build dies of an illegal instruction without them."""
+"""Processor features without which vLLM's CPU build dies of an illegal instruction."""
+
+_BLOCK = 32
+"""Tokens of a block of the KV cache on a CPU: a sequence takes whole blocks."""
+
+_MOST_KV_CACHE = 8 << 30
+"""Bytes of the KV cache on a CPU at most, and where the need is unknown."""
 
 # Measured on 2 cores with AVX2: chunked prefill crashes with per-request seeds, float32 is 4 to 5 times as fast as
-# bfloat16, compilation costs more than it gains.
+# bfloat16, and compilation costs more time than it saves.
 _CPU_ARGUMENTS: dict[str, Any] = {
     "enforce_eager": True,
     "enable_chunked_prefill": False,
     "max_num_batched_tokens": 4096,
-    "block_size": 32,
+    "block_size": _BLOCK,
 }
 _CPU_MAX_NUM_SEQS = 64
 _GPU_MAX_NUM_SEQS = 256
 
-# disable_cascade_attn: wrong results on A100 (vllm issue 22103).
+# disable_cascade_attn: cascade attention gives wrong results on A100 (vllm issue 22103).
 _GPU_ARGUMENTS: dict[str, Any] = {"disable_cascade_attn": True}
 
 
 def cpu_environment(cores: int, kv_cache_gib: int) -> dict[str, str]:
-    """What vLLM's CPU build must find in the environment before it is imported."""
+    """Returns the environment that vLLM's CPU build needs before it is imported."""
     return {
-        "VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib),  # its default asks for 92 % of memory and aborts
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # its default keeps one core back
+        "VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib),  # the default requests 92 % of memory and aborts
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the default leaves one core unused
         "OMP_NUM_THREADS": str(cores),
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     }
 
 
 def check_cpu(flags: str) -> None:
-    """Raise UserError for a processor that vLLM's CPU build cannot run on; `flags` is a line of /proc/cpuinfo."""
+    """Raises UserError for a processor that vLLM's CPU build cannot run on; `flags` is a line of /proc/cpuinfo."""
     missing = [name for name in NEEDED_CPU_FLAGS if name not in flags.split()]
     if missing:
         raise UserError(
-            f"vLLM's CPU build needs a processor with {' and '.join(NEEDED_CPU_FLAGS)}, this one lacks"
+            f"vLLM's CPU build needs a processor with {' and '.join(NEEDED_CPU_FLAGS)}, but this one lacks"
             f" {' and '.join(missing)}: use --engine transformers"
         )
 
 
 class VllmEngine:
-    """vLLM's offline engine, fed request by request so that finished samples come out at once."""
+    """Feeds vLLM's offline engine request by request, so finished samples come out at once."""
 
     name = "vllm"
 
     def __init__(self, config: EvaluationConfig, model: str, context: int) -> None:
         self._config = config
         self._on_gpu = _has_gpu()
-        if not self._on_gpu:
-            _prepare_cpu()
-        os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")  # an engine's processes are all on one machine
+        self._max_num_seqs = config.max_num_seqs or (_GPU_MAX_NUM_SEQS if self._on_gpu else _CPU_MAX_NUM_SEQS)
+        if config.deterministic and not self._on_gpu:
+            self._max_num_seqs = 1  # vLLM promises nothing about batches on a CPU
+        if self._on_gpu:
+            compiled.use()
+        else:
+            _prepare_cpu(_kv_cache_bytes(model, context, self._max_num_seqs))
+        os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")  # all processes of an engine share one machine
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # set it to INFO to see what vLLM decides
         if config.deterministic and self._on_gpu:
-            os.environ["VLLM_BATCH_INVARIANT"] = "1"  # its kernels read it while they are imported
+            os.environ["VLLM_BATCH_INVARIANT"] = "1"  # vLLM's kernels read it at import
+        seldom.postpone()
         try:
             from vllm import LLM  # noqa: PLC0415  after the environment is set
         except ImportError as error:
@@ -80,15 +98,17 @@ class VllmEngine:
             ) from error
         if config.deterministic and self._on_gpu:
             _check_batch_invariance()
-        self._max_num_seqs = config.max_num_seqs or (_GPU_MAX_NUM_SEQS if self._on_gpu else _CPU_MAX_NUM_SEQS)
-        if config.deterministic and not self._on_gpu:
-            self._max_num_seqs = 1  # vLLM promises nothing about batches on a CPU
+        if not self._on_gpu:
+            from evaluation.engines.cpu_sampling import replace_sampler  # noqa: PLC0415  imports torch
+
+            replace_sampler()
         self._arguments = {
             "dtype": config.dtype if self._on_gpu or config.dtype != "auto" else "float32",
             "max_model_len": context,
             "max_num_seqs": self._max_num_seqs,
             "tensor_parallel_size": config.tensor_parallel_size,
-            # a prompt that another sample has read already is not computed again, in a pass of another shape
+            # With prefix caching, a prompt that another sample has computed is skipped. The pass that remains has
+            # another shape, and so another rounding.
             "enable_prefix_caching": not config.deterministic,
             "use_tqdm_on_load": False,
             "seed": config.seed,
@@ -97,14 +117,17 @@ class VllmEngine:
         if self._on_gpu:
             self._arguments["gpu_memory_utilization"] = config.gpu_memory_utilization
         else:
+            # Without chunked prefill a prompt has to fit into one batch.
             self._arguments["max_num_batched_tokens"] = max(context, _CPU_ARGUMENTS["max_num_batched_tokens"])
         revision = None if Path(model).is_dir() else config.revision
+        # vLLM's engine does not notice that its parent was killed, and prctl's death signal reaches forked processes
+        # only, not spawned ones. The guardian kills what is left.
         guard()
         self.llm = LLM(model=model, revision=revision, disable_log_stats=True, **self._arguments)
         self._engine = self.llm.llm_engine
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Sample]:
-        """Keep the engine full and yield every sample when it finishes."""
+        """Yields every sample when it finishes, and keeps the engine full meanwhile."""
         waiting = iter(requests)
         running: dict[str, tuple[Request, float]] = {}
         while True:
@@ -123,7 +146,7 @@ class VllmEngine:
                     yield _to_sample(request, output.outputs[0], started)
 
     def describe(self) -> dict[str, object]:
-        """Version, settings and attention backend."""
+        """Returns the version, settings and attention backend, for the provenance."""
         import vllm  # noqa: PLC0415
 
         backend = getattr(self._engine.vllm_config.attention_config, "backend", None)
@@ -145,17 +168,18 @@ class VllmEngine:
             top_p=self._config.top_p,
             max_tokens=request.max_tokens,
             seed=request.seed,
+            # By default every step returns each request with its whole text so far.
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
 
 def _check_batch_invariance() -> None:
-    """Raises UserError where vLLM has no batch-invariant kernels; it refuses attention backends without them itself."""
+    """Raises UserError if vLLM has no batch-invariant kernels here; vLLM itself checks the attention backend."""
     from vllm.platforms import current_platform  # noqa: PLC0415  asks NVML, not CUDA
 
     if not current_platform.is_cuda() or not current_platform.has_device_capability(80):
         raise UserError(
-            f"--deterministic needs an NVIDIA GPU of compute capability 8.0 or above (A100, H100, ...), this is"
+            f"--deterministic needs an NVIDIA GPU of compute capability 8.0 or above (A100, H100, ...), but this is"
             f" {current_platform.get_device_name()}: leave it out, or add --engine transformers"
         )
 
@@ -175,23 +199,34 @@ def _to_sample(request: Request, completion: Any, started: float) -> Sample:
 
 
 def _has_gpu() -> bool:
-    """Asked of NVML: once CUDA itself was asked, it refuses to work in the process that vLLM forks."""
+    """Returns whether there is a GPU, according to NVML."""
     import torch  # noqa: PLC0415
 
+    # vLLM forks its engine, and CUDA refuses to work in a fork of a process that has used it. Even
+    # torch.cuda.is_available() counts as use, unless this variable makes it ask NVML.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     found = bool(torch.cuda.is_available())
-    if found and torch.cuda._device_count_nvml() < 0:  # NVML does not answer, so CUDA was asked (a slice of a GPU)
+    if found and torch.cuda._device_count_nvml() < 0:  # NVML failed, as on a slice of a GPU, so CUDA was used
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     return found
 
 
-def _prepare_cpu() -> None:
-    """Check the processor and set the environment; what the user has set stays."""
+def _kv_cache_bytes(model: str, context: int, sequences: int) -> int:
+    """Returns how much a full batch needs at most; vLLM fills all that it gets with zeros first."""
+    try:
+        return 2 * shape_of(model).kv_bytes_per_token * (context + _BLOCK) * sequences  # float32 has twice the bytes
+    except UserError:  # another architecture
+        return _MOST_KV_CACHE
+
+
+def _prepare_cpu(kv_cache_bytes: int = _MOST_KV_CACHE) -> None:
+    """Checks the processor and sets the environment, except for variables that the user has set."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     if flags := next((line for line in lines if line.startswith("flags")), ""):
         check_cpu(flags)
     memory_gib = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
     cores = len(os.sched_getaffinity(0))
-    for name, value in cpu_environment(cores, kv_cache_gib=max(1, min(8, memory_gib // 4))).items():
+    kv_cache_gib = max(1, min(-(-kv_cache_bytes // (1 << 30)), _MOST_KV_CACHE >> 30, memory_gib // 4))
+    for name, value in cpu_environment(cores, kv_cache_gib).items():
         os.environ.setdefault(name, value)

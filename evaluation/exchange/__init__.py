@@ -1,1 +1,1 @@
-"""Takes over what other programs drew, and writes what they read: samples one by one, in bounded memory."""
+"""Imports samples that other programs drew, and exports samples in their formats, with bounded memory."""

@@ -1,4 +1,4 @@
-"""Reads a file of another program in a process of its own: what a hostile file breaks is that process."""
+"""Reads another program's file in a child process, so a hostile file can only break the child."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from evaluation.responses import Columns
 
 
 def read_found(file: Path, form: str, columns: dict[str, str], target: Path) -> list[Found]:
-    """Returns the responses of a file, by way of another file. Raises UserError where the first cannot be used."""
+    """Returns the responses in a file; the child passes them through `target`. Raises UserError for a bad file."""
     ask_child(
         "evaluation.exchange.child",
         {"files": [str(file)], "form": form, "columns": columns, "target": str(target)},
@@ -28,10 +28,11 @@ def _lines(path: Path) -> Iterator[Found]:
 
 
 def write_found(files: list[str], form: str, columns: dict[str, str], target: str) -> dict[str, Any]:
-    """Writes the responses of a file, one JSON line each; returns how many."""
+    """Writes the responses in a file, one JSON line each; returns their number."""
     count = 0
     with Path(target).open("w", encoding="utf-8") as opened:
         for found in READERS[form](Path(files[0]), Columns(**columns)):
+            # JSON escapes line ends, so each response stays on one line
             opened.write(json.dumps(found.to_json()) + "\n")
             count += 1
     return {"rows": count}

@@ -1,7 +1,7 @@
-"""Writes an evaluation as other programs read it, with our grader's verdicts.
+"""Writes an evaluation in the formats of other programs, with this kit's verdicts.
 
 inspect      aime.inspect.json           a log that `inspect view` and `read_eval_log` open
-lm-eval      samples_aime_DATE.jsonl     as lm-eval's --log_samples writes them
+lm-eval      samples_aime_DATE.jsonl     the samples that lm-eval's --log_samples writes
 model-index  model-index.yml             the metadata of a model card: Pass@1 with n, interval and protocol
 """
 
@@ -21,18 +21,18 @@ from evaluation.results import read_results
 from evaluation.score import Scored, read_scored
 
 Texts = dict[str, str]
-"""What is written, by file name."""
+"""Contents of the files to write, by name."""
 
 GENERATION = ("temperature", "top_p", "max_tokens", "seed")
 GRADER = "deepscaler"
 URL = "https://github.com/agentica-project/deepscaler"
-"""Of the recipe; a model card wants an address for a source."""
+"""Address of the recipe, because a model card requires a URL for a source."""
 
 
 def export(folder: EvaluationFolder, form: str) -> Texts:
-    """Returns the files of a form. Raises UserError where the folder has no report yet."""
+    """Returns the files of a format. Raises UserError if the folder has no report yet."""
     config = folder.read_config()
-    results = read_results(folder.report_path("json"))  # whoever has none is told to write it
+    results = read_results(folder.report_path("json"))  # its error says how to write a missing report
     names = [name for name in config["datasets"] if name in results.benchmarks]
     if not names:
         raise UserError(f"{folder.root} holds no graded samples; run `deepscaler report {folder.root}`")
@@ -46,7 +46,7 @@ def export(folder: EvaluationFolder, form: str) -> Texts:
 
 
 def write_export(texts: Texts, output: Path) -> None:
-    """Writes the files, each whole or not at all."""
+    """Writes the files, each atomically."""
     for name, text in texts.items():
         write_text(output / name, text)
 
@@ -55,6 +55,7 @@ def _inspect(folder: EvaluationFolder, name: str, config: dict[str, Any]) -> tup
     problems = {problem["id"]: problem for problem in folder.read_problems(name)}
     scored = read_scored(folder, name)
     accuracy = read_results(folder.report_path("json")).benchmarks[name].pass_at_1
+    # The ids follow from the weights and the data set, so exporting again gives the same log.
     times = [one.sample.started for one in scored] + [one.sample.finished for one in scored]
     key = hashlib.sha256(f"{config['weights']} {name}".encode()).hexdigest()[:22]
     log = {
@@ -99,6 +100,7 @@ def _inspect_sample(one: Scored, problem: dict[str, Any], config: dict[str, Any]
     stop_reason = "max_tokens" if sample.finish_reason == "length" else "stop"
     return {
         "id": sample.problem_id,
+        # inspect counts epochs from 1.
         "epoch": sample.sample + 1,
         "input": problem["problem"],
         "target": problem["golds"],
@@ -139,6 +141,7 @@ def _lm_eval(folder: EvaluationFolder, name: str, config: dict[str, Any]) -> tup
             "doc": {"id": problem["id"], "problem": problem["problem"], "answer": target},
             "target": target[0] if len(target) == 1 else target,
             "arguments": {"gen_args_0": {"arg_0": problem["problem"], "arg_1": options}},
+            # lm-eval has a list for each request of a document, and here each document is one request.
             "resps": [texts],
             "filtered_resps": [texts],
             "filter": "none",
@@ -161,7 +164,7 @@ _FORMS: dict[str, Callable[[EvaluationFolder, str, dict[str, Any]], tuple[str, s
 
 
 def _model_index(folder: EvaluationFolder, config: dict[str, Any]) -> str:
-    """Returns YAML: every text in it is a JSON text, which YAML reads as it is."""
+    """Returns YAML in which every text is a JSON string, because YAML reads JSON strings unchanged."""
     told = {"n": config["num_samples"], **_generation(config)}
     protocol = ", ".join(f"{name} {value}" for name, value in told.items())
     lines = ["model-index:", f"- name: {json.dumps(config['model'])}", "  results:"]

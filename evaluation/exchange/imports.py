@@ -1,4 +1,4 @@
-"""Makes an evaluation's folder of another program's samples: our grader's verdict, and theirs beside it.
+"""Turns another program's samples into an evaluation's folder, with their verdicts kept beside this kit's.
 
 theirs/aime.jsonl   {"problem_id": "aime/2024-I-1", "sample": 3, "score": 1.0}
 """
@@ -25,17 +25,17 @@ from evaluation.protocols import Thinking
 from evaluation.samples import Sample, SampleStore
 
 SHORTEST = 20
-"""Characters of a benchmark's problem that is looked for within a prompt; shorter ones must be all of it."""
+"""Least characters of a benchmark's problem to search for within a prompt; a shorter one must be the whole prompt."""
 UNTOLD = ("revision", "temperature", "top_p", "max_tokens", "seed", "dtype")
-"""Options that a file may not tell."""
+"""Options that a file may leave out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """Samples by data set, each with the problem that it answers."""
+    """Holds imported samples by data set, each with the problem that it answers."""
 
     problems: dict[str, dict[str, Problem]]
-    """By data set and id."""
+    """Problems by data set and id."""
     samples: dict[str, list[tuple[Sample, Found]]]
 
     @property
@@ -45,11 +45,11 @@ class Imported:
 
 
 def read_import(file: Path, form: str, columns: dict[str, str], source: Path | None) -> Imported:
-    """Returns a file's samples. A problem that is one of a benchmark's on this machine has its id and golds."""
+    """Returns a file's samples. A problem of a benchmark on this machine gets the benchmark's id and golds."""
     with tempfile.TemporaryDirectory() as temporary:
         found = read_found(file, form, columns, Path(temporary, "found.jsonl"))
     if not found:
-        raise UserError(f"{file} holds no responses")
+        raise UserError(f"{file} holds no responses; give a file with at least one")
     known = _of_benchmarks({_plain(one.question) for one in found}, source)
     problems: dict[str, dict[str, Problem]] = {}
     samples: dict[str, list[tuple[Sample, Found]]] = {}
@@ -64,7 +64,7 @@ def read_import(file: Path, form: str, columns: dict[str, str], source: Path | N
 
 
 def write_import(imported: Imported, root: Path, file: Path, form: str, model: str, thinking: Thinking) -> None:
-    """Writes the folder. Raises UserError where there is one already."""
+    """Writes the evaluation's folder. Raises UserError if it holds an evaluation already."""
     folder = EvaluationFolder(root)
     check_new(root)
     pairs = [pair for several in imported.samples.values() for pair in several]
@@ -80,7 +80,7 @@ def write_import(imported: Imported, root: Path, file: Path, form: str, model: s
                 for sample, _ in imported.samples[name]:
                     store.append(sample)
             _write_theirs(folder, name, imported.samples[name])
-        # last: without it this is no evaluation, and the same command starts again
+        # last: without this file the folder is not an evaluation, so after a kill the same command starts over
         write_json(
             folder.config_path,
             {
@@ -98,13 +98,13 @@ def write_import(imported: Imported, root: Path, file: Path, form: str, model: s
 
 
 def check_new(root: Path) -> None:
-    """Raises UserError where a folder holds an evaluation."""
+    """Raises UserError if a folder holds an evaluation."""
     if EvaluationFolder(root).is_bound:
         raise UserError(f"{root} holds an evaluation already; give another --output-dir, or remove it")
 
 
 def disagreements(folder: EvaluationFolder, dataset: str, grades: dict[tuple[str, int], bool]) -> str:
-    """Returns how often our grader and the file's differ, in words; empty where the file tells no verdicts."""
+    """Returns in words how often this kit's grader and the file's differ; empty if the file has no verdicts."""
     path = theirs_path(folder, dataset)
     if not path.is_file():
         return ""
@@ -114,13 +114,13 @@ def disagreements(folder: EvaluationFolder, dataset: str, grades: dict[tuple[str
     stricter = sum(theirs and not ours for theirs, ours in both)
     milder = sum(ours and not theirs for theirs, ours in both)
     return (
-        f"the file's own grader says otherwise of {stricter + milder:,} of {len(both):,} samples"
+        f"the file's own grader disagrees on {stricter + milder:,} of {len(both):,} samples"
         f" (right there and wrong here {stricter:,}, wrong there and right here {milder:,})"
     )
 
 
 def theirs_path(folder: EvaluationFolder, dataset: str) -> Path:
-    """Returns where the verdicts of an imported file are."""
+    """Returns the path of an imported file's verdicts."""
     return folder.root / "theirs" / f"{dataset}.jsonl"
 
 
@@ -135,18 +135,18 @@ def _write_theirs(folder: EvaluationFolder, dataset: str, pairs: list[tuple[Samp
 
 
 def _of_benchmarks(questions: set[str], source: Path | None) -> dict[str, Problem]:
-    """Returns the benchmark's problem that each question is, or that it holds; the longest, if there are several."""
+    """Returns the benchmark problem that each question equals or contains; the longest, if there are several."""
     problems: list[tuple[str, Problem]] = []
     for name in SOURCES:
         present = _present(name, source)
         problems += [(_plain(problem.question.removesuffix(SUFFIX)), problem) for problem in present or ()]
-    exact = dict(reversed(problems))
+    exact = dict(reversed(problems))  # reversed, so the first data set of the table wins
     long = sorted(((text, problem) for text, problem in problems if len(text) >= SHORTEST), key=lambda p: -len(p[0]))
     found = {
         question: exact.get(question) or next((problem for text, problem in long if text in question), None)
         for question in questions
     }
-    # a worked example in every prompt is no match: of one problem there is one prompt
+    # A worked example in every prompt is not a match: each problem must match only one distinct prompt.
     times = Counter(problem.id for problem in found.values() if problem)
     return {question: problem for question, problem in found.items() if problem and times[problem.id] == 1}
 
@@ -162,7 +162,7 @@ def _present(name: str, source: Path | None) -> list[Problem] | None:
 def _own_problem(one: Found) -> Problem:
     name = re.sub(r"[^\w.-]+", "-", one.dataset, flags=re.ASCII).strip("-.")[:80] or "samples"
     key = hashlib.sha256(_plain(one.question).encode("utf-8", "replace")).hexdigest()[:16]
-    name = f"{name}-imported" if name in SOURCES else name  # it is another set than the kit's of that name
+    name = f"{name}-imported" if name in SOURCES else name  # not the kit's set of that name
     return Problem(id=f"{name}/{key}", data_source=name, prompt=ask(one.question, suffix=""), golds=one.golds)
 
 
@@ -185,7 +185,7 @@ def _sample(one: Found, problem_id: str, number: int) -> Sample:
 
 
 def plan_lines(imported: Imported, root: Path) -> list[str]:
-    """Returns what would be written, a line for each data set."""
+    """Returns a line for each data set that would be written."""
     return [
         f"{name}: {problems:,} problems, {samples:,} samples"
         + (" (a benchmark of the kit)" if name in SOURCES else "")

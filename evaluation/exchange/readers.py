@@ -1,8 +1,8 @@
-"""Reads the samples of other programs, in the child: each format is one function from a file to its responses.
+"""Reads the samples of other programs, in the child process. Each format is one function from a file to responses.
 
 lm-eval    samples_TASK_DATE.jsonl of --log_samples      lighteval  details_TASK_DATE.parquet of --save-details
 inspect    LOG.eval or LOG.json                          verl       STEP.jsonl of rollout_data_dir, validation_data_dir
-jsonl      one response a line, its columns named
+jsonl      one response per line, in columns that the user names
 """
 
 import re
@@ -19,7 +19,7 @@ from evaluation.responses import Columns, read_responses
 Reader = Callable[[Path, Columns], Iterator[Found]]
 
 QUESTIONS = ("problem", "question", "prompt", "input")
-"""Names under which a row keeps its question, the likeliest first."""
+"""Columns that may hold a row's question, the likeliest first."""
 
 
 def _lm_eval(file: Path, columns: Columns) -> Iterator[Found]:
@@ -29,12 +29,12 @@ def _lm_eval(file: Path, columns: Columns) -> Iterator[Found]:
 
 def _lm_eval_row(task: str, filters: dict[str, str], row: dict[str, Any]) -> Iterator[Found]:
     if filters.setdefault("", row.get("filter", "")) != row.get("filter", ""):
-        return  # the same responses again, as another filter shortened them
+        return  # lm-eval repeats the same responses for each filter; only the first filter's rows count
     told = row["arguments"]
     if isinstance(told, dict):
         prompt, options = told["gen_args_0"]["arg_0"], told["gen_args_0"].get("arg_1") or {}
     else:
-        prompt, options = told[0]  # before lm-eval 0.4.3
+        prompt, options = told[0]  # the format before lm-eval 0.4.3
     question = next((row["doc"][name] for name in QUESTIONS if isinstance(row["doc"].get(name), str)), prompt)
     texts = [text for several in row["resps"] for text in several]
     score = row.get(row["metrics"][0]) if row.get("metrics") else None
@@ -44,6 +44,7 @@ def _lm_eval_row(task: str, filters: dict[str, str], row: dict[str, Any]) -> Ite
             question=str(question),
             golds=golds_of(row["target"]),
             text=_text(text),
+            # Of several texts it is a mean, or that of the best one, and no verdict on any.
             score=verdict(score) if len(texts) == 1 else None,
             told=_told(options, max_tokens=options.get("max_gen_toks")),
         )
@@ -64,7 +65,7 @@ def _lighteval_row(row: dict[str, Any]) -> Iterator[Found]:
             question=str(doc["query"]),
             golds=golds_of([doc["choices"][index] for index in indexes]),
             text=_text(text),
-            score=verdict(scores[0]) if scores else None,  # of an average of several only 0 and 1 tell of each
+            score=verdict(scores[0]) if scores else None,  # an average decides each response only if it is 0 or 1
             response_tokens=len(tokens[number]) if number < len(tokens) else 0,
         )
 
@@ -79,7 +80,7 @@ def _verl_row(step: str, row: dict[str, Any]) -> Iterator[Found]:
         question=str(row["input"]),
         golds=golds_of(row["gts"]),
         text=_text(row["output"]),
-        score=verdict(row.get("acc", row["score"])),  # a score may be a sum of several rewards
+        score=verdict(row.get("acc", row["score"])),  # `score` may be a sum of several rewards, `acc` is the grade
         finish_reason="length" if row.get("truncated") else "stop",
     )
 
@@ -108,5 +109,5 @@ def _told(options: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError("a response is no text")
+        raise TypeError("a response is not a text")
     return value

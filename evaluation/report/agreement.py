@@ -1,4 +1,4 @@
-"""Answers whether a run agrees with what was published of the same model, and what separates the two.
+"""Checks whether a run agrees with the published scores of the same model, and lists the differences in method.
 
 AIME 2024: 41.0 agrees with the 43.1 of DeepScaleR README: chance alone moves two such runs apart by up to 5.9 points.
 """
@@ -16,18 +16,16 @@ from evaluation.report.published import PublishedResult, results_for
 from evaluation.score import BenchmarkScores
 
 SIGNIFICANT = 0.05
-"""A difference that chance exceeds more rarely is said to be more than chance."""
+"""P-value below which a difference counts as more than chance."""
 
 
 def agreement(
     benchmarks: list[BenchmarkScores], config: dict[str, Any], provenance: dict[str, Any], grader: Mode
 ) -> list[str]:
-    """Returns a sentence for each published score of the same model and protocol, and one on what differs.
-
-    A model is recognized by its name: no source publishes a hash of the weights.
-    """
+    """Returns a sentence on each published score of the same model and protocol, and one on differences in method."""
     if protocol_of(config) is None:
         return []
+    # by name, because no source publishes a hash of the weights
     name = short_name(str(config["model"])).lower()
     rows = results_for([one.dataset for one in benchmarks], str(config["protocol"]))
     pairs = [
@@ -46,6 +44,8 @@ def _sentence(one: BenchmarkScores, row: PublishedResult) -> str:
     own, published = 100 * one.pass_at_1.value, row.scores[one.dataset]
     error = (own_variance(one) + _published_variance(one, row)) ** 0.5
     gap = abs(own - published)
+    # without any variance, as where no sample is correct, equal figures to the printed digit agree and others
+    # do not
     p = 2 * NormalDist().cdf(-gap / error) if error else float(gap < 0.05)
     told = f"{title(one.dataset)}: {own:.1f}"
     if p >= SIGNIFICANT:
@@ -54,14 +54,14 @@ def _sentence(one: BenchmarkScores, row: PublishedResult) -> str:
             f" {1.96 * error:.1f} points (p {p:.2f})."
         )
     side = "above" if own > published else "below"
-    return f"{told} lies {gap:.1f} points {side} the {published:.1f} of {row.told}, more than chance (p {_shown(p)})."
+    return f"{told} is {gap:.1f} points {side} the {published:.1f} of {row.told}, more than chance (p {_shown(p)})."
 
 
 def own_variance(one: BenchmarkScores) -> float:
     """Returns the variance of a run's Pass@1, in points squared, over other samples of the same problems.
 
-    Both runs have the same problems, so how these differ in difficulty does not count. p (1 - p) of a problem is
-    estimated without bias from its samples; with one sample of each it is not known, and that of the mean is its bound.
+    Both runs have the same problems, so differences in difficulty do not count. The estimate of a problem's p (1 - p)
+    from its samples is unbiased. With one sample per problem it is unknown, and the mean's p (1 - p) bounds it.
     """
     counts: dict[str, list[bool]] = {}
     for scored in one.scored:
@@ -70,12 +70,14 @@ def own_variance(one: BenchmarkScores) -> float:
     sizes = np.array([len(row) for row in counts.values()])
     if sizes.min() == 1:
         mean = float(rates.mean())
+        # 1e4 turns the square of a share into the square of points.
         return 1e4 * mean * (1 - mean) / len(rates) / float(sizes.mean())
+    # n / (n - 1) makes p (1 - p) unbiased, and its division by n gives the variance of a problem's rate.
     return 1e4 * float((rates * (1 - rates) / (sizes - 1)).sum()) / len(rates) ** 2
 
 
 def _published_variance(one: BenchmarkScores, row: PublishedResult) -> float:
-    """Returns the variance of the published figure: of its seeds, or that of this run with the protocol's n."""
+    """Returns the variance of the published figure: over its seeds, or this run's variance with the protocol's n."""
     number = PROTOCOLS[row.protocol].samples_of(one.dataset)
     if one.dataset in row.deviations:
         return row.deviations[one.dataset] ** 2 / number
@@ -88,7 +90,7 @@ def _differences(row: PublishedResult, config: dict[str, Any], provenance: dict[
     if row.but:
         found.append(f"there {row.but}")
     if protocol.graded_by != GRADERS[grader]:
-        again = " (`deepscaler report --grader deepscaler` decides by those)"
+        again = " (`deepscaler report --grader deepscaler` applies those)"
         is_near = protocol.grader == "deepscaler" and grader == "kit"
         found.append(f"graded there by {protocol.graded_by}, here by {GRADERS[grader]}{again if is_near else ''}")
     found += protocol.unlike

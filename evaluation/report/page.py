@@ -1,4 +1,4 @@
-"""report.html: one file, no script, nothing loaded from elsewhere. Every string from a model or user is escaped."""
+"""Writes report.html: one file that has no script and loads nothing. Every string from a model or user is escaped."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from evaluation.report.tables import detail_table, protocol_table
 from evaluation.score import BenchmarkScores, Scored
 
 OPTIONS = ("temperature", "top_p", "max_tokens", "seed")
-"""Options that an imported file may not tell."""
+"""Options that an imported file may leave out."""
 
 
 def html_page(
@@ -56,7 +56,7 @@ def _summary(benchmarks: list[BenchmarkScores], config: dict[str, Any]) -> str:
 
 
 def _protocol(config: dict[str, Any], grader: Mode) -> str:
-    """Returns the run's settings beside those of the protocols, what its own says, and every option."""
+    """Returns the run's settings beside those of all protocols, its protocol's source, and every option."""
     protocol = protocol_of(config)
     return (
         table(protocol_table(config, grader), "protocols")
@@ -78,7 +78,7 @@ def _benchmark_section(one: BenchmarkScores, questions: dict[str, dict[str, Any]
 
 
 def _examples(one: BenchmarkScores) -> list[tuple[str, Scored]]:
-    """The first response of each kind there is."""
+    """Returns the first response for each outcome of grading."""
     first: dict[str, Scored] = {}
     for scored in one.scored:
         first.setdefault(scored.grade.reason, scored)

@@ -1,7 +1,7 @@
-"""Published Pass@1 in percent, to stand beside one's own: each row with the protocol that it was measured by.
+"""Holds published Pass@1 in percent for comparison with a run, each row with the protocol it was measured with.
 
-The same weights differ by up to 20 points between protocols (JustRL-DeepSeek-1.5B on Minerva: 51.5 and 31.9), so that a
-run is shown the rows of its own protocol. Sources and revisions are those of `evaluation.protocols`.
+The same weights differ by up to 20 points between protocols (JustRL-DeepSeek-1.5B on Minerva: 51.5 and 31.9). So a
+report shows only rows of its own protocol. Sources and revisions are those of `evaluation.protocols`.
 """
 
 from dataclasses import dataclass, field
@@ -11,21 +11,21 @@ from evaluation.protocols import ProtocolName
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedResult:
-    """One row of a table in the literature."""
+    """Holds one row of a table in the literature."""
 
     model: str
     protocol: ProtocolName
     source: str
     scores: dict[str, float]
-    """Pass@1 in percent by benchmark; absent where it was not reported."""
+    """Pass@1 in percent by benchmark; absent if it was not reported."""
     deviations: dict[str, float] = field(default_factory=dict)
-    """Standard deviation over seeds, of a run of one sample a problem each, in points; where reported."""
+    """Standard deviation in points over seeds, with one sample per problem for each; absent if not reported."""
     but: str = ""
-    """Where the source departs from the protocol."""
+    """The source's departure from the protocol."""
 
     @property
     def told(self) -> str:
-        """Returns the source, with what separates it from its protocol."""
+        """Returns the source, with its departure from the protocol."""
         return f"{self.source} ({self.but})" if self.but else self.source
 
 
@@ -46,7 +46,7 @@ _SOBER = ("aime", "aime25", "amc23", "math", "minerva", "olympiad_bench")
 
 
 def _sober(model: str, *scores: tuple[float, float]) -> PublishedResult:
-    """Returns a row of pairs: mean and standard deviation over seeds."""
+    """Returns the result for pairs of mean and standard deviation over seeds."""
     named = dict(zip(_SOBER, scores, strict=True))
     return PublishedResult(
         model=model,
@@ -113,6 +113,6 @@ PUBLISHED: tuple[PublishedResult, ...] = (
 
 
 def results_for(datasets: list[str], protocol: str) -> list[PublishedResult]:
-    """Returns the rows of a protocol that say something about at least one of the data sets; of `all`, any row."""
+    """Returns the rows of a protocol (or of `all`) that have a score for at least one of the data sets."""
     rows = [result for result in PUBLISHED if protocol in ("all", result.protocol)]
     return [result for result in rows if any(name in result.scores for name in datasets)]

@@ -1,4 +1,4 @@
-"""The report's tables as plain rows of cells, the first being the header; every output draws them its own way.
+"""Builds the report's tables as plain rows of cells, header first. Every output format draws them its own way.
 
 A cell may have two lines: a value and its interval.
 """
@@ -25,13 +25,13 @@ from evaluation.report.published import results_for
 from evaluation.score import BenchmarkScores
 
 UNDECIDED = ("timeout", "worker_died")
-"""Reasons that are failures of grading, not of the model."""
+"""Outcomes that are failures of grading, not of the model."""
 
 
 def comparison_table(benchmarks: list[BenchmarkScores], config: dict[str, Any], shown: str = "") -> Rows:
-    """Returns this run's Pass@1 above the published ones of its protocol, or of the one that is `shown`.
+    """Returns this run's Pass@1 above the published results of its protocol, or of the protocol `shown`.
 
-    `shown` may be `all`: then each source stands with its protocol.
+    If `shown` is `all`, each source names its protocol.
     """
     names = [one.dataset for one in benchmarks]
     mean = average(benchmarks, config)
@@ -48,7 +48,7 @@ def comparison_table(benchmarks: list[BenchmarkScores], config: dict[str, Any], 
 
 
 def protocol_table(config: dict[str, Any], mode: Mode) -> Rows:
-    """Returns this run's settings above those of every protocol, which say `=` where they are the same."""
+    """Returns this run's settings above those of every protocol; `=` marks equal ones."""
     own = _own_settings(config, mode)
     header = ["protocol", "n", "T", "top-p", "tokens", "asks", "counts the box", "graded by"]
     rows = [header, ["this run", *own]]
@@ -87,7 +87,7 @@ def _number(value: float | None) -> str:
 
 
 def detail_table(benchmarks: list[BenchmarkScores]) -> Rows:
-    """What stands behind each Pass@1, a column a benchmark."""
+    """Returns the numbers behind each Pass@1, one column per benchmark."""
     columns = [_details(one) for one in benchmarks]
     return [
         ["", *(title(one.dataset) for one in benchmarks)],
@@ -116,12 +116,12 @@ def _details(one: BenchmarkScores) -> dict[str, str]:
 
 
 def average(benchmarks: list[BenchmarkScores], config: dict[str, Any]) -> float | None:
-    """Returns the mean Pass@1 of the benchmarks that the protocol averages; None if one of them was not run."""
+    """Returns the mean Pass@1 of the benchmarks that the protocol averages; None unless all of them were run."""
     return _mean({one.dataset: one.pass_at_1.value for one in benchmarks}, protocol_of(config))
 
 
 def _mean(scores: dict[str, float], protocol: Protocol | None) -> float | None:
-    """Returns the mean over a protocol's benchmarks; None if one of them is missing, or it has no mean."""
+    """Returns the mean over a protocol's benchmarks; None if one is missing or the protocol has no mean."""
     names = protocol.mean if protocol else ()
     if not names or not set(names) <= set(scores):
         return None
@@ -129,12 +129,12 @@ def _mean(scores: dict[str, float], protocol: Protocol | None) -> float | None:
 
 
 def warnings(benchmarks: list[BenchmarkScores], config: dict[str, Any], provenance: dict[str, Any]) -> list[str]:
-    """What a reader must know before believing the numbers."""
+    """Returns the caveats that a reader must know before believing the numbers."""
     found = []
     if overrides(config) and results_for([one.dataset for one in benchmarks], str(config["protocol"])):
         found.append(f"The protocol is {told(config)}: not comparable with the published numbers.")
     if config.get("shard"):
-        found.append(f"Shard {config['shard']}: only a part of each benchmark's problems.")
+        found.append(f"Shard {config['shard']} covers only a part of each benchmark's problems.")
     attempts = [attempt for attempt in provenance.get("attempts", []) if _has_drawn(attempt)]
     differing = [name for name in DIFFERING if len({_comparable(attempt.get(name)) for attempt in attempts}) > 1]
     if differing:
@@ -146,22 +146,22 @@ def warnings(benchmarks: list[BenchmarkScores], config: dict[str, Any], provenan
         undecided = sum(one.reasons.get(reason, 0) for reason in UNDECIDED)
         if undecided:
             found.append(f"{name}: {undecided} of {scored} answers could not be graded in time; they count as wrong.")
+        # Responses that were cut off lack it for another reason.
         if one.reasons.get("no_think_end", 0) - one.num_truncated > scored / 2:
-            found.append(f"{name}: most responses hold no </think>; for a model that does not think use --thinking no.")
+            found.append(f"{name}: most responses lack </think>; if the model does not think, use --thinking no.")
     return found
 
 
 def _has_drawn(attempt: dict[str, Any]) -> bool:
-    """Returns whether an attempt may have drawn samples: one without an answer of its endpoint has not."""
+    """Returns whether an attempt may have drawn samples; one that got no answer from its endpoint has not."""
     engine = attempt.get("engine")
     return not isinstance(engine, dict) or engine.get("answered_as") != []
 
 
 def _comparable(part: Any) -> str:
-    """Of a part of an attempt; an engine's max_model_len only follows from the longest prompt of what it drew.
-
-    A server may be started again at another port; its host and model are bound.
-    """
+    """Returns a part of an attempt as text, without what may differ harmlessly."""
+    # max_model_len only follows from the longest prompt; a server may restart at another port, and its host and
+    # model are bound to the folder anyway
     return json.dumps({**part, "max_model_len": 0, "base_url": ""} if isinstance(part, dict) else part, sort_keys=True)
 
 

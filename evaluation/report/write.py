@@ -1,4 +1,4 @@
-"""Score an evaluation's folder and tell the result four ways: terminal table, report.json, report.md, report.html."""
+"""Scores an evaluation's folder and reports the result in the terminal, report.json, report.md and report.html."""
 
 import json
 from itertools import groupby
@@ -26,9 +26,9 @@ from evaluation.score import BenchmarkScores, score_benchmark
 
 
 def write_report(output_dir: Path, console: Console, mode: Mode = "kit", published: str = "") -> Results:
-    """Scores all samples of a folder, writes its reports, prints the tables, and returns what report.json holds.
+    """Scores all samples of a folder, writes its reports, prints the tables, and returns the content of report.json.
 
-    `published` is the protocol whose published results are shown, or `all`; empty for the run's own.
+    `published` names the protocol whose published results to show, or `all`; empty for the run's own.
     """
     folder = EvaluationFolder(output_dir)
     config = folder.read_config()
@@ -111,6 +111,7 @@ def _as_markdown(
         f"# Evaluation of `{config['model']}`",
         f"Pass@1 in percent (95 % interval, clustered by problem), protocol {told(config)}, beside published results.",
         markdown_table(rows),
+        # Markdown would take </think> for HTML, and show nothing.
         *(sentence.replace("<", "&lt;") for sentence in agrees),
         "## Details",
         markdown_table(detail_table(benchmarks)),
@@ -137,6 +138,7 @@ def _print(
     header, own, *published = rows
     table = new_table(header[:-1])
     add_row(table, own[:-1], style="bold")
+    # groupby joins neighbors only; the table of published results keeps the rows of a source together.
     for source, group in groupby(published, key=lambda row: row[-1]):
         add_row(table, [f"\n{source}:"], style="dim")
         for row in group:
@@ -145,7 +147,7 @@ def _print(
     for sentence in agrees:
         console.print(Text(sentence))
     print_rows(console, "Details", detail_table(benchmarks))
-    console.print(Text("\nWhere protocols differ from this run:"))
+    console.print(Text("\nDifferences between this run and each protocol:"))
     for line in _differing(protocol_table(config, mode)):
         console.print(Text(line))
     for warning in notes:
@@ -153,7 +155,7 @@ def _print(
 
 
 def _differing(rows: Rows) -> list[str]:
-    """Returns a line for each protocol: a table of so many words would not fit a terminal."""
+    """Returns a line for each protocol, because a table of that many words would not fit a terminal."""
     header, _, *protocols = rows
     cells = [
         [f"{name} {cell}" for name, cell in zip(header[1:], row[1:], strict=True) if cell != "="] for row in protocols
@@ -162,5 +164,5 @@ def _differing(rows: Rows) -> list[str]:
 
 
 def _questions(folder: EvaluationFolder, benchmarks: list[BenchmarkScores]) -> dict[str, dict[str, Any]]:
-    """Every problem's text and golds by its id."""
+    """Returns every problem's text and golds by its id."""
     return {problem["id"]: problem for one in benchmarks for problem in folder.read_problems(one.dataset)}

@@ -14,10 +14,12 @@ INTERVAL = 0.25
 
 
 def main() -> None:
-    """Connect, then count until all are there; whoever started this ends it where they never are."""
+    """Connects to Ray and counts nodes until all have joined; whoever started this ends it if they never do."""
     import ray  # noqa: PLC0415
 
     path, num_nodes = Path(sys.argv[1]), int(sys.argv[2])
+    # Without an address Ray takes RAY_ADDRESS; it fails if the head's raylet has not registered, and the head
+    # starts this again.
     ray.init(log_to_driver=False, logging_level="warning")
     told: dict[str, int] = {}
     while True:

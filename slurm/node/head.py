@@ -13,11 +13,13 @@ from deepscaler.system import processes
 from deepscaler.system.exit_codes import AGAIN, FAILED, INTERRUPTED, exit_code
 from deepscaler.system.files import write_json, write_text
 from deepscaler.system.signals import stop_signals
-from slurm.cluster import is_ending
+from slurm.cluster import how_ending
 from slurm.job_folder import read_joined, write_token
+from slurm.node.examine import check_alike
 from slurm.node.network import answers
 from slurm.node.node import FINAL, Node
 from slurm.node.ray import RayNode, ray_node
+from slurm.node.scratch import use_scratch
 
 POLL = 0.2
 RESERVE = 20.0
@@ -46,15 +48,19 @@ def run_head(node: Node) -> int:
         code, reason = _run(node, wishes)
     again = code not in FINAL and node.task.again
     node.folder.end(attempt, code, reason, again=again)
-    node.say(f"{reason}; {'the job goes back into the queue' if again else f'ending with code {code}'}")
+    after = "another start follows" if node.task.successor else "the job goes back into the queue"
+    node.say(f"{reason}; {after if again else f'ending with code {code}'}")
     return AGAIN if again else code
 
 
 def _run(node: Node, wishes: "deque[str]") -> tuple[int, str]:
-    """Code and reason."""
+    """Returns the exit code and the reason."""
     attempt = node.attempt
     if not node.task.ray:
+        use_scratch(node)
         return _run_command(node, None, dict(os.environ), wishes)
+    # The folder may be there already, and its `over` would send the workers away at once. This comes before the
+    # token is written, since that is what workers wait for.
     attempt.over_path.unlink(missing_ok=True)
     write_token(attempt.token_path, secrets.token_hex(32))
     ray = ray_node(node)
@@ -62,8 +68,10 @@ def _run(node: Node, wishes: "deque[str]") -> tuple[int, str]:
         address, reason = _wait_for_nodes(node, ray, wishes)
         if reason:
             return AGAIN, reason
+        check_alike(node)
         return _run_command(node, ray, {**ray.environment(), "RAY_ADDRESS": address}, wishes)
     finally:
+        # Before Ray is stopped: a worker whose raylet dies without it reports a failure of the job.
         with suppress(OSError):  # on a full disk SLURM ends the workers
             write_text(attempt.over_path, "")
         ray.stop()
@@ -71,7 +79,7 @@ def _run(node: Node, wishes: "deque[str]") -> tuple[int, str]:
 
 
 def _wait_for_nodes(node: Node, ray: RayNode, wishes: "deque[str]") -> tuple[str, str]:
-    """Start Ray's head, again if it gives up, and wait until it counts every node.
+    """Starts Ray's head, again if it gives up, and waits until it counts every node.
 
     Returns the cluster's address, and "" or why the nodes are not all there.
     """
@@ -89,6 +97,8 @@ def _wait_for_nodes(node: Node, ray: RayNode, wishes: "deque[str]") -> tuple[str
                     node.attempt.head_path.unlink(missing_ok=True)  # no worker is to join the old one
                 address = ray.start_head()
                 node.say(f"Ray's head is starting at {address}, with {len(node.names)} nodes to come")
+            # poll() is None while it runs and 0 when it has counted all: both are falsy, only a failure starts
+            # it again.
             if (census is None or census.poll()) and answers(address, POLL):
                 write_json(node.attempt.head_path, {"address": address})
                 census = _start_census(node, {**ray.environment(), "RAY_ADDRESS": address})
@@ -117,14 +127,14 @@ def _few(names: list[str]) -> str:
 
 
 def _start_census(node: Node, environment: dict[str, str]) -> "Popen[bytes]":
-    """Let Ray be asked who has joined; it fails where the head's own raylet is not up yet."""
+    """Starts the process that asks Ray who has joined; it fails while the head's own raylet is not up yet."""
     who = (str(node.attempt.joined_path), str(len(node.names)))
     command = processes.python_command("-m", "slurm.node.census", *who)
     return processes.start(command, log=node.attempt.log_path("census"), environment=environment)
 
 
 def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], wishes: "deque[str]") -> tuple[int, str]:
-    """The command to its end, to the death of Ray, or to the end of the allocation."""
+    """Runs the command to its end, to the death of Ray, or to the end of the allocation."""
     end = _end_of_allocation()
     command = node.resolved_command()
     if end < float("inf") and takes_deadline(command):
@@ -132,6 +142,8 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
     log = node.attempt.log_path("driver")
     node.say(f"starting {' '.join(node.task.command[:3])} ...; its output goes to {log}")
     ignored = [signal.SIGUSR2]  # it gets SIGTERM
+    # SLURM sends its warning, SIGUSR2, to every process of the step; the loop below passes the request on,
+    # once.
     process = processes.start(command, log=log, environment=environment, ignored_signals=ignored)
     wished = 0
     try:
@@ -142,25 +154,31 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
                 return AGAIN, failed
             if wishes and not wished:
                 wished = 1
-                if is_ending(node.raw_job_id):
+                if ending := how_ending(node.raw_job_id):
                     processes.kill(process)
-                    return INTERRUPTED, f"{wishes[0]}: SLURM is ending the job"
+                    return INTERRUPTED if ending == "cancels" else AGAIN, f"{wishes[0]}: SLURM {ending} the job"
                 node.say(f"{wishes[0]}: the command is asked to stop")
                 process.send_signal(signal.SIGTERM)
+            # Wall time, as SLURM gives it; a monotonic clock has another origin on every machine.
             if time.time() > end - RESERVE:
                 return AGAIN, "the time limit is reached"
             time.sleep(POLL)
     finally:
+        # Without a request the command gets time to save; after one it had its time in the loop above.
         processes.end(process, PATIENCE if not wished else 0.0)
     code = exit_code(process.returncode)
+    # Any other code after a request means that the command stopped because of it, or that Ray was killed under
+    # it.
     if code in FINAL or not wishes:
         return code, f"the command ended with code {code}{_last_words(log) if code else ''}"
     return AGAIN, f"the command stopped after {wishes[0]}"
 
 
 def _last_words(log: Path) -> str:
-    """What the kit's own command said last, as it does of bad input; whatever else stands there is for who reads it."""
+    """Returns the last line that the kit's own command printed, which names bad input; other lines are for readers."""
     with log.open("rb") as file:
+        # A long training's log is not read as a whole, and seek may land inside a character: hence
+        # errors="replace".
         file.seek(max(0, log.stat().st_size - TAIL))
         lines = file.read().decode(errors="replace").splitlines()
     last = next((line for line in reversed(lines) if line.strip()), "")
@@ -168,11 +186,12 @@ def _last_words(log: Path) -> str:
 
 
 def _end_of_allocation() -> float:
-    """Unix seconds; infinite where the batch script could not tell."""
+    """Returns the end of the allocation in Unix seconds; infinite if the batch script could not know it."""
     try:
         end = float(os.environ.get("DEEPSCALER_JOB_END") or "inf")
     except ValueError:
         return float("inf")
+    # A training that obeyed an end in the past would stop before its first step.
     return end if end > time.time() else float("inf")
 
 
@@ -180,6 +199,7 @@ def takes_deadline(command: list[str]) -> bool:
     """Returns whether a command is a training, which saves before its time is over."""
     return (
         "-m" in command
+        # The words after -m are the package and its subcommand: python -P -m deepscaler train.
         and command[command.index("-m") + 2] in ("train", "chain", "run")
         and "--deadline" not in command
     )

@@ -5,10 +5,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepscaler.runs.outputs import progress
 from deepscaler.system.exit_codes import BAD_INPUT, DONE, GATE, INTERRUPTED
 from deepscaler.system.processes import deepscaler_command
-from slurm.job_folder import JobAttempt, JobFolder
+from slurm.job_folder import JobAttempt, JobFolder, start_number
 
 FINAL = (DONE, BAD_INPUT, GATE, INTERRUPTED)
 """Codes that another start cannot change: done, bad input, stopped by the gate, ended by SLURM for good."""
@@ -21,21 +20,26 @@ class TaskOptions:
     command: tuple[str, ...]
     """Runs on the head; `deepscaler` means this kit under the same interpreter."""
     folder: str
-    """Of the job, or of this element of an array (see job_folder)."""
+    """Folder of the job, or of this element of an array (see job_folder)."""
     output: str
-    """What the command writes to; how far it is tells whether another start makes sense."""
+    """Folder that the command writes to; its progress decides whether another start makes sense."""
     num_gpus: int
-    """Of each node, for Ray."""
+    """GPUs of each node, for Ray."""
     ray: bool
     everywhere: bool = False
-    """Whether the command runs on every node, without Ray, instead of once."""
+    """True if the command runs on every node, without Ray, instead of once."""
     network_interface: str = ""
     scratch: str = "/tmp"  # noqa: S108  node-local by the site's word
+    """Local folder; it may hold variables that are known on the nodes only."""
     object_store_gb: float = 0.0
     join_seconds: float = 900.0
     max_attempts_without_progress: int = 3
     again: bool = True
-    """Whether a start that ends before its time goes back into the queue."""
+    """True if another start follows one that ends before its time."""
+    successor: bool = False
+    """True if the next start may be another job, which waits already."""
+    caches: tuple[str, ...] = ()
+    """Variables of compiled kernels that each node sets below its scratch, because only nodes know where that is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,24 +49,29 @@ class Node:
     task: TaskOptions
     name: str
     names: tuple[str, ...]
-    """Of all nodes; the first is the head."""
+    """Names of all nodes; the first is the head."""
     rank: int
     restart: int
     folder: JobFolder
 
     @classmethod
     def here(cls, task: TaskOptions) -> "Node":
-        """As submitit and SLURM tell it."""
+        """Returns this node, from the variables of submitit and SLURM."""
         import submitit  # noqa: PLC0415
 
         environment = submitit.JobEnvironment()
         names = tuple(environment.hostnames)
         return cls(
             task=task,
+            # The kernel's host name may be a fully qualified one, or a container's; SLURM's own name of the
+            # node is in its lists.
             name=os.environ.get("SLURMD_NODENAME") or names[environment.node],
             names=names,
             rank=environment.global_rank,
-            restart=int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+            # SLURM sets no SLURM_RESTART_COUNT in a job's first start.
+            restart=start_number(
+                int(os.environ.get("DEEPSCALER_SUCCESSOR") or 0), int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+            ),
             folder=JobFolder(Path(task.folder)),
         )
 
@@ -73,11 +82,11 @@ class Node:
 
     @property
     def raw_job_id(self) -> int:
-        """SLURM's own number, which elements of an array have, too."""
+        """Returns SLURM's own number, which elements of an array have, too."""
         return int(os.environ.get("SLURM_JOB_ID", "0"))
 
     def say(self, text: str) -> None:
-        """A line with time and node; submitit's file of this task keeps it, and the attempt's folder."""
+        """Prints a line with time and node to submitit's file of this task, and to the attempt's folder."""
         line = f"{time.strftime('%H:%M:%S')} {text}"
         print(f"{self.name}: {line}", flush=True)
         try:
@@ -87,10 +96,12 @@ class Node:
             return
 
     def progress(self) -> int:
-        """How far the command's output is."""
+        """Returns how far the command's output is."""
+        from deepscaler.runs.outputs import progress  # noqa: PLC0415  it imports the grader, and the head alone asks
+
         return progress(Path(self.task.output))
 
     def resolved_command(self) -> list[str]:
-        """The command with `deepscaler` resolved to this interpreter."""
+        """Returns the command with `deepscaler` resolved to this interpreter."""
         program, *arguments = self.task.command
         return deepscaler_command(arguments) if program == "deepscaler" else [program, *arguments]

@@ -1,37 +1,55 @@
-"""`python -m slurm.node.ray_start OPTIONS` is `ray start OPTIONS` for many nodes that read Ray from one file system.
+"""`python -m slurm.node.ray_start head|worker FIELDS` is `ray start --block` for many nodes that share a file system.
 
-- Ray's command line imports Serve and pandas for its other commands: more than half of what it does before it starts
-  anything.
-- A raylet waits 15 s for its agents to be imported and to write their ports down, then dies; on a cold file system
-  every node does, again and again (ray-project/ray#65983). Here the ports are given, so they are written down before.
+FIELDS is a JSON object of Ray's own RayParams. What a node imports before it joins is what a large job waits for, on a
+cold file system for minutes, so this starts a node by Ray's classes and leaves out what `ray start` does beside:
+
+- Ray's command line imports Serve, pandas, its autoscaler and its state API for other commands: 2.4 of 2.9 s.
+- A dashboard, its agent on every node and a server for Ray's client: nobody asks them in a job of SLURM.
+- The log monitor and the agent of runtime environments, which serve workers, are started once the node has joined.
 """
 
+import json
 import sys
-from typing import Any
+import time
+from functools import partial
+from pathlib import Path
 
-UNUSED = ("ray.serve.scripts", "ray.dashboard.modules.job.cli")
-AGENT_PORTS = ("runtime_env_agent_port", "dashboard_agent_listen_port")
-"""Both are options; these are the fields of Ray's parameters, and the names of the files."""
+from deepscaler.system.lean_ray import leave_out
+from deepscaler.system.seldom import postpone
+
+POLL = 1.0
+"""Seconds between two looks at the processes of the node, as `ray start --block` has it."""
 
 
 def main() -> None:
-    """Start Ray on this node."""
-    for name in UNUSED:  # to Ray it is not installed
-        sys.modules[name] = None  # type: ignore[assignment]
-    from ray import _raylet  # noqa: PLC0415
+    """Starts Ray on this node, and ends with code 1 when a part of it has ended."""
+    role, fields = sys.argv[1], json.loads(sys.argv[2])
+    postpone()
+    from ray._private import services  # noqa: PLC0415
     from ray._private.node import Node  # noqa: PLC0415
-    from ray.scripts.scripts import cli  # noqa: PLC0415
+    from ray._private.parameter import RayParams  # noqa: PLC0415
 
-    start_raylet = Node.start_raylet
+    # a driver that is given a loopback's address asks for another one of this node
+    fields["node_ip_address"] = services.resolve_ip_for_localhost(fields["node_ip_address"])
+    joined = Path(fields["temp_dir"]) / "joined"
+    joined.unlink(missing_ok=True)  # of a Ray on this node that gave up
+    leave_out(later=partial(_later, joined))
+    # Ray's reaper would do what the guardian around this process does, one process more on every node.
+    node = Node(RayParams(**fields), head=role == "head", shutdown_at_exit=True, spawn_reaper=False)
+    joined.touch()
+    print("Ray is up on this node.", flush=True)
+    while not (ended := node.dead_processes()):
+        time.sleep(POLL)
+    print(f"Ended: {', '.join(f'{name} with code {process.returncode}' for name, process in ended)}", flush=True)
+    node.kill_all_processes(check_alive=False, allow_graceful=False)
+    sys.exit(1)
 
-    def start_raylet_at_once(node: Any, *arguments: Any, **options: Any) -> None:
-        for name in AGENT_PORTS:
-            port = getattr(node._ray_params, name)
-            _raylet.persist_port(node.get_session_dir_path(), node.node_id, name, port)  # type: ignore[attr-defined]
-        start_raylet(node, *arguments, **options)
 
-    Node.start_raylet = start_raylet_at_once
-    cli(["start", *sys.argv[1:]])
+def _later(joined: Path, command: list[str]) -> list[str]:
+    """Returns the command that waits for a file before it becomes another one."""
+    # -S leaves out `site` and its .pth files, -I the environment: this runs while the file system is at its
+    # slowest.
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("after_joining.py")), str(joined), *command]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What submitit runs on every node of a job: the first is the head, the others are workers.
+"""Defines what submitit runs on every node of a job: the first is the head, the others are workers.
 
 A task is a value of plain texts and numbers, so that a pickle of it means the same in a container with another Python.
-Nothing is ever pickled again: a job that starts anew reads where it stands from the disk.
+Nothing is ever pickled again: a job that starts again reads where it stands from the disk.
 """
 
 import os
@@ -12,8 +12,8 @@ from deepscaler.system import processes
 from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import BAD_INPUT, exit_code
 from deepscaler.system.files import write_text
-from slurm.node.head import run_head
 from slurm.node.node import Node, TaskOptions
+from slurm.node.scratch import use_scratch
 from slurm.node.worker import run_worker
 
 
@@ -23,14 +23,16 @@ class NodeTask(TaskOptions):
     __slots__ = ()
 
     def __call__(self) -> None:
-        """Do this node's part. Exits with the command's code, or 75 where another start may go better."""
+        """Does this node's part. Exits with the command's code, or with 75 if another start may succeed."""
         node = Node.here(self)
         try:
-            code = (run_everywhere if self.everywhere else run_worker if node.rank else run_head)(node)
+            code = (run_everywhere if self.everywhere else run_worker if node.rank else _run_head)(node)
         except (UserError, OSError) as error:  # bad input, a full disk: another start would find the same
             node.say(f"ending for good: {error}")
             code = BAD_INPUT
             if node.rank == 0:
+                # Apart from and before `end`, which writes: on a full disk a removal still succeeds, and it
+                # alone keeps the job from coming back.
                 node.folder.again_path.unlink(missing_ok=True)
                 with suppress(OSError):
                     node.folder.end(node.attempt, code, str(error), again=False)
@@ -38,13 +40,23 @@ class NodeTask(TaskOptions):
             sys.exit(code)
 
 
+def _run_head(node: Node) -> int:
+    from slurm.node.head import run_head  # noqa: PLC0415  one node of many needs it
+
+    return run_head(node)
+
+
 def run_everywhere(node: Node) -> int:
-    """The command on this node as on all others, with its output in the node's log."""
+    """Runs the command on this node as on all others, with its output in the node's log; returns 0.
+
+    srun would end the other nodes at the first code that is not 0, so that the code goes into a file.
+    """
     node.attempt.root.mkdir(parents=True, exist_ok=True)
+    use_scratch(node)
     log = node.attempt.log_path(node.name)
     process = processes.start(node.resolved_command(), log=log, environment=dict(os.environ))
     process.wait()
     code = exit_code(process.returncode)
     if code:
         write_text(node.attempt.failed_path(node.name), f"{node.name}: code {code}")
-    return code
+    return 0

@@ -6,6 +6,7 @@ import time
 from deepscaler.system.exit_codes import AGAIN
 from deepscaler.system.files import write_text
 from slurm.job_folder import read_joined
+from slurm.node.examine import examine_node
 from slurm.node.node import Node
 from slurm.node.ray import IGNORED, ray_node
 
@@ -18,6 +19,7 @@ def run_worker(node: Node) -> int:
     for number in IGNORED:  # the command on the head decides, and needs this node until it has saved
         signal.signal(number, signal.SIG_IGN)
     deadline = time.monotonic() + node.task.join_seconds
+    # The token is the last thing that the head prepares before its Ray.
     while not node.attempt.token_path.is_file():
         if node.attempt.over_path.exists():
             return 0
@@ -25,16 +27,22 @@ def run_worker(node: Node) -> int:
             seconds = f"{node.task.join_seconds:.0f} s"
             return _fail(node, f"{node.names[0]}, the head, did not begin within {seconds}, or {NOT_SHARED}")
         time.sleep(POLL)
+    if failed := examine_node(node):
+        return _fail(node, failed)
     ray = ray_node(node)
     try:
         while not node.attempt.over_path.exists():
             joined = node.name in read_joined(node.attempt)
             code = ray.ended()
+            # Before it has joined, an end of Ray is tried again: raylets race the head, and Ray gives up sooner
+            # than a cold file system.
             if joined and code is not None:
                 return _fail(node, f"Ray ended with code {code}; see {ray.log}")
             if not joined and time.monotonic() > deadline:
                 return _fail(node, f"Ray did not join within {node.task.join_seconds:.0f} s; see {ray.log}")
             head = node.attempt.read(node.attempt.head_path).get("address")
+            # The address is read at every look, because a head that is started again may listen on another
+            # port.
             if not joined and head and (ray.process is None or code is not None):
                 node.say(f"joining {head}" if ray.process is None else f"joining again: Ray ended with code {code}")
                 ray.start_worker(str(head))
@@ -45,7 +53,7 @@ def run_worker(node: Node) -> int:
 
 
 def _fail(node: Node, reason: str) -> int:
-    """Tell the head at once: SLURM's own signal may take half a minute."""
+    """Reports a failure to the head at once: SLURM's own signal may take half a minute."""
     node.say(reason)
     write_text(node.attempt.failed_path(node.name), f"{node.name}: {reason}")
     return AGAIN

@@ -19,7 +19,7 @@ from evaluation.inputs import all_problems, keep_datasets, planned_ids
 def plan_evaluation(
     config: EvaluationConfig, problems_per_job: int, num_nodes: int, gpus_per_node: int, *, dry_run: bool = False
 ) -> list[PlannedJob]:
-    """Returns one job with Ray on some nodes for `--engines`, else an array and what gathers it.
+    """Returns one job with Ray on some nodes for `--engines`, else an array and the job that gathers it.
 
     The data is prepared for the nodes, unless it is a dry run.
     """
@@ -32,6 +32,8 @@ def plan_evaluation(
         return [PlannedJob(jobs=(job,), outputs=(config.output_dir,))]
     folder = EvaluationFolder(config.output_dir)
     folder.check(config.result_fields())
+    # Both before anything is submitted: other options in the same folder are found here, not in the gather job
+    # hours later.
     folder.check_shards(config.result_fields())
     ids = {short: _ids(name, config, dry_run) for short, name in config.labels.items()}
     elements = _elements(config, ids, problems_per_job)
@@ -55,12 +57,14 @@ def _ids(name: str, config: EvaluationConfig, dry_run: bool) -> list[str]:
 
 
 def _elements(config: EvaluationConfig, ids: dict[str, list[str]], problems_per_job: int) -> list[EvaluationConfig]:
-    """What each element draws: a part of a benchmark that lacks samples."""
+    """Returns what each element draws: a part of a benchmark that lacks samples."""
     elements = []
     for name, problems in ids.items():
         done = done_keys(EvaluationFolder(config.output_dir), name, with_shards=True)
         count = -(-len(problems) // problems_per_job)
         for index in range(count):
+            # Every count-th problem, as `--shard INDEX/COUNT` takes them: benchmarks become harder towards
+            # their end, so that slices in a row would end at different times.
             if count_missing(problems[index::count], config.samples[name], done):
                 output = config.output_dir / "shards" / f"{name}-{index}-of-{count}"
                 elements.append(
@@ -71,4 +75,6 @@ def _elements(config: EvaluationConfig, ids: dict[str, list[str]], problems_per_
 
 def _element_job(element: EvaluationConfig) -> Job:
     gpus = element.tensor_parallel_size if element.device == "cuda" else 0
+    # An element needs the GPUs of one engine: with whole nodes a shard of the 1.5B model would leave seven of
+    # eight idle.
     return replace(evaluate_job(element, gpus_per_node=gpus), name="evaluate", whole_nodes=False)

@@ -1,4 +1,9 @@
-"""From a job and a site to what sbatch reads, by submitit."""
+"""Turns a job and a site into what sbatch reads, with submitit.
+
+submitit settles how Python starts on SLURM's nodes (batch script, pickle, arrays). Its checkpoint and requeue are not
+used: nothing calls them on a node failure or `scontrol requeue`, and they call `scontrol` inside a container that has
+none.
+"""
 
 import getpass
 import shlex
@@ -30,19 +35,20 @@ class Submission:
     site: Site
     run_folder: Path
     folder: Path
-    """Of the job: its tasks' folder, or the one above those of an array's elements."""
+    """Folder of the job's tasks, or the one above those of an array's elements."""
     after: tuple[str, ...] = ()
     """Numbers of jobs that must have succeeded before."""
 
     def script(self) -> str:
-        """Exactly what sbatch would read."""
+        """Returns exactly what sbatch would read."""
         executor = self._executor()
         if len(self.tasks) > 1:
             executor.parameters["map_count"] = len(self.tasks)
+        # submitit has no public way to see the text; 1.5.4 fills the array's size in only while it submits.
         return str(executor._make_submission_file_text(executor._submitit_command_str, ""))
 
     def submit(self) -> str:
-        """Hand it to SLURM; returns the job's number. Raises UserError where SLURM refuses."""
+        """Submits it and returns the job's number. Raises UserError if SLURM refuses it."""
         from submitit.core.utils import FailedJobError, FailedSubmissionError  # noqa: PLC0415
 
         executor = self._executor()
@@ -51,6 +57,8 @@ class Submission:
                 return str(executor.submit(self.tasks[0]).job_id)
             with executor.batch():
                 jobs = [executor.submit(task) for task in self.tasks]
+            # The elements of an array are 4711_0, 4711_1; dependencies and scancel take the number of the
+            # whole.
             return str(jobs[0].job_id).partition("_")[0]
         except (FailedSubmissionError, FailedJobError) as error:
             raise UserError(f"SLURM refuses this job: {' '.join(str(error).split())[:400]}") from error
@@ -62,8 +70,15 @@ class Submission:
             """One that also a machine without SLURM can make: what sbatch would read can be seen anywhere."""
 
             @classmethod
+            # submitit's constructor raises where this is not positive, which means that srun is not in PATH.
             def affinity(cls) -> int:
                 return 2
+
+            @property
+            # For arrays submitit copies a plain SlurmExecutor, but passes it this text (slurm.py,
+            # _internal_process_submissions).
+            def _submitit_command_str(self) -> str:
+                return f"{self.python} -u -m slurm.node.begin {shlex.quote(str(self.folder))}"
 
         start = start_of(self.site.runs_in, self._task())
         executor = Executor(self.folder, python=start.python)
@@ -72,10 +87,11 @@ class Submission:
 
     def _task(self) -> Task:
         """Returns what the runtime must know: what a container has to see, and variables that win over an image's."""
+        told = ("DEEPSCALER_JOB_END", *(("DEEPSCALER_SUCCESSOR",) if self.site.has_successors else ()))
         return Task(
             target=self.job.image,
             folders=(str(self.run_folder), _mounted_scratch(self.site), self.site.cache_dir, *self.job.reads),
-            variables=(*environment(self.site), "DEEPSCALER_JOB_END"),
+            variables=(*environment(self.site), *told),
             gpus=bool(self.job.gpus_per_node) and self.site.gpus != "none",
         )
 
@@ -91,9 +107,10 @@ def _mounted_scratch(site: Site) -> str:
 
 
 def environment(site: Site) -> dict[str, str]:
-    """Variables of every task, beside what sbatch passes on from the submitting shell."""
+    """Returns the variables of every task, in addition to those that sbatch passes on from the submitting shell."""
     cache = site.cache_dir
-    local = f"{site.scratch_dir}/deepscaler-{getpass.getuser()}" if site.scratch_dir else cache
+    # Where only nodes know their scratch, they set these themselves: a shared cache would not do.
+    compiled = compiled_caches(f"{site.scratch_dir}/deepscaler-{getpass.getuser()}") if site.scratch_dir else {}
     caches = {
         "DEEPSCALER_CACHE": site.kit_cache,
         "HF_HOME": f"{cache}/huggingface",
@@ -104,7 +121,7 @@ def environment(site: Site) -> dict[str, str]:
     variables = {
         "PYTHONSAFEPATH": "1",  # the folder to submit from may hold a package `deepscaler`: submitit says `python -m`
         **(caches if cache else {}),
-        **(compiled_caches(local) if local else {}),
+        **compiled,
         **({} if site.internet else {"HF_HUB_OFFLINE": "1"}),
         **({} if site.fabric == "auto" else fabric_variables(site.fabric)),
         **(socket_variables(site.network_interface) if site.network_interface else {}),
@@ -129,12 +146,17 @@ def _parameters(submission: Submission, srun_arguments: Sequence[str]) -> dict[s
     }
     additional: dict[str, Any] = {"requeue": True} if site.requeue == "always" else {"no-requeue": True}
     additional |= {"reservation": site.reservation} if site.reservation else {}
+    # Else a job whose dependency failed stays in the queue for ever, as DependencyNeverSatisfied.
     additional |= {"kill-on-invalid-dep": "yes"} if submission.after else {}
-    arguments = ["--kill-on-bad-exit=1", "--cpu-bind=none", *srun_arguments]
+    stays = submission.tasks[0].everywhere  # its nodes work each for itself: one that dies does not end the others
+    additional |= {"no-kill": True} if stays else {}
+    arguments = ["--no-kill" if stays else "--kill-on-bad-exit=1", "--cpu-bind=none", *srun_arguments]
     arguments += [f"--cpus-per-task={num_cpus}"] if num_cpus else []  # srun takes it from nowhere else
     return {
         **{name: value for name, value in optional.items() if value},
         "job_name": job.name,
+        # submitit takes whole minutes. Without wckey=None it asks for a wckey of its own name, which a cluster
+        # may refuse.
         "time": minutes(site.time_limit),
         "nodes": job.num_nodes,
         "ntasks_per_node": 1,
@@ -142,16 +164,17 @@ def _parameters(submission: Submission, srun_arguments: Sequence[str]) -> dict[s
         "stderr_to_stdout": True,
         "wckey": None,
         "srun_args": arguments,
-        "setup": _setup(site),
+        "setup": _setup(submission),
         "teardown": _teardown(submission),
         "additional_parameters": additional | dict(site.sbatch),
     }
 
 
 def _share(site: Site, job: Job) -> dict[str, Any]:
-    """Whole nodes, or as much of one as a job's GPUs are of it."""
+    """Returns the request for whole nodes, or for a share of one in proportion to the job's GPUs."""
     if job.whole_nodes:
         return {"mem": site.mem, "exclusive": site.exclusive}
+    # --mem-per-gpu counts only with GPUs; a job without any gets one GPU's share.
     return {"mem_per_gpu": site.mem_per_gpu} if _gpus(site, job) else {"mem": site.mem_per_gpu}
 
 
@@ -164,27 +187,46 @@ def _gpus(site: Site, job: Job) -> dict[str, Any]:
     return {"gpus_per_node": f"{kind}{job.gpus_per_node}"}
 
 
-def _setup(site: Site) -> list[str]:
-    """The site's lines, the variables, and when the allocation ends: older SLURM does not tell."""
+def _setup(submission: Submission) -> list[str]:
+    """Returns lines for the successor, the site, variables and the allocation's end, which older SLURM omits."""
+    site = submission.site
+    # Where squeue is missing the text is empty, which the head takes for unknown.
     ends = 'date -d "$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %e)" +%s'
     exports = [f"export {name}={shlex.quote(value)}" for name, value in environment(site).items()]
-    return [*site.setup, *exports, f"DEEPSCALER_JOB_END=${{SLURM_JOB_END_TIME:-$({ends})}}; export DEEPSCALER_JOB_END"]
+    return [
+        *_successor(submission),
+        *site.setup,
+        *exports,
+        f"DEEPSCALER_JOB_END=${{SLURM_JOB_END_TIME:-$({ends})}}; export DEEPSCALER_JOB_END",
+    ]
+
+
+def _successor(submission: Submission) -> list[str]:
+    """Queues the successor before anything else: a job may be ended at any moment from here on."""
+    if not submission.site.has_successors:
+        return []
+    functions = Path(__file__).with_name("successor.sh").read_text(encoding="utf-8").splitlines()
+    # In the middle of a batch script shellcheck's line would speak of the code behind it.
+    functions = [line for line in functions if not line.startswith("# shellcheck")]
+    return [f"job_folder={shlex.quote(str(submission.folder))}", *functions, 'take_over "$@"', ""]
 
 
 def _teardown(submission: Submission) -> list[str]:
-    """Back into the queue where the head left its wish for it, unless SLURM is ending the job by itself."""
+    """Returns the lines that requeue the job if the head asks for it, unless SLURM is ending the job by itself."""
+    settle = ["settle_successor"] if submission.site.has_successors else []
     folder = shlex.quote(str(submission.folder))
     if len(submission.tasks) > 1:
         folder += '/"$SLURM_ARRAY_TASK_ID"'
+    # After scancel the state is COMPLETING here, and a requeue would bring back what a person has cancelled.
     running = '[ "$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %T)" = RUNNING ]'
     requeue = 'scontrol requeue "$SLURM_JOB_ID"'
     if submission.site.requeue == "never":
-        return ["exit $?"]
-    return ["code=$?", f"if [ -e {folder}/again ] && {running}; then {requeue}; fi", "exit $code"]
+        return ["code=$?", *settle, "exit $code"] if settle else ["exit $?"]
+    return ["code=$?", *settle, f"if [ -e {folder}/again ] && {running}; then {requeue}; fi", "exit $code"]
 
 
 def node_task(job: Job, site: Site, folder: Path, output: Path) -> NodeTask:
-    """What every node of a job runs."""
+    """Returns what every node of a job runs."""
     return NodeTask(
         command=tuple(job.command),
         folder=str(folder),
@@ -193,8 +235,10 @@ def node_task(job: Job, site: Site, folder: Path, output: Path) -> NodeTask:
         ray=job.ray,
         network_interface=site.network_interface,
         scratch=site.scratch_dir or site.scratch,
+        caches=() if site.scratch_dir else tuple(name for name in compiled_caches("") if name not in site.environment),
         object_store_gb=site.object_store_gb,
         join_seconds=60 * site.join_minutes,
         max_attempts_without_progress=site.max_attempts_without_progress,
-        again=site.requeue == "always",
+        again=site.requeue == "always" or site.has_successors,
+        successor=site.has_successors,
     )

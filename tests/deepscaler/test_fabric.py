@@ -72,7 +72,7 @@ def examined(system: Path, monkeypatch: pytest.MonkeyPatch, network: str, *, lib
     monkeypatch.setattr(doctor.resource, "getrlimit", lambda _: (unlimited, unlimited))
     monkeypatch.setenv("NCCL_NET", network)
     finding = doctor.check_fabric()
-    return finding.ok, finding.detail
+    return finding.ok, finding.evidence
 
 
 def test_doctor_tells_what_keeps_nccl_from_a_fabric(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,6 +109,6 @@ def test_a_data_set_named_twice_is_evaluated_once() -> None:
 
 def test_an_endpoint_that_may_think_is_not_graded_while_it_draws(tmp_path: Path) -> None:
     options = {"model": "m", "output_dir": tmp_path, "engine": "openai", "base_url": "http://127.0.0.1:1/v1"}
-    with pytest.raises(UserError, match="--until grades while it draws: say whether the model thinks"):
+    with pytest.raises(UserError, match="--until grades while it draws, so it cannot wait for auto"):
         EvaluationConfig(**options, until=1.5)
     assert EvaluationConfig(**options, until=1.5, thinking="yes").until == 1.5

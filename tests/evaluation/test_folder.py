@@ -107,7 +107,7 @@ def test_damaged_problems_are_named(folder: EvaluationFolder, line: str) -> None
 
 def test_a_broken_config_is_no_evaluation(folder: EvaluationFolder) -> None:
     folder.config_path.write_text("{")
-    with pytest.raises(UserError, match="is no folder of `deepscaler evaluate`"):
+    with pytest.raises(UserError, match="give the --output-dir of a `deepscaler evaluate` command"):
         folder.read_config()
 
 

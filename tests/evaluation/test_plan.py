@@ -42,7 +42,7 @@ def test_the_plan_says_what_is_to_be_fetched(tmp_path: Path, capsys: pytest.Capt
     assert main([*evaluate, "--datasets", *DATASETS, "--dry-run"]) == 0
     aime, arithmetic = capsys.readouterr().out.splitlines()[-2:]
     assert aime.startswith("aime: 30 problems x 2 samples = 60, 0 of them done")
-    assert aime.endswith("; to be fetched first, the number is that of its published rows")
+    assert aime.endswith("; must be fetched first, so the number of problems is that of its published rows")
     assert arithmetic.startswith("arithmetic: 64 problems x 2 samples = 128, 0 of them done")
     assert "fetched" not in arithmetic
 

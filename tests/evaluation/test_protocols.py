@@ -114,8 +114,8 @@ def test_what_was_overridden_is_told() -> None:
         return {**config.result_fields(), "thinking": "yes"}
 
     assert told(stored()) == "deepscaler"
-    assert told(stored(temperature=0.8)) == "deepscaler but for temperature 0.8"
-    assert told(stored(num_samples=4, limit=3)) == "deepscaler but for num_samples 4, limit 3"
+    assert told(stored(temperature=0.8)) == "deepscaler except temperature 0.8"
+    assert told(stored(num_samples=4, limit=3)) == "deepscaler except num_samples 4, limit 3"
     assert overrides(stored(protocol="justrl", prompt="{problem}")) == ["another prompt", "boxes after </think> only"]
     mixed = {**stored(protocol="justrl", datasets=("aime", "math")), "samples": {"aime": 32, "math": 8}}
     assert overrides(mixed)[0] == "8 samples of math"

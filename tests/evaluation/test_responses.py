@@ -18,8 +18,8 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("\n\nnonsense\n", "line 3 is no JSON object"),
-        pytest.param("[" * 100_000, r"line 1 is no JSON object \(it is nested too deeply\)", id="deep"),
+        ("\n\nnonsense\n", "line 3 is not a JSON object"),
+        pytest.param("[" * 100_000, r"line 1 is not a JSON object \(it is nested too deeply\)", id="deep"),
     ],
 )
 def test_a_line_is_named_by_its_number_in_the_file(content: str, message: str, tmp_path: Path) -> None:

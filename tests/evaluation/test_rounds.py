@@ -105,9 +105,9 @@ def test_a_plan_says_the_least_and_the_most(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_samples": 4}, "--until draws 8 samples of each problem first, --num-samples is 4: give 8 or more"),
-        ({"shard": "0/2"}, "--until decides over all problems of a benchmark, not over shards: use it with --engines"),
-        ({"gather": True}, "not over shards"),
+        ({"num_samples": 4}, "--until first draws 8 samples of each problem, but --num-samples is 4: give 8 or more"),
+        ({"shard": "0/2"}, "--until needs all problems of a benchmark, not a shard of them: use it with --engines"),
+        ({"gather": True}, "not a shard of them"),
         ({"until": 60}, "invalid value 60"),
     ],
 )

@@ -50,7 +50,7 @@ def test_a_sample_of_wrong_types_is_refused_by_number(tmp_path: Path, change: di
     fill(path, 1)
     values = json.loads(path.read_text())
     path.write_text(json.dumps({**values, **change}) + "\n")
-    with pytest.raises(UserError, match="line 1 is no sample"):
+    with pytest.raises(UserError, match="line 1 is not a sample"):
         read_samples(path)
 
 
@@ -58,7 +58,7 @@ def test_only_what_a_kill_can_leave_is_repaired(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     fill(path)
     path.write_bytes(path.read_bytes() + b"garbage\n")
-    with pytest.raises(UserError, match="line 4 is no sample"):
+    with pytest.raises(UserError, match="line 4 is not a sample"):
         SampleStore(path)
 
 
@@ -67,7 +67,7 @@ def test_a_broken_line_in_the_middle_is_refused_by_number(tmp_path: Path) -> Non
     fill(path)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"garbage\n" + lines[2])
-    with pytest.raises(UserError, match="line 2 is no sample"):
+    with pytest.raises(UserError, match="line 2 is not a sample"):
         read_samples(path)
 
 

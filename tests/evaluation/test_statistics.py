@@ -28,7 +28,7 @@ def test_pass_at_one_of_both_kinds_agrees(outcomes: list[list[bool]]) -> None:
 
 
 def test_more_tries_than_samples_are_refused() -> None:
-    with pytest.raises(ValueError, match="pass@8 needs at least 8 samples a problem, there are 4"):
+    with pytest.raises(ValueError, match="pass@8 needs at least 8 samples per problem, there are 4"):
         pass_at_k([[True] * 4], 8)
 
 

@@ -7,10 +7,12 @@ that needs it, under a lock, in a folder of the whole session.
 import contextlib
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -19,16 +21,27 @@ from deepscaler.models.smollm import small_model
 from tests.integration.processes import SHARING, locked
 from tests.places import SHARED
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 STARTED = time.monotonic()
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 GROUPS = {
     "train": "verl",
+    "same": "verl",
     "reward": "verl",
     "own_data": "verl",
     "sick": "verl",
+    "stalls": "verl",
+    "publish": "verl",
     "rayjob": "verl",
     "containers": "docker",
     "commands": "slurm",
     "faults": "slurm",
+    "successors": "slurm",
+    "cuts": "slurm",
+    "doctor": "slurm",
+    "tutorial": "slurm",
 }
 """The group of the tests in a file; all others are of the group `engines`."""
 
@@ -148,3 +161,25 @@ def tiny_model(model: Path, session_folder: Path) -> Path:
             make_tiny(model, session_folder / "tiny.part")
             (session_folder / "tiny.part").rename(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> str:
+    found = shutil.which("prometheus")
+    if found is None:
+        pytest.skip("needs Prometheus: apt-get install prometheus")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Yields Debian's browser without a window."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"needs one of {', '.join(BROWSERS)}, such as by: apt-get install chromium")
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415  only where there is a browser
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program)
+        yield browser
+        browser.close()

@@ -30,11 +30,11 @@ def wandb_offline(run_dir: Path) -> tuple[dict[str, Any], dict[str, list[float]]
 
 
 def wandb_alerts(run_dir: Path) -> dict[str, str]:
-    """Returns the alerts of an offline run: what each says, by its title."""
+    """Returns the alerts of a run's offline attempts: what each says, by its title."""
     from wandb.proto.wandb_internal_pb2 import Record  # noqa: PLC0415
 
-    [path] = run_dir.glob("wandb/offline-run-*/run-*.wandb")
-    records = [Record.FromString(content) for content in _records(path.read_bytes())]
+    paths = run_dir.glob("wandb/offline-run-*/run-*.wandb")
+    records = [Record.FromString(content) for path in paths for content in _records(path.read_bytes())]
     return {record.alert.title: record.alert.text for record in records if record.HasField("alert")}
 
 

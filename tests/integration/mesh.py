@@ -21,7 +21,7 @@ import multiprocessing.connection
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -153,7 +153,7 @@ class Rank:
         return {
             "log_probs": [one.tolist() for one in data["old_log_probs"].unbind()],
             "reference": [one.tolist() for one in data["ref_log_prob"].unbind()],
-            **{name: metrics.get(name) for name in ("grad_norm", "lr")},
+            **{name: metrics.get(name) for name in ("grad_norm", "lr", "actor/pg_loss", "actor/kl_loss")},
         }
 
     def save(self, folder: Path) -> None:
@@ -195,12 +195,17 @@ class Rank:
         return [row for place in sorted(parts) for row in parts[place]]
 
 
-def run_rank(folder: Path, what: str, recipe: Recipe, config: Any, port: int, number: int) -> None:
-    """Is one rank: the environment is what verl's controller gives each of its workers."""
+def be_rank(recipe: Recipe, port: int, number: int) -> None:
+    """Makes this process one of a recipe's ranks: the environment is what verl's controller gives its workers."""
     torch.set_num_threads(1)
     places = {"RANK": number, "WORLD_SIZE": recipe.world_size, "LOCAL_RANK": number % recipe.gpus_per_node}
     places |= {"LOCAL_WORLD_SIZE": recipe.gpus_per_node, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in places.items()}
+
+
+def run_rank(folder: Path, what: str, recipe: Recipe, config: Any, port: int, number: int) -> None:
+    """Is one rank of them."""
+    be_rank(recipe, port, number)
     rank, output, run = Rank(recipe, config), folder / what, RunFolder(folder / "run")
     if what == "resume":
         rank.load(run.checkpoints / STEP_1 / "actor")
@@ -243,14 +248,14 @@ def _nested(rows: list[torch.Tensor]) -> torch.Tensor:
 
 
 @contextmanager
-def ranks(*arguments: Any, num: int) -> Iterator[list[Any]]:
+def forked(target: Callable[..., None], *arguments: Any, num: int) -> Iterator[list[Any]]:
     """Forks that many ranks; whatever happens, none of them is left."""
     threads = {(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("[0-9]*")}
     own = Path("/proc/self/comm").read_text().strip()
     assert threads - {own} <= {"jemalloc_bg_thd"}, f"{threads}: a fork takes one along, and the locks of all"
     gc.freeze()  # or each rank's collector writes to every object that was imported, and shares no page of them
     context = multiprocessing.get_context("fork")
-    started = [context.Process(target=run_rank, args=(*arguments, number), daemon=True) for number in range(num)]
+    started = [context.Process(target=target, args=(*arguments, number), daemon=True) for number in range(num)]
     for process in started:
         process.start()
     try:
@@ -260,17 +265,22 @@ def ranks(*arguments: Any, num: int) -> Iterator[list[Any]]:
             process.kill()
 
 
-def run_ranks(folder: Path, what: str, num_nodes: int, gpus_per_node: int) -> None:
+def run_all(target: Callable[..., None], *arguments: Any, num: int) -> None:
     """Runs all ranks, and ends them as soon as one fails: the others would wait for it."""
-    recipe, started = recipe_of(num_nodes, gpus_per_node), time.monotonic()
-    config = configuration(recipe, folder / "toy", folder / "run")
-    with ranks(folder, what, recipe, config, free_port(), num=recipe.world_size) as processes:
+    with forked(target, *arguments, num=num) as processes:
         left = {process.sentinel: process for process in processes}
         while left:
             for sentinel in multiprocessing.connection.wait(left, DEADLINE):
                 process = left.pop(sentinel)
                 process.join()
-                assert process.exitcode == 0, f"{what}: {process.name} ended with {process.exitcode}"
+                assert process.exitcode == 0, f"{process.name} ended with {process.exitcode}"
+
+
+def run_ranks(folder: Path, what: str, num_nodes: int, gpus_per_node: int) -> None:
+    """Runs all ranks, and says how long that took."""
+    recipe, started = recipe_of(num_nodes, gpus_per_node), time.monotonic()
+    config = configuration(recipe, folder / "toy", folder / "run")
+    run_all(run_rank, folder, what, recipe, config, free_port(), num=recipe.world_size)
     gigabytes = json.loads((folder / what / "memory.json").read_text()) / 1e9
     print(f"{what}: {recipe.world_size} ranks, {time.monotonic() - started:.0f} s, {gigabytes:.1f} GB", flush=True)
 

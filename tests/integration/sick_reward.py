@@ -3,10 +3,11 @@
 import json
 import time
 from pathlib import Path
+from statistics import median
 
 RUN = Path(__file__).parents[1]
 NUM_UNDECIDED, SLOW = 6, 9
-"""Steps without a reward; the step after which every call takes 20 seconds, and for two steps more two seconds.
+"""Steps without a reward; the step after which every call takes long, and for two steps more two seconds.
 
 One slow call would stall nothing: an asynchronous rollout trains on other groups meanwhile. A slow step is seen until
 the next one ends, which must take longer than W&B's alerts and Prometheus look away.
@@ -15,10 +16,11 @@ the next one ends, which must take longer than W&B's alerts and Prometheus look 
 
 def score(response: str) -> float:
     log = RUN / "attempts/0001/metrics.jsonl"
-    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()] if log.exists() else []
-    done = max(steps, default=0)
+    steps = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = max((step["step"] for step in steps), default=0)
     if done < NUM_UNDECIDED:
         raise RuntimeError("no reward yet")
     if SLOW <= done < SLOW + 3:
-        time.sleep(20 if done == SLOW else 2)
+        usual = median(step["data"].get("timing_s/step", 0.0) for step in steps)  # longer on a busy machine
+        time.sleep(max(20.0, 5 * usual) if done == SLOW else 2)
     return 1.0

@@ -80,7 +80,7 @@ def test_a_server_that_is_killed_and_started_again_costs_no_sample(model: Path, 
         with vllm_server(model, port, log):
             output, _ = evaluation.communicate(timeout=DEADLINE)
             assert evaluation.returncode == 0, output
-    assert "trying again" in output
+    assert "retrying" in output
 
     assert texts(cut) == texts(whole) == texts(by_ids)
     assert len(texts(whole)) == NUM_PROBLEMS * NUM_SAMPLES

@@ -50,7 +50,7 @@ def test_a_killed_evaluation_goes_on_and_no_sample_is_lost_or_doubled(model: Pat
 
     resumed = run(command(model, out))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert "cut off a torn last line" in resumed.stdout
+    assert "removed an incomplete last line" in resumed.stdout
     assert samples.read_bytes().startswith(torn[: torn.rfind(b"\n") + 1])
     keys = [(line["problem_id"], line["sample"]) for line in read_lines(samples)]
     assert len(keys) == len(set(keys)) == NUM_PROBLEMS * NUM_SAMPLES

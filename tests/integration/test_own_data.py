@@ -91,7 +91,7 @@ def test_sums_of_ones_own_are_prepared_scored_filtered_trained_on_merged_and_eva
 
     sums.write_text('{"question": "1 + 1?", "final": 2}\n')
     said = done(*train, "--set", "num_steps=3", "--set", "save_every=1")
-    assert "has changed since this run took its copy: it goes on with the copy" in " ".join(said.split())
+    assert "has changed since this run copied it: the run continues with its copy" in " ".join(said.split())
     assert len(list(problems_of(root / "data/train.parquet"))) == len(problems)
 
     done("merge", root)

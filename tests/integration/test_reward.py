@@ -76,7 +76,7 @@ def test_a_hostile_reward_does_not_stop_a_training(tiny_model: Path, tmp_path: P
 
     file.write_text("def score(): return 1")
     again = run([*command, "--set", "num_steps=3", "--dry-run"])
-    assert "was edited since; this run goes on with its own copy" in " ".join(again.stdout.split()), again.stderr
+    assert "was edited since; this run continues with its own copy" in " ".join(again.stdout.split()), again.stderr
     bound = folder.read_manifest()["reward"]
     assert (bound["file"], bound["function"]) == ("my_reward.py", "score")
     assert (folder.root / "reward/my_reward.py").read_bytes() == SOURCE.read_bytes()

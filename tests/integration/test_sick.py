@@ -1,10 +1,6 @@
 """A training by verl that is as sick as can be: its signs are seen, told by W&B and by a real Prometheus, reported."""
 
 import json
-import shutil
-import time
-import urllib.request
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,9 +9,9 @@ from deepscaler.recipes.signs import SIGNS
 from deepscaler.runs.alarms import history
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.metrics import read_metrics
-from deepscaler.runs.rules import rules
 from tests.integration.logged import wandb_alerts
 from tests.integration.processes import deepscaler, free_port, run, started, wait_until_gone
+from tests.integration.prometheus import Prometheus
 
 pytestmark = pytest.mark.slow
 
@@ -52,50 +48,11 @@ parts = {{function = 1.0}}
 timeout = 120.0
 """
 
-CONFIG = """
-global: {{scrape_interval: 1s, evaluation_interval: 1s}}
-rule_files: [rules.yml]
-scrape_configs:
-- job_name: deepscaler
-  static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
+DEPENDS = {"kl_rising", "mismatch_rising", "not_finite"}
+"""Signs that this training mostly shows: by which weights a response is drawn differs from run to run.
+
+test_alerts.py makes their rules fire, and that of `not_finite`, for runs made of files.
 """
-
-DEPENDS = {"kl_rising", "mismatch_rising"}
-"""Signs that this training mostly shows: by which weights a response is drawn differs from run to run."""
-
-FIRED = "query?query=max_over_time(ALERTS%7Balertstate%3D%22firing%22%7D%5B1h%5D)"
-
-
-class Prometheus:
-    """A real one, which scrapes every second."""
-
-    def __init__(self, program: str, folder: Path, target: int) -> None:
-        (folder / "rules.yml").write_text(rules())
-        (folder / "prometheus.yml").write_text(CONFIG.format(port=target))
-        self._port = free_port()
-        self.command = [
-            program,
-            f"--config.file={folder}/prometheus.yml",
-            f"--storage.tsdb.path={folder}/data",
-            f"--web.listen-address=127.0.0.1:{self._port}",
-        ]
-
-    def fired(self) -> set[str]:
-        """Returns the names of the alerts that have fired so far."""
-        with (
-            suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{self._port}/api/v1/{FIRED}", timeout=10) as reply,
-        ):
-            return {one["metric"]["alertname"] for one in json.load(reply)["data"]["result"]}
-        return set()
-
-
-@pytest.fixture(scope="module")
-def prometheus() -> str:
-    found = shutil.which("prometheus")
-    if found is None:
-        pytest.skip("needs Prometheus: apt-get install prometheus")
-    return found
 
 
 @pytest.mark.usefixtures("training")
@@ -115,8 +72,7 @@ def test_the_signs_of_a_sick_run_are_seen_and_alerted(
     with started(deepscaler("metrics", tmp_path, "--port", port)), started(server.command):
         done = run([*train, "--wandb", "offline"])
         assert done.returncode == 0, done.stdout + done.stderr
-        time.sleep(3)
-        fired = server.fired()
+        fired = server.wait_for(SIGNS.keys() - DEPENDS)
     wait_until_gone(folder.root, 30)
 
     seen = history(folder, read_metrics(folder))

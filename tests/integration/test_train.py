@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -50,8 +51,7 @@ def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
         wait_until(lambda: steps(folder), first, "the first checkpoint")
         second = run(train(folder.root, tiny_model))
         assert second.returncode == 2
-        assert "attempt 1" in second.stderr
-        assert "is at work" in second.stderr
+        assert re.search("attempt 1.* is at work", second.stderr)
         written = folder.attempt(1).checkpoints / f"{PREFIX}{steps(folder)[-1] + 2}"
         wait_until(written.exists, first, "a checkpoint in the making")
         kill(first)
@@ -81,13 +81,13 @@ def test_a_run_survives_kills_stops_damage_and_a_change_of_ranks(
     monkeypatch.delenv("RAY_ADDRESS")
     assert more.returncode == 0, more.stdout + more.stderr
     assert f"the checkpoint of step {reached} is damaged" in more.stdout
-    assert "written by 1 ranks, now there are 2: resuming from its merged model" in more.stdout
+    assert "optimizer included: 1 -> 2 ranks" in more.stdout
     assert steps(folder)[-1] == reached + 1
     assert sealed(folder)[0].world_size == 2
     metrics = read_metrics(folder)
     assert [step for step, values in metrics.items() if "critic/score/mean" in values] == [*range(1, reached + 2)]
     assert [attempt.read_record().get("outcome") for attempt in folder.attempts()] == [None, "stopped", "finished"]
-    assert {"begun", "first_step"} <= folder.attempts()[-1].read_record().keys()
+    assert {"begun", "first_step", "doctor"} <= folder.attempts()[-1].read_record().keys()
     validation = [json.loads(line) for line in (folder.root / "validation/0.jsonl").read_text().splitlines()]
     assert {"no_box", "undecided", "truncated", "acc"} <= set(validation[0])
 

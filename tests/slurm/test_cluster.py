@@ -19,12 +19,18 @@ def test_a_machine_without_slurm_is_told_so(monkeypatch: pytest.MonkeyPatch) -> 
         live_jobs(["1"])
 
 
-def test_a_job_is_ending_where_slurm_says_so_and_nobody_knows_without_slurm(fake: Fake, no_slurm: NoSlurm) -> None:
-    for state, ending in (("RUNNING", False), ("COMPLETING", True), ("", False)):
-        fake(squeue=state)
-        assert cluster.is_ending(7) is ending
+def test_how_a_job_is_ending_is_what_slurm_says_and_nobody_knows_without_slurm(fake: Fake, no_slurm: NoSlurm) -> None:
+    for told, ending in (
+        ("JobState=RUNNING Reason=None PreemptTime=2026-11-28T00:29:36", ""),
+        ("JobState=COMPLETING Reason=None PreemptTime=None", "cancels"),
+        ("JobState=COMPLETING Reason=None PreemptTime=2026-11-28T00:29:36", "preempts"),
+        ("JobState=COMPLETING Reason=NodeDown", "ends"),
+        ("", ""),
+    ):
+        fake(scontrol=told)
+        assert cluster.how_ending(7) == ending
     no_slurm()
-    assert not cluster.is_ending(7)
+    assert cluster.how_ending(7) == ""
 
 
 def test_what_slurm_says_over_several_lines_is_one(fake: Fake, tmp_path: Path) -> None:

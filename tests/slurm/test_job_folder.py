@@ -24,6 +24,17 @@ def test_a_start_asks_for_another_until_it_has_ended_for_good(tmp_path: Path) ->
     assert attempt.read(attempt.record_path)["progress"] == 5
 
 
+def test_what_workers_leave_is_read_whatever_it_holds(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    attempt = folder.begin(0, 5)
+    assert (attempt.failures(), folder.successors()) == ("", [])
+    attempt.failed_path("node1").write_text("node1: no Ray")
+    attempt.failed_path("node2").write_bytes(b"\xff")
+    assert attempt.failures() == "node1: no Ray; node2: gave up"
+    (tmp_path / "successors").write_bytes(b"\xff")
+    assert folder.successors() == []
+
+
 def test_a_new_job_gets_the_next_number(tmp_path: Path) -> None:
     first = new_folder(tmp_path, "train-8k")
     assert first == tmp_path / "slurm/0001-train-8k"

@@ -62,7 +62,7 @@ def test_a_damaged_list_of_jobs_is_never_taken_for_an_empty_one(text: str, tmp_p
     fake(squeue="")
     written(tmp_path)
     (tmp_path / "slurm/jobs.json").write_text(text)
-    with pytest.raises(UserError, match=r"is no list of jobs .*; move it away and give `deepscaler cancel"):
+    with pytest.raises(UserError, match=r"is not a list of jobs .*; move it away and give `deepscaler cancel"):
         written(tmp_path)
 
 

@@ -22,8 +22,8 @@ SITE += 'cache = "/shared/cache"\nmounts = ["/data"]\n'
 
 
 def readme_example() -> str:
-    """Returns the runtime that slurm/README.md shows, as a newcomer copies it."""
-    block = re.search(r"```python\n(.*?)```", (ROOT / "slurm/README.md").read_text(), re.DOTALL)
+    """Returns the runtime that docs/slurm.md shows, as a newcomer copies it."""
+    block = re.search(r"```python\n(.*?)```", (ROOT / "docs/slurm.md").read_text(), re.DOTALL)
     assert block
     return block[1]
 
@@ -151,6 +151,60 @@ def test_a_first_site_file_names_the_runtime_that_is_there(
 
 
 def test_a_folder_that_cannot_be_mounted_is_refused() -> None:
-    site = Site(runtime="apptainer", image="x", mounts=("/a:b:c",))
-    with pytest.raises(UserError, match="'/a:b:c'"):
+    site = Site(runtime="apptainer", image="x", mounts=("/a,b",))
+    with pytest.raises(UserError, match="'/a,b'"):
         site.runs_in.start(Task(target="cpu", folders=("/run",)))
+
+
+@pytest.mark.parametrize("runtime", ["apptainer", "pyxis"])
+def test_variables_and_home_in_image_and_mounts_are_those_of_the_user(
+    runtime: str, tmp_path: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake()
+    monkeypatch.setenv("WORK", str(tmp_path / "lab"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    site = Site(runtime=runtime, image="$WORK/k-{target}.sif", mounts=("$WORK:/w", "~/data", "${WORK}/x:/x"))
+    script = submission("8k", site).script()
+    assert not re.search(r"\$\{?WORK|~", script.partition("# command")[2])
+    assert re.search(rf"[ =]{tmp_path}/lab/k-train\.sif[ \n]", script), "the file that the check looks for"
+    for mount in (f"{tmp_path}/lab:/w", f"{tmp_path}/home/data:{tmp_path}/home/data", f"{tmp_path}/lab/x:/x"):
+        assert re.search(rf"[ ,=]{mount}[ ,]", script)
+    with pytest.raises(UserError, match=rf"^image {tmp_path}/lab/k-train\.sif is not there"):
+        site.runs_in.check(["train"], [])
+
+
+def test_a_runtime_of_ones_own_is_given_expanded_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORK", str(tmp_path))
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/my_runtime.py").write_text(OWN)
+    text = 'runtime = "$WORK/own/my_runtime.py:X"\nimage = "~/i"\npython = "$WORK/bin/python"\n'
+    runtime = load_site(write_site(tmp_path, "", text)).runs_in
+    assert (runtime.image, runtime.python) == (str(Path.home() / "i"), f"{tmp_path}/bin/python")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('image = "$WROK/k.sif"', "invalid value '$WROK/k.sif' for image: the variable $WROK is not set; set it"),
+        ('mounts = ["/a", "${WROK}:/w"]', "invalid value '${WROK}' for mounts: the variable $WROK is not set"),
+        ('mounts = ["/a:$WROK/w"]', "invalid value '$WROK/w' for mounts: the variable $WROK is not set"),
+        ('mounts = ["data"]', "invalid value 'data' for mounts: expected SOURCE or SOURCE:TARGET, both of them absol"),
+        ('mounts = ["/a:b"]', "invalid value '/a:b' for mounts: expected SOURCE or SOURCE:TARGET, both of them absol"),
+        ('mounts = ["/a:/b:/c"]', "invalid value '/a:/b:/c' for mounts: expected SOURCE or SOURCE:TARGET"),
+        ('mounts = ["~nobodyx/c"]', "invalid value '~nobodyx/c' for mounts: there is no user nobodyx here"),
+        ('image = "/i/$(whoami).sif"', "for image: of shell syntax only $NAME, ${NAME} and ~ are expanded"),
+        ('image = "./k.sif"', "invalid value './k.sif' for image: expected an absolute path, or a registry's image"),
+        ('python = "$WROK/bin/python"', "for python: the variable $WROK is not set"),
+        ('python = "venv/bin/python"', "for python: expected an absolute path, or the name of a program"),
+        ('runtime = "$WROK/x.py:X"', "invalid value '$WROK/x.py' for runtime: the variable $WROK is not set"),
+        ('runtime = "~nobodyx/x.py:X"', "invalid value '~nobodyx/x.py' for runtime: there is no user nobodyx here"),
+    ],
+)
+def test_a_path_that_nodes_would_not_find_is_refused(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WROK", raising=False)
+    with pytest.raises(UserError, match=r"site\.toml: ") as raised:
+        load_site(write_site(tmp_path, "", text + "\n"))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)

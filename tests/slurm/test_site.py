@@ -1,3 +1,4 @@
+import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -65,17 +66,65 @@ def test_time_limits_are_read_as_slurm_reads_them(limit: str, wanted: int) -> No
 
 def test_variables_in_scratch_and_cache_are_those_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("USER", "ada")
-    site = Site(scratch="/scratch/$USER", cache="/work/${USER}/cache")
-    assert (site.scratch_dir, site.cache_dir) == ("/scratch/ada", "/work/ada/cache")
-    assert Site(scratch="$TMPDIR").scratch_dir == "", "it is another folder on the nodes"
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    assert Site(scratch="/local/$SLURM_JOB_ID").scratch_dir == "", "nodes alone have it"
+    site = Site(scratch="/scratch/$USER", cache="/projects/${USER}/cache")
+    assert (site.scratch_dir, site.cache_dir) == ("/scratch/ada", "/projects/ada/cache")
+    for scratch in ("$TMPDIR", "/local/$SLURM_JOB_ID", "$SLURM_TMPDIR/x"):
+        for name in ("TMPDIR", "SLURM_JOB_ID", "SLURM_TMPDIR"):
+            monkeypatch.delenv(name, raising=False)
+        assert Site(scratch=scratch).scratch_dir == "", "nodes alone have it"
+        for name in ("TMPDIR", "SLURM_JOB_ID", "SLURM_TMPDIR"):
+            monkeypatch.setenv(name, "/here")
+        assert Site(scratch=scratch).scratch_dir == "", "it is another one on the nodes"
+    monkeypatch.delenv("USER")
+    assert Site(scratch="/scratch/$USER").scratch_dir == "", "cron sets none, and nodes have one"
 
 
-def test_a_variable_that_is_not_set_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_in_scratch_that_nobody_sets_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOPE", raising=False)
+    for scratch in ("/s/$NOPE", "$NOPE", "/s/$USER/${NOPE}"):
+        with pytest.raises(UserError, match=r"for scratch: the variable \$NOPE is not set here, and nodes set TMPDIR"):
+            Site(scratch=scratch)
+    for scratch in ("/s/${USER:-x}", "/s/$(whoami)"):
+        with pytest.raises(UserError, match=r"for scratch: of shell syntax only \$NAME"):
+            Site(scratch=scratch)
+    assert Site(scratch="/s/$NOPE", setup=("export NOPE",)).scratch_dir == ""
+    assert Site(scratch="/s/$NOPE", environment={"NOPE": "x"}).scratch_dir == ""
+
+
+@pytest.mark.parametrize(
+    ("cache", "reason"),
+    [
+        ("rel/c", "'rel/c' for cache: expected an absolute path; ~ and $NAME may begin it"),
+        ("$REL/c", "'$REL/c', which is 'rel/c', for cache: expected an absolute path"),
+        ("$EMPTY", "'$EMPTY', which is '', for cache: expected an absolute path"),
+        ("$WROK/cache", "'$WROK/cache' for cache: the variable $WROK is not set; set it, or give the full path"),
+        ("/c/${WROK}", "the variable $WROK is not set"),
+        ("~nobodyx/c", "'~nobodyx/c' for cache: there is no user nobodyx here; give the full path"),
+        ("/c/${USER:-x}", "'/c/${USER:-x}' for cache: of shell syntax only $NAME, ${NAME} and ~ are expanded; give"),
+        ("/c/$(whoami)", "of shell syntax only $NAME"),
+        ("/c/`whoami`", "of shell syntax only $NAME"),
+        ("/c/${USER", "of shell syntax only $NAME"),
+        ("/c/$", "of shell syntax only $NAME"),
+        ("/c/$1", "the variable $1 is not set"),
+    ],
+)
+def test_a_cache_that_is_no_path_here_is_refused_in_one_line(
+    cache: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("WROK", raising=False)
-    with pytest.raises(UserError, match=r"'\$WROK/cache' for cache: the variable \$WROK is not set here; set it"):
-        Site(cache="$WROK/cache").kit_cache  # noqa: B018
+    monkeypatch.setenv("REL", "rel")
+    monkeypatch.setenv("EMPTY", "")
+    (tmp_path / "site.toml").write_text(f"cache = {json.dumps(cache)}\n")
+    with pytest.raises(UserError) as raised:
+        load_site(tmp_path / "site.toml")
+    assert reason in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_path_may_begin_with_home_and_a_variables_value_may_hold_any_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODD", "/a$b/`c`")
+    assert Site(cache="$ODD/c").cache_dir == "/a$b/`c`/c"
+    assert Site(cache="~/c").cache_dir == str(Path.home() / "c")
 
 
 def test_scratch_is_short_enough_for_rays_sockets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The CRDs' own rules, which the API server evaluates (CEL) and no schema validator does: each one restated in Python.
+"""Restates the CRDs' CEL rules in Python, because only the API server evaluates them and no schema validator does.
 
 {"rule": "!has(self.topologyName) || self.nodeLabels.size() >= 1", "message": "at least one nodeLabel is required ..."}
 """
@@ -82,18 +82,21 @@ RULES: dict[str, Callable[[Any], bool]] = {
         {"jobStatus", "jobDeploymentStatus"} & set(it)
     ),
 }
-"""By the rule's text, spaces made one. Rules on `oldSelf` compare with what the cluster has, and are not here."""
+"""Functions by the rule's text, with single spaces. Rules on `oldSelf` are absent: they compare with the cluster."""
 
 
 def rule_problems(schema: Any, value: Any, path: str = "") -> Iterator[Problem]:
-    """Yields what breaks a rule of a CRD, in a value whose types the schema has confirmed."""
+    """Yields the violations of a CRD's rules in a value whose types the schema has confirmed."""
     for validation in schema.get(VALIDATIONS, []):
+        # By the whole text: a rule that a newer CRD words otherwise finds no function here, and a test names
+        # it.
         rule = RULES.get(" ".join(validation["rule"].split()))
         if rule and not rule(value):
             yield Problem(path, validation["message"], f"the CRD demands {' '.join(validation['rule'].split())}")
     if isinstance(value, dict):
         for key, inner in value.items():
             below = schema.get("properties", {}).get(key) or schema.get("additionalProperties")
+            # The schema lets a null pass only where a field may be one, and there it has nothing to judge.
             if isinstance(below, dict) and inner is not None:
                 yield from rule_problems(below, inner, f"{path}.{key}".lstrip("."))
     if isinstance(value, list) and isinstance(schema.get("items"), dict):

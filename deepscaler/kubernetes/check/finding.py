@@ -1,25 +1,25 @@
-"""What is wrong in a manifest, where, and what to do."""
+"""Describes a problem in a manifest: its place, its nature and its fix."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """In one object."""
+    """Holds a problem in one object."""
 
     path: str
-    """`spec.rayClusterSpec.workerGroupSpecs[0].replicas`; empty for the object itself."""
+    """Path such as `spec.rayClusterSpec.workerGroupSpecs[0].replicas`; empty for the object itself."""
     wrong: str
     fix: str
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A problem, and the object and file it is in."""
+    """Holds a problem, and the object and file in which it is."""
 
     file: str
     object: str
-    """`RayJob/train-8k`."""
+    """Kind and name of the object: `RayJob/train-8k`."""
     problem: Problem
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
-"""What breaks a pod though every field of it is right, and what the kit holds its own pods to.
+"""Checks pods for faults that no schema finds, and against the kit's own rules for pods.
 
-volumeMounts: [{name: rnus, ...}]     the API server takes it inside a RayJob; no pod is ever made
+volumeMounts: [{name: rnus, ...}]     the API server accepts it inside a RayJob, but no pod can be created
 containers: [{name: ray-worker, env}]  a strategic merge patch has replaced the list: the image is gone
 """
 
@@ -20,11 +20,11 @@ WORKLOADS = {
     "DaemonSet": ("template",),
     "CronJob": ("jobTemplate", "spec", "template"),
 }
-"""Where the pod template lies below `spec`."""
+"""Path of the pod template below `spec`, by kind."""
 
 
 def pods_of(tree: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Path and spec of every pod that an object makes."""
+    """Yields the path and spec of every pod template in an object."""
     kind, spec = tree.get("kind"), tree.get("spec") or {}
     if kind in WORKLOADS:
         keys = WORKLOADS[str(kind)]
@@ -52,7 +52,7 @@ def _spec_at(tree: Any, path: str, keys: Sequence[str]) -> Iterator[tuple[str, M
 
 
 def pod_problems(path: str, pod: Mapping[str, Any]) -> Iterator[Problem]:
-    """Of one pod."""
+    """Yields the problems of one pod."""
     volumes = {volume.get("name"): volume for volume in pod.get("volumes") or []}
     yield from _shared_memory(path, pod, volumes)
     for group in ("initContainers", "containers"):
@@ -78,6 +78,7 @@ def _container(path: str, container: Mapping[str, Any]) -> Iterator[Problem]:
     resources = container.get("resources") or {}
     requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
     for name in (MEMORY, GPU):
+        # Kubernetes takes the limit for a request that is not given.
         asked, limit = requests.get(name, limits.get(name)), limits.get(name)
         if asked is not None and str(asked) != str(limit):
             wrong = f"{name}: {asked} requested, {limit or 'no'} limit"
@@ -87,17 +88,20 @@ def _container(path: str, container: Mapping[str, Any]) -> Iterator[Problem]:
     for name in sorted({name for name in names if names.count(name) > 1}, key=str):
         yield Problem(f"{path}.env", f"{name} is set twice", "keep one")
     for number, variable in enumerate(container.get("env") or []):
+        # By the end of the name: HF_TOKEN is a secret, RAY_AUTH_TOKEN_PATH and MAX_TOKENS are none.
         if variable.get("value") and str(variable.get("name")).upper().endswith(SECRET_WORDS):
             fix = "use valueFrom.secretKeyRef: who can read the RayJob would read it"
             yield Problem(f"{path}.env[{number}]", f"{variable['name']} is written out", fix)
 
 
 def _confinement(path: str, container: Mapping[str, Any], pod: Mapping[str, Any]) -> Iterator[Problem]:
-    """What a namespace of the level `restricted` refuses, which shows only when the operator makes the pod."""
+    """Yields what a namespace of the level `restricted` refuses, which shows only when the operator creates the pod."""
     shared, own = pod.get("securityContext") or {}, container.get("securityContext") or {}
     lacking = []
+    # What a container says itself wins over its pod.
     if not own.get("runAsNonRoot", shared.get("runAsNonRoot")):
         lacking.append("runAsNonRoot: true")
+    # Not given means true.
     if own.get("allowPrivilegeEscalation") is not False:
         lacking.append("allowPrivilegeEscalation: false")
     if "ALL" not in ((own.get("capabilities") or {}).get("drop") or []):

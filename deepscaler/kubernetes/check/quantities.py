@@ -1,4 +1,4 @@
-"""What pods ask for, as numbers: `500m` of cpu, `2Ti` of memory.
+"""Computes the resources that pods request, as numbers: `500m` of cpu, `2Ti` of memory.
 
 {"cpu": Fraction(801, 100), "memory": Fraction(34426847232)}   8 processors and a sidecar's 10m, 32 GiB and its 64 MiB
 """
@@ -22,10 +22,12 @@ DECIMAL: dict[str, int | Fraction] = {
 
 
 def pod_requests(spec: Mapping[str, Any]) -> dict[str, Fraction]:
-    """Returns what one pod asks for: its containers and sidecars, or the largest init container if that is more."""
+    """Returns the requests of one pod: its containers and sidecars, or the largest init container if that is more."""
     running: dict[str, Fraction] = defaultdict(Fraction)
     most: dict[str, Fraction] = defaultdict(Fraction)
     for container in spec.get("initContainers") or []:
+        # The scheduler's own rule (KEP-753): an init container that restarts always is a sidecar. It stays, so
+        # later init containers need their room in addition to its own.
         stays = container.get("restartPolicy") == "Always"
         for name, amount in _requests(container).items():
             running[name] += amount if stays else 0
@@ -37,12 +39,14 @@ def pod_requests(spec: Mapping[str, Any]) -> dict[str, Fraction]:
 
 
 def quantity(text: Any) -> Fraction:
-    """Returns the number that a quantity of Kubernetes stands for: `500m`, `2Ti`, `32`, `1e3`."""
+    """Returns the number of a Kubernetes quantity: `500m`, `2Ti`, `32`, `1e3`."""
     text = str(text)
     for suffix, factor in BINARY.items():
         if text.endswith(suffix):
             return Fraction(text.removesuffix(suffix)) * factor
+    # An E at the end means exa; in 1e3 it is an exponent, which Fraction reads itself.
     suffix = text[-1:] if text[-1:] in DECIMAL else ""
+    # Fractions, because sums of floats such as 0.1 + 0.2 exceed a quota of 0.3.
     return Fraction(text.removesuffix(suffix)) * DECIMAL[suffix]
 
 
@@ -53,5 +57,6 @@ def shown(amount: Fraction) -> str:
 
 def _requests(container: Mapping[str, Any]) -> dict[str, Fraction]:
     resources = container.get("resources") or {}
+    # Kubernetes takes the limit for a request that is not given.
     asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
     return {name: quantity(amount) for name, amount in asked.items()}

@@ -1,9 +1,9 @@
-"""Whether a queue of Kueue can ever admit a job: what the server accepts, and what then waits for ever.
+"""Checks whether a queue of Kueue can ever admit a job. The server accepts a job that cannot run, and it waits forever.
 
 RayJob --label--> LocalQueue --> ClusterQueue --> flavors, in order --> ResourceFlavor --> Topology
 
-Every group of equal pods has to fit into one flavor with all that it asks for. The reasons are those of Kueue 0.19's
-flavor assigner. What is not among the objects given is not judged: it may lie in the cluster.
+Every group of equal pods must fit into one flavor with all its requests. The reasons are those of Kueue 0.19's flavor
+assigner. Objects that are not given are not judged, because they may be in the cluster.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,32 +24,29 @@ UNCONSTRAINED = "kueue.x-k8s.io/podset-unconstrained-topology"
 
 @dataclass(frozen=True, slots=True)
 class PodSet:
-    """Equal pods of a RayJob, which Kueue places together."""
+    """Describes equal pods of a RayJob, which Kueue places together."""
 
     path: str
-    """Of their template."""
+    """Path of their template."""
     name: str
     template: Tree
     count: int
 
     @property
     def requests(self) -> Mapping[str, Fraction]:
-        """Of all of them together."""
+        """Returns the requests of all these pods together."""
         return {name: self.count * amount for name, amount in pod_requests(self.template["spec"]).items()}
 
     @property
     def level(self) -> str | None:
-        """The topology's level that they ask for, the empty text for any; None where they ask for no topology."""
+        """Returns the requested level of the topology, empty for any; None if the pods request no topology."""
         annotations = (self.template.get("metadata") or {}).get("annotations") or {}
         asked = [str(annotations[name]) for name in LEVELS if name in annotations]
         return asked[0] if asked else "" if UNCONSTRAINED in annotations else None
 
 
 def queue_problems(job: Tree, beside: Sequence[Tree], everything: Sequence[Tree]) -> Iterator[Problem]:
-    """Yields why a RayJob would never be admitted, by the objects of its own kustomization, then by all that are given.
-
-    Where several queues of one name are given, one that admits the job is enough: they are of different clusters.
-    """
+    """Yields the reasons why a RayJob would never be admitted, by its own kustomization, then by all objects."""
     pod_sets = list(_pod_sets(job))
     queue = (job["metadata"].get("labels") or {}).get(QUEUE)
     if not queue:
@@ -63,6 +60,7 @@ def queue_problems(job: Tree, beside: Sequence[Tree], everything: Sequence[Tree]
     names = {tree["spec"]["clusterQueue"] for tree in local}
     candidates = [tree for name in names for tree in _named(everything, [], "ClusterQueue", name)]
     found = [list(_refusals(pod_sets, namespace, cluster, everything)) for cluster in candidates]
+    # of several queues with one name it is enough that one admits the job: they belong to different clusters
     if found and all(found):
         yield from min(found, key=len)
 
@@ -85,6 +83,7 @@ def _pod_sets(job: Tree) -> Iterator[PodSet]:
     if head := cluster.get("headGroupSpec"):
         yield PodSet(f"{path}.headGroupSpec.template", "head", head["template"], 1)
     for number, group in enumerate(cluster.get("workerGroupSpecs") or []):
+        # A replica of several hosts (numOfHosts) is as many pods.
         count = (group.get("replicas") or 0) * (group.get("numOfHosts") or 1)
         where = f"{path}.workerGroupSpecs[{number}].template"
         yield PodSet(where, group.get("groupName", "workers"), group["template"], count)
@@ -93,9 +92,10 @@ def _pod_sets(job: Tree) -> Iterator[PodSet]:
 def _refusals(
     pod_sets: Sequence[PodSet], namespace: str | None, cluster: Tree, everything: Sequence[Tree]
 ) -> Iterator[Problem]:
-    """Places one set of pods after the other, as Kueue does."""
+    """Yields refusals, placing one set of pods after another as Kueue does."""
     who, spec = f"ClusterQueue {cluster['metadata']['name']}", cluster["spec"]
     wanted = ((spec.get("namespaceSelector") or {}).get("matchLabels") or {}).get(NAMESPACE_NAME)
+    # A ClusterQueue without a selector takes no namespace at all, one with an empty selector ({}) every one.
     if "namespaceSelector" not in spec or (wanted and namespace and wanted != namespace):
         fix = f"name it in the namespaceSelector of {who}"
         yield Problem("metadata.namespace", f"{who} takes no job of {namespace or 'any namespace'}", fix)
@@ -122,6 +122,7 @@ def _refusals(
             for one in flavors:
                 reason = _mismatch(pods, one, flavors, everything) or _lack(one, needed, left, in_cohort)
                 if not reason:
+                    # What one group of pods takes is not there for the next, as in Kueue's own assignment.
                     left |= {key: left[key] - amount for key, amount in _keyed(one, needed)}
                     break
                 reasons.append(f"flavor {one['metadata']['name']} {reason}")
@@ -131,7 +132,7 @@ def _refusals(
 
 
 def _mismatch(pods: PodSet, flavor: Tree, flavors: Sequence[Tree], everything: Sequence[Tree]) -> str:
-    """Returns why these pods cannot be of a flavor, whatever its quota; nothing where they can."""
+    """Returns why these pods cannot use a flavor, whatever its quota; empty if they can."""
     if "kind" not in flavor:
         return ""
     spec, pod = _spec(flavor), pods.template["spec"]
@@ -144,19 +145,21 @@ def _mismatch(pods: PodSet, flavor: Tree, flavors: Sequence[Tree], everything: S
         if pods.level and pods.level not in levels:
             return f"has no level {pods.level} in its topology ({', '.join(levels)})"
     labels = spec.get("nodeLabels") or {}
+    # Kueue compares only labels that a flavor of the group has; all others are the scheduler's business.
     for key in sorted({key for one in flavors for key in _spec(one).get("nodeLabels") or {}}):
         wanted = (pod.get("nodeSelector") or {}).get(key)
         if wanted is not None and labels.get(key) != wanted:
             return f"lacks the label {key}: {wanted}"
     tolerations = [*(pod.get("tolerations") or []), *(spec.get("tolerations") or [])]
     for taint in spec.get("nodeTaints") or []:
+        # A taint that only prefers other pods keeps nobody away, in Kueue as in the scheduler.
         if taint["effect"] != "PreferNoSchedule" and not any(_tolerates(one, taint) for one in tolerations):
             return f"has the taint {taint['key']}, which they do not tolerate"
     return ""
 
 
 def _lack(flavor: Tree, needed: Mapping[str, Fraction], left: Mapping[Any, Fraction], in_cohort: bool) -> str:
-    """Returns what a flavor has too little of; a queue in a cohort may borrow the rest."""
+    """Returns the resources that a flavor lacks; a queue in a cohort may borrow the rest."""
     lacking = [] if in_cohort else [(key[1], left[key], n) for key, n in _keyed(flavor, needed) if left[key] < n]
     return ", ".join(f"has {shown(has)} of {name}, and {shown(n)} is needed" for name, has, n in lacking)
 
@@ -166,7 +169,7 @@ def _keyed(flavor: Tree, needed: Mapping[str, Fraction]) -> list[tuple[tuple[str
 
 
 def _flavor(name: str, everything: Sequence[Tree]) -> Tree:
-    """Returns a flavor by name; where it is not given, its name alone."""
+    """Returns a flavor by name; if it is not given, only its name."""
     return next(iter(_named(everything, [], "ResourceFlavor", name)), {"metadata": {"name": name}})
 
 
@@ -175,7 +178,7 @@ def _spec(flavor: Tree) -> Tree:
 
 
 def _is_plain(flavor: Tree) -> bool:
-    """Whether a flavor has no topology; in a queue of flavors that all have one, pods need not ask for it."""
+    """Returns whether a flavor has no topology; if all flavors of a queue have one, pods need not request it."""
     return "kind" in flavor and "topologyName" not in _spec(flavor)
 
 
@@ -190,7 +193,7 @@ def _namespace_fits(local: Tree, namespace: str | None) -> bool:
 
 
 def _named(beside: Sequence[Tree], everything: Sequence[Tree], kind: str, name: Any) -> list[Tree]:
-    """Returns the objects of a kind and name: those of the same kustomization where there are some, else all."""
+    """Returns the objects of a kind and name: those of the same kustomization if there are any, else all."""
     for trees in (beside, everything):
         if found := [tree for tree in trees if tree["kind"] == kind and tree["metadata"].get("name") == name]:
             return found

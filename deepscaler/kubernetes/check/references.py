@@ -1,4 +1,4 @@
-"""Names by which objects of one kustomization refer to each other, where kustomize does not follow a renaming.
+"""Checks names by which objects of one kustomization refer to each other, if kustomize does not rename them.
 
 namePrefix: team-   renames PersistentVolumeClaim/deepscaler-runs, and not the claimName inside a RayJob
 """
@@ -11,13 +11,15 @@ from deepscaler.kubernetes.check.pod_rules import pods_of
 
 
 def reference_problems(tree: Mapping[str, Any], beside: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
-    """References of one object to names that lie beside it under a longer name."""
+    """Yields an object's references to names that exist beside it only with a prefix or suffix."""
     names: dict[str, list[str]] = {}
     for other in beside:
         names.setdefault(str(other.get("kind")), []).append(str((other.get("metadata") or {}).get("name")))
     for path, pod in pods_of(tree):
         for where, kind, name in _references(path, pod):
             there = names.get(kind, [])
+            # A name that merely is not here may be in the cluster; one that contains it is what a prefix or
+            # suffix made of it.
             renamed = [other for other in there if name in other and other != name]
             if name not in there and renamed:
                 wrong = f"names {kind} {name}, and the one beside it is {renamed[0]}"

@@ -1,7 +1,7 @@
-"""What KubeRay 1.7 refuses after the API server has taken a RayJob, or does without being asked; as its source says.
+"""Checks RayJobs for what KubeRay 1.7 refuses or misreads after the API server has accepted them, as its source shows.
 
 spec.ttlSecondsAfterFinished: 300 without shutdownAfterJobFinishes   the operator: ValidationFailed
-spec.submissionMode: HttpMode                                        the operator makes pods, and no job ever runs
+spec.submissionMode: HttpMode                                        the operator creates pods, but no job ever runs
 """
 
 import re
@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
+from deepscaler.kubernetes import MAX_NAME
 from deepscaler.kubernetes.check.finding import Problem
 from deepscaler.system.errors import unknown
 
 MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
-MAX_NAME = 47
 TOKENS_SINCE = (2, 52)
 KUEUE_QUEUE, KAI_QUEUE = "kueue.x-k8s.io/queue-name", "kai.scheduler/queue"
 DELETIONS = ("DeleteWorkers", "DeleteCluster", "DeleteSelf")
@@ -22,7 +22,7 @@ RESOURCE_FLAGS = ("num-cpus", "num-gpus", "memory", "resources")
 
 
 def rayjob_problems(tree: Mapping[str, Any]) -> Iterator[Problem]:
-    """Of a RayJob as a whole."""
+    """Yields the problems of a RayJob as a whole."""
     spec = tree.get("spec") or {}
     yield from _name(str(tree["metadata"].get("name", "")))
     yield from _end(spec)
@@ -37,7 +37,7 @@ def rayjob_problems(tree: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def cluster_problems(spec: Mapping[str, Any]) -> Iterator[Problem]:
-    """Of a Ray cluster."""
+    """Yields the problems of a Ray cluster."""
     if (spec.get("authOptions") or {}).get("mode") == "token" and _version(spec.get("rayVersion")) < TOKENS_SINCE:
         given = spec.get("rayVersion", "not given")
         yield Problem("rayVersion", f"authOptions.mode is token and rayVersion is {given}", "2.52.0 or later is needed")
@@ -76,9 +76,10 @@ def _group(path: str, group: Mapping[str, Any], *, autoscaling: bool) -> Iterato
 def _name(name: str) -> Iterator[Problem]:
     if len(name) > MAX_NAME:
         yield Problem("metadata.name", f"{name!r} has {len(name)} characters", f"KubeRay takes {MAX_NAME}: shorten it")
+    # Stricter than for other objects, which may begin with a digit: the name also begins that of a Service.
     if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name):
         fix = "lower case letters, digits and hyphens, a letter first and no hyphen last"
-        yield Problem("metadata.name", f"{name!r} is no DNS-1035 label", fix)
+        yield Problem("metadata.name", f"{name!r} is not a DNS-1035 label", fix)
 
 
 def _end(spec: Mapping[str, Any]) -> Iterator[Problem]:
@@ -125,6 +126,7 @@ def _submission(spec: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(path, "SidecarMode needs Never", "set it to Never, or use HTTPMode")
     if mode == "HTTPMode" and spec.get("submitterPodTemplate"):
         yield Problem("spec.submitterPodTemplate", "HTTPMode has no submitter", "remove it")
+    # Every character that a shell reads: behind two of them a quoted word with a blank is two words.
     if mode in ("K8sJobMode", "SidecarMode") and re.search(r"[$`\"'\\;&|<>\n]", str(spec.get("entrypoint", ""))):
         wrong = f"in {mode} two shells read the entrypoint, so that quotes protect nothing"
         yield Problem("spec.entrypoint", wrong, "use submissionMode: HTTPMode, where one shell reads it")
@@ -144,9 +146,10 @@ def _limits(spec: Mapping[str, Any]) -> Iterator[Problem]:
         if given and spec.get("backoffLimit"):
             yield Problem("spec.backoffLimit", f"{field} {'' if value is True else value} excludes it", "remove it")
     try:
+        # KubeRay checks nothing but the syntax, and Ray the rest only when the job begins.
         yaml.safe_load(str(spec.get("runtimeEnvYAML", "")))
     except yaml.YAMLError as error:
-        yield Problem("spec.runtimeEnvYAML", f"is no YAML: {' '.join(str(error).split())}", "repair it")
+        yield Problem("spec.runtimeEnvYAML", f"is not YAML: {' '.join(str(error).split())}", "repair it")
 
 
 def _queues(labels: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[Problem]:

@@ -1,6 +1,8 @@
-"""Whether an object has the fields and types that its kind has: core kinds, and CRDs of what the manifests use.
+"""Checks that an object has the fields and types that its kind has: core kinds, and CRDs of what the manifests use.
 
-As strict as the API server with --validate=strict: a field that the kind does not have is an error at any depth.
+The CRDs' schemas are in the package (tools/crds.py removes descriptions; 40 kB remain), and kubernetes-validate carries
+those of core kinds, so this works without a cluster and without internet. The check is as strict as the API server with
+--validate=strict: a field that the kind does not have is an error at any depth.
 """
 
 import gzip
@@ -19,12 +21,12 @@ from deepscaler.kubernetes.check.cel import rule_problems
 from deepscaler.kubernetes.check.finding import Problem
 
 KUBERNETES = "1.34"
-"""Of the core kinds' schemas; what the manifests use is older than it."""
+"""Version of the core kinds' schemas; the manifests use only older features."""
 
 CORE_GROUPS = tuple(
     f"{name}.k8s.io" for name in ("networking", "rbac.authorization", "scheduling", "storage", "policy", "coordination")
 )
-"""Of Kubernetes itself, with a dot as the groups of CRDs have one."""
+"""API groups of Kubernetes itself that have a dot, as the groups of CRDs do."""
 
 ANY = "x-kubernetes-preserve-unknown-fields"
 
@@ -38,10 +40,12 @@ def known_kinds() -> dict[str, Any]:
 
 
 def problems_of(tree: dict[str, Any]) -> list[Problem] | None:
-    """What is wrong with one object; None where no schema of its kind is here."""
+    """Returns the problems of one object; None if the kit has no schema of its kind."""
     name = f"{tree.get('apiVersion')}/{tree.get('kind')}"
     if name in known_kinds():
+        # As texts, because a path holds names and indices, which do not compare with each other.
         errors = sorted(_validator(name).iter_errors(tree), key=lambda error: list(map(str, error.absolute_path)))
+        # Rules only where the types are right: their functions read fields without looking.
         return [_problem(error) for error in errors] or list(rule_problems(known_kinds()[name]["schema"], tree))
     group = str(tree.get("apiVersion")).rpartition("/")[0]
     if "." in group and group not in CORE_GROUPS:
@@ -56,7 +60,7 @@ def problems_of(tree: dict[str, Any]) -> list[Problem] | None:
 
 
 def _problem(error: jsonschema.ValidationError) -> Problem:
-    """One sentence that names what is allowed."""
+    """Returns a validation error as a problem that names what is allowed."""
     path, shown = _path(error.absolute_path), _shorten(error.instance)
     if error.validator == "additionalProperties":
         valid = sorted(error.schema.get("properties", {}))
@@ -66,7 +70,7 @@ def _problem(error: jsonschema.ValidationError) -> Problem:
         missing = sorted(set(error.validator_value) - set(error.instance))
         return Problem(path, f"{', '.join(missing)} is missing", "")
     if error.validator == "type":
-        return Problem(path, f"{shown} is no {error.validator_value}", "")
+        return Problem(path, f"{shown} is not of type {error.validator_value}", "")
     if error.validator == "enum":
         return Problem(path, f"{shown} is not allowed", f"valid: {', '.join(map(str, error.validator_value))}")
     return Problem(path, " ".join(error.message.split())[:300], "")
@@ -78,7 +82,7 @@ def _shorten(value: Any) -> str:
 
 
 def _path(parts: Any) -> str:
-    """spec.workerGroupSpecs[0].replicas."""
+    """Returns a path as text: spec.workerGroupSpecs[0].replicas."""
     return re.sub(r"\.\[", "[", ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in parts))
 
 
@@ -86,6 +90,7 @@ def _path(parts: Any) -> str:
 def _validator(name: str) -> Any:
     schema = strict(known_kinds()[name]["schema"])
     texts = {"type": "object", "additionalProperties": {"type": "string"}}
+    # CRDs leave `metadata` to the API server, so their own schema says only that it is an object.
     metadata = {"type": "object", "required": ["name"], "properties": {"labels": texts, "annotations": texts}}
     schema["properties"]["metadata"] = metadata
     schema["required"] = [*schema.get("required", []), "metadata"]
@@ -93,7 +98,7 @@ def _validator(name: str) -> Any:
 
 
 def strict(schema: Any) -> Any:
-    """A CRD's schema as JSON schema: unknown fields refused, fields with a default not demanded, quantities as both."""
+    """Returns a CRD's schema as JSON schema, in which unknown fields fail and fields with a default are optional."""
     if not isinstance(schema, dict):
         return schema
     if schema.get("x-kubernetes-int-or-string"):
@@ -102,6 +107,7 @@ def strict(schema: Any) -> Any:
     result = {key: value for key, value in schema.items() if not key.startswith("x-kubernetes-") and key != "format"}
     if properties:
         result["properties"] = properties
+        # JSON schema allows what it does not name, a CRD does not.
         result.setdefault("additionalProperties", bool(schema.get(ANY)))
     if isinstance(result.get("additionalProperties"), dict):
         result["additionalProperties"] = strict(result["additionalProperties"])
@@ -109,6 +115,7 @@ def strict(schema: Any) -> Any:
         result["items"] = strict(schema["items"])
     if "required" in schema:
         result["required"] = [n for n in schema["required"] if "default" not in schema.get("properties", {}).get(n, {})]
+    # OpenAPI's word, which jsonschema ignores.
     if schema.get("nullable") and isinstance(result.get("type"), str):
         result["type"] = [result["type"], "null"]
     return result

@@ -1,1 +1,1 @@
-"""Asks and tells a cluster by kubectl alone, with the user's own context and rights."""
+"""Reads and changes a cluster through kubectl only, with the user's own context and rights."""

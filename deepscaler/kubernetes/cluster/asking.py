@@ -1,4 +1,4 @@
-"""Asks a cluster before anything is changed there: who we are, what we may, what is set up, whether it takes a job."""
+"""Asks a cluster about the user, rights, set-up and whether it accepts a job, before anything changes there."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,16 @@ from deepscaler.kubernetes.cluster.refusals import ClusterError, UnreachableErro
 from deepscaler.kubernetes.render.pods import SERVICE_ACCOUNT
 
 TRIED = "-asked"
-"""Behind a name that the server is asked about; a refusal is told without it."""
+"""Suffix of a name that the server is asked about; messages omit it."""
 
 
 def greet(cluster: Kubectl, console: Console) -> str:
-    """Says which cluster is meant, before anything is done there. Returns the user it takes us for; empty if unnamed.
+    """Prints which cluster is used, before anything changes there. Returns the user's name there; empty if unknown.
 
-    Raises ClusterError for another one, and UnreachableError where it does not answer.
+    Raises ClusterError for another cluster, and UnreachableError if it does not answer.
     """
     check_context(cluster)
+    # A server before 1.28 may know no SelfSubjectReview, and one that refuses it may take the job all the same.
     who = cluster.run("auth", "whoami", "--output", "jsonpath={.status.userInfo.username}")
     error = explain(who.stderr, cluster.context, cluster.namespace)
     if who.returncode and isinstance(error, UnreachableError):
@@ -31,7 +32,7 @@ def greet(cluster: Kubectl, console: Console) -> str:
 
 
 def greet_if_it_answers(cluster: Kubectl, console: Console) -> tuple[str, str]:
-    """Returns the user as `greet` does, and why the cluster was not asked; one of them is empty."""
+    """Returns the user as `greet` does, and why the cluster was not asked; one of the two is empty."""
     try:
         return greet(cluster, console), ""
     except UnreachableError as reason:
@@ -48,9 +49,9 @@ def say_whether_taken(
     needs_claims: bool,
     accounts: Sequence[str] = (SERVICE_ACCOUNT,),
 ) -> None:
-    """Prints whether the cluster would take objects in a namespace that is set up; or why it is not asked: `silence`.
+    """Prints whether the cluster would accept objects in a namespace that is set up, or `silence`: why it is not asked.
 
-    Raises ClusterError where it would refuse one.
+    Raises ClusterError if it would refuse one.
     """
     try:
         if not silence:
@@ -63,7 +64,7 @@ def say_whether_taken(
 
 
 def check_rights(cluster: Kubectl, rights: Sequence[tuple[str, str]]) -> None:
-    """Raises ClusterError where the user lacks a right (verb, resource)."""
+    """Raises ClusterError if the user lacks a right (verb, resource)."""
     if lacking := allowed(cluster, rights):
         told = ", ".join(f"{verb} {resource}" for verb, resource in lacking)
         raise ClusterError(f"your user may not {told} in namespace {cluster.namespace}: ask who runs the cluster")
@@ -72,7 +73,7 @@ def check_rights(cluster: Kubectl, rights: Sequence[tuple[str, str]]) -> None:
 def check_set_up(
     cluster: Kubectl, place: Place, *, needs_claims: bool, accounts: Sequence[str] = (SERVICE_ACCOUNT,)
 ) -> None:
-    """Raises ClusterError where the namespace lacks what is made once: accounts of pods, volumes."""
+    """Raises ClusterError if the namespace lacks objects that are created once: accounts of pods, volumes."""
     claims = [f"pvc/{claim}" for claim in (place.runs_claim, place.cache_claim)] if needs_claims else []
     claims += [f"pvc/{place.data_claim}"] if place.data_claim else []
     needed = [f"serviceaccount/{account}" for account in accounts] + claims
@@ -85,19 +86,18 @@ def check_set_up(
 
 
 def check_taken(cluster: Kubectl, objects: Objects) -> None:
-    """Has the server check objects without making them. Raises ClusterError where it would refuse one.
-
-    Under names that are free: what is there by theirs may have fields of the operator, or ones that cannot change.
-    """
+    """Makes the server check objects without creating them. Raises ClusterError if it would refuse one."""
+    # under names that nobody uses, because objects that exist may have fields of the operator or immutable ones
     renamed = [one | {"metadata": one["metadata"] | {"name": f"{one['metadata']['name']}{TRIED}"}} for one in objects]
     try:
         cluster.ask("create", "--dry-run=server", "-f", "-", given=dump(renamed))
     except ClusterError as error:
+        # Of the same type: a cluster that does not answer has refused nothing, and callers treat it otherwise.
         raise type(error)(str(error).replace(TRIED, "")) from error
 
 
 def _is_missing(cluster: Kubectl, name: str) -> bool:
-    """Returns whether the namespace lacks an object; what the user may not look at is taken to be there."""
+    """Returns whether the namespace lacks an object; one that the user may not read counts as present."""
     try:
         return cluster.find(name) is None
     except ClusterError as error:

@@ -1,4 +1,4 @@
-"""Ends a run's jobs on a cluster: what makes others first, and none of another run."""
+"""Ends a run's jobs on a cluster: first those that create others, and none of another run."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,13 @@ from deepscaler.kubernetes.cluster.look import RESOURCES, Seen, cluster_of, look
 from deepscaler.kubernetes.cluster.record import Submitted
 
 MAKER_SECONDS = 120
-"""For the pod that makes the jobs of a chain to go: while it lives it could make the next one."""
+"""Seconds that the pod that creates a chain's jobs has to end; while it lives it could create the next one."""
 
 
 def cancel(jobs: Sequence[Submitted], console: Console, *, dry_run: bool) -> int:
-    """Deletes what has not ended, and says what becomes of it. Raises ClusterError."""
+    """Deletes jobs that have not ended, and prints the outcome. Raises ClusterError."""
     cluster = cluster_of(jobs)
+    # False sorts first: the conductor goes before the jobs that it makes.
     seen = sorted(look(jobs), key=lambda one: one.submitted.kind == "rayjob")
     for one in seen:
         name, kind = one.submitted.name, RESOURCES[one.submitted.kind]
@@ -31,25 +32,26 @@ def cancel(jobs: Sequence[Submitted], console: Console, *, dry_run: bool) -> int
         if dry_run:
             continue
         if one.submitted.kind == "job":
+            # Foreground waits for the pod; by default the Job is gone at once, and its pod may still create the
+            # next RayJob.
             words = ("--cascade=foreground", f"--timeout={MAKER_SECONDS}s")
             cluster.ask("delete", kind, name, "--ignore-not-found", *words, seconds=MAKER_SECONDS + 30)
         else:
+            # Without waiting: saving takes a training minutes.
             cluster.ask("delete", kind, name, "--ignore-not-found", "--wait=false")
         forget_inputs(cluster, name)
     return 0
 
 
 def forget_inputs(cluster: Kubectl, name: str) -> None:
-    """Deletes the files that went along with a job: its pods have them mounted, and the next job brings its own.
-
-    Nothing depends on it, so a user without the right to delete ConfigMaps is not told.
-    """
+    """Deletes the files that accompanied a job: its pods have them mounted, and the next job brings its own."""
     selector = f"--selector=app.kubernetes.io/instance={name}"
+    # `run` and not `ask`: nothing depends on it, so who may not delete ConfigMaps gets no message
     cluster.run("delete", "configmaps", selector, "--ignore-not-found", "--wait=false")
 
 
 def _left_alone(seen: Seen) -> str:
-    """Returns why a job is not deleted; empty where it is."""
+    """Returns why a job is not deleted; empty if it is."""
     if seen.job is None:
         return "gone already, or not made yet"
     if not seen.is_ours:

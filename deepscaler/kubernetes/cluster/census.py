@@ -1,4 +1,4 @@
-"""What a cluster tells of itself to a user, by kubectl: what the user may not list is left out and named.
+"""Collects what a cluster shows to a user through kubectl, and names the kinds that the user may not list.
 
 Census(kuberay="1.7.0", nodes=[Node(name="gpu-0", gpus=8, product="NVIDIA-A100-SXM4-80GB", ...)], unlisted=["nodes"])
 """
@@ -38,7 +38,7 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node that takes pods, by what it lets pods have."""
+    """Describes a node that accepts pods, and the resources that it offers them."""
 
     name: str
     cpus: float
@@ -46,11 +46,11 @@ class Node:
     gpus: int
     labels: Mapping[str, str]
     taints: tuple[str, ...]
-    """As `kubectl taint` writes them: KEY=VALUE:EFFECT; only those that keep pods away."""
+    """Taints in the form of `kubectl taint`, KEY=VALUE:EFFECT; only those that keep pods away."""
     fabric: Mapping[str, int]
     """Devices of a fast network, by resource."""
     hugepages: int
-    """MiB of pages of 2 MiB."""
+    """Size of all 2 MiB pages, in MiB."""
     is_spot: bool
 
     @property
@@ -61,14 +61,14 @@ class Node:
 
 @dataclass(slots=True)
 class Census:
-    """All that was told. Lists are empty for what is not there, and for what is in `unlisted`."""
+    """Holds everything that the cluster showed. A list is empty if nothing exists, or if its kind is in `unlisted`."""
 
     kuberay: str = ""
     """Version of the operator, by its image; empty if not known."""
     arguments: list[str] = field(default_factory=list)
     has_rayjobs: bool = False
     has_tokens: bool = False
-    """Whether a RayCluster may ask for Ray's tokens, as the kit's do."""
+    """True if a RayCluster may request Ray's tokens, as the kit's do."""
     nodes: list[Node] = field(default_factory=list)
     classes: list[Object] = field(default_factory=list)
     claims: list[Object] = field(default_factory=list)
@@ -80,11 +80,11 @@ class Census:
     kai_queues: list[str] = field(default_factory=list)
     priorities: list[str] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
-    """What the user may not list."""
+    """Kinds that the user may not list."""
 
 
 def take_census(cluster: Kubectl) -> Census:
-    """Asks a cluster. Raises ClusterError where it does not answer."""
+    """Collects the census of a cluster. Raises ClusterError if it does not answer."""
     census = Census()
 
     def listed(kind: str, *words: str) -> list[Object]:
@@ -129,11 +129,13 @@ def is_default(storage_class: Object) -> bool:
 
 
 def _list(cluster: Kubectl, kind: str, *words: str) -> list[Object] | None:
-    """Returns all objects of a kind, none where the cluster has no such kind; None where the user may not list them."""
+    """Returns all objects of a kind, empty if the cluster lacks the kind; None if the user may not list them."""
     done = cluster.run("get", kind, *words, "--output", "json")
     if not done.returncode:
         found: list[Object] = json.loads(done.stdout)["items"]
         return found
+    # "the server doesn't have a resource type": the CRD is not installed. kubectl has no exit code of its own
+    # for it.
     if "have a resource type" in done.stderr:
         return []
     if "(Forbidden)" in done.stderr:
@@ -149,6 +151,7 @@ def _read_operator(census: Census, deployment: Object) -> None:
 
 
 def _node(one: Object) -> Node:
+    # Not `capacity`, of which the system and the kubelet keep a part.
     room, labels = one["status"]["allocatable"], one["metadata"].get("labels") or {}
     taints = [taint for taint in one["spec"].get("taints") or () if taint["effect"] != "PreferNoSchedule"]
     return Node(
@@ -161,6 +164,7 @@ def _node(one: Object) -> Node:
             taint["key"] + (f"={taint['value']}" if taint.get("value") else "") + f":{taint['effect']}"
             for taint in taints
         ),
+        # A device plug-in that has gone leaves its resource behind with the count 0.
         fabric={name: int(quantity(count)) for name, count in room.items() if FABRIC.fullmatch(name) and count != "0"},
         hugepages=int(quantity(room.get("hugepages-2Mi", 0)) / (1 << 20)),
         is_spot=any(labels.get(name) == value for name, value in SPOT.items()),

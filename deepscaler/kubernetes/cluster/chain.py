@@ -1,4 +1,4 @@
-"""Applies a chain whose stages have their own sizes: the conductor alone, which makes a stage's RayJob in its turn."""
+"""Applies a chain whose stages have their own sizes: only its conductor, which creates each stage's RayJob in turn."""
 
 import tempfile
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ CHAIN_RIGHTS = (*RIGHTS, ("create", "jobs.batch"), ("delete", "jobs.batch"))
 
 
 def submit_chain(name: str, plans: Sequence[Plan], place: Place, folder: Path, console: Console) -> int:
-    """Applies the conductor of a chain. Raises UserError before anything is changed, also where one is at work."""
+    """Applies the conductor of a chain. Raises UserError before anything changes, including if one is running."""
     cluster = Kubectl(place.context, place.namespace)
     with submitting(folder):
         owner = owner_of(greet(cluster, console))
@@ -46,8 +46,9 @@ def submit_chain(name: str, plans: Sequence[Plan], place: Place, folder: Path, c
         try:
             has_conductor, left = _find_left(cluster, name, plans, owner)
         except AtWorkError:
-            write_jobs(folder, records)  # the note may be missing
+            write_jobs(folder, records)  # the record may be missing
             raise
+        # Before anything is removed: a refusal leaves the cluster as it was.
         check_taken(cluster, [*conductor, *rayjobs])
         _remove_left(cluster, name, left, console, has_conductor=has_conductor)
         make(cluster, conductor)
@@ -60,9 +61,9 @@ def submit_chain(name: str, plans: Sequence[Plan], place: Place, folder: Path, c
 
 
 def describe_chain(name: str, plans: Sequence[Plan], place: Place, console: Console, *, full: bool) -> int:
-    """Prints each stage, with `full` the manifests, and whether the cluster would take them, if it can be asked.
+    """Prints each stage, with `full` also the manifests, and whether the cluster would accept them, if it can be asked.
 
-    Raises UserError where `submit_chain` would.
+    Raises UserError if `submit_chain` would.
     """
     cluster = Kubectl(place.context, place.namespace)
     user, silence = greet_if_it_answers(cluster, console)
@@ -85,7 +86,7 @@ def describe_chain(name: str, plans: Sequence[Plan], place: Place, console: Cons
 
 
 def _records(name: str, plans: Sequence[Plan], place: Place, owner: str) -> list[Submitted]:
-    """Returns the conductor, and behind it the jobs that it makes: what ends them in this order leaves nothing."""
+    """Returns the conductor and then the jobs that it creates; ending them in this order leaves nothing behind."""
     run_dir = plans[0].run_dir or ""
     own = Submitted(
         name=name, kind="job", context=place.context, namespace=place.namespace, run_dir=run_dir, owner=owner
@@ -98,7 +99,7 @@ def _records(name: str, plans: Sequence[Plan], place: Place, owner: str) -> list
 
 
 def _compose(name: str, plans: Sequence[Plan], place: Place, folder: Path, owner: str) -> tuple[Objects, Objects]:
-    """Returns what is applied, and the RayJobs that it makes; writes both below a folder."""
+    """Returns the objects to apply, and the RayJobs that the conductor creates; writes both below a folder."""
     shared = map_name(name, plans[0].inputs) if plans[0].inputs else ""
     plans = [replace(plan, inputs_map=shared) for plan in plans]
     rayjobs: Objects = []
@@ -115,10 +116,10 @@ def _compose(name: str, plans: Sequence[Plan], place: Place, folder: Path, owner
 
 
 def _find_left(cluster: Kubectl, name: str, plans: Sequence[Plan], owner: str) -> tuple[bool, list[str]]:
-    """Returns whether a conductor of the same chain has ended, and the stages' RayJobs that go before a new one starts.
+    """Returns whether a conductor of the same chain has ended, and the stages' RayJobs to remove before a new one.
 
-    A stage that works without a conductor is kept: the new one goes on with it. Raises UserError where the conductor
-    is at work, or something belongs to another run.
+    A stage that runs without a conductor is kept, and the new one continues with it. Raises UserError if the conductor
+    is running, or if something belongs to another run.
     """
     names, run_dir = [plan.job.name for plan in plans], plans[0].run_dir
     conductor = cluster.find("job", name)
@@ -149,13 +150,12 @@ def _find_left(cluster: Kubectl, name: str, plans: Sequence[Plan], owner: str) -
 
 
 def _remove_left(cluster: Kubectl, name: str, rayjobs: Sequence[str], console: Console, *, has_conductor: bool) -> None:
-    """Removes a conductor that has ended, and RayJobs.
-
-    Those of a conductor go with it, sooner or later: told here, the new one sees that they are on their way.
-    """
+    """Removes a conductor that has ended, and RayJobs."""
     if has_conductor:
         console.print(f"Removing the job {name} that has ended; what was written stays on the volume.", soft_wrap=True)
+        # It waits: until the old Job is gone no other one can have its name.
         cluster.ask("delete", "job", name, f"--timeout={DELETE_SECONDS:.0f}s", seconds=DELETE_SECONDS + 30)
         forget_inputs(cluster, name)
     if rayjobs:
+        # they go with their conductor sooner or later; deleted here, the new conductor sees that they are going
         cluster.ask("delete", "rayjob", *rayjobs, "--ignore-not-found", "--wait=false")

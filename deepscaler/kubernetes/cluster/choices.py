@@ -1,4 +1,4 @@
-"""Chooses components and options of a place by what a cluster told of itself."""
+"""Chooses components and options of a place from a cluster's census."""
 
 import math
 import re
@@ -15,23 +15,23 @@ OF_PRODUCT = {
     ("nvidia.com/gpu.product", "NVIDIA-H100-80GB-HBM3"): "h100",
     ("cloud.google.com/gke-accelerator", "nvidia-h100-80gb"): "h100-gke",
 }
-"""The kit's component by label and GPU; any other GPU is chosen by `node_labels`."""
+"""The kit's components by label and GPU; `node_labels` chooses any other GPU."""
 
 OF_FABRIC = {"rdma/hca_shared_devices_a": 1, "vpc.amazonaws.com/efa": 4}
-"""What the components rdma and efa ask for."""
+"""Resources that the components rdma and efa request."""
 
 EFA_HUGEPAGES = 5120
-"""MiB that the component efa asks for."""
+"""MiB of hugepages that the component efa requests."""
 
 PASSING = re.compile(r"nvidia\.com/gpu(=.*)?:NoSchedule|node\.kubernetes\.io/")
 """Taints that every pod of a job tolerates already, and those of nodes in trouble."""
 
 SHARE = 0.9
-"""Of what a node lets pods have: the rest is for what runs on every node beside a worker."""
+"""Share of a node's resources for a worker; the rest is for pods that run on every node."""
 
 
 def judge(census: Census, namespace: str) -> Findings:
-    """Returns the components and options that fit what was told."""
+    """Returns the components and options that fit the census."""
     found = Findings()
     found.notes += about_kuberay(census)
     choose_queue(census, found)
@@ -44,6 +44,7 @@ def judge(census: Census, namespace: str) -> Findings:
         found.why.append("PriorityClass deepscaler-training")
     _storage(census, found, namespace)
     if census.unlisted:
+        # both KAI and Volcano call their kind `queues`, so only the whole name says whose it is
         told = ", ".join(kind.partition(".")[0] if "queues.sch" not in kind else kind for kind in census.unlisted)
         found.notes.append(
             f"Your user may not list {told}: what they would tell is left out; ask who runs the cluster."
@@ -62,6 +63,7 @@ def _gpu_nodes(census: Census, found: Findings) -> list[Node]:
             found.notes.append(f"No node has {GPU} (an autoscaler may make some): worker sizes are the kit's defaults.")
         return []
     product, nodes = max(kinds.items(), key=lambda item: sum(node.gpus for node in item[1]))
+    # The fewest, since every worker asks for the same number.
     per_node = min(node.gpus for node in nodes)
     told = f"{len(nodes)} nodes with {per_node} x {product[1] or 'GPUs without a label'}"
     if len(kinds) > 1:
@@ -109,13 +111,14 @@ def _network(nodes: Sequence[Node], found: Findings) -> None:
 
 
 def _sizes(nodes: Sequence[Node], others: Sequence[Node], found: Findings) -> None:
-    """Makes workers, and the head where no other node has room for it, fit the smallest of the GPU nodes."""
+    """Makes workers, and the head if no other node has room for it, fit the smallest GPU node."""
     cpus, gib = min(node.cpus for node in nodes) * SHARE, min(node.gib for node in nodes) * SHARE
     head_cpu, head_gib = float(HEAD.cpu), _gib(HEAD.memory)
     if not any(node.cpus * SHARE >= head_cpu and node.gib * SHARE >= head_gib and not node.taints for node in others):
         cpus, gib = cpus - head_cpu, gib - head_gib
         found.notes.append("No node without GPUs has room for a head: it goes beside a worker.")
     told = f"fits what a node has: {min(node.cpus for node in nodes):g} CPUs, {min(node.gib for node in nodes):.0f} GiB"
+    # At most what the kit's own workers ask for: a larger request only keeps a pod waiting.
     cpu, memory = math.floor(min(cpus, float(GPU_WORKER.cpu))), math.floor(min(gib, _gib(GPU_WORKER.memory)))
     if cpu < 1 or memory < 1:
         found.notes.append("The GPU nodes are too small for a worker and a head: give head_cpu and head_memory.")
@@ -123,6 +126,7 @@ def _sizes(nodes: Sequence[Node], others: Sequence[Node], found: Findings) -> No
     found.options.append(("worker_cpu", str(cpu), told))
     found.options.append(("worker_memory", f"{memory}Gi", told))
     if memory < _gib(GPU_WORKER.memory):
+        # the share that GPU_WORKER has: /dev/shm counts against the pod's memory
         found.options.append(("shared_memory", f"{max(1, memory // 4)}Gi", "a quarter of the worker's memory"))
 
 

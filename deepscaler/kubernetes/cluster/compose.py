@@ -1,4 +1,4 @@
-"""Composes a job for a place: a folder that `kubectl apply -k` takes, made of the RayJob and copies of components.
+"""Composes a job for a place: a folder for `kubectl apply -k`, made from the RayJob and copies of components.
 
 outputs/mine/k8s/train-mine/
   kustomization.yaml   rayjob.yaml   components/kueue/...   the kit's own, with the names of the site file
@@ -23,18 +23,17 @@ from deepscaler.system.files import write_text
 
 KUSTOMIZATION = "kustomization.yaml"
 WRITTEN = (KUSTOMIZATION, "rayjob.yaml", "inputs.yaml", "base", "components")
-"""All that a job's folder holds."""
+"""Entries that a job's folder may hold."""
 OF_A_JOB = ("RayJob", "Job")
-"""Kinds that are made for each job; a ConfigMap is, where it carries the job's name."""
+"""Kinds that are created for each job; a ConfigMap is one if it carries the job's name."""
 
 Objects = list[dict[str, Any]]
 
 
 def compose(plan: Plan, place: Place, folder: Path, *, with_base: bool = False) -> str:
-    """Writes a job's folder anew and returns the YAML that kubectl builds of it, checked. Raises UserError.
+    """Rewrites a job's folder and returns the checked YAML that kubectl builds from it. Raises UserError.
 
-    `with_base` adds namespace, account and network policy, for a folder that is applied as a whole. Claims never go
-    along: they cannot be changed, so that two jobs with other storage would refuse each other's.
+    `with_base` adds the namespace, account and network policy, for a folder that is applied as a whole.
     """
     _check_data(plan, place)
     _clear(folder)
@@ -43,11 +42,14 @@ def compose(plan: Plan, place: Place, folder: Path, *, with_base: bool = False) 
     has_workers = "workerGroupSpecs" in rayjob["spec"]["rayClusterSpec"]
     write_text(folder / "rayjob.yaml", to_yaml(rayjob, comments_of(plan)))
     resources = ["rayjob.yaml"]
+    # The jobs of a chain share the map that its conductor brings.
     if plan.inputs and not plan.inputs_map:
         config_map = inputs.config_map(plan.job.name, plan.inputs, job_labels(plan.job))
         write_text(folder / "inputs.yaml", inputs.to_yaml(config_map))
         resources.append("inputs.yaml")
     if with_base:
+        # without the claims: these cannot be changed, so two jobs with different storage would refuse each
+        # other's
         resources.append(_copied("base/common", folder))
     copied = [_copied_component(name, place, folder, has_workers=has_workers) for name in place.components]
     is_set = any(NODE_SELECTOR in (folder / one / KUSTOMIZATION).read_text(encoding="utf-8") for one in copied)
@@ -57,7 +59,7 @@ def compose(plan: Plan, place: Place, folder: Path, *, with_base: bool = False) 
 
 
 def compose_setup(place: Place, folder: Path) -> str:
-    """Writes what a place's namespace needs once and returns the YAML that kubectl builds of it. Raises UserError."""
+    """Writes what a place's namespace needs once, and returns the YAML that kubectl builds. Raises UserError."""
     _clear(folder)
     resources = [_copied("base/common", folder), *_copied_storage(place, folder)]
     copied = [_copied_component(name, place, folder, has_workers=True) for name in place.components]
@@ -65,12 +67,12 @@ def compose_setup(place: Place, folder: Path) -> str:
 
 
 def check_ours(folder: Path) -> None:
-    """Raises UserError for a folder that holds anything but a composed job: writing it anew would remove that."""
+    """Raises UserError for a folder that holds anything but a composed job, because rewriting it would remove that."""
     if folder.is_file():
-        raise UserError(f"{folder} is a file; with --site a folder is written")
+        raise UserError(f"--output {folder} is a file, but with --site a folder is written: give another path")
     others = sorted({path.name for path in folder.glob("*")} - set(WRITTEN))
     if others:
-        raise UserError(f"{folder} holds {others[0]}, which is no part of a rendered job: name another folder")
+        raise UserError(f"{folder} holds {others[0]}, which is not part of a rendered job: name another folder")
 
 
 def _check_data(plan: Plan, place: Place) -> None:
@@ -105,7 +107,7 @@ def _built(
 
 
 def check(text: str, name: str) -> None:
-    """Raises UserError where a cluster or its operator would refuse something."""
+    """Raises UserError if a cluster or its operator would refuse something."""
     report = Report()
     check_text(text, name, report)
     if report.findings:
@@ -113,7 +115,7 @@ def check(text: str, name: str) -> None:
 
 
 def split(built: str) -> tuple[Objects, Objects]:
-    """Returns the objects of a job, and what is made once for a namespace: queues, volumes, claims."""
+    """Returns the objects of a job, and those created once for a namespace: queues, volumes, claims."""
     objects: Objects = [one for one in yaml.safe_load_all(built) if one]
     mine = [one for one in objects if _is_of_job(one)]
     return mine, [one for one in objects if not _is_of_job(one)]
@@ -145,7 +147,7 @@ def _copied_component(name: str, place: Place, folder: Path, *, has_workers: boo
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Returns a kustomization whose JSON 6902 patches are lists. Raises UserError for what is no YAML of that form."""
+    """Returns a kustomization whose JSON 6902 patches are lists. Raises UserError for a file of another form."""
     try:
         tree: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
         for patch in tree.get("patches") or ():
@@ -153,7 +155,7 @@ def _read(file: Path) -> dict[str, Any]:
                 patch["patch"] = loaded
                 assert all("path" in one for one in loaded), "a patch without a path"
     except (yaml.YAMLError, ValueError, AttributeError, TypeError, AssertionError) as error:
-        raise UserError(f"{file} is no kustomization: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(f"{file} is not a kustomization: {' '.join(str(error).split())[:300]}") from error
     return tree
 
 
@@ -164,10 +166,7 @@ def _copied(name: str, folder: Path) -> str:
 
 
 def _copied_storage(place: Place, folder: Path) -> Iterator[str]:
-    """Copies the claims with a place's storage class, and the storage that is made of them, and yields what to apply.
-
-    A storage of one's own names `../claims`, as the kit's do.
-    """
+    """Copies the claims with a place's storage class, and the storage built on them, and yields what to apply."""
     claims = folder / _copied("storage/claims", folder)
     tree = yaml.safe_load((claims / KUSTOMIZATION).read_text(encoding="utf-8"))
     tree["resources"] = [one for one in tree["resources"] if not one.startswith("..")]  # the base is there already
@@ -176,6 +175,7 @@ def _copied_storage(place: Place, folder: Path) -> Iterator[str]:
         tree["patches"] = [{"target": {"kind": "PersistentVolumeClaim"}, "patch": _text(operations)}]
     write_text(claims / KUSTOMIZATION, _text(tree))
     if Path(place.storage).is_absolute():
+        # beside storage/claims, because it refers to `../claims` as the kit's do
         shutil.copytree(place.storage, folder / "storage" / "own")
         yield "storage/own"
     elif place.storage == "claims":
@@ -195,5 +195,6 @@ _Dumper.add_representer(
 
 
 def _text(tree: Any) -> str:
+    # PyYAML would fold at 80 columns, in patches and commands, too.
     text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, width=float("inf"), allow_unicode=True)
     return text

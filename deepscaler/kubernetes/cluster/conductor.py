@@ -1,4 +1,4 @@
-"""The conductor of a chain as manifests: a Job of one small pod, and the RayJobs that it makes, in a ConfigMap.
+"""Builds the manifests of a chain's conductor: a Job with one small pod, and a ConfigMap of the RayJobs it creates.
 
 chain-mine                    Job: deepscaler k8s conduct /chain/chain.json
 chain-mine-stages-3f2a91c0    ConfigMap: chain.json, chain-mine-train-8k.json, chain-mine-after-8k.json, ...
@@ -21,13 +21,13 @@ STAGES = "/chain"
 COMPONENT = "conductor"
 
 RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "128Mi"}}
-"""It took 34 MB, with the recipes that it reads."""
+"""Resources of the pod, which used 34 MB with the recipes that it reads."""
 
 RESTARTS = 20
-"""Pods of the Job after one that died; an eviction or a drain is none."""
+"""Most pods of the Job after ones that died; evictions and drains do not count."""
 
 LIKE_THE_HEAD = ("securityContext", "imagePullSecrets", "nodeSelector", "tolerations", "priorityClassName")
-"""Fields of a pod that the place's components may have set on heads: the conductor lies on such nodes, too."""
+"""Fields of a pod that components may have set on heads, because the conductor runs on such nodes, too."""
 
 RUN_DIR = "deepscaler/run-dir"
 """Annotation that tells whose conductor it is."""
@@ -39,7 +39,7 @@ FINAL = (1, 2)
 def to_conductor(
     name: str, plans: Sequence[Plan], rayjobs: Sequence[Mapping[str, Any]], namespace: str
 ) -> list[dict[str, Any]]:
-    """Returns the ConfigMaps and the Job. Raises UserError where the stages are more than a ConfigMap takes."""
+    """Returns the ConfigMaps and the Job. Raises UserError if the stages exceed the size of a ConfigMap."""
     labels = {"app.kubernetes.io/part-of": PART_OF, "app.kubernetes.io/instance": name}
     files = _files(name, plans, rayjobs)
     if (size := sum(map(len, files.values()))) > MOST_BYTES:
@@ -70,6 +70,8 @@ def to_conductor(
         "metadata": {"name": name, "labels": labels, "annotations": {RUN_DIR: plans[0].run_dir or ""}},
         "spec": {
             "backoffLimit": RESTARTS,
+            # Allowed with restartPolicy Never alone. The first rule that matches decides, and an evicted pod
+            # may end with any code.
             "podFailurePolicy": {
                 "rules": [
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -88,16 +90,19 @@ def to_conductor(
 
 
 def _files(name: str, plans: Sequence[Plan], rayjobs: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
-    """Returns what the conductor reads, by name."""
+    """Returns the files that the conductor reads, by name."""
     stages = [{"name": plan.job.name, "arguments": list(plan.job.arguments)} for plan in plans]
     trees = {f"{plan.job.name}.json": rayjob for plan, rayjob in zip(plans, rayjobs, strict=True)}
     trees["chain.json"] = {"job": name, "stages": stages}
+    # A ConfigMap's limit counts bytes: an escaped letter takes six.
     return {file: json.dumps(tree, ensure_ascii=False).encode() for file, tree in trees.items()}
 
 
 def _container(ray: Mapping[str, Any], mounts: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Returns the conductor's container, of the same image as Ray's."""
+    """Returns the conductor's container, with the same image as Ray's."""
     command = ["tini", "--", "deepscaler", "k8s", "conduct", f"{STAGES}/chain.json"]
+    # The label is Kubernetes' own on a Job's pods, and the only way for a pod to learn its owner's uid without
+    # asking.
     uid = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}}
     return {
         "name": COMPONENT,

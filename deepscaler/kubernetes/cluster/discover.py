@@ -1,4 +1,4 @@
-"""A first place file from what the cluster says of itself; every line of it can be read and changed.
+"""Writes a first place file from what a cluster shows; a user can read and change every line of it.
 
 context = "research"            # of kubectl; a command is refused while another one is current
 components = ["kueue", "a100"]  # LocalQueue team-a of Kueue, in ClusterQueue research; 4 nodes with 8 x NVIDIA-A100...
@@ -20,9 +20,9 @@ from deepscaler.system.options import options_of
 
 
 def discover(file: Path, context: str = "", namespace: str = "", *, dry_run: bool = False) -> str:
-    """Writes a place file and returns what was found, in words; a dry run returns the file's text and writes nothing.
+    """Writes a place file and returns a summary; a dry run returns the file's text and writes nothing.
 
-    Raises UserError where there is such a file, no context, or a cluster that does not answer.
+    Raises UserError if the file exists, if there is no context, or if the cluster does not answer.
     """
     if file.exists():
         raise UserError(f"{file} is there already; remove it, or name another file")
@@ -36,6 +36,7 @@ def discover(file: Path, context: str = "", namespace: str = "", *, dry_run: boo
     if dry_run:
         return text.rstrip()
     write_text(file, text)
+    # Read back, so that whatever a cluster calls its things is found wrong here and not in the first job.
     load_place(file)
     lines = [f"{file}: context {context}, namespace {namespace}; {'; '.join(findings.why) or 'no component'}."]
     lines += findings.notes
@@ -44,9 +45,9 @@ def discover(file: Path, context: str = "", namespace: str = "", *, dry_run: boo
 
 
 def place_file(context: str, namespace: str, findings: Findings) -> str:
-    """Returns the text of a place file: only what is not the default, a comment on each line."""
+    """Returns the text of a place file, with a comment on each line and without defaults."""
     default = {name: one.default for name, one in options_of(Place).items()}
-    lines = ["# Written by `deepscaler k8s init`; k8s/sites/example.toml tells every option."]
+    lines = ["# Written by `deepscaler k8s init`; k8s/sites/example.toml describes every option."]
     lines += [f"# {note}" for note in findings.notes]
     options = [
         ("context", context, "of kubectl; a command is refused while another one is current"),
@@ -64,11 +65,12 @@ def place_file(context: str, namespace: str, findings: Findings) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)} = {json.dumps(one)}" for key, one in value.items()) + "}"
+    # Not escaped: JSON escapes a character beyond 16 bits as two, which TOML refuses.
     return json.dumps(value, ensure_ascii=False)
 
 
 def _namespace_of(context: str) -> str:
-    """Returns the namespace that a context names, if that is not the one that everything falls into."""
+    """Returns the namespace that a context names, unless it is `default`."""
     words = ["config", "view", "--minify", "--context", context, "--output", "jsonpath={..namespace}"]
     done = subprocess.run([find_kubectl(), *words], capture_output=True, text=True, timeout=SECONDS, check=False)
     named = done.stdout.strip() if not done.returncode else ""

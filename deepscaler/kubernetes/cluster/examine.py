@@ -1,6 +1,6 @@
-"""`deepscaler doctor` on nodes of a cluster: a pod on each, as a training's worker is, its findings printed by node.
+"""`deepscaler doctor` on nodes of a cluster: a pod on each, as a training's worker is, and traffic between them.
 
-doctor-3f2a91   an Indexed Job; its pods have a worker's GPUs, memory and volumes, and lie on nodes of their own
+doctor-3f2a91   an Indexed Job; its pods have a worker's GPUs, memory and volumes, and are on nodes of their own
 """
 
 import copy
@@ -15,6 +15,9 @@ from typing import Any
 
 from rich.console import Console
 
+from deepscaler.doctor.finding import Finding
+from deepscaler.doctor.judge import MOST_TRIES, among_flags, bad_nodes, judge, last_report
+from deepscaler.doctor.table import conclude, conclude_earlier
 from deepscaler.job import Job
 from deepscaler.kubernetes.cluster.asking import (
     check_rights,
@@ -30,6 +33,7 @@ from deepscaler.kubernetes.cluster.place import Place
 from deepscaler.kubernetes.cluster.refusals import ClusterError
 from deepscaler.kubernetes.render.plans import plan_of
 from deepscaler.kubernetes.render.pods import RUNS, literal
+from deepscaler.launch.launcher import Examination
 from deepscaler.output.terminal import printable
 from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import STOPPED
@@ -37,33 +41,76 @@ from deepscaler.system.exit_codes import STOPPED
 RIGHTS = (("create", "jobs.batch"), ("delete", "jobs.batch"), ("list", "pods"), ("get", "pods/log"))
 POLL = 2.0
 SAY_EVERY = 30.0
-STARTS_PER_POD = 0
-"""What a pod has found, a second one on the same node would find again."""
+RETRIES_PER_POD = 0
+"""Retries of a pod: a second one on the same node would find the same."""
 
 FORGET = 600
 """Seconds after which the cluster removes the Job by itself, should this process die before it has."""
 
 DELETE_SECONDS = 60.0
 
+SPARE_MINUTES = 5.0
+"""Minutes in which another node has to take the pod of one that is left out: only a node that is there is spare."""
+
 Pods = Sequence[Mapping[str, Any]]
 
 
-def examine_nodes(job: Job, place: Place, console: Console, *, minutes: float) -> int:
-    """Applies, waits, prints, removes. Returns 1 where a node has a finding. Raises UserError after `minutes`."""
-    manifest = _manifest(job, place, minutes)
-    name = manifest["metadata"]["name"]
+def examine_nodes(asked: Examination, place: Place, console: Console) -> int:
+    """Applies, waits, prints, removes. Returns 1 where a node has a finding. Raises UserError after some minutes.
+
+    With `exclude_slow` bad nodes are left out and others examined, as long as the cluster has others for the pods:
+    where it has none, the findings are those of the last examination that ended.
+    """
+    quiet = Console(quiet=True) if asked.as_json else console
     cluster = Kubectl(place.context, place.namespace)
-    greet(cluster, console)
+    greet(cluster, quiet)
     check_rights(cluster, RIGHTS)
     check_set_up(cluster, place, needs_claims=True)
+    without: list[str] = []
+    found: dict[str, list[Finding]] = {}
+    for left in reversed(range(MOST_TRIES)):
+        try:
+            logs = _examine(asked, place, cluster, without, quiet)
+        except (UserError, KeyboardInterrupt, SystemExit) as error:
+            return conclude_earlier(error, without, found, asked.job.num_nodes, console, as_json=asked.as_json)
+        reports = {node: report for node, lines in logs.items() if (report := last_report(lines))}
+        _print_lines({node: lines for node, lines in logs.items() if node not in reports}, quiet)
+        found = judge(list(reports.values()), list(logs), asked.job.num_nodes)
+        bad = bad_nodes(found)
+        again = asked.exclude_slow and bad and left
+        shown = quiet if again else console
+        code = conclude(found, asked.job.num_nodes, shown, as_json=asked.as_json and not again)
+        if bad:
+            quiet.print(f"To leave them out: kubectl cordon {' '.join(bad)}", soft_wrap=True)
+        if not again:
+            return code
+        without += bad
+        quiet.print(f"Examining {asked.job.num_nodes} nodes without {', '.join(without)}.", soft_wrap=True)
+    raise AssertionError("the last try returns")
+
+
+def _examine(
+    asked: Examination, place: Place, cluster: Kubectl, without: Sequence[str], console: Console
+) -> dict[str, list[str]]:
+    """Returns what each node's pod printed."""
+    job, minutes = asked.job, asked.minutes
+    manifest = _manifest(job, place, minutes, without)
+    name = manifest["metadata"]["name"]
     try:
         _leave_when_told()
         cluster.ask("create", "-f", "-", given=dump([manifest]))
         console.print(f"Job {name} asks {job.num_nodes} nodes what is missing there.", soft_wrap=True)
-        pods, waits = _wait(cluster, name, job.num_nodes, console, minutes)
-        return _print_findings(cluster, pods, job.num_nodes, waits, minutes, console)
+        pods, waits = _wait(cluster, name, job.num_nodes, console, minutes, others=bool(without))
+        return _read_findings(cluster, pods, job.num_nodes, waits, minutes, console)
     finally:
         _remove(cluster, name, console)
+
+
+def _print_lines(logs: Mapping[str, Sequence[str]], console: Console) -> None:
+    """Prints what pods said as they said it: why there is no report."""
+    for node, lines in logs.items():
+        for line in lines:
+            console.print(printable(f"{node}: {line}"), soft_wrap=True)
 
 
 def describe_examination(job: Job, place: Place, console: Console, *, full: bool) -> int:
@@ -89,7 +136,7 @@ def _leave_when_told() -> None:
         signal.signal(number, leave)
 
 
-def _manifest(job: Job, place: Place, minutes: float) -> dict[str, Any]:
+def _manifest(job: Job, place: Place, minutes: float, without: Sequence[str] = ()) -> dict[str, Any]:
     """Returns an Indexed Job whose pods are as the place's components make the workers of a training."""
     name = f"doctor-{secrets.token_hex(3)}"
     words = ("train", "doctor", "--output-dir", f"{RUNS}/doctor")  # for its worker alone
@@ -100,9 +147,16 @@ def _manifest(job: Job, place: Place, minutes: float) -> dict[str, Any]:
     template = copy.deepcopy(rayjob["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"])
     pod = template["spec"]
     container = pod["containers"][0]
+    # A worker's are Ray's ports, and a hook that waits for a training to save.
     for field in ("ports", "lifecycle"):
         container.pop(field, None)
-    container |= {"name": "doctor", "command": [literal(word) for word in job.command]}
+    among = among_flags(f"{RUNS}/doctor", f"{RUNS}/doctor/{name}", job.num_nodes)
+    container |= {"name": "doctor", "command": [literal(word) for word in (*job.command, *among)]}
+    node = {"name": "DEEPSCALER_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+    container["env"] = [*container.get("env", ()), node]
+    if without:
+        _keep_off(pod, without)
+    # Never, because backoffLimitPerIndex allows nothing else.
     pod |= {"initContainers": [], "restartPolicy": "Never", "terminationGracePeriodSeconds": 5}
     labels = rayjob["metadata"]["labels"]
     manifest = {
@@ -113,7 +167,8 @@ def _manifest(job: Job, place: Place, minutes: float) -> dict[str, Any]:
             "completionMode": "Indexed",
             "completions": job.num_nodes,
             "parallelism": job.num_nodes,
-            "backoffLimitPerIndex": STARTS_PER_POD,
+            # By index: with `backoffLimit` the first node that fails would end the pods of all others.
+            "backoffLimitPerIndex": RETRIES_PER_POD,
             "activeDeadlineSeconds": round(60 * minutes) + FORGET,
             "ttlSecondsAfterFinished": FORGET,
             "template": template,
@@ -123,10 +178,24 @@ def _manifest(job: Job, place: Place, minutes: float) -> dict[str, Any]:
     return manifest
 
 
+def _keep_off(pod: dict[str, Any], nodes: Sequence[str]) -> None:
+    """Adds to a pod's affinity, in every term of it, that some nodes are not for it."""
+    # By metadata.name, because the label `kubernetes.io/hostname` may differ from it; a field takes one value only.
+    off = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in sorted(nodes)]
+    affinity = pod.setdefault("affinity", {}).setdefault("nodeAffinity", {})
+    required = affinity.setdefault("requiredDuringSchedulingIgnoredDuringExecution", {"nodeSelectorTerms": [{}]})
+    # Terms are alternatives and the conditions within one add up, so it has to be in each of them.
+    for term in required["nodeSelectorTerms"]:
+        term["matchFields"] = [*term.get("matchFields", ()), *off]
+
+
 def _wait(
-    cluster: Kubectl, name: str, num_nodes: int, console: Console, minutes: float
+    cluster: Kubectl, name: str, num_nodes: int, console: Console, minutes: float, *, others: bool
 ) -> tuple[list[dict[str, Any]], str]:
-    """Returns the pods when all have ended, or after some minutes; and then what is waited for."""
+    """Returns the pods when all have ended, or after some minutes; and then what is waited for.
+
+    Raises ClusterError where `others` are to be examined, and the cluster has no node for one of the pods.
+    """
     started = said = time.monotonic()
     while True:
         pods = cluster.read("pods", "--selector", f"batch.kubernetes.io/job-name={name}")["items"]
@@ -138,10 +207,17 @@ def _wait(
         waits = _waited_for(manifest, pods, num_nodes)
         if now - started > 60 * minutes:
             return pods, waits
+        # A queue that has not admitted the job has made no pod; there the wait is the queue's.
+        if others and now - started > 60 * min(minutes, SPARE_MINUTES) and not all(map(_node_of, pods)):
+            raise ClusterError(f"no other node took its pod within {min(minutes, SPARE_MINUTES):g} minutes ({waits})")
         if now - said > SAY_EVERY:
             said = now
             console.print(printable(f"Job {name}: {len(ended)} of {num_nodes} nodes have answered; {waits}."))
         time.sleep(POLL)
+
+
+def _node_of(pod: Mapping[str, Any]) -> str:
+    return str(pod["spec"].get("nodeName") or "")
 
 
 def _waited_for(manifest: Mapping[str, Any], pods: Pods, num_nodes: int) -> str:
@@ -169,20 +245,19 @@ def _reason(pod: Mapping[str, Any]) -> str:
     return "a pod is examining its node" if status.get("phase") == "Running" else "a pod is starting"
 
 
-def _print_findings(cluster: Kubectl, pods: Pods, num_nodes: int, waits: str, minutes: float, console: Console) -> int:
-    """Prints what each pod says, with its node; 1 where one has a finding. Raises ClusterError where one is silent."""
-    failed, num_said = [], 0
-    for pod in sorted(pods, key=lambda one: str(one["spec"].get("nodeName", ""))):
-        phase, node = pod.get("status", {}).get("phase"), str(pod["spec"].get("nodeName", ""))
+def _read_findings(
+    cluster: Kubectl, pods: Pods, num_nodes: int, waits: str, minutes: float, console: Console
+) -> dict[str, list[str]]:
+    """Returns what each pod says, by its node. Raises ClusterError where time was up."""
+    logs: dict[str, list[str]] = {}
+    for pod in sorted(pods, key=_node_of):
+        phase, node = pod.get("status", {}).get("phase"), _node_of(pod)
         if phase not in ("Succeeded", "Failed"):
             continue
-        lines = cluster.run("logs", pod["metadata"]["name"]).stdout.splitlines()  # an evicted pod has none
-        for line in lines:
-            console.print(printable(f"{node}: {line}"), soft_wrap=True)
-        num_said += bool(lines)
-        if phase == "Failed":
-            failed.append(node or pod["metadata"]["name"])
+        logs[node] = cluster.run("logs", pod["metadata"]["name"]).stdout.splitlines()  # an evicted pod has none
+    num_said = sum(bool(lines) for lines in logs.values())
     if waits:
+        _print_lines(logs, console)
         raise ClusterError(
             f"{num_said} of {num_nodes} nodes have answered within {minutes:g} minutes; {waits}: see to that, or give"
             " it longer with --minutes"
@@ -191,9 +266,7 @@ def _print_findings(cluster: Kubectl, pods: Pods, num_nodes: int, waits: str, mi
         silent = [str(pod["status"].get("reason", "")) for pod in pods if pod.get("status", {}).get("reason")]
         why = f": {', '.join(dict.fromkeys(silent))}" if silent else ""
         console.print(printable(f"Only {num_said} of {num_nodes} nodes said anything{why}."))
-        return 1
-    console.print(f"Something is missing on {', '.join(failed)}." if failed else "Nothing is missing on any node.")
-    return 1 if failed else 0
+    return logs
 
 
 def _remove(cluster: Kubectl, name: str, console: Console) -> None:

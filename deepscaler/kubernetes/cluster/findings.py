@@ -1,4 +1,4 @@
-"""What becomes of a census: components and options of a place, and notes for what no option can say.
+"""Collects the result of a census: components and options of a place, and notes about what no option covers.
 
 Findings(components=["kueue", "a100"], options=[("storage_class", "nfs-client", "nfs.csi.k8s.io, ReadWriteMany")])
 """
@@ -10,23 +10,23 @@ from typing import Any
 
 @dataclass(slots=True)
 class Findings:
-    """Grows choice by choice."""
+    """Collects choices one by one."""
 
     components: list[str] = field(default_factory=list)
     why: list[str] = field(default_factory=list)
-    """Of the components, in a few words."""
+    """Reasons for the components, in a few words each."""
     options: list[tuple[str, Any, str]] = field(default_factory=list)
-    """Name, value, comment."""
+    """Name, value and comment of each option."""
     notes: list[str] = field(default_factory=list)
-    """What no option says."""
+    """Remarks that no option covers."""
 
 
 def first(names: Sequence[str], *preferred: str) -> str:
-    """Returns the first preferred name that is there, else the first of all; empty for none."""
+    """Returns the first preferred name that exists, else the first of all; empty if there is none."""
     return next((name for name in (*preferred, *names) if name in names), "")
 
 
 def beside(names: Sequence[str], chosen: str) -> str:
-    """Returns what else could be chosen, for a comment."""
+    """Returns the alternatives to a choice, for a comment."""
     more = [name for name in names if name != chosen]
     return f"there are also: {', '.join(more)}" if more else "the only one"

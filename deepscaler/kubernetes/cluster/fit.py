@@ -41,12 +41,13 @@ def fit(rayjob: dict[str, Any], place: Place) -> dict[str, Any]:
             for volume in pod["volumes"]:
                 if volume["name"] == "shm":
                     volume["emptyDir"]["sizeLimit"] = place.shared_memory
+            # A text, in bytes: the CRD takes texts only, and Ray no unit.
             group["rayStartParams"]["object-store-memory"] = str(int(quantity(place.shared_memory) / 2))
     return rayjob
 
 
 def adapt(component: Mapping[str, Any], place: Place, *, has_workers: bool) -> dict[str, Any]:
-    """Returns a component whose patches use a place's names; without workers, what is about workers is left out."""
+    """Returns a component whose patches use a place's names, without patches of workers if there are none."""
     patches = []
     for patch in component.get("patches") or ():
         operations = patch.get("patch")
@@ -76,6 +77,7 @@ def object_patches(place: Place) -> Iterator[dict[str, Any]]:
         if place.queue:
             yield _patch("LocalQueue", "deepscaler", {"/metadata/name": place.queue}, renames=True)
     elif place.queue and "kueue" in place.components:  # there already, and not ours
+        # components/kueue brings this LocalQueue, and a kustomization can leave it out only by a patch that deletes it
         gone = {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "LocalQueue", "metadata": {"name": "deepscaler"}}
         yield {"target": {"kind": "LocalQueue", "name": "deepscaler"}, "patch": {**gone, "$patch": "delete"}}
     for name, claim in ((CLAIMS["runs"], place.runs_claim), (CLAIMS["cache"], place.cache_claim)):
@@ -141,4 +143,5 @@ def _adapted(operation: Mapping[str, Any], place: Place) -> dict[str, Any]:
 
 def _escaped(name: str) -> str:
     """Returns a name as a part of a JSON pointer."""
+    # RFC 6901. The tilde first, or that of ~1 would be escaped again.
     return name.replace("~", "~0").replace("/", "~1")

@@ -1,15 +1,18 @@
 """Follows the log of a run's command from head to head until its jobs have ended, whatever the network does.
 
-kubectl logs POD --follow --timestamps    ended by its process id; one that ends by itself is started again, and what
-                                          it repeats is left out by the time stamps
+kubectl logs POD --follow --timestamps    ended through its process id; if it ends by itself it is restarted, and time
+                                          stamps filter out the lines that it repeats
 """
 
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryFile
 from threading import Thread
@@ -36,22 +39,22 @@ ASK_EVERY = 10.0
 """Seconds between two looks at the jobs while a log flows."""
 
 SAY_EVERY = 30.0
-"""Seconds between two lines that say what is waited for."""
+"""Seconds between two lines about the reason for waiting."""
 
 POLL = 3.0
-"""Seconds between two looks while there is no log yet, and before a kubectl that has ended is started again."""
+"""Seconds between two looks while there is no log yet, and before a kubectl that has ended is restarted."""
 
 REST = 2.0
-"""Seconds without a line after which the log of a job that has ended is whole."""
+"""Seconds without a line after which the log of an ended job is complete."""
 
 PATIENCE = 5.0
-"""Seconds for a kubectl to end when it is asked to."""
+"""Seconds that a kubectl has to end after it is asked to."""
 
 Lines = SimpleQueue[str | None]
 
 
 class Following:
-    """The log of one job of a run, or of whichever works, through all its pods."""
+    """Follows the log of one job of a run, or of whichever is running, through all its pods."""
 
     def __init__(self, cluster: Kubectl, jobs: Sequence[Submitted], wanted: str | None, num_lines: int) -> None:
         self._cluster = cluster
@@ -60,10 +63,10 @@ class Following:
         self._num_lines = num_lines
         self._said = ("", 0.0)
         self._stamps: dict[str, str] = {}
-        """Of the last line that was printed, by pod."""
+        """Time stamp of the last line that was printed, by pod."""
 
     def run(self) -> int:
-        """Prints until every job that was asked for has ended; 0 also where one has failed: its log says so."""
+        """Prints until every requested job has ended. Returns 0 even if one has failed, because its log says so."""
         told = ""
         while True:
             seen = self._look()
@@ -84,9 +87,10 @@ class Following:
             time.sleep(POLL)
 
     def _stream(self, head: Object) -> bool:
-        """Prints what a pod says until kubectl ends or a newer head speaks; returns whether all has ended."""
+        """Prints a pod's log until kubectl ends or a newer head speaks; returns whether all jobs have ended."""
         name, looked = name_of(head), time.monotonic()
         is_over, is_new = False, _newer_than(self._stamps.get(name))
+        # Not a pipe: nobody would read it while lines come, and a full one would stop kubectl.
         with TemporaryFile() as errors:
             with lines_of(self._cluster.command(*self._words(head), "--follow"), errors) as lines:
                 while True:
@@ -112,17 +116,15 @@ class Following:
         return False
 
     def _words(self, head: Object) -> tuple[str, ...]:
-        """Returns how to ask for the last lines of a pod, or for those since the last one that was printed.
-
-        The API takes whole seconds: what was printed within that second comes again.
-        """
+        """Returns the arguments that request the last lines of a pod, or the lines since the last printed one."""
         stamp = self._stamps.get(name_of(head))
         num_lines = -1 if self._stamps else self._num_lines  # of a head that came later, everything
+        # the API accepts whole seconds, so the lines of the last second come again
         first = f"--since-time={_in_seconds(stamp)}" if stamp else f"--tail={num_lines}"
         return ("logs", name_of(head), "-c", command_container(head), "--timestamps", first)
 
     def _print_rest(self, head: Object) -> None:
-        """Prints what came between the end of a kubectl and the end of the job."""
+        """Prints the lines between the end of a kubectl and the end of the job."""
         is_new = _newer_than(self._stamps.get(name_of(head)))
         done = self._cluster.run(*self._words(head), seconds=LOG_SECONDS)
         for line in done.stdout.splitlines() if not done.returncode else ():
@@ -135,7 +137,7 @@ class Following:
             print_lines(speaker(head), text)
 
     def _complain(self, said: str) -> None:
-        """Says why a kubectl ended. Raises ClusterError for what another try does not mend."""
+        """Prints why a kubectl ended. Raises ClusterError if a retry would not help."""
         if said.strip():
             error = explain(said, self._cluster.context, self._cluster.namespace)
             if "(Forbidden)" in said:
@@ -143,7 +145,7 @@ class Following:
             self._say(str(error))
 
     def _look(self) -> list[Seen]:
-        """Returns the jobs; none where the cluster did not answer, which is said and tried again."""
+        """Returns the jobs; empty if the cluster did not answer, which is printed and retried."""
         try:
             return look(self._jobs)
         except UnreachableError as error:
@@ -151,13 +153,13 @@ class Following:
             return []
 
     def _is_over(self, seen: Sequence[Seen]) -> bool:
-        """Returns whether nothing more will come; while what makes a chain's jobs works, the next one may."""
+        """Returns whether no more lines will come; while a chain's conductor runs, another job may start."""
         watched = [one for one in seen if self._wanted in (None, one.submitted.name)]
         makers = [one for one in watched if one.submitted.kind == "job" and one.job is not None]
         return bool(watched) and all(one.job is None or one.is_ended for one in makers or watched)
 
     def _say(self, text: str) -> None:
-        """Says what is waited for when that changes, and twice a minute."""
+        """Prints the reason for waiting when it changes, and twice a minute."""
         said, moment = self._said
         if text != said or time.monotonic() - moment > SAY_EVERY:
             print(f"waiting: {printable(text)}", file=sys.stderr, flush=True)
@@ -168,7 +170,15 @@ class Following:
 def lines_of(command: Sequence[str], errors: IO[bytes] | int = subprocess.DEVNULL) -> Iterator[Lines]:
     """Starts a command and yields its lines as they come, None at its end; the command ends with the block."""
     lines: Lines = SimpleQueue()
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+    # Ctrl-C may come while Popen starts the command, before there is a child to be ended here.
+    die = partial(processes.die_with, os.getpid(), signal.SIGTERM)
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        preexec_fn=die,  # noqa: PLW1509  no other thread runs here
+    )
     assert child.stdout is not None
     output = child.stdout
 
@@ -177,6 +187,7 @@ def lines_of(command: Sequence[str], errors: IO[bytes] | int = subprocess.DEVNUL
             lines.put(line.decode("utf-8", errors="replace").rstrip("\r\n"))
         lines.put(None)
 
+    # A thread, because a pipe cannot be read with a deadline.
     reader = Thread(target=read, daemon=True)
     reader.start()
     try:
@@ -188,17 +199,19 @@ def lines_of(command: Sequence[str], errors: IO[bytes] | int = subprocess.DEVNUL
 
 
 def _newer_than(last: str | None) -> Callable[[str], bool]:
-    """Returns whether a line's time stamp is after that of the last line that was printed before."""
+    """Returns a function that tells new lines, whose time stamps are after the last printed one, from repeated ones."""
+    # Fixed when a kubectl starts: several lines may have one time stamp, and only repeated ones are to be left
+    # out.
     bound = _key(last) if last else ""
     return lambda stamp: _key(stamp) > bound
 
 
 def _key(stamp: str) -> str:
-    """Returns a time stamp that sorts as text: zeros at the end of the nanoseconds are left out by some runtimes."""
+    """Returns a time stamp that sorts as text; some runtimes omit zeros at the end of the nanoseconds."""
     whole, fraction = stamp[:19], stamp[19:].lstrip(".").rstrip("Z").partition("+")[0]
     return f"{whole}.{fraction:0<9}"
 
 
 def _in_seconds(stamp: str) -> str:
-    """Returns a time stamp as the API takes it."""
+    """Returns a time stamp in the form that the API accepts."""
     return datetime.fromisoformat(stamp).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""Runs kubectl with a place's context, each command with a deadline, and says in one line what a cluster refuses.
+"""Runs kubectl with a place's context and a deadline per command, and turns refusals into one-line errors.
 
 >>> cluster = Kubectl("research", "deepscaler")                       # doctest: +SKIP
 >>> cluster.read("rayjob", "train-8k")["status"]["jobStatus"]         # doctest: +SKIP
@@ -18,18 +18,18 @@ from typing import Any
 from deepscaler.kubernetes.cluster.refusals import ClusterError, NotThereError, UnreachableError, explain
 
 SECONDS = 60.0
-"""For one command; kubectl itself would wait for ever for an API server behind a firewall."""
+"""Seconds that one command may take; kubectl itself would wait forever for an API server behind a firewall."""
 
 
 class Kubectl:
-    """The user's kubectl, pinned to one context and namespace."""
+    """Runs the user's kubectl, pinned to one context and namespace."""
 
     def __init__(self, context: str, namespace: str) -> None:
         self.context = context
         self.namespace = namespace
 
     def run(self, *words: str, given: str | None = None, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
-        """Runs one command, whatever its end. Raises UnreachableError where kubectl is not there or hangs."""
+        """Runs one command, whatever its exit code. Raises UnreachableError if kubectl is missing or hangs."""
         try:
             return subprocess.run(
                 self.command(*words),
@@ -37,9 +37,11 @@ class Kubectl:
                 text=True,
                 errors="replace",
                 input=given,
+                # A plug-in for credentials that asks for a password would wait for an answer to nothing.
                 stdin=subprocess.DEVNULL if given is None else None,
                 timeout=seconds,
                 check=False,
+                # On by default from kubectl 1.31; before, it is SPDY, which many proxies do not let through.
                 env=os.environ | {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "true"},
             )
         except subprocess.TimeoutExpired:
@@ -47,7 +49,7 @@ class Kubectl:
             raise UnreachableError(f"{told}: check the network, a VPN or the credentials' plug-in") from None
 
     def ask(self, *words: str, given: str | None = None, seconds: float = SECONDS) -> str:
-        """Returns what a command prints. Raises ClusterError with the cause and what to do, in one line."""
+        """Returns the output of a command. Raises ClusterError that names the cause and the remedy in one line."""
         done = self.run(*words, given=given, seconds=seconds)
         if done.returncode:
             raise explain(done.stderr or done.stdout, self.context, self.namespace)
@@ -59,14 +61,14 @@ class Kubectl:
         return found
 
     def find(self, *words: str) -> dict[str, Any] | None:
-        """Returns an object; None where there is none of that name."""
+        """Returns an object; None if there is none of that name."""
         try:
             return self.read(*words)
         except NotThereError:
             return None
 
     def command(self, *words: str) -> list[str]:
-        """Returns the command line. Raises UnreachableError where there is no kubectl."""
+        """Returns the command line. Raises UnreachableError if there is no kubectl."""
         return [find_kubectl(), "--context", self.context, "--namespace", self.namespace, *words]
 
 
@@ -79,7 +81,7 @@ def find_kubectl() -> str:
 
 
 def current_context() -> str:
-    """Returns the context that kubectl would use by itself; empty for none."""
+    """Returns the context that kubectl would use by default; empty if there is none."""
     done = subprocess.run(
         [find_kubectl(), "config", "current-context"], capture_output=True, text=True, timeout=SECONDS, check=False
     )
@@ -87,11 +89,12 @@ def current_context() -> str:
 
 
 def check_context(cluster: Kubectl) -> None:
-    """Raises ClusterError where another context is current: the user looks at another cluster.
+    """Raises ClusterError if another context is current, because the user is looking at another cluster.
 
-    Where none is, it is an UnreachableError: this machine knows no cluster.
+    Raises UnreachableError if no context is current.
     """
     if (current := current_context()) != cluster.context:
+        # without a context this machine knows no cluster, so that nothing has refused anything
         kind = ClusterError if current else UnreachableError
         raise kind(
             f"the current context of kubectl is {current or '(none)'}, the site file is for {cluster.context}:"
@@ -104,6 +107,7 @@ def allowed(cluster: Kubectl, rights: Sequence[tuple[str, str]]) -> list[tuple[s
     lacking = []
     for verb, resource in rights:
         done = cluster.run("auth", "can-i", verb, resource)
+        # `can-i` ends with 1 for "no" and for any failure, whose reason is on stderr.
         if done.returncode and done.stdout.strip() == "no":
             lacking.append((verb, resource))
         elif done.returncode:

@@ -36,7 +36,7 @@ def show_logs(jobs: Sequence[Submitted], wanted: str | None, num_lines: int, *, 
         return _show_pod(cluster, pods[wanted], num_lines, follow=follow)
     one = chosen(seen, wanted)
     if one.head is None or not has_begun(one.head):
-        raise UserError(f"{why_no_log(one)}; `deepscaler status` tells more")
+        raise UserError(f"{why_no_log(one)}; `deepscaler status` shows more")
     print_heading(one, one.head)
     words = ("logs", name_of(one.head), "-c", command_container(one.head), f"--tail={num_lines}")
     print_lines(speaker(one.head), cluster.ask(*words))
@@ -44,15 +44,16 @@ def show_logs(jobs: Sequence[Submitted], wanted: str | None, num_lines: int, *, 
 
 
 def _show_pod(cluster: Kubectl, pod: Object, num_lines: int, *, follow: bool) -> int:
-    """Prints what every container of a pod has said, of one that waits for its next try what it said before."""
+    """Prints the log of every container of a pod; for one that waits for a retry, the log of its last try."""
     spoken = [one for one in containers(pod) if has_spoken(one)]
     if not spoken:
-        raise UserError(f"no container of {name_of(pod)} has begun; `deepscaler status` tells why")
+        raise UserError(f"no container of {name_of(pod)} has begun; `deepscaler status` shows why")
     for container in spoken:
         name, state = container["name"], container["state"]
         previous = ("--previous",) if "waiting" in state else ()
         print(f"== pod {name_of(pod)}, container {name}{', its last try' if previous else ''}", flush=True)
         words = ("logs", name_of(pod), "-c", name, f"--tail={num_lines}", *previous)
+        # only the last one is followed: kubectl does not return from it before that container has ended
         if not (follow and container is spoken[-1] and "running" in state):
             print_lines(name, cluster.ask(*words))
             continue

@@ -1,4 +1,4 @@
-"""Reads what a cluster has of a run's jobs: RayJobs, their pods, events about them, and Kueue's view.
+"""Reads a run's jobs from a cluster: RayJobs, their pods, events about them, and Kueue's workloads.
 
 seen = look(read_jobs(folder))[0]
 seen.job["status"]["jobDeploymentStatus"]       # 'Running'
@@ -19,37 +19,38 @@ from deepscaler.kubernetes.cluster.refusals import ClusterError
 Object = dict[str, Any]
 
 INSTANCE = "app.kubernetes.io/instance"
-"""Label of everything of a job, with the job's name."""
+"""Label with the job's name on all objects of a job."""
 
 RUN_DIR = "deepscaler/run-dir"
-"""Annotation with the run's folder, of what does not name it in its command."""
+"""Annotation with the run's folder on objects that do not name it in their command."""
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 HEAD = "head"
 
 RESOURCES = {"rayjob": "rayjobs.ray.io", "job": "jobs.batch"}
-"""What kubectl calls the kinds of a record; a core name alone could be another group's."""
+"""Names that kubectl has for the kinds in a record; a short name alone could belong to another group."""
 
 ENDED = ("Complete", "Failed", "ValidationFailed")
-"""Values of jobDeploymentStatus after which the operator does nothing more."""
+"""Values of jobDeploymentStatus after which the operator stops acting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A job as the cluster has it."""
+    """Holds a job as it is on the cluster."""
 
     submitted: Submitted
     job: Object | None = None
-    """The RayJob, or the Job; None where there is none of that name."""
+    """The RayJob or Job; None if there is none of that name."""
     pods: Sequence[Object] = ()
-    """The oldest first; pods of an earlier try may linger among them."""
+    """Its pods, oldest first; pods of an earlier try may linger among them."""
     events: Sequence[Object] = ()
-    """About any of them, the oldest first."""
+    """Events about the job and its pods, oldest first."""
     workload: Object | None = None
-    """Kueue's, where the job has a queue."""
+    """Kueue's workload, if the job has a queue."""
     status: Mapping[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
+        # The class is frozen, and most readers want the status alone.
         object.__setattr__(self, "status", (self.job or {}).get("status", {}))
 
     @property
@@ -63,26 +64,27 @@ class Seen:
 
     @property
     def is_ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Returns whether nothing more will happen."""
         return is_ended(self.job or {}) if self.submitted.kind == "rayjob" else is_job_ended(self.job or {})
 
     @property
     def head(self) -> Object | None:
-        """The newest head, or of a Job the newest pod; None where there is none."""
+        """Returns the newest head, or a Job's newest pod; None if there is none."""
         heads = [pod for pod in self.pods if self.submitted.kind != "rayjob" or is_head(pod)]
         return heads[-1] if heads else None
 
 
 def cluster_of(jobs: Sequence[Submitted]) -> Kubectl:
-    """Returns the cluster that a run's jobs were submitted to: all of them to one."""
+    """Returns the one cluster that all of a run's jobs were submitted to."""
     return Kubectl(jobs[-1].context, jobs[-1].namespace)
 
 
 def look(jobs: Sequence[Submitted], *, all_events: bool = False) -> list[Seen]:
-    """Returns what the cluster has of each job, its warnings or all events. Raises ClusterError."""
+    """Returns the cluster's view of each job, with its warnings or all events. Raises ClusterError."""
     cluster = cluster_of(jobs)
     resources = ",".join([*dict.fromkeys(RESOURCES[job.kind] for job in jobs), "pods"])
     labelled = f"{INSTANCE} in ({','.join(job.name for job in jobs)})"
+    # One question for jobs and pods: two could show a job of one moment and pods of another.
     items = cluster.read(resources, "--selector", labelled)["items"]
     selected = () if all_events else ("--field-selector", "type=Warning")
     events = sorted(_optional(cluster, "events", *selected), key=when)
@@ -91,7 +93,7 @@ def look(jobs: Sequence[Submitted], *, all_events: bool = False) -> list[Seen]:
 
 
 def belongs(job: Object, run_dir: str) -> bool:
-    """Returns whether a job's command names a run's folder; a command that names none is taken for it."""
+    """Returns whether a job's command names a run's folder; a command that names none counts as such."""
     spec = job["spec"]
     if told := job["metadata"].get("annotations", {}).get(RUN_DIR):
         return bool(told == run_dir)
@@ -101,6 +103,7 @@ def belongs(job: Object, run_dir: str) -> bool:
         except ValueError:
             return False
     else:
+        # A Job has no entrypoint: its folder is among the words of its containers.
         containers = spec["template"]["spec"]["containers"]
         words = [word for one in containers for word in (*one.get("command", ()), *one.get("args", ()))]
     folders = {word.removeprefix("--output-dir=") for word in words}
@@ -108,7 +111,7 @@ def belongs(job: Object, run_dir: str) -> bool:
 
 
 def is_ended(rayjob: dict[str, Any]) -> bool:
-    """Returns whether the operator has done with a RayJob."""
+    """Returns whether the operator has finished with a RayJob."""
     return rayjob.get("status", {}).get("jobDeploymentStatus") in ENDED
 
 
@@ -140,19 +143,19 @@ def containers(pod: Object) -> list[Object]:
 
 
 def moment(text: str | None) -> datetime | None:
-    """Returns a point in time; None for none."""
+    """Returns a text as a point in time; None for None."""
     return datetime.fromisoformat(text) if text else None
 
 
 def when(event: Object) -> datetime:
-    """Returns when an event was seen last: the two APIs of events write it to different places."""
+    """Returns when an event was last seen; the two APIs of events keep it in different fields."""
     series = event.get("series") or {}
     told = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
     return datetime.fromisoformat(told or event["metadata"]["creationTimestamp"])
 
 
 def since(text: str | None, until: str | None = None) -> float | None:
-    """Returns the seconds from a point in time to another, or to now; None where it is not known."""
+    """Returns the seconds from a point in time to another, or to now; None if unknown."""
     begun = moment(text)
     return ((moment(until) or datetime.now(UTC)) - begun).total_seconds() if begun else None
 
@@ -160,9 +163,10 @@ def since(text: str | None, until: str | None = None) -> float | None:
 def _seen(job: Submitted, items: Sequence[Object], events: Sequence[Object], workloads: Sequence[Object]) -> Seen:
     mine = [one for one in items if one["metadata"]["labels"][INSTANCE] == job.name]
     found = next((one for one in mine if one["kind"].lower() == job.kind and name_of(one) == job.name), None)
-    pods = sorted(
-        (one for one in mine if one["kind"] == "Pod"), key=lambda pod: str(pod["metadata"]["creationTimestamp"])
-    )
+    # Times are in UTC and of one form, so they sort as texts. A pod that is older than its job is of another one of
+    # that name, which was removed before this one was submitted.
+    made = _made(found or {"metadata": {}})
+    pods = sorted((one for one in mine if one["kind"] == "Pod" and _made(one) >= made), key=_made)
     workload = next((one for one in workloads if found and _owner(one) == found["metadata"]["uid"]), None)
     names = {job.name, (found or {}).get("status", {}).get("rayClusterName")}
     names |= {name_of(one) for one in (*pods, *([workload] if workload else ()))}
@@ -170,8 +174,12 @@ def _seen(job: Submitted, items: Sequence[Object], events: Sequence[Object], wor
     return Seen(submitted=job, job=found, pods=pods, events=about, workload=workload)
 
 
+def _made(one: Object) -> str:
+    return str(one["metadata"].get("creationTimestamp", ""))
+
+
 def _optional(cluster: Kubectl, *words: str) -> list[Object]:
-    """Returns a list that helps where the user may read it."""
+    """Returns a helpful but optional list; empty if the user may not read it."""
     try:
         items: list[Object] = cluster.read(*words)["items"]
     except ClusterError:

@@ -1,4 +1,4 @@
-"""Says why the pods of a job do not start, and what a queue waits for, a line each and what to do about it.
+"""Explains why the pods of a job do not start and what a queue waits for, one line each with advice.
 
 worker train-8k-x7k2p-workers-worker-74dft and 2 more: 0/5 nodes: 1 insufficient memory, 4 insufficient nvidia.com/gpu
 """
@@ -14,17 +14,17 @@ IMAGE = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverP
 ON_THE_WAY = ("PodInitializing", "ContainerCreating")
 CREATE_FAILED = re.compile(r"Failed\w*Create\w*(Pod)?|FailedCreate")
 POD = "{pod}"
-"""Stands for a pod's name until alike pods are told of together."""
+"""Placeholder for a pod's name, until equal lines are merged."""
 
 LOOK = f"see deepscaler logs RUN_DIR --job {POD}"
 
 WIDTH = 300
 LONG = 60.0
-"""Seconds after which an init container that still runs is told of."""
+"""Seconds after which an init container that still runs is reported."""
 
 
 def obstacles(seen: Seen) -> list[str]:
-    """Returns a line for every pod that does not start, alike ones together, and for pods that cannot be made."""
+    """Returns a line for every pod that does not start, equal ones merged, and for pods that cannot be created."""
     told: dict[str, list[str]] = {}
     for pod in _current(seen):
         if text := obstacle(pod, seen.events):
@@ -34,7 +34,7 @@ def obstacles(seen: Seen) -> list[str]:
 
 
 def obstacle(pod: Object, events: Sequence[Object] = ()) -> str:
-    """Returns why a pod is not at work; empty where it is, or is on its way."""
+    """Returns why a pod is not working; empty if it is, or is on its way."""
     status, name = pod.get("status", {}), name_of(pod)
     if pod["metadata"].get("deletionTimestamp"):
         return "is being taken away; a training saves first"
@@ -50,6 +50,7 @@ def obstacle(pod: Object, events: Sequence[Object] = ()) -> str:
         if text := _container_obstacle(container, pod, events):
             return text
     is_waiting = status.get("phase") == "Pending" and not any(_is_running(one) for one in containers(pod))
+    # FailedScheduling stays among the events after the pod has found a node; the condition above is up to date.
     mine = [one for one in events if one["involvedObject"].get("name") == name and one["type"] == "Warning"]
     mine = [one for one in mine if one["reason"] != "FailedScheduling"]
     return _short(f"{mine[-1]['reason']}: {mine[-1]['message']}") if is_waiting and mine else ""
@@ -61,6 +62,7 @@ def unschedulable(message: str) -> str:
     >>> unschedulable("0/5 nodes are available: 5 Insufficient nvidia.com/gpu. preemption: 0/5 nodes are ...")
     '0/5 nodes: 5 insufficient nvidia.com/gpu'
     """
+    # Behind these words is what preemption or new claims could do, for every node once more.
     text = re.split(r"\.? (?:no new claims|preemption:)|\. not found", " ".join(message.split()))[0].rstrip(". ")
     text = text.replace("nodes are available", "nodes").replace("Insufficient", "insufficient")
     text = re.sub(r"node\(s\) (had|didn't|did not) ", r"\1 ", text)
@@ -70,7 +72,7 @@ def unschedulable(message: str) -> str:
 
 
 def queue_reason(seen: Seen) -> str:
-    """Returns what a queue waits for, or who holds a job that is suspended; empty where nothing does."""
+    """Returns what a queue waits for, or who holds a suspended job; empty if nothing does."""
     if seen.workload is None:
         if not (seen.job or {}).get("spec", {}).get("suspend"):
             return ""
@@ -85,6 +87,7 @@ def queue_reason(seen: Seen) -> str:
         waiting = [f"{one['name']} {one.get('message', '')}".strip() for one in checks if one.get("state") != "Ready"]
         return _short(f"Kueue: quota reserved, waits for {', '.join(waiting) or 'its admission'}")
     reasons = [told[name] for name in ("QuotaReserved",) if name in told]
+    # Evicted stays behind as False once the job is admitted again.
     reasons += [told["Evicted"]] if "Evicted" in is_true else []
     text = "; ".join(f"{one['reason']}: {one.get('message', '')}".strip(": ") for one in reasons)
     return _short(f"Kueue: {text or 'in the queue'}")
@@ -118,7 +121,7 @@ def _container_obstacle(container: Object, pod: Object, events: Sequence[Object]
 
 
 def _pull_failure(message: str, pod: Object, events: Sequence[Object]) -> str:
-    """Returns why an image cannot be pulled; between two tries an event alone tells."""
+    """Returns why an image cannot be pulled; between two tries only an event says so."""
     told = [one["message"] for one in events if one["involvedObject"].get("name") == name_of(pod)]
     failed = [text for text in (message, *reversed(told)) if ": " in text and "pull" in text]
     return failed[0].rpartition(": ")[2] if failed else ""
@@ -131,7 +134,7 @@ def _ending(terminated: Object) -> str:
 
 
 def _not_made(seen: Seen) -> list[str]:
-    """Returns why pods of a job are not there: a quota, an account, a policy."""
+    """Returns why pods of a job are missing: a quota, an account, a policy."""
     expected = num_expected(seen)
     missing = expected - len(_current(seen))
     failed = [one for one in seen.events if CREATE_FAILED.match(one["reason"])]
@@ -144,7 +147,7 @@ def _not_made(seen: Seen) -> list[str]:
 
 
 def num_expected(seen: Seen) -> int:
-    """Returns how many pods a job has when it runs; none while it waits in a queue."""
+    """Returns how many pods a job has when it runs; 0 while it waits in a queue."""
     spec = (seen.job or {}).get("spec", {})
     if spec.get("suspend"):
         return 0
@@ -159,7 +162,7 @@ def _current(seen: Seen) -> list[Object]:
 
 
 def _is_init(container: Object, pod: Object) -> bool:
-    """Returns whether a container has to end before the next begins; a sidecar has not."""
+    """Returns whether a container must end before the next begins; a sidecar need not."""
     return any(
         one["name"] == container["name"] and one.get("restartPolicy") != "Always"
         for one in pod.get("spec", {}).get("initContainers", ())

@@ -1,4 +1,4 @@
-"""Describes one Kubernetes cluster by the options of one TOML file. Nothing in it can change a result.
+"""Describes one Kubernetes cluster with the options of one TOML file. None of them can change a result.
 
 context = "research"                      # of kubectl; anything else is refused
 image = "registry.example.com/deepscaler"
@@ -19,7 +19,7 @@ from deepscaler.system.options import check_options, option, read_options
 QUEUED = ("kueue", "volcano", "kai")
 """Components with a queue."""
 FABRICS = ("rdma", "efa")
-"""Components with a device of nodes."""
+"""Components that request a device of nodes."""
 MAY_BE_EMPTY = (
     "queue",
     "cluster_queue",
@@ -33,17 +33,20 @@ MAY_BE_EMPTY = (
 CPUS = re.compile(r"\d+(\.\d+)?|\d+m")
 MEMORY = re.compile(r"\d+(\.\d+)?(k|[MGT]|[KMGT]i)?")
 TAINT = re.compile(r"([\w./-]+)(?:=([\w.-]*))?(?::(NoSchedule|PreferNoSchedule|NoExecute))?")
-"""As `kubectl taint` writes them; without a value or an effect, any."""
+"""Taints in the form of `kubectl taint`; without a value or an effect, any."""
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-"""What a namespace, a claim and a queue may be called."""
+"""Valid names of a namespace, a claim and a queue."""
+# Kubernetes' limits: 63 characters for a name, 253 for the domain before it. ASCII, because \w has umlauts,
+# too.
 KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?", re.ASCII)
-"""What a label and a resource may be called."""
+"""Valid names of a label and a resource."""
 VALUE = re.compile(r"([A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)?", re.ASCII)
 IMAGE = re.compile(r"([A-Za-z0-9][-A-Za-z0-9.]*(:\d+)?/)?[a-z0-9][-a-z0-9._]*(/[a-z0-9][-a-z0-9._]*)*")
+# The registries' own form of a tag, of at most 128 characters.
 TAG = re.compile(r"\w[-\w.]{0,127}", re.ASCII)
 CLASS = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 INTERFACE = re.compile(r"[\w.,=^-]+", re.ASCII)
-"""What NCCL takes: names or their beginnings, `^docker` for all but these."""
+"""Interfaces that NCCL accepts: names or prefixes, `^docker` for all except these."""
 FORMS = (
     ("namespace", LABEL, "lower case letters, digits and hyphens"),
     ("queue", LABEL, "lower case letters, digits and hyphens"),
@@ -64,12 +67,12 @@ FORMS = (
     ("head_memory", MEMORY, "a quantity such as 512Gi"),
     ("cpu_image_memory", MEMORY, "a quantity such as 512Gi"),
 )
-"""Option, what it may be, and how that is told."""
+"""Option, pattern of its values, and their description in errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Every field but `context` may be left out."""
+    """Holds the options of one cluster. Every field except `context` is optional."""
 
     context: str = option("", "context of kubectl; a command is refused while another one is current")
     namespace: str = option("deepscaler", "namespace of the jobs")
@@ -78,13 +81,13 @@ class Place:
     components: tuple[str, ...] = option((), "folders of k8s/components, or folders of your own, applied in order")
     queue: str = option("", "queue of the component kueue, volcano or kai; default: deepscaler")
     cluster_queue: str = option(
-        "", "ClusterQueue of Kueue, if `k8s setup` is to make the queue; default: `queue` is there"
+        "", "ClusterQueue of Kueue in which `k8s setup` makes `queue`; default: `queue` exists already"
     )
     topology: str = option("", "level of your Topology for the component topology, a label of nodes")
     tolerations: tuple[str, ...] = option((), "taints of nodes that pods may go to: KEY, KEY=VALUE or KEY=VALUE:EFFECT")
     node_labels: dict[str, str] = option({}, "labels that the nodes of workers must have, beside the components'")
-    fabric_resource: str = option("", "resource of the component rdma or efa, if yours is called otherwise")
-    fabric_count: int = option(0, "how many of it a worker asks for; default: the component's", at_least=0)
+    fabric_resource: str = option("", "resource of the component rdma or efa, if yours has another name")
+    fabric_count: int = option(0, "number of fabric_resource per worker; default: the component's", at_least=0)
     interface: str = option("", "network interface for NCCL and gloo, if the component's is not yours")
 
     runs_claim: str = option("deepscaler-runs", "claim of the runs, a POSIX file system")
@@ -93,12 +96,12 @@ class Place:
     storage: str = option("claims", "folder of k8s/storage, or of your own, with the claims that `k8s setup` makes")
     storage_class: str = option("", "storage class for ReadWriteMany, for `k8s setup`; default: the cluster's own")
 
-    worker_cpu: str = option("64", "processors that a worker asks for")
+    worker_cpu: str = option("64", "processors that a worker requests")
     worker_memory: str = option("512Gi", "memory of a worker, shared memory included")
     shared_memory: str = option("128Gi", "shared memory of a worker; half of it is Ray's object store")
-    head_cpu: str = option("8", "processors that the head asks for")
+    head_cpu: str = option("8", "processors that the head requests")
     head_memory: str = option("32Gi", "memory of the head")
-    cpu_image_cpu: str = option(CPU_NODE.cpu, "processors that a pod of the image cpu asks for")
+    cpu_image_cpu: str = option(CPU_NODE.cpu, "processors that a pod of the image cpu requests")
     cpu_image_memory: str = option(CPU_NODE.memory, "memory of a pod of the image cpu; the quickstart needs all of it")
 
     def __post_init__(self) -> None:
@@ -118,7 +121,7 @@ class Place:
             if not (KEY.fullmatch(label) and VALUE.fullmatch(value)):
                 raise UserError(
                     f"invalid value {shown_value({label: value})} in node_labels: expected a label of nodes and its"
-                    " value, as `kubectl get nodes --show-labels` tells them"
+                    " value, as `kubectl get nodes --show-labels` shows them"
                 )
         for taint in self.tolerations:
             if not TAINT.fullmatch(taint):
@@ -131,7 +134,7 @@ class Place:
         self._check_components()
 
     def _check_components(self) -> None:
-        """Raises UserError for an option whose component is missing, and for the component that an option replaces."""
+        """Raises UserError for an option without its component, and for a component that an option replaces."""
         if "image" in self.components:
             raise UserError("component image: a place says that by its options image and tag; leave the component out")
         names = [Path(name).name for name in self.components]
@@ -142,7 +145,10 @@ class Place:
         for name, components in needs.items():
             value = getattr(self, name)
             if value and not set(components) & set(self.components):
-                raise UserError(f"{name} {value} counts only with one of the components {', '.join(components)}")
+                raise UserError(
+                    f"{name} {value} counts only with one of the components {', '.join(components)}:"
+                    f" add one, or leave {name} out"
+                )
 
     def image_of(self, target: str) -> str:
         """Returns the image of a target of docker/Dockerfile."""
@@ -150,7 +156,7 @@ class Place:
 
 
 def load_place(file: Path) -> Place:
-    """Returns the place of a file; a component of one's own is relative to it. Raises UserError that names the file."""
+    """Returns the place in a file, to which paths of components are relative. Raises UserError that names the file."""
     values = read_options(file, Place)
     values["components"] = tuple(_folder("components", name, file) for name in values.get("components", ()))
     if "storage" in values:

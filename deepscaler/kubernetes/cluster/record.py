@@ -1,6 +1,6 @@
-"""Remembers on this machine which jobs a run was given on which cluster: outputs/mine/k8s/jobs.json.
+"""Remembers on this machine which jobs of a run were submitted to which cluster: outputs/mine/k8s/jobs.json.
 
-It is a note, not the truth: the cluster is asked for that, and the same command writes the note anew.
+The record is not authoritative: commands ask the cluster, and the same command rewrites the record.
 """
 
 import json
@@ -15,12 +15,12 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import locked, reason, write_json
 
 FOLDER = "k8s"
-"""Below a run's folder."""
+"""Folder of the record below a run's folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """One object that was applied for a run."""
+    """Records one object that was applied for a run."""
 
     name: str
     kind: str = "rayjob"
@@ -31,14 +31,14 @@ class Submitted:
     owner: str = ""
     """Names who has submitted it (see deepscaler.kubernetes.cluster.owner)."""
     trains: bool = True
-    """Whether `deepscaler status` knows that folder: an evaluation's it does not."""
+    """True if `deepscaler status` can read that folder, unlike an evaluation's."""
     after: str = ""
-    """The job that it waits for, of a chain."""
+    """Job of the chain that it waits for."""
     submitted: float = 0.0
 
 
 def read_jobs(run_folder: Path) -> list[Submitted]:
-    """Returns what was applied for a run, the first first. Raises UserError for a file that is none of the kit's."""
+    """Returns the objects that were applied for a run, in order. Raises UserError for a file that is not the kit's."""
     path = run_folder / FOLDER / "jobs.json"
     if not path.is_file():
         return []
@@ -46,16 +46,16 @@ def read_jobs(run_folder: Path) -> list[Submitted]:
         return [Submitted(**entry) for entry in json.loads(path.read_text("utf-8"))]
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(
-            f"{path} is no list of jobs ({reason(error)}): remove it, and give the command of the run again, which"
+            f"{path} is not a list of jobs ({reason(error)}): remove it, and give the command of the run again, which"
             " finds its jobs on the cluster"
         ) from error
 
 
 @contextmanager
 def submitting(run_folder: Path) -> Iterator[None]:
-    """Holds a run's folder while its jobs are submitted; a refusal leaves nothing there that was not there before.
+    """Locks a run's folder while its jobs are submitted; a refusal leaves nothing new in it.
 
-    Raises UserError where another process holds it.
+    Raises UserError if another process holds the lock.
     """
     folder = run_folder / FOLDER
     with locked(folder, UserError(f"another process is submitting jobs for {run_folder}; wait for it")):
@@ -70,6 +70,6 @@ def submitting(run_folder: Path) -> Iterator[None]:
 
 
 def write_jobs(run_folder: Path, jobs: Sequence[Submitted]) -> None:
-    """Writes down what was just applied."""
+    """Records the objects that were just applied."""
     now = time.time()
     write_json(run_folder / FOLDER / "jobs.json", [asdict(job) | {"submitted": job.submitted or now} for job in jobs])

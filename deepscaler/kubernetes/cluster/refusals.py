@@ -1,4 +1,4 @@
-"""Turns what kubectl prints when a cluster refuses something into one line: the cause, and what to do about it."""
+"""Turns kubectl's output about a refusal into one line: the cause and the remedy."""
 
 import re
 from itertools import takewhile
@@ -6,28 +6,30 @@ from itertools import takewhile
 from deepscaler.system.errors import UserError
 
 LONGEST = 400
-"""Characters of a message that is passed on as it is."""
+"""Most characters of a message that is passed on unchanged."""
 
 
 class ClusterError(UserError):
-    """The cluster refused something."""
+    """Signals that the cluster refused something."""
 
 
 class NotThereError(ClusterError):
-    """The cluster has no object of that name."""
+    """Signals that the cluster has no object of that name."""
 
 
 class UnreachableError(ClusterError):
-    """The cluster did not answer: nothing is known of what it would say."""
+    """Signals that the cluster did not answer, so its decision is unknown."""
 
 
-KUBERAY = "helm install kuberay-operator kuberay/kuberay-operator (k8s/README.md, Before)"
+KUBERAY = "helm install kuberay-operator kuberay/kuberay-operator (docs/kubernetes.md, Before)"
 
 POLICY = "a policy of the cluster refuses it: ask who runs the cluster"
 
 SET_UP = "make it once: deepscaler k8s setup --site FILE"
 
 REFUSALS: tuple[tuple[str, type[ClusterError], str], ...] = (
+    # Before (NotFound), which the same message holds: a missing namespace is not an object that was
+    # deleted.
     (r"namespaces? \"?([\w.-]+)\"? not found|serviceaccount \"[\w.-]+\" not found", ClusterError, SET_UP),
     (r"exceeded quota: ([^,]+)", ClusterError, "the namespace's quota has no room: end a job, or ask for more"),
     (
@@ -44,12 +46,13 @@ REFUSALS: tuple[tuple[str, type[ClusterError], str], ...] = (
     (r"violates PodSecurity|ValidatingAdmissionPolicy|admission webhook", ClusterError, POLICY),
     (r"\(Forbidden\).*cannot (\w+) resource", ClusterError, "your user lacks this right: ask who runs the cluster"),
     (r"Forbidden: .*immutable|field is immutable", ClusterError, "delete what is there first, or give another name"),
+    # Behind the line about rights: admission answers Forbidden, too, without the words "cannot VERB resource".
     (r"\(Forbidden\)", ClusterError, POLICY),
     (r"no matches for kind \"Ray\w+\"|resource type \"ray\w+\"", ClusterError, f"KubeRay is not installed: {KUBERAY}"),
     (
         r"no matches for kind \"(\w+)\"|resource type \"([\w.]+)\"",
         ClusterError,
-        "the cluster has no such class: install what a component needs (k8s/README.md), or leave the component out",
+        "the cluster has no such class: install what the component needs (docs/kubernetes-overlays.md), or drop it",
     ),
     (
         r"Apply failed with \d+ conflicts?",
@@ -61,7 +64,7 @@ REFUSALS: tuple[tuple[str, type[ClusterError], str], ...] = (
     (
         r"Unauthorized|must be logged in|getting credentials|certificate has expired",
         UnreachableError,
-        "log in to the cluster anew",
+        "log in to the cluster again",
     ),
     (
         r"x509:",
@@ -90,22 +93,22 @@ REFUSALS: tuple[tuple[str, type[ClusterError], str], ...] = (
         "check it: deepscaler k8s check FILE",
     ),
 )
-"""Pattern, kind, advice; the first that fits."""
+"""Pattern, kind and advice; the first match counts."""
 
 
 SPEAKS = re.compile(
     r"^(error|error from server|unable to connect|the connection to|the \w+ \"|error in config)\b", re.I
 )
-"""How kubectl begins its own last word; libraries and plug-ins write their logs before it."""
+"""Beginnings of kubectl's own final message; libraries and plug-ins write their logs before it."""
 
 COUNSEL = re.compile(r"^(Please review the fields|It looks like you are trying|ensure CRDs are|@@ )")
-"""How kubectl's advice begins, and the difference that a server shows: ours takes its place."""
+"""Beginnings of kubectl's advice, and of the difference that a server shows, which the kit's advice replaces."""
 
 LOG = re.compile(r"^[EIWF]\d{4} ")
 
 
 def explain(said: str, context: str, namespace: str) -> ClusterError:
-    """Returns the error for what kubectl printed on failing."""
+    """Returns the error for kubectl's output on failure."""
     text = re.sub(r"^((error|Error from server): )*([Ee]rror from server )?", r"\3", _own_words(said))
     text = re.sub(r"^[Ee]rror from server ", "", text).strip() or "kubectl said nothing"
     shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
@@ -114,15 +117,17 @@ def explain(said: str, context: str, namespace: str) -> ClusterError:
 
 
 def advice_for(text: str) -> str:
-    """Returns what to do about something that a cluster refused, as an event tells it; empty for anything else."""
+    """Returns advice about a refusal in an event's text; empty for anything else."""
     return _fitting(text)[1]
 
 
 def _own_words(said: str) -> str:
-    """Returns what kubectl itself said, without logs before it and a web page behind it."""
+    """Returns kubectl's own message, without logs before it and a web page behind it."""
+    # A proxy on the way may answer with a whole web page.
     lines = [line for line in said.partition("<!DOCTYPE")[0].splitlines() if line.strip()]
     begin = next((number for number, line in enumerate(lines) if SPEAKS.match(line)), 0)
     own = [line for line in takewhile(lambda line: not COUNSEL.match(line), lines[begin:]) if not LOG.match(line)]
+    # Each line once: kubectl repeats what it could not discover for every try.
     return " ".join(" ".join(dict.fromkeys(own or lines)).split())
 
 

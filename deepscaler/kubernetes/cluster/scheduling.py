@@ -1,4 +1,4 @@
-"""What a census says of KubeRay and of queues: Kueue's, Volcano's, KAI's, and Kueue's topologies."""
+"""Evaluates a census for KubeRay and for queues: Kueue's, Volcano's, KAI's, and Kueue's topologies."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,14 +9,16 @@ from deepscaler.kubernetes.cluster.findings import Findings, beside, first
 from deepscaler.kubernetes.cluster.refusals import KUBERAY
 
 MADE_FOR = (1, 7)
-"""KubeRay, whose fields the kit's manifests use."""
+"""Version of KubeRay whose fields the kit's manifests use."""
 
 
 def about_kuberay(census: Census) -> Iterator[str]:
-    """Yields which KubeRay is there and how it was told to schedule, and what to do about one that is too old."""
+    """Yields KubeRay's version and scheduling flags, and advice about one that is too old."""
     if not census.has_rayjobs:
         yield f"KubeRay is not installed: {KUBERAY}"
         return
+    # Two numbers: a patch or a suffix such as -rc.1 does not change which fields there are. A tag without
+    # numbers is "not known", not "too old".
     version = tuple(map(int, re.findall(r"\d+", census.kuberay)[:2]))
     told = f"KubeRay {census.kuberay}" if census.kuberay else "A KubeRay whose version you may not see"
     flags = re.findall(r"--(?:enable-)?(?:batch-scheduler|feature-gates)(?:[= ][^- ]\S*)?", " ".join(census.arguments))
@@ -31,7 +33,7 @@ def about_kuberay(census: Census) -> Iterator[str]:
 
 
 def choose_queue(census: Census, found: Findings) -> None:
-    """Chooses Kueue where the namespace has a queue of it, else what the operator was told, else Kueue."""
+    """Chooses Kueue if the namespace has a queue of it, else the operator's batch scheduler, else Kueue."""
     scheduler = _scheduler(census.arguments)
     if census.local_queues or (census.cluster_queues and not scheduler):
         _kueue(census, found)
@@ -69,6 +71,7 @@ def _kueue(census: Census, found: Findings) -> None:
             levels = [str(level["nodeLabel"]) for level in one["spec"]["levels"]]
             found.components.append("topology")
             found.why.append(f"Topology {name_of(one)}")
+            # The last level is the host, which one worker fills; what has to be near is what is above it.
             level = levels[-2] if len(levels) > 1 else levels[0]
             found.options.append(("topology", level, f"its levels: {', '.join(levels)}"))
 

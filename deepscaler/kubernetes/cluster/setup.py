@@ -1,7 +1,7 @@
-"""Applies once what a place's namespace needs before it takes jobs; a second time changes nothing.
+"""Applies once what a place's namespace needs before it accepts jobs; a second time changes nothing.
 
-Namespace (if there is none), service account, network policy, claims, and the objects of components beside a RayJob.
-What cannot be changed (claims, volumes), or what somebody else has changed since, is left alone and said.
+These are the namespace (if missing), service account, network policy, claims, and the objects of components beside a
+RayJob. Objects that cannot be changed (claims, volumes), or that somebody else has changed, stay and are reported.
 """
 
 import tempfile
@@ -20,16 +20,18 @@ from deepscaler.kubernetes.render.environment import CREDENTIALS, SECRETS
 from deepscaler.system.errors import UserError
 
 FIXED = ("Namespace", "PersistentVolumeClaim", "PersistentVolume")
-"""Kinds that are left alone where they are there."""
+"""Kinds that are left alone if they exist."""
 
 PLACEHOLDERS = ("example.com", "example-bucket")
-"""Names that the kit's storage has for you to replace."""
+"""Names in the kit's storage that the user must replace."""
 
+# On the server's side: otherwise apply writes the whole object into an annotation of at most 256 KiB, and takes
+# fields that somebody else has changed without a word.
 APPLY = ("apply", "--server-side", "--field-manager=deepscaler", "--filename", "-")
 
 
 def set_up(place: Place, notes: Console, *, dry_run: bool) -> int:
-    """Applies what is missing, or for a dry run prints it on standard output and nothing else. Raises UserError."""
+    """Applies missing objects, or in a dry run only prints them on standard output. Raises UserError."""
     with tempfile.TemporaryDirectory(prefix="deepscaler-k8s-") as scratch:
         _, objects = split(compose_setup(place, Path(scratch, "setup")))
     _check_placeholders(objects, place)
@@ -45,6 +47,7 @@ def set_up(place: Place, notes: Console, *, dry_run: bool) -> int:
         print(dump(objects), end="")
         notes.print("Nothing was applied.")
         return 0
+    # Applied by itself, since the server's dry run of all others needs the namespace to be there.
     first = [one for one in objects if one["kind"] == "Namespace"]
     rest = [one for one in objects if one["kind"] != "Namespace"]
     applied = _applied(cluster, first, notes) + _applied(cluster, rest, notes)
@@ -64,7 +67,7 @@ def _check_placeholders(objects: Objects, place: Place) -> None:
 
 
 def _wanted(cluster: Kubectl, objects: Objects, notes: Console) -> Objects:
-    """Returns what is to be applied. Raises ClusterError where the user lacks the right to make what is missing."""
+    """Returns the objects to apply. Raises ClusterError if the user lacks the right to create missing ones."""
     kinds = dict.fromkeys(_resource(one) for one in objects)
     lacking = {kind for _, kind in allowed(cluster, [("create", kind) for kind in kinds])}
     wanted: Objects = []
@@ -88,7 +91,7 @@ def _wanted(cluster: Kubectl, objects: Objects, notes: Console) -> Objects:
 
 
 def _is_there(cluster: Kubectl, one: dict[str, Any]) -> bool:
-    """Returns whether an object is in the cluster; a namespace that the user may not look at is taken to be."""
+    """Returns whether an object exists; a namespace that the user may not read counts as existing."""
     done = cluster.run("get", _resource(one), one["metadata"]["name"], "--output", "name")
     if not done.returncode or "(NotFound)" in done.stderr:
         return not done.returncode
@@ -101,6 +104,7 @@ def _applied(cluster: Kubectl, objects: Objects, notes: Console) -> list[str]:
     """Applies objects after the server agreed to each, and returns their names."""
     agreed = []
     for one in objects:
+        # All are tried before one is applied: a refusal leaves nothing half made.
         done = cluster.run(*APPLY, "--dry-run=server", given=dump([one]))
         if done.returncode and "Apply failed with" in done.stderr:
             said = " ".join(done.stderr.split()).partition("Please review")[0].removeprefix("error: ").strip()
@@ -115,9 +119,9 @@ def _applied(cluster: Kubectl, objects: Objects, notes: Console) -> list[str]:
 
 
 def _still_missing(cluster: Kubectl, place: Place) -> Iterator[str]:
-    """Yields a line for each thing that jobs will need and `setup` does not make."""
+    """Yields a line for each object that jobs need and `setup` does not create."""
     if "rayjobs.ray.io" not in cluster.ask("api-resources", "--api-group=ray.io", "--output=name"):
-        yield "KubeRay is not installed: k8s/README.md (Before) has the helm command."
+        yield "KubeRay is not installed: docs/kubernetes.md (Before) has the helm command."
     for words, advice in _needed(place):
         done = cluster.run("get", *words, "--output", "name")
         if "(NotFound)" in done.stderr or "have a resource type" in done.stderr:
@@ -136,7 +140,7 @@ def _still_missing(cluster: Kubectl, place: Place) -> Iterator[str]:
 
 
 def _needed(place: Place) -> Iterator[tuple[Sequence[str], str]]:
-    """Yields what belongs to the whole cluster or to somebody else, as `kubectl get` names it, and who makes it."""
+    """Yields objects of the whole cluster or of other people, in kubectl's words, and who creates them."""
     queue, admin = place.queue or "deepscaler", "who runs the cluster makes it"
     if "kueue" in place.components:
         if place.queue and not place.cluster_queue:
@@ -154,7 +158,7 @@ def _needed(place: Place) -> Iterator[tuple[Sequence[str], str]]:
 
 
 def _resource(one: dict[str, Any]) -> str:
-    """Returns what kubectl calls an object's kind, whatever else has that name: localqueue.kueue.x-k8s.io."""
+    """Returns kubectl's unambiguous name for an object's kind: localqueue.kueue.x-k8s.io."""
     group, _, version = one["apiVersion"].rpartition("/")
     return f"{one['kind'].lower()}.{group}" if version and group else str(one["kind"].lower())
 

@@ -1,4 +1,4 @@
-"""Which pod and container speaks for a job, and how its lines are printed: `x7k2p-head-9wzqd | step 12 of 1040`."""
+"""Chooses the pod and container whose log is a job's, and prints its lines: `x7k2p-head-9wzqd | step 12 of 1040`."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,13 @@ DRIVER_LOG = "driver-log"
 
 
 def chosen(seen: Sequence[Seen], wanted: str | None) -> Seen:
-    """Returns the job of a name; without one that with the newest head, or else the last that is there."""
+    """Returns the job of a name; without a name, the one with the newest head, or else the last one that exists."""
     if wanted:
         return next(one for one in seen if one.submitted.name == wanted)
     heads = [(is_head(head), str(head["metadata"]["creationTimestamp"]), one) for one in seen if (head := one.head)]
     if heads:
+        # Without the third part: of two heads made in one second, max would compare the jobs, which have no
+        # order.
         return max(heads, key=lambda entry: entry[:2])[2]
     return next((one for one in reversed(seen) if one.job is not None), seen[-1])
 
@@ -44,7 +46,7 @@ def has_spoken(container: Object) -> bool:
 
 
 def command_container(pod: Object) -> str:
-    """Returns the container that prints what the command says."""
+    """Returns the container that prints the command's output."""
     return DRIVER_LOG if is_head(pod) else str(pod["spec"]["containers"][0]["name"])
 
 
@@ -54,11 +56,12 @@ def speaker(pod: Object) -> str:
 
 
 def print_heading(seen: Seen, pod: Object) -> None:
-    """Says whose lines follow."""
+    """Prints whose lines follow."""
     print(f"== job {seen.submitted.name}, pod {name_of(pod)}", flush=True)
 
 
 def print_lines(who: str, text: str) -> None:
-    """Prints lines with who said them; an empty line, too."""
+    """Prints lines with their source, including empty ones."""
     for line in text.splitlines() or [""]:
+        # Tabs are columns of the terminal, and the name before the line has moved them.
         print(f"{who:<12} | {printable(line.expandtabs())}", flush=True)

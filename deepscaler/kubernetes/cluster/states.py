@@ -1,4 +1,4 @@
-"""Tells how a run's jobs are: as the cluster says, or as they were written down where it cannot be asked.
+"""Returns the states of a run's jobs from the cluster, or from the record if the cluster cannot be asked.
 
 ("train-8k", JobState(state="Suspended", reason="Kueue: Pending: insufficient unused quota for nvidia.com/gpu", ...))
 """
@@ -30,14 +30,14 @@ from deepscaler.output.terminal import shorten
 
 LOG_SECONDS = 15.0
 EXEC_SECONDS = 30.0
-"""For `deepscaler status` in the head's pod, which reads a volume that may be slow."""
+"""Seconds for `deepscaler status` in the head's pod, which reads a volume that may be slow."""
 
 LINE_WIDTH = 200
 MOST_NODES = 4
-"""Names of nodes that are shown one by one."""
+"""Most nodes to show by name."""
 
 IMPLIED = {"Running": "RUNNING", "Complete": "SUCCEEDED", "Failed": "FAILED"}
-"""What Ray calls a job when the operator calls it so."""
+"""Ray's state of a job that the operator's state implies."""
 
 
 def states(jobs: Sequence[Submitted]) -> tuple[list[tuple[str, JobState]], str]:
@@ -52,7 +52,7 @@ def states(jobs: Sequence[Submitted]) -> tuple[list[tuple[str, JobState]], str]:
 
 
 def far_status(jobs: Sequence[Submitted]) -> tuple[dict[str, Any], str]:
-    """Returns what `deepscaler status --json` says in a pod that sees the run's folder, and why a pod did not say."""
+    """Returns the output of `deepscaler status --json` in a pod that sees the run's folder, or why there is none."""
     run_dir = next((job.run_dir for job in jobs if job.run_dir and job.trains), "")
     if not run_dir:
         return {}, ""
@@ -63,6 +63,7 @@ def far_status(jobs: Sequence[Submitted]) -> tuple[dict[str, Any], str]:
         able = [pod for pod in pods if _can_answer(pod, {job.name for job in jobs if job.kind == "job"})]
         if not able:
             return {}, ""
+        # creationTimestamp is in UTC and to the second, so that its texts compare as times
         newest = max(able, key=lambda pod: (is_head(pod), str(pod["metadata"]["creationTimestamp"])))
         container = newest["spec"]["containers"][0]["name"]
         words = ("exec", name_of(newest), "-c", container, "--", "deepscaler", "status", run_dir, "--json")
@@ -88,6 +89,7 @@ def _state(seen: Seen, cluster: Kubectl, *, has_conductor: bool) -> JobState:
         return JobState(job.name, "not there", "a job of another run has this name now")
     told = _rayjob_state(seen) if job.kind == "rayjob" else _job_state(seen)
     begun = seen.status.get("startTime")
+    # a RayJob has endTime, a Job completionTime
     elapsed = since(begun, seen.status.get("endTime") or seen.status.get("completionTime"))
     return JobState(
         job.name,
@@ -101,6 +103,7 @@ def _state(seen: Seen, cluster: Kubectl, *, has_conductor: bool) -> JobState:
 
 def _rayjob_state(seen: Seen) -> tuple[str, str]:
     status = seen.status
+    # KubeRay's state of a new job is the empty text
     state, ray = status.get("jobDeploymentStatus") or "New", status.get("jobStatus", "")
     shown = state if ray in ("", IMPLIED.get(state)) else f"{state} ({ray})"
     if (seen.job or {})["metadata"].get("deletionTimestamp"):
@@ -125,10 +128,11 @@ def _job_state(seen: Seen) -> tuple[str, str]:
 
 
 def _notes(seen: Seen, cluster: Kubectl) -> list[str]:
-    """Returns what there is to say beside: what does not start, retries, the last line of the log."""
+    """Returns further notes: pods that do not start, retries, the last line of the log."""
     lines = [] if seen.is_ended else obstacles(seen)
     failed, limit = seen.status.get("failed") or 0, (seen.job or {})["spec"].get("backoffLimit")
     if failed and limit is not None:
+        # `failed` counts the last failure, too, after which nothing is retried.
         lines.append(f"{min(failed, limit)} of {limit} retries used")
     if line := _last_line(seen, cluster):
         lines.append(f"last line of its log: {line}")
@@ -136,7 +140,7 @@ def _notes(seen: Seen, cluster: Kubectl) -> list[str]:
 
 
 def _last_line(seen: Seen, cluster: Kubectl) -> str:
-    """Returns the last line that the command has printed; empty where none is to be had."""
+    """Returns the last line that the command has printed; empty if there is none."""
     pod = seen.head
     if pod is None:
         return ""
@@ -157,7 +161,7 @@ def _nodes(pods: Sequence[Object]) -> str:
 
 
 def _can_answer(pod: Object, jobs: set[str]) -> bool:
-    """Returns whether a pod has the run's volume and a command line at work."""
+    """Returns whether a pod runs and has the run's volume and the command line."""
     works = any("running" in one.get("state", {}) for one in pod.get("status", {}).get("containerStatuses", ()))
     return works and (is_head(pod) or pod["metadata"]["labels"][INSTANCE] in jobs)
 

@@ -1,4 +1,4 @@
-"""Submits the jobs of a run, or tells what would be submitted. Nothing is made before the cluster has agreed to it."""
+"""Submits the jobs of a run, or describes them. It creates nothing before the cluster has agreed to accept it."""
 
 import tempfile
 from pathlib import Path
@@ -25,18 +25,18 @@ from deepscaler.kubernetes.render.plans import Plan
 from deepscaler.system.errors import UserError
 
 RIGHTS = (("create", "rayjobs.ray.io"), ("delete", "rayjobs.ray.io"), ("create", "configmaps"), ("get", "pods/log"))
-"""What a submission and what follows it need."""
+"""Rights that a submission and later commands need."""
 
 DELETE_SECONDS = 120.0
-"""For a finished job to go; what still works is not waited for here."""
+"""Seconds that a finished job has to go; running jobs are not awaited here."""
 
 
 class AtWorkError(UserError):
-    """A job of this run has not ended."""
+    """Signals that a job of this run has not ended."""
 
 
 def submit(plan: Plan, place: Place, folder: Path, console: Console) -> int:
-    """Applies the job of a run in a namespace that is set up. Raises UserError before anything is changed."""
+    """Applies the job of a run in a namespace that is set up. Raises UserError before anything changes."""
     cluster, name = Kubectl(place.context, place.namespace), plan.job.name
     with submitting(folder):
         objects, _ = split(compose(plan, place, folder / FOLDER / name))
@@ -48,11 +48,13 @@ def submit(plan: Plan, place: Place, folder: Path, console: Console) -> int:
         try:
             has_ended = _has_ended(cluster, plan, owner)
         except AtWorkError:
-            write_jobs(folder, [record])  # the note may be missing: cut off, removed, on another machine
+            write_jobs(folder, [record])  # the record may be missing: cut off, removed, on another machine
             raise
+        # Before the old job is removed: a refusal must leave it.
         check_taken(cluster, objects)
         if has_ended:
             console.print(f"Removing the job {name} that has ended; what it wrote stays on the volume.", soft_wrap=True)
+            # kubectl gives up first, with a message that names the job
             cluster.ask("delete", "rayjob", name, f"--timeout={DELETE_SECONDS:.0f}s", seconds=DELETE_SECONDS + 30)
             forget_inputs(cluster, name)
         make(cluster, objects)
@@ -63,9 +65,9 @@ def submit(plan: Plan, place: Place, folder: Path, console: Console) -> int:
 
 
 def describe(plan: Plan, place: Place, console: Console, *, full: bool) -> int:
-    """Prints what would be applied, and whether the cluster would take it, if it can be asked.
+    """Prints the objects to apply, and whether the cluster would accept them, if it can be asked.
 
-    Raises UserError where `submit` would.
+    Raises UserError if `submit` would.
     """
     with tempfile.TemporaryDirectory(prefix="deepscaler-k8s-") as scratch:
         objects, _ = split(compose(plan, place, Path(scratch) / plan.job.name))
@@ -83,20 +85,19 @@ def describe(plan: Plan, place: Place, console: Console, *, full: bool) -> int:
 
 
 def make(cluster: Kubectl, objects: Objects) -> None:
-    """Makes objects. Raises ClusterError.
-
-    `kubectl apply` would want the right to patch. A ConfigMap that is there holds the same, by the hash in its name.
-    """
+    """Creates objects. Raises ClusterError."""
     for one in objects:
         try:
+            # not `kubectl apply`, which would need the right to patch
             cluster.ask("create", "--field-manager=deepscaler", "-f", "-", given=dump([one]))
         except ClusterError as error:
+            # a ConfigMap that exists holds the same, by the hash in its name
             if one["kind"] != "ConfigMap" or "(AlreadyExists)" not in str(error):
                 raise
 
 
 def _has_ended(cluster: Kubectl, plan: Plan, owner: str) -> bool:
-    """Returns whether there is a job of the same run that has ended. Raises UserError for one that works."""
+    """Returns whether there is a job of the same run that has ended. Raises UserError for a running one."""
     name = plan.job.name
     conductor = cluster.find("job", name) if plan.job.arguments[0] == "chain" else None
     if conductor is not None and not is_job_ended(conductor):
@@ -130,7 +131,7 @@ def _record(plan: Plan, place: Place, owner: str) -> Submitted:
 
 
 def size_of(plan: Plan) -> str:
-    """Returns what a job asks for, in words."""
+    """Returns the size of a job in words."""
     job = plan.job
     if job.image == "cpu" or not job.gpus_per_node:
         return f"{job.num_nodes} pods without GPUs" if job.num_nodes > 1 else "a pod without GPUs"

@@ -1,4 +1,4 @@
-"""Takes the time from a job's creation to its first step apart, by what pods, events, Kueue and the run itself tell.
+"""Divides the time from a job's creation to its first step into phases, using pods, events, Kueue and the run itself.
 
 queue -> pods made -> scheduled -> image -> init containers, one by one -> Ray up -> job runs -> verl -> first step
 """
@@ -19,7 +19,7 @@ UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, 
 
 
 def newest_timing(jobs: Sequence[Submitted]) -> list[Phase]:
-    """Returns the phases of the job that was made last. Raises ClusterError."""
+    """Returns the phases of the job that was created last. Raises ClusterError."""
     made = [one for one in look(jobs, all_events=True) if one.job is not None and one.submitted.kind == "rayjob"]
     if not made:
         return []
@@ -28,7 +28,7 @@ def newest_timing(jobs: Sequence[Submitted]) -> list[Phase]:
 
 
 def timing(seen: Seen, told: Mapping[str, Any]) -> list[Phase]:
-    """Returns the phases of the newest try that are known, in order; `told` is the run's own `status --json`."""
+    """Returns the known phases of the newest try, in order; `told` is the run's own `status --json`."""
     if seen.job is None:
         return []
     status, own = seen.status, _own(told)
@@ -38,9 +38,11 @@ def timing(seen: Seen, told: Mapping[str, Any]) -> list[Phase]:
     workers = [
         pod for pod in seen.pods if not is_head(pod) and pod["metadata"]["labels"].get("ray.io/cluster") == cluster
     ]
+    # Times begin with the year, so "9" sorts behind all of them: a worker that is not ready is the slowest.
     worker = max(workers, key=lambda pod: _ready(pod) or "9", default=None)
     created = str(seen.job["metadata"]["creationTimestamp"])
     admitted = _admitted(seen)
+    # Of a retry only startTime is new; what a first try spent in the queue belongs to the creation.
     begun = status.get("startTime") if status.get("failed") else created
     runs = status.get("rayJobInfo", {}).get("startTime")
     ready = max((when for pod in (head, worker) if pod and (when := _ready(pod))), default=None)
@@ -64,16 +66,17 @@ def timing(seen: Seen, told: Mapping[str, Any]) -> list[Phase]:
 
 
 def seconds_of(duration: str) -> float:
-    """Returns the seconds of a duration as Go prints it.
+    """Returns the seconds of a duration in Go's format.
 
     >>> seconds_of("1m12.5s")
     72.5
     """
+    # The longer units first: "m|ms" would read 5ms as five minutes.
     return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+)(h|ms|us|µs|ns|m|s)", duration))
 
 
 def _init_phases(head: Object | None, worker: Object | None) -> list[Phase]:
-    """Returns a phase for each init container, those of the head first; sidecars take no time of their own."""
+    """Returns a phase for each init container, the head's first; sidecars take no time of their own."""
     found: dict[str, dict[str, float]] = {}
     for role, pod in (("head", head), ("worker", worker)):
         for container in (pod or {}).get("status", {}).get("initContainerStatuses", ()):
@@ -84,7 +87,7 @@ def _init_phases(head: Object | None, worker: Object | None) -> list[Phase]:
 
 
 def _own(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the moments of the newest attempt, of a chain that of the stage that began last."""
+    """Returns the times of the newest attempt; in a chain, those of the stage that began last."""
     stages = [stage for stage in told.get("stages", [told]) if stage.get("started")]
     return max(stages, key=lambda stage: datetime.fromisoformat(stage["started"]), default={})
 
@@ -120,16 +123,17 @@ def _scheduled(pod: Object | None) -> float | None:
 
 
 def _pulled(pod: Object | None, events: Sequence[Object]) -> float | None:
-    """Returns the seconds for all images of a pod; none where an event has gone (they are kept for an hour)."""
+    """Returns the seconds for all images of a pod; None if an event is gone, as they are kept for an hour."""
     mine = [one for one in events if pod and one["involvedObject"].get("name") == name_of(pod)]
     pulls = [match for one in mine if (match := PULLED.search(one.get("message", "")))]
     if pulls:
+        # The event gives the time with and without waiting for other pulls of the node; the pod waited for both.
         return sum(seconds_of(match[2] or match[1]) for match in pulls)
     return 0.0 if any(THERE in one.get("message", "") for one in mine) else None
 
 
 def _up(pod: Object | None) -> float | None:
-    """Returns the seconds from the start of Ray's container until its probes say ready."""
+    """Returns the seconds from the start of Ray's container until its probes report that it is ready."""
     running = [
         one["state"]["running"]
         for one in containers(pod or {})

@@ -1,1 +1,1 @@
-"""What pods call: wait for other attempts, stop the training of a cluster, serve metrics."""
+"""Implements the commands that pods call: wait for other attempts, stop a cluster's training, serve metrics."""

@@ -1,7 +1,7 @@
-"""Asks the API server for RayJobs of one namespace, from inside a pod: by HTTPS, with the pod's own account.
+"""Asks the API server for RayJobs of one namespace from inside a pod, over HTTPS and with the pod's own account.
 
 GET    /apis/ray.io/v1/namespaces/deepscaler/rayjobs/chain-mine-train-8k    200, 404
-POST   /apis/ray.io/v1/namespaces/deepscaler/rayjobs                        201, 409 where it is there already
+POST   /apis/ray.io/v1/namespaces/deepscaler/rayjobs                        201, 409 if it exists already
 DELETE /apis/ray.io/v1/namespaces/deepscaler/rayjobs/chain-mine-train-8k    200, 404
 
 The image holds no kubectl, and three requests need no package of their own.
@@ -21,36 +21,37 @@ from urllib.error import HTTPError
 from deepscaler.system.errors import UserError
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where the kubelet puts the account's token and the API server's certificate."""
+"""Folder in which the kubelet puts the account's token and the API server's certificate."""
 
 SECONDS = 30.0
-"""For one request."""
+"""Seconds that one request may take."""
 
 WAITS = (1.0, 60.0)
-"""Seconds before a request is made again: after the first failure, and at most; doubled in between."""
+"""Seconds before a retry after the first failure, and the most seconds; the wait doubles in between."""
 
 TRANSIENT = (401, 408, 429, 500, 502, 503, 504)
-"""Answers after which the same request may succeed; 401 while the kubelet exchanges a token that has expired."""
+"""Status codes after which the same request may succeed; 401 occurs while the kubelet replaces an expired token."""
 
 CONFLICT, NOT_FOUND = 409, 404
 
 
 class RefusedError(UserError):
-    """The API server refused a request for good."""
+    """Signals that the API server has refused a request, and that a retry would not help."""
 
 
 def server_of_pod() -> str:
-    """Returns the URL of the API server that a pod is told of. Raises UserError outside of a cluster."""
+    """Returns the URL of the API server from a pod's environment. Raises UserError outside of a cluster."""
     host, port = (os.environ.get(f"KUBERNETES_SERVICE_{name}", "") for name in ("HOST", "PORT"))
     if not host:
         raise UserError(
-            "this is no pod of a cluster: give --server URL, such as http://127.0.0.1:8001 of kubectl proxy"
+            "this is not a pod of a cluster: give --server URL, such as http://127.0.0.1:8001 of kubectl proxy"
         )
+    # An IPv6 address stands in brackets before a port.
     return f"https://{f'[{host}]' if ':' in host else host}:{port or 443}"
 
 
 class RayJobs:
-    """The RayJobs of one namespace. While the API server does not answer, a request is made again and again."""
+    """Reads and changes the RayJobs of one namespace, repeating requests until the API server answers."""
 
     def __init__(self, server: str, namespace: str, account: Path, say: Callable[[str], None]) -> None:
         self._url = f"{server.rstrip('/')}/apis/ray.io/v1/namespaces/{namespace}/rayjobs"
@@ -58,15 +59,15 @@ class RayJobs:
         self._say = say
 
     def find(self, name: str) -> dict[str, Any] | None:
-        """Returns a RayJob; None where there is none of that name. Raises RefusedError."""
+        """Returns a RayJob; None if there is none of that name. Raises RefusedError."""
         return self._ask("GET", f"/{name}", missing=NOT_FOUND)
 
     def create(self, manifest: Mapping[str, Any]) -> None:
-        """Makes a RayJob unless it is there, also where an answer was lost on the way. Raises RefusedError."""
+        """Creates a RayJob unless it exists, as after an answer that was lost on the way. Raises RefusedError."""
         self._ask("POST", "?fieldManager=deepscaler-chain", manifest, missing=CONFLICT)
 
     def delete(self, name: str) -> None:
-        """Removes a RayJob, and with it its pods; they go after this returns. Raises RefusedError."""
+        """Deletes a RayJob and its pods, which end after this returns. Raises RefusedError."""
         self._ask("DELETE", f"/{name}?propagationPolicy=Background", missing=NOT_FOUND)
 
     def _ask(self, method: str, path: str, body: Any = None, *, missing: int) -> dict[str, Any] | None:
@@ -105,7 +106,7 @@ class RayJobs:
 
 
 def _said(error: HTTPError) -> str:
-    """Returns what a Status object says, or the line of the answer."""
+    """Returns the message of a Status object, or the status line of the answer."""
     try:
         return f"{error.code} {json.loads(error.read())['message']}"
     except (OSError, HTTPException, ValueError, KeyError, TypeError):

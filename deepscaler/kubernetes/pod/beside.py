@@ -1,4 +1,4 @@
-"""Waits for the attempt before while a command runs: init containers run one after another, processes in one do not."""
+"""Waits for the previous attempt while a command runs, in one container because init containers run in sequence."""
 
 import os
 import shlex
@@ -16,18 +16,18 @@ from deepscaler.system.exit_codes import DONE, KILLED, STOPPED
 from deepscaler.system.signals import stop_signals
 
 PATIENCE = 10.0
-"""Seconds that the command has to end, once it is asked to."""
+"""Seconds that the command has to end after it is asked to."""
 
 
 class _OverError(Exception):
-    """Says why all ends before its time; its second argument is the exit code."""
+    """Signals why everything ends early; its second argument is the exit code."""
 
 
 def wait_beside(root: Path, command: Sequence[str], say: Callable[[str], None]) -> int:
-    """Waits until no other attempt works in a run's folder and the command has ended, if there is one.
+    """Waits until no other attempt uses a run's folder and the command, if any, has ended.
 
-    Returns 0 if both ended well. The failure of either, or a signal, is told and ends the other: the code is then the
-    command's, or 143. Raises UserError for a command that is not there.
+    Returns 0 if both ended well. A failure of either, or a signal, is reported and ends the other; the code is then the
+    command's, or 143. Raises UserError for a command that does not exist.
     """
     told = f"`{shlex.join(command)}`"
     if command and shutil.which(command[0]) is None:
@@ -38,6 +38,7 @@ def wait_beside(root: Path, command: Sequence[str], say: Callable[[str], None]) 
         def check() -> None:
             if signals:
                 raise _OverError(f"{signals[0]} came", STOPPED)
+            # set by the poll() or wait() before; None as long as the command runs, and 0 once it has ended well
             if process and process.returncode:
                 how = "was killed, often for lack of memory" if process.returncode == KILLED else "failed"
                 raise _OverError(f"{told} {how} (exit code {process.returncode})", process.returncode)
@@ -46,6 +47,7 @@ def wait_beside(root: Path, command: Sequence[str], say: Callable[[str], None]) 
             if process is None or process.poll() is not None:
                 time.sleep(POLL)
             else:
+                # A pause that ends with the command: a failure is seen at once.
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(POLL)
             check()

@@ -3,8 +3,12 @@
 /chain/chain.json       {"job": "chain-mine", "stages": [{"name": "chain-mine-train-8k", "arguments": [...]}, ...]}
 /chain/chain-mine-train-8k.json    the stage's RayJob
 
-It keeps nothing: the runs' volume tells which stages are done, and the cluster which one is at work. Killed at any
-moment, the next pod of the same Job goes on.
+The pod keeps no state: the runs' volume shows which stages are done, and the cluster shows which one is running. It may
+be killed at any moment; the next pod of the same Job continues.
+
+A RayJob cannot wait for another one, and a chain takes days, so the user's own process cannot conduct it. The pod has
+three verbs on RayJobs of one namespace, and speaks HTTPS with the standard library because the image has no kubectl.
+If every stage may have the same size, `jobs/chain` keeps one Ray cluster instead, and needs no rights at all.
 """
 
 import time
@@ -23,24 +27,24 @@ POLL = 10.0
 """Seconds between two looks at a RayJob."""
 
 VISIBLE = 120.0
-"""Seconds until a file of another machine is seen on a network file system: NFS keeps what it knows for a minute."""
+"""Seconds until another machine's file is visible on a network file system; NFS caches attributes for a minute."""
 
 ENDED = ("Complete", "Failed", "ValidationFailed")
-"""Values of jobDeploymentStatus after which the operator does nothing more."""
+"""Values of jobDeploymentStatus after which the operator stops acting."""
 
 Look = Callable[[Sequence[str]], tuple[Outcome, str]]
-"""How far the steps of a job's command are by the runs' volume, and why a gate has stopped."""
+"""Function that returns the progress of a job's steps on the runs' volume, and why a gate has stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A job of a chain."""
+    """Holds one job of a chain."""
 
     name: str
     arguments: tuple[str, ...]
-    """Of `deepscaler`, in the RayJob."""
+    """Arguments of `deepscaler` in the RayJob."""
     rayjob: Mapping[str, Any]
-    """Its manifest."""
+    """Manifest of the RayJob."""
 
 
 def read_stages(file: Path) -> tuple[str, list[Stage]]:
@@ -55,21 +59,21 @@ def read_stages(file: Path) -> tuple[str, list[Stage]]:
 
 
 def owned(stages: Sequence[Stage], job: str, uid: str) -> list[Stage]:
-    """Returns stages whose RayJobs belong to the conductor's Job: deleting that deletes them, so that nothing is left.
-
-    No `controller`: Kueue takes what has one for a part of that, and would not queue it.
-    """
+    """Returns stages whose RayJobs belong to the conductor's Job, so deleting the Job deletes them, too."""
+    # By the uid: a Job of the same name that is made later does not count as the owner.
     reference = {"apiVersion": "batch/v1", "kind": "Job", "name": job, "uid": uid}
     return [
+        # the reference names no `controller`, because Kueue would treat the RayJob as a part of it and not
+        # queue it
         Stage(one.name, one.arguments, {**one.rayjob, "metadata": one.rayjob["metadata"] | _references(reference)})
         for one in stages
     ]
 
 
 def conduct(stages: Sequence[Stage], rayjobs: RayJobs, look: Look, say: Callable[[str], None]) -> int:
-    """Brings a chain to its end: 0 where that is reached, or a gate has stopped it; 1 for a stage that failed.
+    """Runs a chain to its end. Returns 0 if it is complete or a gate has stopped it, and 1 if a stage failed.
 
-    Raises RefusedError where the API server refuses a stage.
+    Raises RefusedError if the API server refuses a stage.
     """
     for number, stage in enumerate(stages, start=1):
         title = f"Stage {number} of {len(stages)}, {stage.name}"
@@ -81,9 +85,9 @@ def conduct(stages: Sequence[Stage], rayjobs: RayJobs, look: Look, say: Callable
             outcome, told = _seen(look, stage, say, seconds=0 if failure else VISIBLE)
             if outcome == "left":
                 failure = failure or f"it has succeeded, but {VISIBLE:.0f} s later the volume does not show it"
-                say(f"{title}: {failure}. No further stage is started; the same command goes on.")
+                say(f"{title}: {failure}. No further stage is started; rerun the same command to resume.")
                 return FAILED
-            rayjobs.delete(stage.name)  # its machines are free at once, not after ttlSecondsAfterFinished
+            rayjobs.delete(stage.name)  # frees its machines at once, without waiting for ttlSecondsAfterFinished
         say(f"{title}: done.")
         if outcome == "stopped":
             say(f"The gate ends the chain here: {told}.")
@@ -97,7 +101,7 @@ def _references(reference: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _run(stage: Stage, rayjobs: RayJobs, say: Callable[[str], None]) -> str:
-    """Sees to it that a stage's RayJob is there, and waits for its end. Returns why it failed, or nothing."""
+    """Creates a stage's RayJob if necessary and waits for its end. Returns why it failed; empty if it succeeded."""
     said, is_mine = "", False
     while True:
         found = rayjobs.find(stage.name)
@@ -110,15 +114,18 @@ def _run(stage: Stage, rayjobs: RayJobs, say: Callable[[str], None]) -> str:
                 return "its RayJob was deleted"
             rayjobs.create(stage.rayjob)
         elif "deletionTimestamp" not in found["metadata"]:
+            # Only one that was seen alive can have been deleted under this conductor; one that was going
+            # already is of an earlier try.
             is_mine = True
             status = found.get("status", {})
             if status.get("jobDeploymentStatus") in ENDED:
+                # Not by Complete, which is also the state of a job that was stopped.
                 return "" if status.get("jobStatus") == "SUCCEEDED" else f"its RayJob has ended: {state}"
         time.sleep(POLL)
 
 
 def _state(rayjob: Mapping[str, Any]) -> str:
-    """Returns what the operator says of a RayJob, on one line."""
+    """Returns the operator's status of a RayJob on one line."""
     if "deletionTimestamp" in rayjob["metadata"]:
         return "is being deleted"
     status = rayjob.get("status", {})
@@ -129,12 +136,12 @@ def _state(rayjob: Mapping[str, Any]) -> str:
 
 
 def _seen(look: Look, stage: Stage, say: Callable[[str], None], seconds: float = 0) -> tuple[Outcome, str]:
-    """Returns how far a stage is; looks again for some seconds while steps are left, and while the volume is away."""
+    """Returns the progress of a stage; looks again for `seconds` while steps are left, and while the volume is away."""
     until = time.monotonic() + seconds
     while True:
         try:
             outcome, told = look(stage.arguments)
-        except OSError as error:  # a server of files that starts again
+        except OSError as error:  # such as a file server that restarts
             say(f"The runs' volume cannot be read ({error}): looking again in {POLL:g} s.")
         else:
             if outcome != "left" or time.monotonic() >= until:

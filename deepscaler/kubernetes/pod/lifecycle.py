@@ -1,13 +1,14 @@
-"""A pod's beginning and end, by the folder that all pods share; no process on another machine is asked.
+"""Coordinates the start and end of pods through the folder that they share, without contacting other machines.
 
-attempts/0004/attempt.json  {"host": "train-8k-x7k2p-head-9wzqd", ...}    who is at work
+attempts/0004/attempt.json  {"host": "train-8k-x7k2p-head-9wzqd", ...}    the pod that is working
 attempts/0004/heartbeat     changes while it lives
 attempts/0004/stop          asks it to save and end
 
-A pod that is taken away (deleted, evicted, drained, preempted) runs `stop` first, on the head and on every worker: the
-training saves while all machines are still there. The head stays a little longer, until the operator has seen the end
-of the job (deepscaler.kubernetes.pod.ray_job). The next head runs `wait` first, so that two never overlap
-(deepscaler.kubernetes.pod.beside).
+A pod that is taken away (deleted, evicted, drained, preempted) runs `stop` first, on the head and on every worker, so
+the training saves while all machines are still there. The head stays a little longer, until the operator has seen the
+end of the job (deepscaler.kubernetes.pod.ray_job). No signal would do this: KubeRay deletes pods without stopping the
+job, a worker that is drained has no driver to signal, and `ray job stop` sends SIGTERM to verl's processes, too. The
+next head runs `wait` first, so two heads never overlap (deepscaler.kubernetes.pod.beside).
 """
 
 import os
@@ -20,45 +21,45 @@ from deepscaler.runs.folder import Attempt
 from deepscaler.runs.outputs import unfinished_attempts
 
 GRACE = 900
-"""Seconds for a training to finish its step and save before its pod ends: DeepScaleR's steps take up to 10 minutes."""
+"""Seconds that a training has to finish its step and save before its pod ends; DeepScaleR's steps take 10 minutes."""
 
 POLL = 1.0
 """Seconds between two looks at a heartbeat."""
 
 POD_PREFIX = 50
-"""Characters of a Ray cluster's name that KubeRay takes over into the names of its pods."""
+"""Characters of a Ray cluster's name that KubeRay copies into the names of its pods."""
 
 REPEAT = 60.0
-"""Seconds between two lines that say what is waited for."""
+"""Seconds between two lines about the reason for waiting."""
 
 
 def pause() -> None:
-    """Lets some time go by between two looks."""
+    """Waits between two looks."""
     time.sleep(POLL)
 
 
 def wait_for_others(root: Path, say: Callable[[str], None], pause: Callable[[], None] = pause) -> None:
-    """Returns when nothing is at work in a run or a chain: every attempt has ended, or its heartbeat stands still.
+    """Waits until nothing works in a run or a chain: every attempt has ended, or its heartbeat has stopped.
 
-    `pause` is called between two looks; what it raises ends the waiting.
+    The function calls `pause` between two looks; an exception from it ends the waiting.
     """
     for attempt in unfinished_attempts(root):
         _outlast(attempt, say, pause)
 
 
 def stop_training(root: Path, cluster: str, say: Callable[[str], None], *, dry_run: bool = False) -> bool:
-    """Asks the living attempt of a Ray cluster to save, and waits until it has ended. Returns whether there was one.
-
-    Attempts of other Ray clusters are left alone: a pod that lingers must not stop the one that replaced it.
-    """
+    """Asks the living attempt of a Ray cluster to save, and waits until it has ended. Returns whether there was one."""
     found = False
     for attempt in unfinished_attempts(root):
+        # an attempt of another Ray cluster is left alone: a pod that lingers must not stop the one that
+        # replaced it
         if not str(attempt.read_record().get("host", "")).startswith(f"{cluster[:POD_PREFIX]}-head"):
             continue
         if dry_run:
             say(f"{_told(attempt)} would be asked to save and end.")
             found = True
             continue
+        # Every pod of a cluster that is deleted comes here; the first one's reason stays.
         if not attempt.stop_path.exists():
             attempt.stop_path.write_text(f"pod {os.environ.get('HOSTNAME', '')} is taken away", encoding="utf-8")
         found = _outlast(attempt, say) or found
@@ -66,7 +67,8 @@ def stop_training(root: Path, cluster: str, say: Callable[[str], None], *, dry_r
 
 
 def _outlast(attempt: Attempt, say: Callable[[str], None], pause: Callable[[], None] = pause) -> bool:
-    """Waits for the end of an attempt. Returns whether it ended; else it has shown no sign of life for a while."""
+    """Waits for the end of an attempt. Returns whether it ended; if not, its heartbeat has stopped."""
+    # the reason is said at once, and then every REPEAT seconds
     pulse, said = Pulse(attempt), -REPEAT
     while "ended" not in attempt.read_record():
         if pulse.seconds_of_silence() > STALE:

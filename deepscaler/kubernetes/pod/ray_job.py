@@ -1,4 +1,4 @@
-"""The end of a head: the operator has to see how the command ended before Ray's dashboard goes, or it does not retry.
+"""Keeps a head alive until the operator has seen how its command ended; without the dashboard it would not retry.
 
 GET 127.0.0.1:8265/api/jobs/
 [{"type": "SUBMISSION", "submission_id": "train-8k-x7k2p", "status": "RUNNING", "end_time": null, ...}]
@@ -6,6 +6,9 @@ GET 127.0.0.1:8265/api/jobs/
 KubeRay 1.7 asks the dashboard every 3 s (RayJobDefaultRequeueDuration). A job that it sees FAILED is retried in a new
 Ray cluster. If the dashboard goes first, the job's last known state remains RUNNING, and after 300 s of requests that
 fail it is Failed with JobStatusCheckTimeoutExceeded, which checkBackoffLimitAndUpdateStatusIfNeeded never retries.
+
+`ray job stop` would not help: STOPPED counts as complete. SidecarMode retries when the head's pod is gone but not when
+its node hangs, and two shells would read the command.
 """
 
 import json
@@ -22,25 +25,25 @@ from typing import Any
 from deepscaler.system.processes import children
 
 DASHBOARD = "127.0.0.1:8265"
-"""Of Ray, in the head's own pod."""
+"""Address of Ray's dashboard in the head's own pod."""
 
 SEEN = 15.0
-"""Seconds from the job's end after which the operator has seen it: five of its polls."""
+"""Seconds from the job's end after which the operator has seen it; five of its polls."""
 
 POLL = 1.0
 """Seconds between two looks at the job."""
 
 MARGIN = 10.0
-"""Seconds of the grace period that are left to Ray itself."""
+"""Seconds of the grace period to leave to Ray itself."""
 
 SILENCE = 30.0
-"""Seconds without an answer after which the dashboard is taken for gone: a head that saves is busy."""
+"""Seconds without an answer after which the dashboard counts as gone; a head that saves is busy."""
 
 ENDING = 60.0
-"""Seconds in which a command ends after its training has: a chain whose stage was just done goes on instead."""
+"""Seconds that a command has to end after its training; a chain whose stage was just done continues instead."""
 
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR="
-"""What Ray adds to the environment of a job's command: {"metadata": {"job_submission_id": "train-8k-x7k2p"}, ...}."""
+"""Variable that Ray adds to a job's command: {"metadata": {"job_submission_id": "train-8k-x7k2p"}, ...}."""
 
 SHELLS = ("sh", "dash", "bash")
 
@@ -48,10 +51,9 @@ SHELLS = ("sh", "dash", "bash")
 def see_off(
     dashboard: str, until: float, say: Callable[[str], None], *, is_ending: bool, dry_run: bool = False
 ) -> None:
-    """Sees Ray's job to its end, and stays until the operator has seen it, or until `until` (of time.monotonic()).
+    """Ends Ray's job, and stays until the operator has seen the end, or until `until` (of time.monotonic()).
 
-    A command gets SIGTERM once; one that is ending by itself only if it does not for a while. Ray's own request to stop
-    would not do: it makes the job STOPPED, which the operator takes for complete and does not retry.
+    A command gets SIGTERM once; a command that is ending by itself gets it only if that takes too long.
     """
     if dry_run:
         for pid in [] if is_ending else commands(_at_work(jobs_of(dashboard) or [])):
@@ -64,11 +66,14 @@ def see_off(
             answered = now
             if not (at_work := _at_work(jobs)):
                 break
+            # a signal and not Ray's own request to stop: that makes the job STOPPED, which counts as complete,
+            # so the operator would not retry it
             signalled = signalled or (now >= patient_until and _terminate(at_work, say))
         time.sleep(POLL)
         jobs = jobs_of(dashboard)
     for job in jobs or []:
         say(f"Ray's job {job['submission_id']} is {job['status']}.")
+    # Ray gives milliseconds.
     ended = max(((job["end_time"] or 0) / 1000 for job in jobs or []), default=0.0)
     left = min(ended + SEEN - time.time(), until - time.monotonic())
     if left > 0:
@@ -77,7 +82,8 @@ def see_off(
 
 
 def jobs_of(dashboard: str) -> list[dict[str, Any]] | None:
-    """Returns the jobs that were posted to a Ray cluster; None where its dashboard gives no answer."""
+    """Returns the jobs that were posted to a Ray cluster; None if its dashboard does not answer."""
+    # Ray 2.60 takes its token from this header, too (http_token_authentication.py); KubeRay uses it as well.
     headers = {"x-ray-authorization": f"Bearer {os.environ.get('RAY_AUTH_TOKEN', '')}"}
     with suppress(OSError, HTTPException, ValueError), closing(HTTPConnection(dashboard, timeout=10)) as connection:
         connection.request("GET", "/api/jobs/", headers=headers)
@@ -88,8 +94,10 @@ def jobs_of(dashboard: str) -> list[dict[str, Any]] | None:
 
 
 def commands(names: Collection[str]) -> list[int]:
-    """Returns the processes of the jobs' commands: what Ray's shell has started, or what has taken its place."""
+    """Returns the processes of the jobs' commands: the child of Ray's shell, or the process that replaced the shell."""
     inside = {int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if _job_of(path) in names}
+    # Everything that a command starts inherits the variable, and only the top of that tree is the command or
+    # its shell.
     topmost = [pid for pid in inside if _parent(pid) not in inside]
     return [one for pid in topmost for one in (children(pid) if _name(pid) in SHELLS else [pid])]
 
@@ -109,7 +117,7 @@ def _terminate(names: Collection[str], say: Callable[[str], None]) -> bool:
 
 
 def _job_of(environment: Path) -> str | None:
-    """Returns the job whose command, or part of it, a process is."""
+    """Returns the job to whose command a process belongs; None if there is none."""
     with suppress(OSError, ValueError, KeyError):
         for entry in environment.read_text(encoding="utf-8", errors="replace").split("\0"):
             if entry.startswith(JOB_CONFIG):
@@ -120,6 +128,7 @@ def _job_of(environment: Path) -> str | None:
 def _parent(pid: int) -> int | None:
     with suppress(OSError):
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        # proc(5): the name in parentheses may itself hold ")" and blanks.
         return int(stat.rpartition(")")[2].split()[1])
     return None
 

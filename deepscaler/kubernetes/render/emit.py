@@ -1,4 +1,6 @@
-"""YAML that reads well: block style, no anchors, the order of the tree, and a line of comment where one is due.
+"""Writes readable YAML: block style, no anchors, the order of the tree, and comments.
+
+The emitter is the kit's own because PyYAML writes no comments; PyYAML still decides how every text is quoted.
 
 >>> print(to_yaml({"spec": {"backoffLimit": 6}}, {"spec.backoffLimit": "starts"}))
 spec:
@@ -15,7 +17,7 @@ INDENT = "  "
 
 
 def to_yaml(tree: Mapping[str, Any], comments: Mapping[str, str]) -> str:
-    """A mapping as YAML; `comments` by dotted path (an item of a list adds nothing to it)."""
+    """Returns a mapping as YAML; `comments` has dotted paths as keys, to which list items add nothing."""
     return "\n".join(_mapping(tree, "", comments)) + "\n"
 
 
@@ -28,7 +30,7 @@ def _mapping(tree: Mapping[str, Any], path: str, comments: Mapping[str, str]) ->
 
 
 def _entry(head: str, value: Any, path: str, comments: Mapping[str, str]) -> Iterator[str]:
-    """`key: value`, or the key and below it what it holds."""
+    """Yields `key: value`, or the key and the lines below it."""
     if isinstance(value, Mapping) and value:
         yield head
         yield from (INDENT + line for line in _mapping(value, path, comments))
@@ -49,13 +51,16 @@ def _item(item: Any, path: str, comments: Mapping[str, str]) -> Iterator[str]:
 
 
 def scalar(value: Any) -> str:
-    """One value on one line; PyYAML decides whether it has to be quoted."""
+    """Returns one value on one line; PyYAML decides whether it must be quoted."""
     if isinstance(value, dict | list | tuple):
         return "{}" if isinstance(value, dict) else "[]"
     text = _dump(value, None)
+    # PyYAML would take single quotes, and two of them for one within: YAML's other style is also JSON's.
     return _dump(value, '"') if isinstance(value, str) and text != value else text
 
 
 def _dump(value: Any, style: str | None) -> str:
+    # an endless width, because PyYAML would break long texts into lines, and a value has one here
     text: str = yaml.safe_dump(value, default_style=style, width=float("inf"), allow_unicode=True)
+    # PyYAML ends a document that is one plain scalar by "...".
     return text.removesuffix("\n").removesuffix("\n...")

@@ -1,4 +1,4 @@
-"""Variables of the containers that run Ray: secrets by reference, where compiled kernels lie, what a CPU node needs."""
+"""Builds the variables of containers that run Ray: secrets by reference, folders of compiled kernels, CPU settings."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ Variable = dict[str, Any]
 """An entry of a container's `env`."""
 
 CREDENTIALS = "deepscaler-credentials"
-"""Secret, which need not exist, with these keys."""
+"""Name of the optional Secret with these keys."""
 SECRETS = ("HF_TOKEN", "WANDB_API_KEY")
 
 BUCKET_SECRETS = (
@@ -21,13 +21,13 @@ BUCKET_SECRETS = (
     "AWS_DEFAULT_REGION",
     "AWS_ENDPOINT_URL",
 )
-"""More keys of the Secret, for jobs that read or write a bucket; none where the service account has a role for it."""
+"""More keys of the Secret, for jobs that use a bucket; unnecessary if the service account has a role for it."""
 
 SAFE_PATH = {"name": "PYTHONSAFEPATH", "value": "1"}
-"""The working directory is not searched for modules: a volume may hold a clone of the original DeepScaleR."""
+"""Keeps Python from searching the working directory, because a volume may hold a clone of the original DeepScaleR."""
 
 NOT_KEPT: Sequence[Variable] = ({"name": "COMPILED", "value": "/tmp"},)  # noqa: S108  in the pod
-"""Of a head, which compiles nothing: without it the command would tell all workers one folder (see training.start)."""
+"""Variables of a head, which compiles nothing. Without them all workers would get one folder (see training.start)."""
 
 LEAN_MEMORY = {
     "MALLOC_ARENA_MAX": "2",
@@ -35,28 +35,28 @@ LEAN_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": "131072",
     "MALLOC_TOP_PAD_": "131072",
 }
-"""glibc gives memory back at once: a CPU node is small, and a training on one may take longer (see training.launch)."""
+"""Makes glibc return memory at once, because CPU nodes are small and may be slower (see training.launch)."""
 
 
 def environment(job: Job, compiled: Sequence[Variable] = NOT_KEPT) -> list[Variable]:
-    """Returns the variables of a Ray container; `compiled` says in COMPILED where its kernels lie."""
+    """Returns the variables of a Ray container; `compiled` names the folder of its kernels in COMPILED."""
     if job.image == "cpu":
         compiled, settings = (), LEAN_MEMORY
     else:
         settings = compiled_caches("$(COMPILED)")
     given = secrets() if job.datasets else []
     given += secrets(BUCKET_SECRETS) if any(map(is_url, job.arguments)) else []
+    # The order counts: the kubelet expands $(COMPILED) only in entries behind the one that sets it.
     return [*compiled, *given, SAFE_PATH, *({"name": name, "value": value} for name, value in settings.items())]
 
 
 def kept_by_node(cache: str) -> Sequence[Variable]:
-    """Returns what keeps compiled kernels on the volume of the cache, so that the next pod finds them.
-
-    Each node has its own folder, as under SLURM (see compiled_caches). The variables come first, where
-    components/gcs-fuse finds them: such files are locked, renamed and executed, which a bucket does not offer.
-    """
+    """Returns the variables that keep compiled kernels on the volume of the cache, where the next pod finds them."""
     return (
+        # COMPILED stays the second, where components/gcs-fuse replaces it by its number: kernels are locked,
+        # renamed and executed, which a bucket does not offer
         {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        # a folder for each node, as under SLURM (see compiled_caches)
         {"name": "COMPILED", "value": f"{cache}/compiled/$(NODE_NAME)"},
     )
 

@@ -1,6 +1,6 @@
-"""Recipe, reward and data files that go along with a RayJob: a ConfigMap, mounted read-only in every pod.
+"""Packs recipe, reward and data files for a RayJob into a ConfigMap, which every pod mounts read-only.
 
-mine-inputs-3f2a91c0   the hash of what it holds is in its name: an edited file is another ConfigMap, for another run
+mine-inputs-3f2a91c0   the name holds a hash of the content: an edited file is another ConfigMap, for another run
 /inputs/mine.toml  /inputs/sums.jsonl
 """
 
@@ -23,7 +23,7 @@ from deepscaler.system.errors import UserError
 
 MOUNT = "/inputs"
 MOST_BYTES = 1_000_000
-"""Of all files: Kubernetes takes 1 MiB with all that stands around them."""
+"""Most bytes of all files; Kubernetes limits a ConfigMap to 1 MiB in all."""
 
 MOST_ANNOTATED = 250_000
 """Bytes of a manifest that `kubectl apply` can write into an annotation, as it does without --server-side."""
@@ -32,22 +32,22 @@ Files = Mapping[str, bytes]
 
 
 ON_VOLUMES = (f"{RUNS}/", f"{CACHE}/", "/data/")
-"""Beginnings of paths that are the pods' own: the claims of the kit, and data that a place mounts at /data."""
+"""Prefixes of the pods' own paths: the claims of the kit, and data that a place mounts at /data."""
 
 
 def own_files(recipe: Recipe) -> list[Path]:
-    """Returns the files of this machine that a recipe names; what is on a volume is the pods' own."""
+    """Returns the files of this machine that a recipe names, without those on the pods' volumes."""
     return [path for path in files_of(recipe) if not str(path).startswith(ON_VOLUMES)]
 
 
 def registered_by_file(recipe: Recipe) -> Recipe:
-    """Returns a recipe that names registered sets by the files that have their rows: pods know none."""
+    """Returns a recipe that names registered sets by their files, because pods know no registered sets."""
     train, validation = map(datasets_by_file, (recipe.train_dataset, recipe.validation_dataset))
     return replace(recipe, train_dataset=train, validation_dataset=validation)
 
 
 def datasets_by_file(names: Sequence[str]) -> tuple[str, ...]:
-    """Returns the names of data sets, of a registered one the file with its rows, which is called like it."""
+    """Returns the names of data sets, with a registered one replaced by its file, which has the same name."""
     mine = registered()
     return tuple(str(mine[name] / f"{name}.parquet") if name in mine else name for name in names)
 
@@ -76,12 +76,12 @@ def check_model(model: str, told: str) -> None:
 
 
 def _pack(paths: Sequence[Path]) -> tuple[dict[Path, Path], dict[str, bytes]]:
-    """Returns where files will be in the pods, and what they hold."""
+    """Returns the paths of files in the pods, and their contents by name."""
     names: dict[Path, str] = {}
     total = 0
     for source in dict.fromkeys(paths):
         if not source.is_file():
-            raise UserError(f"{source} is named, which is not there: check the path")
+            raise UserError(f"{source}, which the command or its recipe names, is not a file: check the path")
         names[source] = _free_name(_key(source.name), names.values())
         total += source.stat().st_size
         if total > MOST_BYTES:
@@ -97,6 +97,7 @@ def _pack(paths: Sequence[Path]) -> tuple[dict[Path, Path], dict[str, bytes]]:
 
 def map_name(job: str, files: Files) -> str:
     """Returns the name of the ConfigMap that holds some files."""
+    # With the lengths, so that no other files give the same bytes in a row.
     digest = hashlib.sha256(b"".join(f"{name}\0{len(files[name])}\0".encode() + files[name] for name in sorted(files)))
     return f"{job}-inputs-{digest.hexdigest()[:8]}"
 
@@ -109,6 +110,7 @@ def config_map(job: str, files: Files, labels: Mapping[str, str]) -> dict[str, A
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": map_name(job, files), "labels": dict(labels)},
+        # The name holds the hash of the content, so that a changed content is another map.
         "immutable": True,
         **({"data": texts} if texts else {}),
         **({"binaryData": binary} if binary else {}),
@@ -116,13 +118,13 @@ def config_map(job: str, files: Files, labels: Mapping[str, str]) -> dict[str, A
 
 
 def to_yaml(manifest: Mapping[str, Any]) -> str:
-    """Returns a ConfigMap as YAML in which a file reads as it is."""
+    """Returns a ConfigMap as YAML in which files stay readable."""
     text: str = yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
     return text
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Writes texts of several lines as blocks, where YAML can."""
+    """Writes texts of several lines as blocks if YAML allows that."""
 
 
 def _represent(dumper: _Dumper, text: str) -> yaml.ScalarNode:
@@ -133,21 +135,24 @@ _Dumper.add_representer(str, _represent)
 
 
 def _key(name: str) -> str:
-    """Returns a file's name as a key of a ConfigMap: at most 253 characters, of which a number may need some."""
+    """Returns a file's name as a ConfigMap key of at most 253 characters, with room for a number."""
+    # Kubernetes refuses keys that begin with "..": the kubelet keeps links of such names beside the files. The
+    # end of a long name stays, for its suffix says what the file is.
     return re.sub(r"^\.\.|[^-._a-zA-Z0-9]", "_", name[-240:])
 
 
 def _text(content: bytes) -> str | None:
-    """Returns a file's text; None where a ConfigMap has to hold its bytes."""
+    """Returns a file's text; None if a ConfigMap must hold its bytes."""
     try:
         text = content.decode()
     except UnicodeDecodeError:
         return None
+    # YAML reads every end of a line as \n, and allows no control characters.
     return text if "\r" not in text and all(one.isprintable() or one in "\n\t" for one in text) else None
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:
-    """Returns a name for a copy: the file's own, with a number before it where another has that already."""
+    """Returns a name for a copy: the file's own, preceded by a number if another file has it already."""
     number, free = 1, name
     while free in taken:
         number += 1

@@ -1,4 +1,4 @@
-"""On which nodes pods go; what is of one cluster (a kind of GPU, spot nodes, switches) is added by components.
+"""Decides on which nodes pods go; components add what is particular to a cluster (a GPU model, spot nodes, switches).
 
 {"affinity": {"nodeAffinity": {...}}, "tolerations": [{"key": "nvidia.com/gpu", ...}]}
 """
@@ -7,21 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 GPU_TAINT = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-"""Tolerates nodes with GPUs, as clouds and NVIDIA's operator taint them."""
+"""Toleration of the taint that clouds and NVIDIA's operator set on nodes with GPUs."""
 
 GPU_LABELS = ("nvidia.com/gpu.present", "cloud.google.com/gke-accelerator")
-"""Of nodes with GPUs, by NVIDIA's GPU feature discovery and by GKE."""
+"""Labels of nodes with GPUs, from NVIDIA's GPU feature discovery and from GKE."""
 
 
 def anywhere_but_rather_without_gpus() -> dict[str, Any]:
-    """Returns the placement of a head.
-
-    Where all nodes have GPUs, a head that did not tolerate their taint would wait for ever while the workers hold every
-    GPU. Where there are others it goes to one of those.
-    """
+    """Returns the placement of a head, which goes to a node without GPUs if there is one."""
     absent = [{"key": label, "operator": "DoesNotExist"} for label in GPU_LABELS]
     preferred = {"weight": 100, "preference": {"matchExpressions": absent}}
     affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}
+    # where all nodes have GPUs, a head that did not tolerate their taint would wait forever
     return {"affinity": affinity, "tolerations": [GPU_TAINT]}
 
 

@@ -1,4 +1,4 @@
-"""The jobs that k8s/ holds, and what Kubernetes has to know of each beside its command.
+"""Plans the jobs in k8s/: all that Kubernetes must know about a job in addition to its command.
 
 Plan(job=train_job(recipe, ("train", "8k", ...)), run_dir="/runs/8k", retries=6, deadline=14 * DAY)
 """
@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 from deepscaler.data.names import is_file
 from deepscaler.job import Job, evaluate_job, train_job
+from deepscaler.kubernetes import MAX_NAME
 from deepscaler.kubernetes.render.pods import RUNS
 from deepscaler.recipes.load import recipe_named
 from deepscaler.recipes.recipe import Device, Recipe, with_settings
@@ -24,41 +25,41 @@ CHAIN_NODES = 4
 EVALUATED = "agentica-org/DeepScaleR-1.5B-Preview"
 EVALUATION_NODES = 2
 
-NAME = re.compile(r"[a-z]([-a-z0-9]{0,45}[a-z0-9])?")
-"""What KubeRay takes: it adds 6 characters for the RayCluster, whose names end at 53."""
+NAME = re.compile(rf"[a-z]([-a-z0-9]{{0,{MAX_NAME - 2}}}[a-z0-9])?")
+"""Names that KubeRay accepts; it adds 6 characters for the RayCluster, whose names have at most 53."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A job, and its life as a RayJob."""
+    """Describes a job and its life as a RayJob."""
 
     job: Job
     run_dir: str | None = None
-    """Of the training or chain, which can be asked to save; None for what loses nothing when it is killed."""
+    """Folder of the training or chain, which can be asked to save; None for a job that loses nothing if killed."""
     shared: bool = True
-    """Whether runs and cache are volumes that outlive the pods."""
+    """True if runs and cache are volumes that outlive the pods."""
     retries: int
-    """New Ray clusters after a failure; all of them go on where the one before stopped."""
+    """Number of new Ray clusters after failures; each continues where the previous one stopped."""
     deadline: int
-    """Seconds for one Ray cluster: an end for what hangs, far above what the job takes."""
+    """Most seconds of one Ray cluster, far more than the job takes, to end one that hangs."""
     start_deadline: int = 2 * HOUR
-    """Seconds until the command runs: scheduling, images, the model's download."""
+    """Most seconds until the command runs, including scheduling, images and the model's download."""
     inputs: Mapping[str, bytes] = field(default_factory=dict)
-    """Files that go along, by their name in the pods: recipes of a user's own, and what these name."""
+    """Files that accompany the job, by their names in the pods: the user's recipes, and the files that these name."""
     inputs_map: str = ""
-    """The ConfigMap that holds them, where jobs share one; else the job has its own."""
+    """ConfigMap that holds them if jobs share one; otherwise the job has its own."""
     keep: int = 0
-    """Seconds that the pods stay when all is over. Workers hold their GPUs until then; what is worth a look is on the
+    """Seconds that the pods stay after the end. Workers hold their GPUs until then; everything of interest is on the
     volumes and in the RayJob's status."""
 
     @property
     def folder(self) -> str:
-        """What the command writes to, on the volume of the runs."""
+        """Returns the folder that the command writes to, on the volume of the runs."""
         return _option(self.job.arguments, "--output-dir")
 
     @property
     def prepare(self) -> tuple[str, ...]:
-        """The command that fills the cache before Ray starts; a model with a path is a folder of the pods already."""
+        """Returns the command that fills the cache before Ray starts; a model with a path is in the pods already."""
         names = dict.fromkeys(name for name in self.job.datasets if not is_file(name))
         model = self.job.model
         fetch = (f"--model={model}",) if model and not model.startswith("/") else ()
@@ -67,19 +68,19 @@ class Plan:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.job.name):
             raise UserError(
-                f"the name {self.job.name!r} is none for a RayJob: 1 to 47 lower case letters, digits and hyphens,"
-                " a letter first and no hyphen last; give --name NAME"
+                f"the name {self.job.name!r} is not valid for a RayJob: expected 1 to {MAX_NAME} lower case letters,"
+                " digits and hyphens, a letter first and no hyphen last; give --name NAME"
             )
         folder = self.folder
         if not folder.startswith(f"{RUNS}/") or ".." in PurePath(folder).parts:
             raise UserError(
-                f"--output-dir {folder} must lie below {RUNS}, the volume that outlives the pods, such as"
+                f"--output-dir {folder} must be below {RUNS}, the volume that outlives the pods, such as"
                 f" {RUNS}/{self.job.name}"
             )
 
 
 def committed_plans() -> list[Plan]:
-    """What `deepscaler render` writes into k8s/jobs."""
+    """Returns the plans that `deepscaler render` writes into k8s/jobs."""
     training = [
         plan_of(train_job(recipe_named(name), ("train", name, "--output-dir", f"{RUNS}/{name}")))
         for name in ("8k", "16k", "24k", "2k", "4k")
@@ -88,7 +89,7 @@ def committed_plans() -> list[Plan]:
 
 
 def plan_of(job: Job, inputs: Mapping[str, bytes] | None = None) -> Plan:
-    """Returns the life of a job by its command: how often it is tried, how long it may take, what it saves."""
+    """Returns the plan of a job, judged by its command: its retries, its deadline, and the folder that it saves to."""
     command, run_dir, inputs = job.arguments[0], _option(job.arguments, "--output-dir"), inputs or {}
     if command == "quickstart":
         return Plan(job=job, shared=False, retries=1, deadline=3 * HOUR, start_deadline=HOUR, keep=HOUR)
@@ -100,12 +101,12 @@ def plan_of(job: Job, inputs: Mapping[str, bytes] | None = None) -> Plan:
 
 
 def quickstart_job(arguments: Sequence[str] = ("--output-dir", f"{RUNS}/quickstart")) -> Job:
-    """Returns everything in one pod of the CPU image, which brings its model; nothing outlives it."""
+    """Returns the quickstart in one pod of the CPU image, which contains the model; nothing outlives the pod."""
     return Job(name="quickstart", arguments=("quickstart", *arguments), gpus_per_node=1, image="cpu", ray=True)
 
 
 def chain_plan() -> Plan:
-    """8k -> 16k -> 24k in one Ray cluster: the first stage too on all machines, which changes no hyperparameter."""
+    """Returns 8k -> 16k -> 24k in one Ray cluster, whose size changes no hyperparameter of the first stage."""
     run_dir, settings = f"{RUNS}/chain", [f"num_nodes={CHAIN_NODES}"]
     recipes = [with_settings(recipe_named(name), settings) for name in CHAIN]
     engines = f"--engines {CHAIN_NODES * GPUS_PER_NODE}"
@@ -120,7 +121,8 @@ def chain_job(
     device: Device = "cuda",
     only: Sequence[str] = (),
 ) -> Job:
-    """Returns a chain in one Ray cluster, of all stages or only some. Raises UserError if these differ in size."""
+    """Returns a chain in one Ray cluster, with all stages or some. Raises UserError if their sizes differ."""
+    # Needed by the first stage, and by the evaluation before it, whose name is none of a stage.
     model = recipes[0].model if recipes[0].name in only or not set(only) & {recipe.name for recipe in recipes} else ""
     recipes = [recipe for recipe in recipes if recipe.name in only] or recipes[:1] if only else recipes
     sizes = {(recipe.num_nodes, recipe.gpus_per_node) for recipe in recipes}
@@ -145,7 +147,7 @@ def chain_job(
 
 
 def evaluation_plan() -> Plan:
-    """The published model on the published benchmarks."""
+    """Returns the evaluation of the published model on the published benchmarks."""
     config = EvaluationConfig(model=EVALUATED, output_dir=Path(RUNS, "evaluation"))
     return plan_of(engines_job(config, num_nodes=EVALUATION_NODES, gpus_per_node=GPUS_PER_NODE))
 
@@ -161,7 +163,7 @@ def engines_job(config: EvaluationConfig, *, num_nodes: int, gpus_per_node: int)
 
 
 def _option(arguments: Sequence[str], flag: str) -> str:
-    """The value of a flag, given as one argument or two."""
+    """Returns the value of a flag that is given as one argument or two."""
     for number, argument in enumerate(arguments):
         if argument == flag:
             return arguments[number + 1]

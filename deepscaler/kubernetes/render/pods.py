@@ -1,6 +1,6 @@
-"""The pods of a RayCluster: what runs in them before Ray, beside it, and at the end.
+"""Builds the pods of a RayCluster: their containers before Ray, beside Ray, and at the end.
 
-head    prepare (waits for the attempt before; data, model) -> ray start --head, the command; driver-log beside it
+head    prepare (waits for the previous attempt; data, model) -> ray start --head, the command; driver-log beside it
 worker  preflight (`deepscaler doctor`) -> [KubeRay: wait for the head] -> ray start
 """
 
@@ -20,13 +20,13 @@ MOUNTS = {"runs": RUNS, "cache": CACHE, "shm": "/dev/shm", "tmp": "/tmp"}  # noq
 CLAIMS = {"runs": "deepscaler-runs", "cache": "deepscaler-cache"}
 
 SHORT_GRACE = 90
-"""Seconds for everything but a training: it loses nothing, and only the head's command has to end and to be seen."""
+"""Seconds for a job other than a training, which loses nothing: only its command must end, and be seen to end."""
 
 DRIVER_LOG = "/tmp/ray/session_latest/logs/job-driver-*.log"  # noqa: S108  in the pod, where Ray writes it
 
 
 def labels(job: Job, component: str) -> dict[str, str]:
-    """Of a pod; the network policy, the affinities and the monitors select by them."""
+    """Returns the labels of a pod, by which the network policy, affinities and monitors select it."""
     return {
         "app.kubernetes.io/part-of": PART_OF,
         "app.kubernetes.io/instance": job.name,
@@ -37,7 +37,7 @@ def labels(job: Job, component: str) -> dict[str, str]:
 def head_pod(
     job: Job, image: str, machine: Machine, *, prepare: Sequence[str], run_dir: str | None, shared: bool
 ) -> dict[str, Any]:
-    """The pod of the head. `run_dir` is the training's folder, if that is what the job does."""
+    """Returns the pod of the head. `run_dir` is the training's folder if the job is a training."""
     grace = GRACE if run_dir else SHORT_GRACE
     ray = _ray_container("ray-head", image, machine.resources(), environment(job))
     ray["lifecycle"] = _before_end(run_dir, "--head", "--grace", str(grace))
@@ -47,6 +47,7 @@ def head_pod(
         {"name": "metrics", "containerPort": 8080},
     ]
     if run_dir:
+        # By default Ray kills a stopped job's command after 3 s (job_supervisor.py), in the middle of its save.
         ray["env"].append({"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(GRACE)})
     before = _preparation(image, prepare, run_dir if shared else None)
     pod = _pod(job, "head", [_driver_log(image), *before], ray, machine, grace, shared)
@@ -58,13 +59,15 @@ def head_pod(
 def worker_pod(
     job: Job, image: str, machine: Machine, *, num_gpus: int, run_dir: str | None, shared: bool
 ) -> dict[str, Any]:
-    """The pod of a worker: its node is examined with the very GPUs and shared memory that the training gets."""
+    """Returns the pod of a worker, which examines its node with the same GPUs and shared memory as the training."""
     resources = machine.resources(num_gpus)
     ray = _ray_container("ray-worker", image, resources, environment(job, kept_by_node(CACHE)))
     if run_dir:
         ray["lifecycle"] = _before_end(run_dir)
     ray["ports"] = [{"name": "metrics", "containerPort": 8080}]
-    preflight = _init_container("preflight", image, ["deepscaler", "doctor"], resources, mounts=tuple(MOUNTS))
+    # the place stays: components count their containers
+    examine = ["true"] if "--skip-doctor" in job.arguments else ["deepscaler", "doctor"]
+    preflight = _init_container("preflight", image, examine, resources, mounts=tuple(MOUNTS))
     pod = _pod(job, "worker", [preflight], ray, machine, GRACE if run_dir else SHORT_GRACE, shared)
     pod["spec"]["affinity"] = one_a_node(
         {"app.kubernetes.io/instance": job.name, "app.kubernetes.io/component": "worker"}
@@ -81,7 +84,7 @@ def mount_files(pod: dict[str, Any], config_map: str, path: str) -> None:
 
 
 def literal(argument: str) -> str:
-    """A text that the kubelet leaves as it is: in a command it would expand `$(NAME)` from the environment."""
+    """Returns a text that the kubelet leaves unchanged; in a command it expands `$(NAME)` from the environment."""
     return argument.replace("$", "$$")
 
 
@@ -97,6 +100,7 @@ def _pod(
     return {
         "metadata": {
             "labels": labels(job, component),
+            # Otherwise the cluster autoscaler may drain a node that looks half empty, and with it a training.
             "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
         },
         "spec": {
@@ -109,6 +113,8 @@ def _pod(
                 "runAsUser": 1000,
                 "runAsGroup": 0,
                 "fsGroup": 1000,
+                # By default the kubelet changes the group of every file on the volumes at each start, before a
+                # container runs.
                 "fsGroupChangePolicy": "OnRootMismatch",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
@@ -130,13 +136,13 @@ def _volume(name: str, shared: bool) -> dict[str, Any]:
 
 
 def _before_end(run_dir: str | None, *flags: str) -> dict[str, Any]:
-    """What the kubelet runs before it signals a container."""
+    """Returns the hook that the kubelet runs before it signals a container."""
     folder = [run_dir] if run_dir else []
     return {"preStop": {"exec": {"command": ["deepscaler", "k8s", "stop", *folder, *flags]}}}
 
 
 def _ray_container(name: str, image: str, resources: dict[str, Any], env: list[Variable]) -> dict[str, Any]:
-    """KubeRay writes its command; it stays first in the pod."""
+    """Returns Ray's container, which must be the first in the pod because KubeRay writes its command."""
     return {
         "name": name,
         "image": image,
@@ -157,7 +163,7 @@ def _init_container(
     mounts: Sequence[str],
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Runs before Ray; its command is taken as it is."""
+    """Returns a container that runs before Ray, with its command unchanged."""
     return {
         "name": name,
         "image": image,
@@ -171,11 +177,9 @@ def _init_container(
 
 
 def _preparation(image: str, prepare: Sequence[str], run_dir: str | None) -> list[dict[str, Any]]:
-    """What a head does before Ray starts: waits for the attempt before, and fills the cache, both at once.
-
-    One container does both: the kubelet runs init containers one after another.
-    """
+    """Returns the container that waits for the previous attempt and fills the cache before a head starts Ray."""
     wait = ["deepscaler", "k8s", "wait", run_dir] if run_dir else []
+    # one container does both at once, because the kubelet runs init containers one after another
     command = [*wait, *(["--"] if wait and prepare else []), *prepare]
     mounts = [*(["runs"] if wait else []), *(["cache", "tmp"] if prepare else [])]
     env = {"env": secrets()} if prepare else {}
@@ -183,8 +187,10 @@ def _preparation(image: str, prepare: Sequence[str], run_dir: str | None) -> lis
 
 
 def _driver_log(image: str) -> dict[str, Any]:
-    """A sidecar (an init container that stays) whose log is the command's; tini, because PID 1 ignores SIGTERM."""
+    """Returns a sidecar (an init container that stays) that logs the command's output."""
+    # Without the loop tail would get the pattern itself for a name, as long as no file fits it.
     script = f"until ls {DRIVER_LOG}; do sleep 1; done >/dev/null 2>&1; exec tail -n +1 -F {DRIVER_LOG}"
+    # under tini, because PID 1 ignores SIGTERM without a handler
     command = ["tini", "--", "sh", "-c", script]
     return _init_container("driver-log", image, command, SMALL, mounts=("tmp",), more={"restartPolicy": "Always"})
 

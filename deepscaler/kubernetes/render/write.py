@@ -1,4 +1,8 @@
-"""The folder k8s/jobs: for each job a RayJob and the kustomization that `kubectl apply -k` takes."""
+"""Writes the folder k8s/jobs: for each job a RayJob and the kustomization for `kubectl apply -k`.
+
+The RayJobs are generated and committed, so people can read and apply plain YAML, and a test keeps it equal to the
+recipes.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +21,7 @@ SERVER_SIDE = "too large for the annotation of `kubectl apply`: give --server-si
 
 
 def rendered(plan: Plan, command: str, image: str | None = None) -> str:
-    """One RayJob as YAML, headed by the command that makes it."""
+    """Returns one RayJob as YAML, headed by the command that makes it."""
     shown = "".join(character if character.isprintable() else " " for character in command)  # it must not end the line
     header = HEADER.format(command=shown)
     rayjob = f"# {header}\n{to_yaml(to_rayjob(plan, image), comments_of(plan))}"
@@ -29,14 +33,14 @@ def rendered(plan: Plan, command: str, image: str | None = None) -> str:
 
 
 def committed_files() -> Iterator[tuple[str, str]]:
-    """Path below k8s/jobs and text of every generated file."""
+    """Yields the path below k8s/jobs and the text of every generated file."""
     for plan in committed_plans():
         yield f"{plan.job.name}/rayjob.yaml", rendered(plan, "deepscaler render")
         yield f"{plan.job.name}/kustomization.yaml", _kustomization()
 
 
 def write_committed(folder: Path, *, dry_run: bool = False) -> list[Path]:
-    """Writes the files that differ, and returns them. Raises UserError where there is no such folder."""
+    """Writes the files that differ, and returns them. Raises UserError if the folder does not exist."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: run this in a checkout, or give --output FOLDER")
     written = []
@@ -51,11 +55,12 @@ def write_committed(folder: Path, *, dry_run: bool = False) -> list[Path]:
 
 
 def _kustomization() -> str:
-    """Without the volumes' claims: they cannot be changed, and which storage they name is no matter of a job."""
+    """Returns a kustomization without the volumes' claims."""
     tree = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": NAMESPACE,
+        # no claims: these cannot be changed, so two jobs with different storage would refuse each other's
         "resources": ["../../base/common", "rayjob.yaml"],
     }
     return f"# {HEADER.format(command='deepscaler render')}\n{to_yaml(tree, {})}"

@@ -1,7 +1,7 @@
-r"""What a tree is worth at a point: exactly, as a fraction, as long as that stays small, and else to 60 digits.
+r"""Evaluates a tree at a point: exactly, as a fraction, as long as that stays small, and otherwise to 60 digits.
 
-Runs in worker processes only: a power or a factorial may take for ever, and is killed there. Nothing becomes text on
-the way, so there is nothing to evaluate as Python.
+This runs in worker processes only, because a power or a factorial may take forever and must be killed. No tree becomes
+text on the way, so nothing is ever evaluated as Python.
 """
 
 import math
@@ -18,7 +18,7 @@ DIGITS = 50
 
 PRECISION = 80
 MAX_BITS = 200_000
-"""Of an exact power; a larger one is worth its leading digits."""
+"""Most bits of an exact power; a larger power is evaluated to its leading digits."""
 
 MAX_FACTORIAL = 3000
 
@@ -27,17 +27,17 @@ Value = Any
 
 
 class UndefinedError(ArithmeticError):
-    """No value at this point."""
+    """Signals that a tree has no value at this point."""
 
 
 class Evaluator:
-    """Works trees out at one point; what cannot be worked out (`f(x)`, an integral) is a variable of its own."""
+    """Evaluates trees at one point; parts that cannot be evaluated (`f(x)`, an integral) are variables of their own."""
 
     def __init__(self, point: Mapping[Node, Fraction], key: Callable[[Node], Node]) -> None:
         self._point, self._key = point, key
 
     def __call__(self, node: Node, angle: bool = False) -> Value:
-        """Returns the value; `angle` inside a trigonometric function, where a degree is pi/180."""
+        """Returns the value; `angle` is True inside a trigonometric function, where a degree is pi/180."""
         return _simplest(self._rule(node, angle))
 
     def _rule(self, node: Node, angle: bool) -> Value:
@@ -61,6 +61,7 @@ class Evaluator:
         raise UndefinedError("no scalar")
 
     def _symbol(self, node: Node) -> Value:
+        # mpmath's constants are lazy; the + below evaluates them at the precision of this moment.
         constants = {"\\pi": mpmath.pi, "e": mpmath.e, "\\infty": mpmath.inf, "i": mpmath.mpc(0, 1)}
         return +constants[node.value] if node.value in constants else self._point[node]
 
@@ -71,6 +72,7 @@ class Evaluator:
         if name in ("floor", "ceil"):
             return _step(parts[0], math.floor if name == "floor" else math.ceil)
         if name in ("gcd", "lcm"):
+            # For a gcd of irrational numbers int() would take their whole parts, and find one.
             if not all(isinstance(part, Fraction) and part.denominator == 1 for part in parts):
                 raise UndefinedError(name)
             return Fraction((math.gcd if name == "gcd" else math.lcm)(*(int(part) for part in parts)))
@@ -97,12 +99,14 @@ _FUNCTIONS: dict[str, Callable[[Value], Value]] = {
 
 
 def _number(value: Value) -> Value:
+    # Through mpf, not float: a float has 16 digits, and the comparison needs 50.
     return mpmath.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else value
 
 
 def _simplest(value: Value) -> Value:
-    """A complex number whose imaginary part has cancelled is real."""
+    """Returns a real number for a complex one whose imaginary part has canceled."""
     if isinstance(value, mpmath.mpc):
+        # The cube roots of unity and the like leave an imaginary part of the size of a rounding error.
         if value.imag == 0 or abs(value.imag) < abs(value.real) * mpmath.mpf(10) ** -(DIGITS + 15):
             return value.real
         return value
@@ -139,7 +143,7 @@ def _power(base: Value, exponent: Value) -> Value:
         if base == 0 and exponent < 0:
             raise UndefinedError("division by zero")
         bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-        if bits * abs(exponent) <= MAX_BITS:
+        if bits * abs(exponent) <= MAX_BITS:  # the exact value of 2^(10^9) would fill the memory
             return base ** int(exponent)
     if base == 0:
         if isinstance(exponent, mpmath.mpc) or exponent <= 0:
@@ -152,7 +156,7 @@ def _power(base: Value, exponent: Value) -> Value:
 
 
 def _root(index: Value, radicand: Value) -> Value:
-    """Returns the real root where there is one: the cube root of -2 is negative."""
+    """Returns the real root if there is one: the cube root of -2 is negative."""
     if isinstance(index, Fraction) and index.denominator == 1 and index > 0:
         if radicand == 0:
             return Fraction(0)
@@ -166,6 +170,7 @@ def _factorial(value: Value) -> Value:
     if isinstance(value, Fraction) and value.denominator == 1:
         if value < 0:
             raise UndefinedError("factorial")
+        # Beyond it mpmath's gamma function gives the leading digits at once, without the ten thousand others.
         if value <= MAX_FACTORIAL:
             return Fraction(math.factorial(int(value)))
     return mpmath.factorial(_number(value))
@@ -179,12 +184,12 @@ def _binomial(top: Value, bottom: Value) -> Value:
 
 
 def _step(value: Value, step: Callable[[Any], int]) -> Value:
-    """Floor and ceiling, of what is within rounding of an integer that integer."""
+    """Returns a floor or ceiling; a value within rounding of an integer is that integer."""
     if isinstance(value, Fraction):
         return Fraction(step(value))
     if isinstance(value, mpmath.mpc) or not mpmath.isfinite(value) or abs(value) > mpmath.mpf(10) ** DIGITS:
         raise UndefinedError("step")
-    nearest = mpmath.nint(value)
+    nearest = mpmath.nint(value)  # rounding may have left 3 as 2.999..., whose floor is 2
     return Fraction(int(nearest)) if abs(value - nearest) < mpmath.mpf(10) ** -DIGITS else Fraction(int(step(value)))
 
 

@@ -1,8 +1,9 @@
-r"""Decide as DeepScaleR's original grader did, to compare with published numbers: two normal forms, then algebra.
+r"""Decides as DeepScaleR's original grader did, for comparison with published numbers: two normal forms, then algebra.
 
-Kept with its quirks (a float under 1e-7 is 0, `32, 349` is 32349, no list order, no unreduced fractions); left out
-are its two dangers: it evaluated Python from the answer, and it never gave up. Behaviour as in the DeepScaleR
-repository, deepscaler/rewards/math_utils/utils.py, which follows PRM800K's and Hendrycks' MATH graders.
+The behavior is that of deepscaler/rewards/math_utils/utils.py in the DeepScaleR repository, which follows PRM800K's and
+Hendrycks' MATH graders. Its quirks are kept: a float under 1e-7 is 0, `32, 349` is 32349, lists have no order, and
+unreduced fractions are wrong. Its two dangers are not: it evaluated Python from the answer, and it had no time limit.
+pylatexenc flattens LaTeX here because the original uses it, and the decisions must agree.
 """
 
 import math
@@ -24,16 +25,17 @@ _INTEGER_TOLERANCE = 1e-7
 
 
 def cheap(answer: str, gold: str) -> bool | None:
-    """The decision where no algebra is needed; None where it is (LaTeX included)."""
+    """Returns the decision if it needs neither algebra nor LaTeX; None otherwise."""
     if _math_form(answer) == _math_form(gold):
         return True
+    # The original flattens LaTeX by pylatexenc, which only workers import.
     if "\\" in answer or "\\" in gold:
         return None
     return _decide_by_parts(answer, gold, algebra=lambda a, b: None)
 
 
 def decide(answer: str, gold: str) -> bool:
-    """The full decision; may take for ever, so the caller bounds it."""
+    """Returns the full decision. It may take forever, so the caller must bound it."""
     if _math_form(answer) == _math_form(gold):
         return True
     from deepscaler.rewards.algebra.original_algebra import same_by_algebra  # noqa: PLC0415  sympy, in workers only
@@ -42,13 +44,14 @@ def decide(answer: str, gold: str) -> bool:
 
 
 def _decide_by_parts(answer: str, gold: str, algebra: Callable[[str, str], bool | None]) -> bool | None:
-    """PRM800K's decision: equal normal forms, or equal elements of a tuple."""
+    """Returns PRM800K's decision: equal normal forms, or equal elements of a tuple."""
     answer, gold = _prm_form(answer), _prm_form(gold)
     if answer == gold:
         return True
     if not answer:
         return False
     answers, golds = _elements(answer), _elements(gold)
+    # The original compares the brackets of tuples, so [1,2) is not (1,2) there either.
     if len(golds) > 1 and (gold[0] != answer[0] or gold[-1] != answer[-1]):
         return False
     if len(answers) != len(golds):
@@ -61,16 +64,17 @@ def _decide_by_parts(answer: str, gold: str, algebra: Callable[[str, str], bool 
 
 def _same_element(answer: str, gold: str, algebra: Callable[[str, str], bool | None]) -> bool | None:
     if _FRACTION.search(answer) and _FRACTION.search(gold):
-        return answer == gold  # an unreduced fraction is wrong
+        return answer == gold  # as in the original, an unreduced fraction is wrong
     if (_integer(answer) is None) != (_integer(gold) is None):
-        return False  # an integer wants a strict match
+        return False  # as in the original, an integer requires a strict match
+    # PRM800K hands only short differences to sympy: at most two letters, and no towers of powers. Others are wrong.
     difference = f"({gold})-({answer})"
     letters = {c for c in difference.replace("sqrt", "").replace("frac", "") if c.isalpha()}
     return False if len(letters) > 2 or _TOWERS.search(difference) else algebra(answer, gold)
 
 
 def _math_form(text: str) -> str:
-    """Hendrycks' normal form."""
+    """Returns Hendrycks' normal form."""
     text = text.strip()
     if enclosed := _ENCLOSING_TEXT.search(text):
         text = enclosed[1].strip()
@@ -81,19 +85,20 @@ def _math_form(text: str) -> str:
         text = text.partition("\\text{ ")[0]
     text = text.replace("\\%", "").replace(" .", " 0.").replace("{.", "{0.")
     text = "0" + text if text.startswith(".") else text
+    # `k = 5` is 5 for a name of at most two characters, as in Hendrycks' code.
     name, _, value = text.partition("=")
     if text.count("=") == 1 and len(name) <= 2:
         text = value
     text = re.sub(r"\\sqrt([^{])", r"\\sqrt{\1}", text).replace(" ", "")
     text = re.sub(r"\\frac([^{])([^{])", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac([^{])\{", r"\\frac{\1}{", text)
-    if text == "0.5":
+    if text == "0.5":  # the one decimal that Hendrycks' form rewrites
         return r"\frac{1}{2}"
     return re.sub(r"^(-?(?:0|[1-9]\d*))/(-?(?:0|[1-9]\d*))$", r"\\frac{\1}{\2}", text)
 
 
 def _prm_form(text: str) -> str:
-    """PRM800K's normal form."""
+    """Returns PRM800K's normal form."""
     if enclosed := _ENCLOSING_TEXT.search(text):
         text = enclosed[1]
     for sign in ("\\%", "\\$", "$", "%"):
@@ -102,6 +107,7 @@ def _prm_form(text: str) -> str:
     for word, power in _MULTIPLES.items():
         text = text.replace(word, power)
     for unit in _UNITS:
+        # Anywhere in the text: the original also removes `day` from `today`, and that is kept.
         text = re.sub(rf"{unit}(es)?(s)? *(\^[0-9]+)?", "", text)
     text = re.sub(r"\^ *\\circ", "", text)
     if text.startswith("{") and text.endswith("}"):
@@ -119,13 +125,13 @@ def _prm_form(text: str) -> str:
 
 
 def _plain_text(latex: str) -> str:
-    """LaTeX as a line of text, by pylatexenc as in the original; unchanged where that fails."""
+    """Returns LaTeX as a line of text, using pylatexenc as in the original; unchanged if that fails."""
     from pylatexenc.latex2text import LatexNodes2Text  # noqa: PLC0415  in workers only
 
     latex = latex.replace("\\tfrac", "\\frac").replace("\\dfrac", "\\frac").replace("\\frac", " \\frac")
     try:
         text = str(LatexNodes2Text().latex_to_text(latex))
-    except Exception:  # the original carried on with what it had
+    except Exception:  # the original continued with the unchanged text
         return latex
     for symbol, name in _SYMBOLS.items():
         text = text.replace(symbol, name)
@@ -133,7 +139,7 @@ def _plain_text(latex: str) -> str:
 
 
 def _elements(text: str) -> list[str]:
-    """The elements of a tuple or interval; the text itself otherwise."""
+    """Returns the elements of a tuple or interval, or else the text itself."""
     text = _without_thousands(text)
     enclosed = len(text) > 2 and text[0] in _BRACKETS and text[-1] in _BRACKETS
     if enclosed and not any(bracket in text[1:-1] for bracket in _BRACKETS):

@@ -1,4 +1,6 @@
-"""Whether a difference simplifies to zero, read by a grammar of its own: no text ever becomes Python.
+"""Tests whether a difference simplifies to zero, with a grammar of the kit's own.
+
+The original calls sympy's `parse_expr`, which uses `eval` on the model's text. Here no text ever becomes Python.
 
 expression := term (("+" | "-") term)*      term := power (("*" | "/" | nothing) power)*
 power := ("-")* atom "!"* (("^" | "**") power)?      atom := number | name | function power | "(" expression ")"
@@ -10,7 +12,7 @@ import sympy
 from sympy import Expr
 
 MAX_LENGTH = 500
-"""Characters of an element; the original's own limits on letters and powers leave nothing longer that matters."""
+"""Most characters of an element. The original's own limits on letters and powers leave no longer ones that matter."""
 
 MAX_EXPONENT = 1000
 MAX_FACTORIAL = 1000
@@ -23,14 +25,15 @@ _FUNCTIONS = {
 
 
 class _RefusedError(ValueError):
-    """Outside the grammar or its bounds."""
+    """Signals a text outside the grammar or its bounds."""
 
 
 def same_by_algebra(answer: str, gold: str) -> bool:
-    """Whether sympy simplifies gold - answer to zero."""
+    """Returns whether sympy simplifies gold - answer to zero."""
     if max(len(answer), len(gold)) > MAX_LENGTH:
         return False
     try:
+        # Octal escapes in an answer pass pylatexenc, and the original's parse_expr runs what they spell.
         difference = _Parser(gold).parse() - _Parser(answer).parse()
     except (_RefusedError, RecursionError):
         return False
@@ -38,7 +41,7 @@ def same_by_algebra(answer: str, gold: str) -> bool:
 
 
 class _Parser:
-    """Recursive descent over the tokens of one expression."""
+    """Parses the tokens of one expression by recursive descent."""
 
     def __init__(self, text: str) -> None:
         self._tokens: list[tuple[str, str]] = []
@@ -90,12 +93,14 @@ class _Parser:
         value = self._atom()
         while self._peek() == "!":
             self._take()
+            # Before sympy computes it: 1000000000! would use up the time limit and the memory.
             if not value.is_Integer or not 0 <= int(value) <= MAX_FACTORIAL:
                 raise _RefusedError("!")
             value = sympy.factorial(value)
         if self._peek() in ("^", "**"):
             self._take()
             exponent = self._power()
+            # Towers such as 9**9**9**9 never return in the original, which has no limit.
             if exponent.is_number and abs(exponent) > MAX_EXPONENT:
                 raise _RefusedError("^")
             value = value**exponent
@@ -118,7 +123,7 @@ class _Parser:
 
 
 def _split_name(word: str) -> list[tuple[str, str]]:
-    """`xy` is x times y and `sqrtx` is sqrt of x, as the original's parser had it; pi is itself."""
+    """Returns a run of letters split as in the original's parser: xy is x y, sqrtx is sqrt x, pi is pi."""
     parts: list[tuple[str, str]] = []
     while word:
         function = next((name for name in sorted(_FUNCTIONS, key=len, reverse=True) if word.startswith(name)), "")

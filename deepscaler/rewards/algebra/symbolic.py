@@ -1,7 +1,7 @@
-r"""The expensive comparison: two trees by their values, exactly or to 50 digits, at random points.
+r"""Compares two trees by their values at random points, exactly or to 50 digits. This is the expensive comparison.
 
-Imported in worker processes only. Expressions that agree at random points are equal (Schwartz-Zippel); an equation is
-the same as another whose difference of sides is a constant multiple of its own.
+Only worker processes import it. Expressions that agree at random points are equal (Schwartz-Zippel). Two equations are
+equal if the differences of their sides are constant multiples of each other.
 """
 
 import random
@@ -21,17 +21,17 @@ NUM_SAMPLES = 5
 """Random positive points at which two expressions in variables must agree."""
 
 NUM_INTEGER_SAMPLES = 24
-"""Points where there are steps (floor, gcd): such functions agree nearly everywhere and differ at some integers."""
+"""Integer points for trees with steps (floor, gcd), which may agree nearly everywhere and differ at some integers."""
 
 MIN_VALID = 3
-"""Points at which both must have a value."""
+"""Least number of points at which both trees must have a value."""
 
 _STEPS = frozenset({"floor", "ceil", "gcd", "lcm"})
 _FOLDS = frozenset({"max", "min"})
 
 
 def is_equivalent(answer: str, gold: str) -> bool:
-    """The full comparison. May take for ever; the caller bounds it."""
+    """Returns the result of the full comparison. It may take forever, so the caller must bound it."""
     return bool(compare(answer, gold, _leaf))
 
 
@@ -41,10 +41,11 @@ def _leaf(answer: Node, gold: Node, *, worked: bool = False) -> Verdict:
 
 
 def same_expression(answer: Node, gold: Node) -> bool:
-    """Compare two scalars or relations by their values."""
+    """Compares two scalars or relations by their values."""
     with mpmath.workdps(PRECISION):
         if answer.kind == "relation" or gold.kind == "relation":
             return answer.kind == gold.kind and _same_relation(answer, gold)
+        # If either is a decimal, six digits are enough: 1.5\pi and 4.712389 are equal.
         rounded = _is_rounded(answer) or _is_rounded(gold)
         slack = max(half_step(number) for number in (literal(answer), literal(gold), Number(Fraction(0))) if number)
         valid = 0
@@ -59,11 +60,12 @@ def same_expression(answer: Node, gold: Node) -> bool:
             if not _agree(values[0], values[1], rounded, slack):
                 return False
             valid += 1
+        # Constants have one point only, and variables several, since two expressions may agree at one by chance.
         return valid >= MIN_VALID or (valid > 0 and not _variables(answer, gold))
 
 
 def _has_no_value(value: Value) -> bool:
-    """Whether a value is not real, beyond rounding."""
+    """Returns whether a value is not real, apart from rounding."""
     return isinstance(value, mpmath.mpc) and abs(value.imag) > mpmath.mpf(10) ** -DIGITS * abs(value)
 
 
@@ -71,6 +73,7 @@ def _values(point: Mapping[Node, Fraction], *nodes: Node) -> list[Value] | None:
     evaluate = Evaluator(point, canonical)
     try:
         return [evaluate(node) for node in nodes]
+    # Whatever mpmath raises at a pole or out of a domain: this point then says nothing about the two.
     except (UndefinedError, ZeroDivisionError, ValueError, OverflowError, KeyError):
         return None
 
@@ -87,6 +90,7 @@ def _variables(*nodes: Node) -> tuple[Node, ...]:
             found |= {node} - {Node("symbol", (), name) for name in CONSTANTS}
         else:
             waiting.extend(node.args)
+    # Sorted by repr, because nodes have no order, and a set's own order differs in each process.
     return tuple(sorted(found, key=repr))
 
 
@@ -95,13 +99,15 @@ def _is_rounded(node: Node) -> bool:
 
 
 def _points(*nodes: Node) -> Iterator[tuple[dict[Node, Fraction], bool]]:
-    """Yields points, and whether both values must be real there: what stands in a fold such as |x| is negative too."""
+    """Yields points, and whether both values must be real there; variables in a fold such as |x| may be negative."""
+    # A fixed seed, so an answer always gets the same grade. The points are positive, so roots and logarithms are real.
     variables, generator = _variables(*nodes), random.Random(0)
     if not variables:
         yield {}, False
         return
     parts = [part for node in nodes for part in walk(node)]
     if any(part.kind == "function" and part.value in _STEPS for part in parts) or any(map(_alternates, parts)):
+        # From 1 on, as the indices of sequences: floor(n/2) and n/2 agree at every even number.
         for size in [*range(1, NUM_INTEGER_SAMPLES + 1), 10**2, 10**3]:
             yield (
                 {
@@ -114,9 +120,11 @@ def _points(*nodes: Node) -> Iterator[tuple[dict[Node, Fraction], bool]]:
         return
     for _ in range(NUM_SAMPLES):
         yield {variable: Fraction(generator.randint(5, 399), 100) for variable in variables}, False
+    # All below 1, then all above 4: max(x, 1) differs from x below 1 alone, min(x, 4) above 4 alone.
     yield {variable: Fraction(generator.randint(5, 90), 100) for variable in variables}, False
     yield {variable: Fraction(generator.randint(400, 4000), 100) for variable in variables}, False
     folded = {inner for part in parts if _folds(part) for inner in _variables(part)}
+    # Negative values show that \sqrt{x^2} is |x| and not x; beside i, values are complex on purpose.
     if folded and not any(part.value == "i" for part in parts if part.kind == "symbol"):
         for _ in range(4 * NUM_SAMPLES):
             point = {variable: Fraction(generator.randint(5, 999), 100) for variable in variables}
@@ -124,12 +132,12 @@ def _points(*nodes: Node) -> Iterator[tuple[dict[Node, Fraction], bool]]:
 
 
 def _is_whole(variable: Node) -> bool:
-    """Whether a variable's letter is one of those that count."""
+    """Returns whether a variable's letter usually stands for an integer."""
     return str(variable.value)[:1] in "ijklmnpqKLMN"
 
 
 def _alternates(part: Node) -> bool:
-    """Whether a part is like (-1)^n, which has real values at integers only."""
+    """Returns whether a part is like (-1)^n, which has real values only at integers."""
     if part.kind != "power" or part.args[1].kind == "number":
         return False
     base = literal(part.args[0])
@@ -137,7 +145,7 @@ def _alternates(part: Node) -> bool:
 
 
 def _folds(part: Node) -> bool:
-    """Whether a part takes x and -x alike: |x|, max, the root of a square."""
+    """Returns whether a part may map x and -x to the same value: |x|, max, the root of a square."""
     if part.kind == "abs" or (part.kind == "function" and part.value in _FOLDS):
         return True
     return (
@@ -149,7 +157,7 @@ def _folds(part: Node) -> bool:
 
 
 def _same_relation(answer: Node, gold: Node) -> bool:
-    """Whether the two differences of sides are in a constant ratio, so that they vanish together."""
+    """Returns whether the differences of sides have a constant ratio, so they vanish together."""
     if answer.value != gold.value or len(answer.args) != 2:
         return False
     differences = [Node("add", (node.args[0], negated(node.args[1]))) for node in (answer, gold)]
@@ -162,6 +170,7 @@ def _same_relation(answer: Node, gold: Node) -> bool:
         if (
             values is None
             or (must_be_real and any(isinstance(value, mpmath.mpc) for value in values))
+            # A point where both vanish fits any ratio.
             or values[0] == 0
             or values[1] == 0
         ):
@@ -172,12 +181,13 @@ def _same_relation(answer: Node, gold: Node) -> bool:
             return False
         ratio = current
         valid += 1
+    # Multiplying both sides by a negative number turns an inequality around.
     is_direction = answer.value[0] not in ("=", "\\equiv", "\\ne")
     return valid >= MIN_VALID and (not is_direction or ratio.real > 0)
 
 
 def _agree(answer: Value, gold: Value, rounded: bool, slack: Fraction = Fraction(0)) -> bool:
-    """Whether two numbers agree exactly or to all digits, or to six where one was given as a decimal."""
+    """Returns whether two numbers agree exactly or to all digits, or to six digits if one was given as a decimal."""
     if isinstance(answer, Fraction) and isinstance(gold, Fraction):
         return answer == gold or (rounded and close(answer, gold, slack))
     left, right = (
@@ -188,8 +198,10 @@ def _agree(answer: Value, gold: Value, rounded: bool, slack: Fraction = Fraction
         return bool(left == right)
     size = max(abs(left), abs(right))
     difference = abs(left - right)
+    # Relative, except beside an exact 0, where nothing is relative.
     tiny = mpmath.mpf(10) ** -DIGITS
     if difference <= tiny * size or (difference <= tiny and (left == 0 or right == 0)):
         return True
     allowed = max(mpmath.mpf(11) / 10_000_000 * abs(right), mpmath.mpf(slack.numerator) / slack.denominator)
+    # Of one sign: no rounding turns -1e-9 into 1e-9.
     return rounded and left.real * right.real > 0 and bool(difference <= allowed)

@@ -1,4 +1,4 @@
-r"""What the scanner has read and what is still open: brackets, groups, environments, and the style inside them."""
+r"""Holds the scanner's state: the tokens read, and the open brackets, groups, environments and styles."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -7,17 +7,17 @@ from deepscaler.rewards.answers.tokens import MAX_DEPTH, Kind, Token, Unreadable
 
 Style = Literal["text", "roman", "plain"]
 Opened = Literal["group", "first", "list", "("] | Style
-r"""What a bracket encloses: "first" is the first argument of a fraction, "list" a bare brace (`{1,2}`)."""
+r"""Kinds of content in a bracket: "first" is the first argument of a fraction, "list" a bare brace (`{1,2}`)."""
 
 _TWO_ARGUMENTS = frozenset({"\\frac", "\\binom"})
 _BEFORE_A_LIST = frozenset({"=", ",", "\\in", "(", "\\cup"})
 _LONE_CLOSING = 2
-"""Tokens before a bracket that closes nothing: `E) 24`."""
+"""Most tokens before a closing bracket without an opening one: `E) 24`."""
 
 
 @dataclass
 class Brackets:
-    """The tokens so far, and what is open."""
+    """Holds the tokens so far, and everything that is open."""
 
     text: str
     position: int = 0
@@ -25,14 +25,14 @@ class Brackets:
     opened: list[Opened] = field(default_factory=list)
     environments: list[str] = field(default_factory=list)
     spaced: bool = False
-    """White space has been read since the last token."""
+    """True if white space has been read since the last token."""
     single: bool = False
-    r"""TeX takes one digit here: `\frac12` is \frac{1}{2}."""
+    r"""True if TeX takes a single digit here: `\frac12` is \frac{1}{2}."""
     listed: int = 0
-    """Brackets open in which a comma separates, so that `(1,234)` is a pair."""
+    """Number of open brackets in which a comma separates items, so `(1,234)` is a pair."""
 
     def style(self) -> Style:
-        """Returns how what is read now is set."""
+        """Returns the style of the text at this position."""
         styles: list[Style] = [opened for opened in self.opened if opened in ("text", "roman", "plain")]
         return styles[-1] if styles else "plain"
 
@@ -40,12 +40,13 @@ class Brackets:
         """Adds a token."""
         upright = self.style() != "plain" if roman is None else roman
         previous = self.tokens[-1].text if self.tokens else ""
+        # TeX takes one token for each argument, so \frac12 and \frac{1}2 are 1/2.
         self.single = text in _TWO_ARGUMENTS or (previous in _TWO_ARGUMENTS and text != "{")
         self.tokens.append(Token(kind, text, self.spaced, upright))
         self.spaced = False
 
     def open(self, opened: Opened) -> None:
-        """Opens something. Raises UnreadableError where too much is open."""
+        """Opens a bracket or style. Raises UnreadableError if too many are open."""
         if len(self.opened) >= MAX_DEPTH:
             raise UnreadableError("too deep")
         self.listed += opened in ("list", "(")
@@ -65,18 +66,19 @@ class Brackets:
         closed = self.opened.pop()
         self.listed -= closed == "list"
         if closed in ("text", "roman", "plain"):
+            # What follows \text{...} is another word, even without a space.
             self.spaced = True
         else:
             self.emit("symbol", "}")
             self.single = closed == "first"
 
     def open_bracket(self, symbol: str) -> None:
-        """Opens a bracket that is a sign of its own."""
+        """Opens a bracket that is a token of its own."""
         self.emit("symbol", symbol)
         self.open("(")
 
     def close_bracket(self, symbol: str) -> None:
-        """Closes one; `(a,b]` is one pair."""
+        """Closes a bracket; `(a,b]` is one pair."""
         if symbol == ")" and self.opened in ([], ["text"]) and len(self.tokens) <= _LONE_CLOSING:
             self.emit("symbol", symbol)
             return

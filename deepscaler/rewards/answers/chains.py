@@ -1,4 +1,4 @@
-r"""What a chain of equations is worth, and which of its sides only name that.
+r"""Finds the value of a chain of equations, and the sides that only name it.
 
 x = 2+3 = 5                  5, if 2+3 is 5
 \frac{1}{3} \approx 0.33    1/3
@@ -12,31 +12,33 @@ from deepscaler.rewards.answers.literals import Verdict, canonical
 from deepscaler.rewards.answers.nodes import COLLECTIONS, Node, symbols, walk
 
 APPROXIMATE = 0.01
-"""Relative error of what stands behind an approximation sign."""
+"""Most relative error of the value behind an approximation sign."""
 
 _NO_NAMES = frozenset({"\\infty", "\\pi", "e", "\\ldots"})
-_NAME_SIGNS = frozenset({"\\angle", "\\triangle"})
+_NAME_SIGNS = frozenset({"\\angle", "\\triangle", "\\Delta"})
 
 
 class Leaf(Protocol):
-    """Compares two scalars; with `worked`, an answer may leave work to be done (`2+3` in `x=2+3=5`)."""
+    """Compares two scalars; with `worked`, an answer may leave a calculation open (`2+3` in `x=2+3=5`)."""
 
     def __call__(self, answer: Node, gold: Node, *, worked: bool = False) -> Verdict:
-        """Returns the verdict; None where only work can tell."""
+        """Returns the verdict; None if only algebra can decide."""
 
 
 def worth(node: Node, leaf: Leaf, *, any_name: bool) -> tuple[Node | None, Verdict]:
-    """Returns what a chain of equations is worth, None for nothing, and whether its worked-out sides agree.
+    """Returns the value of a chain of equations, or None, and whether its evaluated sides agree.
 
-    With `any_name`, a side with letters only names the number (`m+n=371`); without, the first side has to be a name.
+    With `any_name`, a side with letters only names the number (`m+n=371`); without it, the first side must be a name.
     """
     exact, rounded = exact_sides(node), _rounded_sides(node)
     closed = [side for side in exact if not is_open(side)]
     if any_name:
+        # A side that no rule reads, and that names nothing, may deny the value.
         if not closed or any(side.kind == "opaque" and side.value == "" for side in exact):
             return None, False
         value = closed[-1]
         others = closed[:-1]
+        # 371=m+n names 371 as m+n=371 does; in the middle of a chain a value is a step on the way.
         if value is not exact[-1] and (len(closed) > 1 or value is not exact[0]):
             return None, False
     else:
@@ -65,12 +67,12 @@ def _same_worked(other: Node, value: Node, leaf: Leaf) -> Verdict:
 
 
 def is_open(side: Node) -> bool:
-    """Whether a side holds letters or cannot be read, so that it can only name a value."""
+    """Returns whether a side holds letters or cannot be read, so it can only name a value."""
     return side.kind == "words" or bool(symbols(side)) or any(part.kind in ("opaque", "call") for part in walk(side))
 
 
 def exact_sides(node: Node) -> list[Node]:
-    r"""The sides before an approximation; what `x \\approx 11` approximates is all there is."""
+    r"""Returns the sides before an approximation; for `x \\approx 11` both, because there is no exact value."""
     cut = next((i for i, sign in enumerate(node.value) if sign == "\\approx"), len(node.value))
     if cut == 0 and is_name(node.args[0]):
         return list(node.args)
@@ -82,13 +84,13 @@ def _rounded_sides(node: Node) -> list[Node]:
 
 
 def is_name(node: Node) -> bool:
-    r"""Whether a side only names: `x`, `f(x)`, `|AB|`, `(p,q)`, `\frac{NO}{BO}`, `\text{Area}`, `N \bmod 1000`."""
+    r"""Returns whether a side only names: `x`, `f(x)`, `|AB|`, `(p,q)`, `\frac{NO}{BO}`, `\text{Area}`."""
     if node.kind == "opaque":
-        return node.value == "name" or (node.value not in ("",) and bool(symbols(node)))
-    if node.kind in ("words",):
+        return node.value == "name" or bool(node.value and symbols(node))
+    if node.kind == "words":
         return bool(node.value)
     if node.kind == "symbol":
-        return node.value not in ("\\infty", "\\pi", "e", "\\ldots")
+        return node.value not in _NO_NAMES
     if node.kind == "call":
         return True
     if node.kind == "tuple":
@@ -97,7 +99,8 @@ def is_name(node: Node) -> bool:
         return bool(symbols(node)) or any(is_name(part) for part in node.args)
     if node.kind == "mul":
         return all(
-            (part.kind == "symbol" and part.value[0].isupper()) or part.value in ("\\angle", "\\triangle", "\\Delta")
+            # AB=5 names a length; ab=5 as a gold is an equation between two variables.
+            (part.kind == "symbol" and part.value[0].isupper()) or part.value in _NAME_SIGNS
             for part in node.args
         )
     if node.kind == "div":
@@ -106,5 +109,5 @@ def is_name(node: Node) -> bool:
 
 
 def both(one: Verdict, other: Verdict) -> Verdict:
-    """Returns the verdict on two things that both have to be so."""
+    """Returns the verdict on two conditions that must both hold."""
     return False if False in (one, other) else None if None in (one, other) else True

@@ -1,4 +1,4 @@
-"""A place in a span of tokens, from which the rules of the grammar take what is theirs."""
+"""Tracks a position in a span of tokens, from which the rules of the grammar take their tokens."""
 
 from abc import ABC, abstractmethod
 from typing import Self
@@ -9,13 +9,13 @@ from deepscaler.rewards.answers.tokens import MAX_DEPTH, Token, UnreadableError
 
 
 class Cursor(ABC):
-    """Where the parser of one span stands."""
+    """Holds the position of a parser in its span."""
 
     def __init__(self, span: Span, depth: int = 0, *, upright: bool = True) -> None:
         self.bound(depth)
         self.span, self.index, self.depth = span, span.start, depth
         self.upright = upright
-        """Whether a single letter has to be upright to be a unit; in `5 h 30 min` it need not be."""
+        """True if a single letter must be upright to be a unit; in `5 h 30 min` it need not be."""
 
     def peek(self, ahead: int = 0) -> Token | None:
         """Returns a token without taking it; None at the end."""
@@ -35,11 +35,11 @@ class Cursor(ABC):
         return token
 
     def take_sign(self) -> str:
-        """Returns a plus or minus and steps over it; empty where there is none."""
+        """Returns a plus or minus and steps over it; empty if there is none."""
         return self.take().text if self.text() in ("+", "-") else ""
 
     def inside(self, opening: int) -> Node:
-        """Returns what a bracket encloses and steps behind it."""
+        """Returns the content of a bracket and steps behind it."""
         end = self.span.closes[opening]
         node = self.at(self.span.between(opening + 1, end)).parse()
         self.index = end + 1
@@ -56,7 +56,7 @@ class Cursor(ABC):
         self.index = self.span.closes[self.index] + 1 if self.text() == "{" else self.index + 1
 
     def name(self) -> str:
-        """Returns a subscript as a name and steps over it: it tells symbols apart and is not worked out."""
+        """Returns a subscript as a name and steps over it; a subscript distinguishes symbols and is not evaluated."""
         if self.text() != "{":
             return self.take().text
         name = "".join(text for text in self.group().texts() if text not in ("{", "}"))
@@ -64,7 +64,7 @@ class Cursor(ABC):
         return name
 
     def at(self, span: Span) -> Self:
-        """Returns a parser of another span, one deeper."""
+        """Returns a parser of another span, one level deeper."""
         return type(self)(span, self.depth + 1)
 
     def deeper(self) -> None:
@@ -74,13 +74,13 @@ class Cursor(ABC):
 
     @staticmethod
     def bound(depth: int) -> None:
-        """Raises UnreadableError beyond the depth that Python's own stack bears."""
+        """Raises UnreadableError beyond the depth that Python's stack allows."""
         if depth > 2 * MAX_DEPTH:
             raise UnreadableError("too deep")
 
     @abstractmethod
     def parse(self) -> Node:
-        """Returns the tree of the whole span. Raises UnreadableError where it is none."""
+        """Returns the tree of the whole span. Raises UnreadableError if it follows no rule."""
 
     @abstractmethod
     def product(self) -> Node:
@@ -88,8 +88,8 @@ class Cursor(ABC):
 
     @abstractmethod
     def power(self) -> Node:
-        """Returns an atom with what stands behind and above it."""
+        """Returns an atom with its suffixes and exponents."""
 
     @abstractmethod
     def argument(self, *, signed: bool = False) -> Node:
-        r"""Returns what TeX takes after `\frac`, `\sqrt` or `^`: a group, or one sign."""
+        r"""Returns the argument that TeX takes after `\frac`, `\sqrt` or `^`: a group or a single token."""

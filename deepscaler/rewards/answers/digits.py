@@ -1,6 +1,6 @@
-r"""The digits of a number in a text: `1,234.5`, `.5`, `8.7e8`, `0.1\overline{6}`, `0.(6)`, `0.666...`.
+r"""Reads the digits of a number in a text: `1,234.5`, `.5`, `8.7e8`, `0.1\overline{6}`, `0.(6)`, `0.666...`.
 
-A number comes out in one spelling: without separators, its period in brackets (`0.1(6)`), its exponent behind an e.
+The result has a single spelling: without separators, the period in brackets (`0.1(6)`), the exponent after an e.
 """
 
 import re
@@ -17,14 +17,14 @@ _MAX_FIRST_GROUP = 3
 
 
 def begins_period(text: str, position: int) -> bool:
-    """Whether a period stands right behind a decimal point."""
+    """Returns whether a repeating period begins right behind a decimal point."""
     return _PERIOD.match(text, position) is not None
 
 
 def read_digits(text: str, position: int, *, in_list: bool, after_comma: bool) -> tuple[str, int]:
-    """Returns the number that begins at a position, and where it ends.
+    """Returns the number that begins at a position, and the position of its end.
 
-    A bare comma separates items where `in_list` (`(1,234)` is a pair), and where others around it do (`1,234,5`).
+    A bare comma separates items if `in_list` (`(1,234)` is a pair), and if neighboring commas do (`1,234,5`).
     """
     match = _DIGITS.match(text, position)
     digits, here = (match.group(), match.end()) if match else ("", position)
@@ -45,24 +45,28 @@ def read_digits(text: str, position: int, *, in_list: bool, after_comma: bool) -
 
 
 def _thousands(text: str, digits: str, here: int, separates: bool) -> tuple[str, int]:
-    r"""Returns `1,234,567`, `1{,}234`, `3,\!200`, `10\,080` or `10 080` in one, as far as that is one number."""
+    r"""Returns `1,234,567`, `1{,}234`, `3,\!200`, `10\,080` or `10 080` as one number, as far as it is one."""
     whole, end, bare, spaced = digits, here, False, False
+    # Groups of exactly three digits: 1,2345 is two numbers, as 1,234,5 is three.
     while group := _GROUP.match(text, end):
         sign = text[end]
         bare = bare or (sign == "," and text[end + 1 : end + 2].isdigit())
         spaced = spaced or sign == " "
         whole, end = whole + group[1], group.end()
     follows = text[end : end + 2]
+    # 0,123 is not one hundred and twenty-three, and 2 100/101 is a mixed number.
     if digits.startswith("0") or (spaced and follows[:1] == "/"):
         return digits, here
+    # In brackets a bare comma separates: (1,234) is a pair. The original grader joins the two.
     if bare and (separates or (follows[:1] == "," and follows[1:].isdigit())):
         return digits, here
     return whole, end
 
 
 def _continued(digits: str) -> str:
-    """Returns `0.666...` as 2/3 and `0.142857142857...` as 1/7; `3.14159...` is only what it shows."""
+    """Returns `0.666...` as 2/3 and `0.142857142857...` as 1/7; `3.14159...` has only the digits shown."""
     whole, _, tail = digits.partition(".")
+    # Three equal digits, so that 0.66... is not taken for 2/3: two may be a rounded number's.
     if _THRICE.search(tail):
         return f"{whole or 0}.{tail[:-1]}({tail[-1]})"
     for size in range(2, min(len(tail) // 2, _MAX_PERIOD) + 1):

@@ -1,4 +1,4 @@
-r"""Equations, memberships and inequalities: which side only names the other, and what is claimed of it.
+r"""Compares equations, memberships and inequalities: which side only names the other, and what it claims.
 
 x = 2+3 = 5        named x, worth 5, if 2+3 is 5
 m+n = 371          names 371 for a gold that is a number; as a gold it is an equation
@@ -20,9 +20,9 @@ Compare = Callable[[Node, Node, Leaf], Verdict]
 
 
 def compare_relations(answer: Node, gold: Node, leaf: Leaf, compare: Compare) -> Verdict:
-    """Compare two trees of which at least one is a relation."""
+    """Compares two trees, at least one of which is a relation."""
     if answer.kind == "relation" and gold.kind == "relation":
-        return _compareboth(answer, gold, leaf, compare)
+        return _compare_both(answer, gold, leaf, compare)
     if gold.kind == "relation":
         return _compare_with_gold_relation(answer, gold, leaf, compare)
     return _compare_with_answer_relation(answer, gold, leaf, compare)
@@ -37,8 +37,10 @@ def _compare_with_answer_relation(answer: Node, gold: Node, leaf: Leaf, compare:
         if gold.kind in ("union", "minus", "builder", "list"):
             return _same_solutions(answer, gold, leaf, compare) if gold.kind in ("list", "builder") else False
         return False
+    # (a,b)=(3,5) for a gold that names both, such as a=3, b=5.
     if gold.kind == "list" and (parts := expanded(answer)) and any(part.kind == "relation" for part in gold.args):
         return compare(parts, gold, leaf)
+    # For a gold that is a number any expression may name it (m+n=371); for a formula only a name may.
     value, verdict = worth(answer, leaf, any_name=not symbols(gold))
     if value is None or verdict is False:
         return False
@@ -57,17 +59,18 @@ def _compare_with_gold_relation(answer: Node, gold: Node, leaf: Leaf, compare: C
     if answer.kind == "list" and (parts := expanded(gold)) and any(part.kind == "relation" for part in answer.args):
         return compare(answer, parts, leaf)
     value = exact_sides(gold)[-1]
+    # AB = 2x is an equation between lengths, and its right side alone is not an answer to it.
     if gold.args[0].kind == "mul" and symbols(value):
         return False
     return compare(answer, value, leaf)
 
 
-def _compareboth(answer: Node, gold: Node, leaf: Leaf, compare: Compare) -> Verdict:
+def _compare_both(answer: Node, gold: Node, leaf: Leaf, compare: Compare) -> Verdict:
     if set(answer.value) <= _EQUAL and set(gold.value) <= _EQUAL:
         if is_name(answer.args[0]) and is_name(gold.args[0]):
             value, verdict = worth(answer, leaf, any_name=False)
-            if len(gold.args) > 2:  # a gold that shows its work: only what it comes to counts
-                verdict = verdict and True if verdict is not None else True
+            if len(gold.args) > 2:  # a gold that shows its work: only its result counts
+                verdict = verdict is not False
             if value is not None and verdict is not False:
                 renamed = in_terms_of(answer.args[0], gold.args[0], value)
                 if renamed is not None:
@@ -79,7 +82,7 @@ def _compareboth(answer: Node, gold: Node, leaf: Leaf, compare: Compare) -> Verd
         same_name = canonical(answer.args[0]) == canonical(gold.args[0])
         return compare(answer.args[1], gold.args[1], leaf) if same_name else False
     if is_inequality(answer) and gold.value == ("\\in",):
-        return False  # an interval is asked for
+        return False  # the gold asks for an interval
     verdict = _same_solutions(answer, gold, leaf, compare)
     if verdict is not False:
         return verdict
@@ -112,7 +115,7 @@ def _same_solutions(answer: Node, gold: Node, leaf: Leaf, compare: Compare) -> V
 
 
 def named_value(node: Node) -> tuple[str | None, Node]:
-    """Returns the name, subscripts aside, and the value of `x_1=5`; (None, the tree) for what names nothing."""
+    """Returns the name without subscripts and the value of `x_1=5`; (None, the tree) if nothing is named."""
     if node.kind == "relation" and set(node.value) <= _EQUAL and is_name(node.args[0]):
         name = node.args[0]
         return str(name.value).partition(_SUBSCRIPT_BASE)[0] if name.kind == "symbol" else repr(
@@ -121,19 +124,14 @@ def named_value(node: Node) -> tuple[str | None, Node]:
     return None, node
 
 
-def value_of_assignment(node: Node) -> Node:
-    """Returns what stands after the name in `(p,q)=(3,2)`; the tree itself where nothing is named."""
-    return named_value(node)[1]
-
-
 def names_fix_order(answer: Node, gold: Node) -> bool:
-    """Whether only one side names its items: `x=5, y=3` against `5, 3`; but `x=5, x=3` only names the unknown."""
+    """Returns whether only one side names its items: `x=5, y=3` against `5, 3`. `x=5, x=3` only names the unknown."""
     found = [[name for name, _ in map(named_value, node.args) if name] for node in (answer, gold)]
     return bool(found[0]) != bool(found[1]) and len(set(found[0] or found[1])) > 1
 
 
 def without_numbering(node: Node, other: Node) -> Node:
-    """Returns `x_1=2, x_2=3` as `x=2, x=3` beside a list that names only x: the numbers count its values."""
+    """Returns `x_1=2, x_2=3` as `x=2, x=3` if the other list names only x, so the numbers just count its values."""
     names = [part.args[0].value if part.kind == "relation" else None for part in node.args]
     bases = {named_value(part)[0] for part in node.args}
     plain = {part.args[0] for part in other.args if part.kind == "relation" and part.value == ("=",)}
@@ -154,7 +152,7 @@ def expanded(node: Node) -> Node | None:
 
 
 def flat_assignments(node: Node) -> list[Node] | None:
-    """Returns the values of all assignments and tuples of a list, one after the other."""
+    """Returns the values of all assignments and tuples of a list in order; None if an item is neither."""
     flat: list[Node] = []
     for item in node.args:
         value = named_value(item)[1]
@@ -168,20 +166,20 @@ def flat_assignments(node: Node) -> list[Node] | None:
 
 
 def in_terms_of(name: Node, wanted: Node, value: Node) -> Node | None:
-    """The answer's value in the gold's variable; None if the two name different things.
+    """Returns the answer's value in the gold's variable; None if the two name different things.
 
-    `y=2x` and `f(x)=2x` say the same, and so do `f(n)=2n` and `f(x)=2x`; `f(x)` and `g(x)` do not.
+    `y=2x` equals `f(x)=2x`, and `f(n)=2n` equals `f(x)=2x`, but `f(x)` differs from `g(x)`.
     """
     if canonical(name) == canonical(wanted):
         return value
     if name.kind == wanted.kind == "call" and name.value == wanted.value and len(name.args) == len(wanted.args) == 1:
         old, new = name.args[0], wanted.args[0]
-        is_taken = new.value in symbols(value)  # f(y)=1/x is no f(x)=1/x
+        is_taken = new.value in symbols(value)  # f(y)=1/x is not f(x)=1/x
         return renamed(value, old, new) if old.kind == new.kind == "symbol" and not is_taken else None
     y = Node("symbol", (), "y")
     return value if (name.kind == "call" and wanted == y) or (wanted.kind == "call" and name == y) else None
 
 
 def renamed(node: Node, old: Node, new: Node) -> Node:
-    """Returns a tree with one part in the place of another."""
+    """Returns a tree with one part replaced by another."""
     return new if node == old else Node(node.kind, tuple(renamed(part, old, new) for part in node.args), node.value)

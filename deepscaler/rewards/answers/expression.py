@@ -1,4 +1,4 @@
-r"""The grammar of a scalar: what may stand in it, and how much of it each sign takes.
+r"""Parses a scalar by its grammar, which defines its parts and how much each operator takes.
 
 sum      := ("+" | "-" | "\pm")? term (("+" | "-" | "\pm") term)*
 term     := currency? product unit?
@@ -6,8 +6,8 @@ product  := power (("\cdot" | "/" | nothing) power)*
 power    := atom ("!" | "^" argument | "^\circ" | "'" | "_" argument)*
 atom     := number | letter | command argument* | "(" sum ")" | "|" sum "|"
 
-Every token is consumed by one of these rules, or the span is unreadable and equals nothing but its own spelling.
-Each call consumes a token before it calls itself again inside a bracket or argument, and MAX_DEPTH bounds that.
+These rules must consume every token; otherwise the span is unreadable and equals only its own spelling. Each call
+consumes a token before it recurses into a bracket or argument, and MAX_DEPTH bounds the recursion.
 """
 
 from deepscaler.rewards.answers.nodes import CONSTANTS, Node, derivative, negated, product_of
@@ -27,10 +27,10 @@ _CODE_LENGTH = 3
 
 
 class Parser(Operators):
-    """Recursive descent over one span."""
+    """Parses one span by recursive descent."""
 
     def parse(self) -> Node:
-        """Returns the tree of the whole span. Raises UnreadableError where it is none."""
+        """Returns the tree of the whole span. Raises UnreadableError if it follows no rule."""
         infix = self.span.first({"\\over", "\\choose"})
         if infix is not None:
             top, bottom = self.span.between(self.index, infix), self.span.between(infix + 1, self.span.end)
@@ -42,12 +42,13 @@ class Parser(Operators):
         return node
 
     def sum(self) -> Node:
-        """Returns terms with their signs; a unit behind the last is one of the whole."""
+        """Returns terms with their signs; a unit behind the last term belongs to the whole sum."""
         terms = [self._signed_term(self.take().text if self.text() in _SIGNS else "")]
         while self.text() in _SIGNS:
             terms.append(self._signed_term(self.take().text))
         if len(terms) == 1:
             return terms[0]
+        # `5 cm + 3 cm` is open work; a unit behind the last term alone belongs to the whole sum.
         if any(term.kind == "quantity" for term in terms[:-1]):
             raise UnreadableError("a sum of quantities")
         last = terms.pop()
@@ -55,7 +56,8 @@ class Parser(Operators):
         return Node("quantity", (total,), last.value) if last.kind == "quantity" else total
 
     def _signed_term(self, sign: str) -> Node:
-        while sign in ("+", "-") and (second := self.take_sign()):  # 14.0 + -1.0i
+        # Programs print 14.0 + -1.0i, which is 14-i.
+        while sign in ("+", "-") and (second := self.take_sign()):
             sign = "+" if sign == second else "-"
         term = self.term()
         if sign in ("\\pm", "\\mp"):
@@ -69,6 +71,7 @@ class Parser(Operators):
         currency = self._currency()
         value = self.product()
         unit = self._unit(value) or self._currency()
+        # `\$5 cm` has no meaning that both sides could share.
         if currency and unit and unit != currency:
             raise UnreadableError("two units")
         unit = unit or currency
@@ -100,10 +103,12 @@ class Parser(Operators):
                 if token.text == "/":
                     quotients += 1
                     self.bound(quotients)
+                    # From left to right: a/b/c is a/(bc).
                     factors = [Node("div", (product_of(factors), operand))]
                 else:
                     factors.append(operand)
             elif self.begins_factor(token):
+                # Two numbers in a row are a list without commas, or a mixed number that was read before.
                 if token.kind == factors[-1].kind == "number":
                     raise UnreadableError("two numbers")
                 factors.append(self.power())
@@ -112,7 +117,7 @@ class Parser(Operators):
         return product_of(factors)
 
     def begins_factor(self, token: Token) -> bool:
-        """Whether a token begins another factor of a product."""
+        """Returns whether a token begins another factor of a product."""
         if token.text == "|":
             return self._closing_bar(self.index + 1, "|") is not None
         if token.kind == "word" or token.text in _SIGNS or token.text in _NOT_FACTORS or token.text in CURRENCIES:
@@ -136,11 +141,11 @@ class Parser(Operators):
         return found[0]
 
     def power(self) -> Node:
-        """Returns an atom with what stands behind and above it."""
+        """Returns an atom with its suffixes and exponents."""
         return self.postfix(self._atom())
 
     def argument(self, *, signed: bool = False) -> Node:
-        r"""Returns what TeX takes after `\frac`, `\sqrt` or `^`: a group, or one sign."""
+        r"""Returns the argument that TeX takes after `\frac`, `\sqrt` or `^`: a group or a single token."""
         token = self.peek()
         if token is None or token.kind == "word" or token.text in _NOT_FACTORS:
             raise UnreadableError("no argument")
@@ -164,6 +169,7 @@ class Parser(Operators):
             return self.inside(self.index - 1)
         if token.text in ("(", "["):
             closing = self.span.tokens[self.span.closes[self.index - 1]].text
+            # (a,b] is an interval, and half open brackets around one scalar are a slip that must not pass for it.
             if (token.text == "(") != (closing == ")"):
                 raise UnreadableError("half open")
             return self.inside(self.index - 1)
@@ -184,7 +190,7 @@ class Parser(Operators):
         return self.call(node) if self.text() == "(" else node
 
     def call(self, name: Node) -> Node:
-        r"""Returns f(x) as a call, r(2+s) and p(1-p) as products: where a letter also stands alone, or takes a sum."""
+        r"""Returns f(x) as a call, but r(2+s) and p(1-p) as products: the letter also stands alone or takes a sum."""
         end = self.span.closes[self.index]
         parts = self.span.between(self.index + 1, end).split((",", ";"))
         if self.span.tokens[end].text != ")":
@@ -193,6 +199,7 @@ class Parser(Operators):
         arguments = tuple(self.at(part).parse() for part in parts)
         if len(arguments) > 1:
             return Node("call", arguments, name.value)
+        # f(2+s) is a value of f, where r(2+s) is a product, because problems name functions f, g, h, P and Q.
         is_function = name.value[0] in _FUNCTION_LETTERS or " D" in name.value
         is_factor = name.value in CONSTANTS or name.value in self.span.lone
         if is_factor or (not is_function and arguments[0].kind == "add"):

@@ -1,4 +1,4 @@
-r"""Answers with a grammar of their own: matrices, rows of equations, digits in a base, times of day, ratios, choices.
+r"""Reads answers with special grammars: matrices, rows of equations, digits in a base, times of day, ratios, choices.
 
 52_{\text{eight}}    base    52 | 8
 3:30 \text{ p.m.}    clock   15 | 30
@@ -34,36 +34,35 @@ _MAX_CELLS = 400
 
 
 def column_rows(span: Span) -> Span | None:
-    r"""Returns what stands in `\begin{cases} x=3 \\ y=5 \end{cases}`, for its rows are a list; None for other spans."""
+    r"""Returns the content of `\begin{cases} x=3 \\ y=5 \end{cases}`, whose rows are a list; None for other spans."""
     name = span.tokens[span.start].text.removeprefix("\\begin:")
     end = span.closes.get(span.start)
     if name not in _ROWS or end != span.end - 1:
         return None
     inner = span.between(span.start + 1, end)
-    kept, aligned = [], []
+    kept = []
     for index in inner.top_level():
         token, following = span.tokens[index], span.at(index + 1)
         if token.text == "&":
+            # A row such as `x & x>0` holds its value under a condition, which no list of values shows.
             if name in ("cases", "dcases", "rcases") and following and following.text != "=":
                 raise UnreadableError("conditions")
             continue
-        aligned = [following.text if following else ""]
         if token.text == "\\\\" and _continues(span, index + 1):
             continue
         kept.append(index)
-    del aligned
     return _picked(span, kept)
 
 
 def _continues(span: Span, index: int) -> bool:
-    """Whether a row goes on where the last one ended: `&= 33`."""
+    """Returns whether a row continues the previous one: `&= 33`."""
     while (token := span.at(index)) and token.text == "&":
         index += 1
     return bool(token) and token.text in ("=", "+", "-", "\\cdot")  # type: ignore[union-attr]
 
 
 def _picked(span: Span, top: list[int]) -> Span:
-    """Returns a new span of some of the top-level tokens and all in their brackets."""
+    """Returns a new span of some top-level tokens, with everything in their brackets."""
     from deepscaler.rewards.answers.reader import span_of  # noqa: PLC0415
 
     tokens = [t for i in top for t in span.tokens[i : span.closes.get(i, i) + 1]]
@@ -73,7 +72,7 @@ def _picked(span: Span, top: list[int]) -> Span:
 
 
 def matrix(span: Span, read: Read) -> Node | None:
-    r"""Returns a matrix, a factor before it multiplied into its cells; None where there is none, or more than one."""
+    r"""Returns a matrix, with a factor before it multiplied into its cells; None unless there is exactly one."""
     starts = [i for i in span.top_level() if span.tokens[i].text.startswith("\\begin:")]
     if len(starts) != 1:
         return None
@@ -89,6 +88,7 @@ def matrix(span: Span, read: Read) -> Node | None:
     factor = span.between(span.start, start)
     if len(factor):
         cells = [_times(factor, cell, read) for cell in cells]
+    # Bars make it a determinant, which is a number and not its matrix.
     delimiter = "|" if name in ("vmatrix", "Vmatrix") else ""
     return Node("matrix", tuple(cells), f"{delimiter}{len(rows)}")
 
@@ -130,6 +130,7 @@ def base_number(span: Span) -> Node | None:
         return None
     if not joined[0].isdigit() and (number <= 10 or not "".join(digits).isupper() or len(joined) < 2):
         return None
+    # 59_8 has a digit that base 8 lacks, so there is nothing to compare it by.
     if any(int(c, 36) >= number for c in joined):
         raise UnreadableError("no digits of that base")
     return Node("base", (), (sign + joined, number))
@@ -141,7 +142,7 @@ def _ends_in_subscript(span: Span) -> bool:
 
 
 def clock(span: Span) -> Node | None:
-    r"""Returns `20:34:00` or `3:30 \text{ p.m.}`; None for what is no time, or may be a ratio (`2:30` is both)."""
+    r"""Returns `20:34:00` or `3:30 \text{ p.m.}`; None for other spans and for ratios (`2:30` may be both)."""
     tokens = span.tokens[span.start : span.end]
     if not tokens or tokens[0].kind != "number" or len(tokens) > 12:
         return None
@@ -153,6 +154,7 @@ def clock(span: Span) -> Node | None:
     parts = texts[::2]
     if not all(part.isdigit() and len(part) <= 2 for part in parts) or (len(parts) == 1 and not letters):
         return None
+    # 2:4 is a ratio: minutes have two digits.
     if not letters and (any(len(part) != 2 for part in parts[1:])):
         return None
     numbers = [int(part) for part in parts]
@@ -163,7 +165,7 @@ def clock(span: Span) -> Node | None:
 
 
 def ratio(span: Span, read: Read) -> Node | None:
-    """Returns `2:3` as a ratio; None where no colon parts two values."""
+    """Returns `2:3` as a ratio; None if no colon separates values."""
     parts = span.split((":",))
     if len(parts) == 1 or not all(map(len, parts)) or len(parts) > 9:
         return None
@@ -171,7 +173,7 @@ def ratio(span: Span, read: Read) -> Node | None:
 
 
 def choice(span: Span) -> tuple[str, Span | None] | None:
-    r"""Returns the letter of `\textbf{(E) } 24`, `E) 24`, `E. 24`, `Option E`, and what stands behind it."""
+    r"""Returns the letter of `\textbf{(E) } 24`, `E) 24`, `E. 24`, `Option E`, and the text behind it."""
     texts = span.texts()
     start = 1 if texts and texts[0].lower() in ("option", "choice") else 0
     if texts[start : start + 1] == [":"]:
@@ -188,6 +190,7 @@ def choice(span: Span) -> tuple[str, Span | None] | None:
         after += 1
     rest = span.between(span.start + after, span.end)
     tokens = span.tokens[rest.start : rest.end]
+    # `A or B` chooses nothing, and `A, not B` says more than a letter.
     if any(t.text.lower() in SEPARATORS or t.text.lower() in DENIALS for t in tokens):
         return None
     if len(tokens) > 2 and any(

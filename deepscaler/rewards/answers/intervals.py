@@ -1,12 +1,12 @@
-r"""Inequalities in one variable as unions of intervals: `2<x<5` is (2,5), `x<2 \text{ or } x>5`, `|x| \le 1`.
+r"""Solves inequalities in one variable as unions of intervals: `2<x<5` is (2,5), `x<2 \text{ or } x>5`, `|x| \le 1`.
 
-Ends are ordered by their value as floats, which takes one pass; whether two ends are equal is for the leaf to say.
+Ends are ordered by their values as floats, in one pass; a leaf decides whether two ends are equal.
 """
 
 import math
 from typing import NamedTuple
 
-from deepscaler.rewards.answers.nodes import Node, negated, number, symbols
+from deepscaler.rewards.answers.nodes import Node, negated, symbols
 from deepscaler.rewards.answers.numbers import literal
 
 MAX_PARTS = 40
@@ -15,7 +15,7 @@ _REALS = "\\mathbbR"
 
 
 class Interval(NamedTuple):
-    """What lies between two ends; `closed` says which of them belong to it."""
+    """Holds an interval between two ends; `closed` shows which ends belong to it."""
 
     low: Node
     high: Node
@@ -32,7 +32,7 @@ def solution_set(node: Node) -> Set | None:
 
 
 def is_inequality(node: Node) -> bool:
-    """Whether a tree states bounds by signs, and not as an interval."""
+    """Returns whether a tree states bounds with signs rather than as an interval."""
     return node.kind == "relation" and bool(set(node.value) & {"<", ">", "\\le", "\\ge", "\\ne"})
 
 
@@ -81,7 +81,7 @@ def _solve_list(node: Node) -> Set | None:
 
 
 def variable(node: Node) -> Node | None:
-    """Returns what an inequality bounds: `x` in `2<x<5`, `f(x)` in `0<f(x)<1`."""
+    """Returns the bounded part of an inequality: `x` in `2<x<5`, `f(x)` in `0<f(x)<1`."""
     if node.value == ("\\in",):
         return node.args[0]
     sides = [side for side in node.args if value_of(side) is None]
@@ -144,13 +144,14 @@ def _half_line(bound: Node, sign: str, *, absolute: bool) -> Set | None:
 
 def _interval(low: Node, high: Node, closed: tuple[bool, bool]) -> Set | None:
     bottom, top = value_of(low), value_of(high)
+    # (5,2) is a pair of numbers, never an interval.
     if bottom is None or top is None or bottom > top or (bottom == top and closed != (True, True)):
         return None
     return (Interval(low, high, closed),)
 
 
 def value_of(node: Node) -> float | None:
-    """Returns the value of a constant as a float; None where it has none, or holds a variable."""
+    """Returns the value of a constant as a float; None if it has none or holds a variable."""
     try:
         return _float(node)
     except (ValueError, OverflowError, ZeroDivisionError):
@@ -176,7 +177,9 @@ def _float(node: Node) -> float:
     if node.kind == "div":
         return parts[0] / parts[1]
     if node.kind == "root":
+        # Python's ** gives a complex number for the cube root of -8.
         return math.copysign(abs(parts[1]) ** (1 / parts[0]), parts[1]) if parts[1] >= 0 or parts[0] % 2 else _none()
+    # Floats only: 9.0**1e9 raises OverflowError at once, where integers would be computed to the end.
     if node.kind == "power" and (parts[0] > 0 or parts[1].is_integer()):
         return float(parts[0] ** parts[1])
     if node.kind == "degree":
@@ -232,9 +235,6 @@ def _complement(one: Set) -> Set:
 
 def _intersection(sets: list[Set]) -> Set:
     found = sets[0]
-    for other in sets[1:]:
+    for other in sets[1:]:  # De Morgan: the complement of the union of complements
         found = _complement(_union([_complement(found), _complement(other)]))
     return found
-
-
-ZERO = number(0)

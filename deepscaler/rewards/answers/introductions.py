@@ -1,4 +1,4 @@
-r"""What stands before a value and leaves it as it is (`The answer is 4`); values of several parts (`2 h 30 min`)."""
+r"""Removes introductions that do not change a value (`The answer is 4`), and joins quantities (`2 h 30 min`)."""
 
 from deepscaler.rewards.answers.expression import Parser
 from deepscaler.rewards.answers.nodes import Node
@@ -8,16 +8,16 @@ from deepscaler.rewards.answers.units import compound
 from deepscaler.rewards.answers.vocabulary import DENIALS, PHRASES, SEPARATORS
 
 MAX_PARTS = 4
-"""Parts of a quantity: days, hours, minutes, seconds."""
+"""Most parts of a quantity: days, hours, minutes, seconds."""
 
 
 _ARTICLES = frozenset({"a", "an", "the"})
 _MAX_INTRODUCTION = 8
-"""Tokens before a word that answers."""
+"""Most tokens before a word that is the answer."""
 
 
 def without_introduction(span: Span) -> Span:
-    """Returns what follows an introduction and an article: `The answer is an ellipse`."""
+    """Returns the answer after an introduction and an article: `The answer is an ellipse`."""
     core = _introduced(span)
     article, noun = core.at(core.start), core.at(core.start + 1)
     if not (article and noun and article.roman and article.text.lower() in _ARTICLES):
@@ -27,14 +27,15 @@ def without_introduction(span: Span) -> Span:
 
 
 def _introduced(span: Span) -> Span:
-    r"""Returns what follows words that name it: `The answer is 4`, `\text{number of ways: } 5`, `\text{Answer: }5`.
+    r"""Returns the value after words that name it: `The answer is 4`, `\text{number of ways: } 5`, `\text{Answer: }5`.
 
-    Words that take something back (`not`, `at least`, `about`) introduce nothing.
+    Words that qualify a value (`not`, `at least`, `about`) do not introduce one.
     """
     index = span.start
     while (token := span.at(index)) and (
         token.kind == "word" or (token.kind == "letter" and token.roman) or _is_pause(span, index)
     ):
+        # `The answer is not 4` must not become 4, nor `at least 4`.
         if token.text.lower() in DENIALS:
             return span
         index += 1
@@ -51,7 +52,7 @@ def _introduced(span: Span) -> Span:
 
 
 def _is_answer(span: Span, index: int) -> bool:
-    """Whether `the answer is` stands before a word that takes nothing back: `The answer is Evelyn`."""
+    """Returns whether a word without qualification follows `the answer is`: `The answer is Evelyn`."""
     if index - span.start > _MAX_INTRODUCTION:
         return False
     before = [text.lower() for text in span.between(span.start, index - 1).texts() if text != ","]
@@ -60,13 +61,13 @@ def _is_answer(span: Span, index: int) -> bool:
 
 
 def _is_pause(span: Span, index: int) -> bool:
-    """Whether a comma stands between two words: `Thus, the answer is 7`."""
+    """Returns whether a token is a comma between two words: `Thus, the answer is 7`."""
     before, after = span.at(index - 1), span.at(index + 1)
     return bool(span.tokens[index].text == "," and before and after and before.kind == after.kind == "word")
 
 
 def compound_quantity(span: Span) -> Node | None:
-    r"""Returns `2 hours 30 minutes`, `2 hours and 30 minutes` or `5^\circ 30'` as one quantity; None for all else."""
+    r"""Returns `2 hours 30 minutes`, `2 hours and 30 minutes` or `5^\circ 30'` as one quantity; else None."""
     first = span.at(span.start)
     if first is None or first.kind != "number":
         return None
@@ -75,6 +76,7 @@ def compound_quantity(span: Span) -> Node | None:
     try:
         while parser.peek() is not None:
             part = parser.term()
+            # 5^\circ 30' is one angle, so its degrees count as a unit here.
             part = Node("quantity", part.args, (("degree", 1),)) if part.kind == "degree" else part
             parts.append(part)
             if part.kind != "quantity" or len(parts) > MAX_PARTS:

@@ -1,8 +1,8 @@
-"""Answers compared by reading them alone: numbers, words, ratios, times, digits in a base. Nothing is computed."""
+"""Compares answers that need no calculation: numbers, words, ratios, times, digits in a base."""
 
 from fractions import Fraction
 
-from deepscaler.rewards.answers.nodes import CONSTANTS, Node, symbols
+from deepscaler.rewards.answers.nodes import Node, symbols
 from deepscaler.rewards.answers.numbers import literal, same_number
 from deepscaler.rewards.answers.restatement import restates
 
@@ -12,11 +12,11 @@ _READ_ONLY = frozenset({"words", "clock", "base", "ratio", "point"})
 _NOON = 12
 _SYMMETRIC = frozenset({"gcd", "lcm", "max", "min"})
 _CHOICES = frozenset("BCD")
-"""Letters that are a choice wherever they stand alone, in either case; A and E also name an area and an energy."""
+"""Letters that are always a choice when alone, in either case; A and E also name an area and an energy."""
 
 
 def decide_cheaply(answer: Node, gold: Node, *, worked: bool = False) -> Verdict:
-    """Returns the verdict on two scalars, the rule against restatements included; None if reading cannot tell."""
+    """Returns the verdict on two scalars, including the rule against restatements; None if reading cannot decide."""
     if same_tree(answer, gold) or (gold.value in _CHOICES and answer == Node("symbol", (), gold.value.lower())):
         return True
     answer_number, gold_number = literal(answer), literal(gold)
@@ -26,19 +26,21 @@ def decide_cheaply(answer: Node, gold: Node, *, worked: bool = False) -> Verdict
         return _same_special(answer, gold)
     if answer.kind == "quantity" or gold.kind == "quantity" or (not worked and restates(answer, gold)):
         return False
+    # x-x+y is refused for y: a letter that cancels is a calculation left open. A call may hide any letter.
     if symbols(answer) != symbols(gold) and not (_has_call(answer) or _has_call(gold)):
         return False
     return None
 
 
 def same_tree(answer: Node, gold: Node) -> bool:
-    """Whether two trees are equal but for the order of sums and products and the spelling of numbers."""
+    """Returns whether two trees are equal apart from the order of sums and products and the spelling of numbers."""
     return canonical(answer) == canonical(gold)
 
 
 def canonical(node: Node) -> Node:
     """Returns a tree with sums and products in one order, signs in front, and numbers by their value."""
     if node.kind == "number":
+        # Without the step: 0.50 and 0.5 are one number, written twice.
         return Node("number", (), (node.value.value, node.value.percent))
     if not node.args:
         return node
@@ -47,6 +49,7 @@ def canonical(node: Node) -> Node:
         args.sort(key=repr)
     if node.kind in ("add", "mul"):
         flat = [part for arg in args for part in (arg.args if arg.kind == node.kind else (arg,))]
+        # By repr, because nodes of different kinds have no order between them.
         args = sorted(flat, key=repr)
     return Node(node.kind, tuple(args), node.value)
 
@@ -67,8 +70,6 @@ def _same_special(answer: Node, gold: Node) -> bool:
         return _same_digits(answer, gold) if answer.kind == "base" else _same_digits(gold, answer)
     if "words" in kinds:
         return _letters(answer) == _letters(gold) != ""
-    if kinds == {"point"}:
-        return False
     return False
 
 
@@ -77,6 +78,7 @@ def _letters(node: Node) -> str:
     if node.kind == "words":
         text = str(node.value)
         inner = text[1:-1] if text[:1] == "(" and text[-1:] == ")" else text
+        # A single letter keeps its case: a and A name different things, except for the choices B, C and D.
         return inner if len(inner) == 1 else inner.lower()
     if node.kind == "symbol":
         return str(node.value)
@@ -90,16 +92,17 @@ def _letters(node: Node) -> str:
 
 
 def _same_digits(based: Node, other: Node) -> bool:
-    """A base that only one side names is that of the question."""
+    """Returns whether digits agree if only one side names a base, which must then be the question's."""
     number = literal(other)
     digits = based.value[0]
     if number is None:
         return _letters(other).upper() == digits and len(digits) > 1
+    # A base that only one side names is ignored, and then the digits count, not their value: 52 is 52_8.
     return bool(digits.removeprefix("-").isdigit() and number == (Fraction(int(digits)), Fraction(0), False))
 
 
 def _same_clock(answer: tuple, gold: tuple) -> bool:  # type: ignore[type-arg]
-    """`20:34:00` is `20:34`, `15:30` is `3:30 p.m.`, and so is `3:30`, which leaves the half of the day open."""
+    """Returns whether two times agree: 20:34:00 is 20:34, 15:30 is 3:30 p.m., and 3:30 may be either half of a day."""
     (*a, a_half, _, _), (*g, g_half, _, _) = answer, gold
     if a_half and g_half:
         return a == g and a_half == g_half
@@ -111,7 +114,7 @@ def _same_clock(answer: tuple, gold: tuple) -> bool:  # type: ignore[type-arg]
 
 
 def _same_ratio(answer: Node, gold: Node) -> bool:
-    """`2:4` is `1:2`; where a part is zero-padded it is a time of day."""
+    """Returns whether two ratios agree: `2:4` is `1:2`. With a zero-padded part it is a time of day."""
     parts = []
     for node in (answer, gold):
         if node.kind == "clock":
@@ -130,11 +133,3 @@ def _same_parts(answer: list[Fraction], gold: list[Fraction], padded: bool) -> b
     if len(answer) != len(gold) or padded or not answer[0] or not gold[0]:
         return False
     return all(a * gold[0] == answer[0] * g for a, g in zip(answer, gold, strict=True))
-
-
-def is_constant(node: Node) -> bool:
-    """Whether a tree holds no variable."""
-    return not symbols(node)
-
-
-__all__ = ["CONSTANTS", "Verdict", "canonical", "decide_cheaply", "is_constant", "same_tree"]

@@ -1,8 +1,8 @@
-r"""What an answer says, as a tree: 2x+1 -> add(mul(2, x), 1).
+r"""Represents the meaning of an answer as a tree: 2x+1 -> add(mul(2, x), 1).
 
-Equal trees say the same. Kinds of scalars: number (value: Number), symbol (value: its name with subscript), words,
-add, mul, div, neg, pm, mp, power, root (index, radicand), factorial, function and call (value: name), abs, degree,
-quantity (value: unit), opaque (value: what it is; compared by its parts only).
+Equal trees have equal meanings. Kinds of scalars: number (value: Number), symbol (value: its name with subscript),
+words, add, mul, div, neg, pm, mp, power, root (index, radicand), factorial, function and call (value: name), abs,
+degree, quantity (value: unit), opaque (value: its kind; compared by its parts only).
 Kinds of collections: list, set, tuple (value: its brackets), union, intersection, minus, matrix (value: rows and
 delimiter), builder (variable, condition). Relations: relation (value: the signs between its sides), rows.
 """
@@ -13,22 +13,22 @@ from typing import Any, NamedTuple
 
 
 class Number(NamedTuple):
-    """A literal's exact value, and how far it may be trusted."""
+    """Holds a literal's exact value and its precision."""
 
     value: Fraction
     step: Fraction = Fraction(0)
-    """The value of the last decimal place where there are decimals, which may be rounded; 0 for what is exact."""
+    """Value of the last decimal place of a decimal, which may be rounded; 0 for an exact number."""
     percent: bool = False
-    """Followed by a percent sign, which graders read both as 28 and as 0.28."""
+    """True if a percent sign follows, which graders read both as 28 and as 0.28."""
 
     @property
     def decimal(self) -> bool:
-        """Whether the number may be rounded."""
+        """Returns whether the number may be rounded."""
         return bool(self.step)
 
 
 class Node(NamedTuple):
-    """One part of an answer."""
+    """Holds one part of an answer."""
 
     kind: str
     args: tuple["Node", ...] = ()
@@ -46,14 +46,15 @@ def number(value: int | Fraction) -> Node:
 
 
 def negated(node: Node) -> Node:
-    """Returns the node of minus something: a number with its sign where it is one."""
+    """Returns the negation of a node; a number carries its sign itself."""
     if node.kind == "number":
         return Node("number", (), node.value._replace(value=-node.value.value))
+    # Never two signs in a row, so that --x and x are one tree.
     return node.args[0] if node.kind == "neg" else Node("neg", (node,))
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """Yields a node and everything in it."""
+    """Yields a node and all its descendants."""
     waiting = [node]
     while waiting:
         current = waiting.pop()
@@ -62,7 +63,7 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def symbols(node: Node) -> frozenset[str]:
-    """Returns the names of a tree's variables; e, i, pi and infinity are none."""
+    """Returns the names of a tree's variables, which e, i, pi and infinity are not."""
     return frozenset(part.value for part in walk(node) if part.kind == "symbol" and part.value not in CONSTANTS)
 
 
@@ -77,8 +78,9 @@ def quantity(value: Node, unit: str) -> Node:
 
 
 def derivative(node: Node) -> Node:
-    r"""`v'`, `\dot{v}` and `\frac{dv}{dt}` are one; a symbol of its own, for nothing here differentiates."""
+    r"""Returns `v'`, `\dot{v}` or `\frac{dv}{dt}` as one new symbol, because nothing here differentiates."""
     if node.kind == "symbol":
+        # A space, which no name from a text can hold, separates a symbol from the order of its derivative.
         name, _, order = node.value.partition(" D")
         return Node("symbol", (), f"{name} D{int(order or 0) + 1}")
     if node.kind == "call":

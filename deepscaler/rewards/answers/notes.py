@@ -1,7 +1,7 @@
-r"""Notes on where a formula holds, which do not change it: `2^n, n\in\mathbb{N}`, `k\pi (k\in\mathbb{Z})`.
+r"""Separates notes on a formula's domain, which do not change it: `2^n, n\in\mathbb{N}`, `k\pi (k\in\mathbb{Z})`.
 
 note := ("for" | "where" | "\forall" | "," | "(") words that quantify, and relations on a variable of the formula.
-A condition (`if`, `when`, `unless`) or an equation (`k=3`) changes the formula and is no note.
+A condition (`if`, `when`, `unless`) or an equation (`k=3`) changes the formula, so it is not a note.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ _WORDS = {"integer": "integer", "integers": "integer", "real": "real", "reals": 
 
 
 class Note(NamedTuple):
-    """What a formula's variable runs through; None where a note does not name a set, or not one variable."""
+    """Holds a formula's variable and the set it ranges over; None unless a note names one set and one variable."""
 
     domain: str | None = None
     variable: str | None = None
@@ -74,7 +74,7 @@ def _says_something(span: Span) -> bool:
 
 
 def _counts_on(span: Span) -> bool:
-    r"""Whether a variable runs on: `n=1,2,\ldots`. Dots alone say that a list has more items."""
+    r"""Returns whether a variable counts without end: `n=1,2,\ldots`. Dots alone mean that a list has more items."""
     return span.first({"="}) is not None and span.first({"\\ldots"}) is not None
 
 
@@ -83,10 +83,11 @@ def _relates(span: Span, signs: frozenset[str] = _SIGNS) -> bool:
 
 
 def _is_note(span: Span, core: Span) -> bool:
-    """Whether all tokens are words that quantify or relations, about a variable of the value and no other."""
+    """Returns whether all tokens quantify or relate, and concern a variable of the value and no other."""
     tokens = span.tokens[span.start : span.end]
     if not tokens or not len(core):
         return False
+    # n=1,2,\ldots counts without end; n=3 alone is an equation, which changes the formula.
     goes_on = any(token.text == "\\ldots" for token in tokens)
     for token in tokens:
         known = (token.text == "=" and goes_on) or token.text in _ALLOWED or token.kind in ("number", "letter")
@@ -99,6 +100,7 @@ def _is_note(span: Span, core: Span) -> bool:
     letters = {t.text for t in core.tokens[value.start : value.end] if t.kind == "letter"}
     if equals is not None and "(" in core.between(core.start, equals).texts():  # f(x)=5 for all x
         letters |= {t.text for t in core.tokens[core.start : equals] if t.kind == "letter"}
+    # A note on a letter that the value lacks, such as m\ge1 behind 2^n, is part of the answer.
     about = _letters(span)
     return bool(about & letters) or (not about and not _relates(span))
 
@@ -108,7 +110,7 @@ def _last_equals(core: Span) -> int:
 
 
 def _letters(span: Span) -> set[str]:
-    r"""Returns the variables of a note: no letters of `\mathbb{Z}`, no article."""
+    r"""Returns the variables of a note, without letters of `\mathbb{Z}` and without articles."""
     tokens = span.tokens[span.start : span.end]
     found = set()
     for index, token in enumerate(tokens):

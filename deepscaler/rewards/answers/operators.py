@@ -1,4 +1,4 @@
-r"""Commands that take an argument: fractions, roots, functions, accents, and work that is still to be done."""
+r"""Parses commands that take arguments: fractions, roots, functions, accents, and sums or integrals left open."""
 
 from abc import abstractmethod
 from itertools import pairwise
@@ -16,14 +16,14 @@ _UNIT_VECTORS = {"i": "i", "j": "j", "k": "k", "\\imath": "i", "\\jmath": "j"}
 r"""\mathbf{i} and \hat{i} are two ways to write one vector."""
 _ORDERS = frozenset("123456789")
 _MAX_HEAD = 8
-"""Tokens of a numerator that may say `d^{2}`."""
+"""Most tokens at the start of a numerator to search for `d^{2}`."""
 
 
 class Operators(Suffixes):
-    """The rules that begin with a command."""
+    """Implements the rules that begin with a command."""
 
     def command(self, name: str) -> Node:
-        """Returns the tree of a command, taken, and its arguments."""
+        """Returns the tree of a command that was just taken, with its arguments."""
         if name == "\\frac":
             return self._differential() or Node("div", (self.argument(), self.argument()))
         if name == "\\binom":
@@ -56,6 +56,7 @@ class Operators(Suffixes):
         if self.text() != "{" or below is None or below.text != "{":
             return None
         start, end, close = self.index + 1, after - 1, self.span.closes[after]
+        # Only its beginning, because every fraction asks this, and a nested one would be read once for each level.
         head = [
             text for text in self.span.between(start, min(end, start + _MAX_HEAD)).texts() if text not in ("{", "}")
         ]
@@ -107,6 +108,7 @@ class Operators(Suffixes):
         if name == "log10":
             name, base = "log", number(10)
         arguments = self._arguments()
+        # \sin^{-1} x is the inverse function, while \sin^{2} x is a power.
         if exponent == number(-1) and name in _INVERTIBLE:
             name, exponent = f"arc{name}", None
         if base == Node("symbol", (), "e") and name == "log":
@@ -128,7 +130,7 @@ class Operators(Suffixes):
         return tuple(self.at(part).parse() for part in parts)
 
     def _bare_argument(self) -> Node:
-        r"""Returns what a function takes without brackets: `\sin 2x` all factors up to a sign, a dot or a function."""
+        r"""Returns a function's argument without brackets: in `\sin 2x` all factors up to a sign, dot or function."""
         self.deeper()
         sign = self.take_sign()
         factors = [self.mixed(self.power())]
@@ -140,7 +142,8 @@ class Operators(Suffixes):
             factors.append(self.power())
         node = product_of(factors)
         following = self.peek(1)
-        if self.text() == "/" and following and following.kind == "number":  # \sin \pi/6
+        # \sin \pi/6 is meant as \sin(\pi/6); before a letter, as in \sin x/y, the slash divides the sine.
+        if self.text() == "/" and following and following.kind == "number":
             self.index += 1
             node = Node("div", (node, self.power()))
         self.depth -= 1
@@ -160,10 +163,11 @@ class Operators(Suffixes):
         return node
 
     def _pending(self, name: str) -> Node:
-        """Returns a sum, integral or limit: its bounds, and all of the term behind it."""
+        """Returns a sum, integral or limit with its bounds and the whole term behind it."""
         bounds: list[Node] = []
         while self.text() in ("_", "^"):
             sign = self.take().text
+            # As text: nothing here sums or integrates, so a sum equals only one with the same bounds.
             bounds.append(Node("words", (), f"{sign}{self.name()}"))
         self.deeper()
         node = Node("opaque", (*bounds, self.product()), name)
@@ -172,7 +176,7 @@ class Operators(Suffixes):
 
     @abstractmethod
     def call(self, name: Node) -> Node:
-        """Returns a name with the bracket that follows: a function's value or a product."""
+        """Returns a name with the bracket after it, as a function's value or a product."""
 
     @abstractmethod
     def begins_factor(self, token: Token) -> bool:
@@ -180,11 +184,11 @@ class Operators(Suffixes):
 
 
 def _order(bottom: list[str]) -> int:
-    r"""Returns the order of the derivative by `dt^2` or `\partial x \partial y`."""
+    r"""Returns the order of a derivative from its denominator, `dt^2` or `\partial x \partial y`."""
     powers = [int(after) - 1 for sign, after in pairwise(bottom) if sign == "^" and after in _ORDERS]
     return bottom.count(bottom[0]) + sum(powers)
 
 
 def _variables(bottom: list[str]) -> str:
-    """Returns by what a partial derivative is taken, in any order."""
+    """Returns the variables of a partial derivative, sorted, because their order does not matter."""
     return " ".join(sorted("".join(bottom[1:]).split(bottom[0])))

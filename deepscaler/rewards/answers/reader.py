@@ -1,4 +1,4 @@
-"""Spans of tokens: where brackets close, where separators stand outside all brackets."""
+"""Represents spans of tokens: where brackets close, and which separators are outside all brackets."""
 
 from collections.abc import Container
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ _CLOSING = {"{": "}", "(": ")]", "[": ")]", "\\{": "\\}"}
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Some tokens of an answer, with the brackets of the whole."""
+    """Holds some tokens of an answer, with the brackets of the whole."""
 
     tokens: tuple[Token, ...]
     closes: dict[int, int]
     lone: frozenset[str]
-    """Letters that stand alone somewhere: `p(1-p)` is no value of a function p."""
+    """Letters that stand alone somewhere, so `p(1-p)` is a product and not a value of a function p."""
     start: int
     end: int
 
@@ -23,7 +23,8 @@ class Span:
         return self.end - self.start
 
     def at(self, index: int) -> Token | None:
-        """Returns the token at an index of the whole, None outside the span."""
+        """Returns the token at an index of the whole answer; None outside the span."""
+        # Indices are of the whole answer, so that no rule has to copy or shift what it passes on.
         return self.tokens[index] if self.start <= index < self.end else None
 
     def between(self, start: int, end: int) -> "Span":
@@ -31,7 +32,7 @@ class Span:
         return Span(self.tokens, self.closes, self.lone, start, end)
 
     def top_level(self) -> list[int]:
-        """Returns the indices of the tokens that stand in no bracket, opening brackets included."""
+        """Returns the indices of the tokens outside all brackets, including opening brackets."""
         indices, index = [], self.start
         while index < self.end:
             indices.append(index)
@@ -39,7 +40,7 @@ class Span:
         return indices
 
     def split(self, separators: Container[str]) -> list["Span"]:
-        """Returns the parts between separators that stand in no bracket; empty ones where nothing stands between."""
+        """Returns the parts between separators outside all brackets; a part may be empty."""
         parts, start = [], self.start
         for index in self.top_level():
             if self.tokens[index].text in separators and self.tokens[index].kind != "letter":
@@ -48,7 +49,7 @@ class Span:
         return [*parts, self.between(start, self.end)]
 
     def first(self, texts: Container[str]) -> int | None:
-        """Returns the index of the first of some tokens that stands in no bracket."""
+        """Returns the index of the first of some tokens outside all brackets."""
         return next((i for i in self.top_level() if self.tokens[i].text in texts), None)
 
     def texts(self) -> list[str]:
@@ -62,7 +63,7 @@ class Span:
 
 
 def span_of(tokens: tuple[Token, ...]) -> Span:
-    """Returns the span of all tokens. Raises UnreadableError where brackets do not match."""
+    """Returns the span of all tokens. Raises UnreadableError if brackets do not match."""
     closes: dict[int, int] = {}
     opened: list[tuple[int, str]] = []
     for index, token in enumerate(tokens):

@@ -1,9 +1,9 @@
-r"""An answer must be a value, not the question again: `6!` for 720 or `\int_0^1 x^2 dx` for 1/3 is reward hacking.
+r"""Rejects answers that restate the question: `6!` for 720 or `\int_0^1 x^2 dx` for 1/3 is reward hacking.
 
-A sum, product, integral, limit or derivative is never accepted for a gold that has none, nor is a function's value
-(`\tan 60^\circ`) for a constant that is written without one. Where the gold is a plain number the answer must be in
-closed form: digits, a fraction, a root, a power of a prime or of ten; no arithmetic that is still to be done (`3+4`,
-`4\cdot6`, `12^2`, `\binom{10}{3}`), save a mixed number written out (`1+5/8`).
+A sum, product, integral, limit or derivative is never accepted for a gold without one, nor is a function's value
+(`\tan 60^\circ`) for a constant that is written without one. If the gold is a plain number, the answer must be in
+closed form: digits, a fraction, a root, a power of a prime or of ten. Open arithmetic (`3+4`, `4\cdot6`, `12^2`,
+`\binom{10}{3}`) is refused, except for a mixed number written out (`1+5/8`).
 """
 
 from deepscaler.rewards.answers.nodes import Node, symbols, walk
@@ -16,12 +16,13 @@ _MAX_PRIME = 10**9
 
 
 def restates(answer: Node, gold: Node) -> bool:
-    """Whether an answer leaves to the reader what the gold has worked out."""
+    """Returns whether an answer leaves a calculation open that the gold has completed."""
     if _has_pending(answer) and not _has_pending(gold):
         return True
     if not symbols(gold) and _has_function(answer) and not _has_function(gold):
         return True
     number = literal(gold)
+    # Two literals are compared as numbers, also where one is not reduced: 10/4 is 5/2, a choice of this grader.
     if number is None or literal(answer) is not None:
         return False
     if _is_mixed(answer):
@@ -53,7 +54,7 @@ def _may_stand(node: Node, *, strict: bool) -> bool:
 
 
 def _is_factorised(node: Node) -> bool:
-    r"""Whether the products in a tree are of primes with a power among them, or with a root (`2\sqrt{4}`)."""
+    r"""Returns whether every product in a tree has a root (`2\sqrt{4}`), or only primes with a power among them."""
     for part in walk(node):
         if part.kind == "mul":
             if any(factor.kind == "root" for factor in part.args):
@@ -65,16 +66,17 @@ def _is_factorised(node: Node) -> bool:
 
 
 def _is_prime_or_ten(node: Node) -> bool:
-    """Whether a number may be multiplied: a prime in a factorisation, ten in scientific notation, 0 and 1."""
+    """Returns whether a number may be a factor: a prime in a factorization, ten in scientific notation, 0 and 1."""
     number = literal(node)
     if number is None or number.value.denominator != 1 or not 0 <= number.value < _MAX_PRIME:
         return False
     base = int(number.value)
+    # Some 31,600 divisions at most, because a base is below 10^9.
     return base in (0, 1, 10) or all(base % divisor for divisor in range(2, int(base**0.5) + 1))
 
 
 def _is_mixed(node: Node) -> bool:
-    """`1+5/8` and `-1-5/8`."""
+    """Returns whether a tree is a mixed number written out: `1+5/8`, `-1-5/8`."""
     if node.kind != "add" or len(node.args) != 2:
         return False
     whole, part = literal(node.args[0]), literal(node.args[1])

@@ -1,7 +1,7 @@
 r"""Reads an answer once, character by character, into tokens: `\dfrac{1}{2}\text{ cm}` -> \frac { 1 } { 2 } cm.
 
-Every character becomes a token or is dropped by a rule of this module that says why it does not matter. Length and
-depth are bounded before anything else, so whatever is built on the tokens may recurse and takes linear time.
+Every character becomes a token, or a rule of this module drops it and says why it does not matter. Length and depth are
+bounded before anything else, so code that uses the tokens may recurse and takes linear time.
 """
 
 import re
@@ -38,7 +38,7 @@ _BRACKETS = {
 _VALUES = frozenset({")", "}", "\\pi", "/", "\\circ"})
 _CONTROL_SPACES, _DELIMITERS = frozenset(",;:> \n/"), frozenset("!()[]-")
 _SPACELESS = frozenset({"{:}", "{=}", "{<}", "{>}"})
-"""Relations in braces, around which TeX leaves no space."""
+"""Relations in braces, around which TeX adds no space."""
 _MAX_ARGUMENT = 40
 _ENDS = frozenset({".", ",", ";", ":", "\\\\"})
 _GOES_ON = frozenset({"=", ":", "\\therefore", "\\Rightarrow"})
@@ -49,7 +49,7 @@ class Scanner(Brackets):
     """Reads one text."""
 
     def scan(self) -> tuple[Token, ...]:
-        """Returns all tokens. Raises UnreadableError where the text is unbalanced or too deep."""
+        """Returns all tokens. Raises UnreadableError if the text is unbalanced or too deep."""
         while self.position < len(self.text):
             self._step(self.text[self.position])
         if self.opened or self.environments:
@@ -95,7 +95,7 @@ class Scanner(Brackets):
             self.close_bracket(character)
         elif character == "*":
             self.emit("command", "\\cdot")
-        elif character != "$":  # a delimiter of mathematics; dollars are written \$
+        elif character != "$":  # $ delimits mathematics; a dollar is \$
             self.emit("symbol", character)
 
     def _command(self) -> None:
@@ -106,7 +106,7 @@ class Scanner(Brackets):
         name, self.position = ALIASES.get(match.group(), match.group()), match.end()
         if name in SPACES:
             self.spaced = True
-        elif name in IGNORED:  # \left. and \right. are brackets that are not there
+        elif name in IGNORED:  # \left. and \right. are invisible brackets
             self.position += name in ("left", "right") and self.text[self.position : self.position + 1] == "."
         elif name in WITH_ARGUMENT:
             self._skip_argument()
@@ -140,7 +140,7 @@ class Scanner(Brackets):
             self.close_bracket(symbol)
 
     def _skip_argument(self) -> None:
-        """The color of an answer, the width of a gap, or what nobody sees does not matter."""
+        """Skips a command's argument that does not matter: a color, the width of a gap, an invisible text."""
         while self.text[self.position : self.position + 1] == " ":
             self.position += 1
         if self.text[self.position : self.position + 1] != "{":
@@ -155,7 +155,7 @@ class Scanner(Brackets):
         while self.text[self.position : self.position + 1].isspace():
             self.position += 1
         self.spaced = self.spaced or style == "text"
-        if self.text[self.position : self.position + 1] == "{":  # and not `\mathbb R`
+        if self.text[self.position : self.position + 1] == "{":  # unlike `\mathbb R`
             self.position += 1
             self.open(style)
 
@@ -178,7 +178,7 @@ class Scanner(Brackets):
     def _letters(self) -> None:
         style = self.style()
         match = (_WORD if style == "text" else _LETTERS).match(self.text, self.position)
-        if not match:  # Chinese and the like: the longest run of it
+        if not match:  # other scripts, such as Chinese: the longest run
             end = self.position + 1
             while end < len(self.text) and self.text[end].isalpha() and not self.text[end].isascii():
                 end += 1
@@ -209,7 +209,7 @@ class Scanner(Brackets):
         return self._follows_number() and self.text[here : here + 3] == "10^"
 
     def _is_unit(self, run: str, style: Style) -> bool:
-        """A glued run of two or three letters is a product of variables (`3km`), unless it is upright."""
+        """Returns whether a run is a unit. Two or three letters in `3km` are variables unless they are upright."""
         if style == "text" or unit_of(run) is None:
             return False
         previous = self.tokens[-1] if self.tokens else None
@@ -230,31 +230,33 @@ class Scanner(Brackets):
         self.emit("number", digits, roman=False)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # a gold is read again for every response of its group
 def tokenize(text: str) -> tuple[Token, ...]:
-    """Returns the tokens of an answer. Raises UnreadableError where it is too long, too deep or unbalanced."""
+    """Returns the tokens of an answer. Raises UnreadableError if it is too long, too deep or unbalanced."""
+    # Before anything reads it: responses of 32,000 tokens can be one box.
     if len(text) > MAX_LENGTH:
         raise UnreadableError("too long")
     tokens = Scanner(_without_wrapping(_undouble_backslashes(to_tex(text)))).scan()
     start, end = 0, len(tokens)
-    while end and tokens[end - 1].text in _ENDS:  # the full stop of a sentence
+    while end and tokens[end - 1].text in _ENDS:  # the period of a sentence
         end -= 1
-    start = int(end > 0 and tokens[0].text in _GOES_ON)  # it goes on where a text before the box ended
+    start = int(end > 0 and tokens[0].text in _GOES_ON)  # the box continues the text before it
     return tokens[start:end]
 
 
 def _undouble_backslashes(text: str) -> str:
-    r"""Returns `\\frac` from a twice-escaped source as `\frac`; the row breaks of a matrix stay."""
+    r"""Returns `\frac` for `\\frac` from a source that was escaped twice; row breaks of a matrix stay."""
     if r"\\begin" in text or (r"\begin" not in text and re.search(r"\\\\[a-zA-Z{}]", text)):
         return text.replace("\\\\", "\\")
     return text
 
 
 def _without_wrapping(text: str) -> str:
-    """Returns an answer without Markdown's emphasis or quotation marks around all of it."""
+    """Returns an answer without Markdown emphasis or quotation marks around the whole of it."""
     text = text.strip()
     for mark, end in _WRAPPERS.items():
         size = len(mark)
+        # At most two marks: in **a** b **c** the outer ones do not belong together.
         if len(text) > 2 * size and text.startswith(mark) and text.endswith(end) and text.count(mark) <= 2:
             text = text[size:-size].strip()
     return text

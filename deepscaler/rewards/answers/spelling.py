@@ -1,7 +1,7 @@
-r"""Folds what Unicode writes in one character into TeX: `1⅔` is `1\frac{2}{3}`, `101₂` is `101_{2}`.
+r"""Converts Unicode characters to TeX: `1⅔` is `1\frac{2}{3}`, `101₂` is `101_{2}`.
 
-One pass, character by character. It changes how an answer is written, never what it says: a superscript stays a
-superscript, where NFKC alone would turn `10²` into 102.
+The conversion is a single pass over the characters. It changes the spelling of an answer, never its meaning: a
+superscript stays a superscript, where NFKC alone would turn `10²` into 102.
 """
 
 import re
@@ -42,13 +42,15 @@ _ASCII = re.compile(r"[\x20-\x7e]+")
 
 
 def to_tex(text: str) -> str:
-    """Returns the text in ASCII TeX as far as there is any; other letters (`个`) stay, what nobody sees goes."""
+    """Returns the text in ASCII TeX as far as possible; other letters (`个`) stay, and invisible characters go."""
+    # Nearly all answers are, and then this costs nothing.
     if text.isascii():
         return text
     parts: list[str] = []
     raised = ""
     for character in text:
         level, folded = _fold(character)
+        # A run of raised characters is one exponent: 10¹² is 10^{12}, not 10^{1}^{2}.
         if level != raised:
             parts.append(("}" if raised else "") + (f"{level}{{" if level else ""))
             raised = level
@@ -69,8 +71,9 @@ def _fold(character: str) -> tuple[str, str]:
     if form.startswith("<fraction>"):
         top, _, bottom = folded.partition("⁄")
         return "", f"\\frac{{{top}}}{{{bottom}}}" if bottom.isdigit() else folded
-    if form.startswith("<circle>"):  # ①② is no 12
+    if form.startswith("<circle>"):  # ①② is not 12
         return "", f"({folded})"
+    # Zero-width and direction marks: models copy them from web pages, and nobody sees them.
     if unicodedata.category(character) in ("Cf", "Zl", "Zp"):
         return "", ""
     return "", "".join(_TABLE.get(part, part) for part in folded) if folded else " "

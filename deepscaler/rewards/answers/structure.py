@@ -1,4 +1,4 @@
-r"""The shape of an answer: a scalar, a relation, or a list, set, tuple, interval, union or matrix of smaller answers.
+r"""Finds the shape of an answer: a scalar, a relation, or a list, set, tuple, interval, union or matrix of answers.
 
 3\pm2\sqrt{2}              list   3+2\sqrt{2} | 3-2\sqrt{2}
 x \in (-\infty,1]          relation "\in"  x | tuple "(]"  -\infty | 1
@@ -21,7 +21,7 @@ from deepscaler.rewards.answers.values import LIST, MAX_ITEMS, read_value
 from deepscaler.rewards.answers.vocabulary import DENIALS, SEPARATORS
 
 MAX_NAME = 60
-"""Tokens of what may name a value."""
+"""Most tokens of a name for a value."""
 
 RELATIONS = frozenset(
     {"=", "<", ">"}
@@ -36,7 +36,7 @@ _NO_NAME = frozenset({",", ";", "\\not", "\\lnot", "\\lor", "\\cancel", "\\ldots
 
 
 def read(text: str) -> tuple[Node, Note | None]:
-    """Returns what an answer says, and the note on where it holds. Raises UnreadableError beyond the bounds only."""
+    """Returns an answer's tree and the note on its domain. Raises UnreadableError only beyond the bounds."""
     return _read(tokenize(text))
 
 
@@ -48,12 +48,12 @@ def _read(tokens: tuple[Token, ...]) -> tuple[Node, Note | None]:
             return found, None
         core, note = split_note(span)
         return expanded(read_span(core)), note
-    except RecursionError as error:  # the caller has used up the stack
+    except RecursionError as error:  # the depth is bounded, but the caller may have used up the stack
         raise UnreadableError("too deep") from error
 
 
 def read_span(span: Span) -> Node:
-    """Returns the tree of a span; one that follows no rule equals nothing but its own spelling."""
+    """Returns the tree of a span; a span that follows no rule equals only its own spelling."""
     try:
         return _read_list(span)
     except UnreadableError:
@@ -61,7 +61,7 @@ def read_span(span: Span) -> Node:
 
 
 def _spelling(span: Span) -> str:
-    """Returns the words and signs of a span in one spelling, numbers apart."""
+    """Returns the words and signs of a span in a normalized spelling, with spaces before numbers."""
     tokens = [t for t in span.tokens[span.start : span.end] if t.text not in ("{", "}", ".", '"')]
     texts = [t.text.lower() if t.kind == "word" else t.text for t in tokens]
     return "".join(f" {text}" if text[:1].isdigit() else text for text in texts).strip()
@@ -92,9 +92,10 @@ def _read_list(span: Span) -> Node:
 
 
 def _carry_names(items: list[Node]) -> list[Node]:
-    """`x=1, 2` means x=1 and x=2."""
+    """Returns the items of a list with a leading name repeated: `x=1, 2` means x=1 and x=2."""
     first, others = items[0], items[1:]
     names = first.kind == "relation" and set(first.value) == {"="} and is_name(first.args[0])
+    # The name is repeated for each of up to 200 items, so a long one would multiply the work.
     is_short = names and sum(1 for _ in islice(walk(first.args[0]), MAX_NAME + 1)) <= MAX_NAME
     if is_short and not any(item.kind == "relation" for item in others):
         return [first, *(Node("relation", (first.args[0], item), ("=",)) for item in others)]
@@ -125,7 +126,7 @@ def _read_relation(span: Span) -> Node:
         signs[-1] = f"\\equiv:{last.between(modulus + 1, last.end).spelling()}"
         last = last.between(start, modulus)
     sides.append(last)
-    if signs[0] in ("=", "\\approx", "\\equiv") and not len(sides[0]):  # it goes on where a text before it ended
+    if signs[0] in ("=", "\\approx", "\\equiv") and not len(sides[0]):  # the box continues the text before it
         sides, signs = sides[1:], signs[1:]
     if not signs:
         return read_value(sides[0], read_span)
@@ -140,13 +141,13 @@ def _read_side(span: Span) -> Node:
 
 
 def _read_name(span: Span) -> Node:
-    r"""Returns a side that has another behind it: `\text{not } x` names nothing."""
+    r"""Returns a side that another side follows; `\text{not } x` does not name anything."""
     node = _read_side(span)
     return node if node.kind != "words" or _may_name(span) else Node("opaque", (node,), "")
 
 
 def _may_name(span: Span) -> bool:
-    r"""Whether a side that cannot be read may name a value: `N \bmod 1000`, `\text{Area}`, `P(X \ge 2)`."""
+    r"""Returns whether an unreadable side may name a value: `N \bmod 1000`, `\text{Area}`, `P(X \ge 2)`."""
     top = [span.tokens[index] for index in span.top_level()]
     if len(span) > MAX_NAME or any(t.text in _NO_NAME or t.text.lower() in DENIALS | SEPARATORS for t in top):
         return False
@@ -154,7 +155,7 @@ def _may_name(span: Span) -> bool:
 
 
 def ascending(node: Node) -> Node:
-    """Returns `5 > x > 2` as `2 < x < 5`; other relations as they are."""
+    """Returns `5 > x > 2` as `2 < x < 5`, and other relations unchanged."""
     if not set(node.value) <= set(_MIRRORED):
         return node
     return Node("relation", node.args[::-1], tuple(_MIRRORED[sign] for sign in reversed(node.value)))

@@ -1,4 +1,4 @@
-r"""What may stand behind a number or a symbol: `2\frac13`, `1.5 million`, `60\%`, `60^\circ`, `3^{rd}`, `5!`, `x^2`."""
+r"""Parses suffixes of a number or a symbol: `2\frac13`, `1.5 million`, `60\%`, `60^\circ`, `3^{rd}`, `5!`, `x^2`."""
 
 from fractions import Fraction
 
@@ -14,16 +14,17 @@ _STARS = ("*", "\\cdot", "+", "\\dagger", "\\star", "\\circ")
 _MAX_DIGITS = 9
 _MAX_SCALES = 3
 _SHORT = 4
-"""Tokens of an exponent that may be a mark."""
+"""Least tokens of an exponent that is too long to be a mark."""
 
 
 class Suffixes(Cursor):
-    """The rules for what follows an atom."""
+    """Implements the rules for suffixes of an atom."""
 
     def mixed(self, whole: Node) -> Node:
-        r"""Returns 3/2 for `1 1/2` and `1\frac{1}{2}`, 1500 for `1.5 thousand`, and what it was given for all else."""
+        r"""Returns 3/2 for `1 1/2` and `1\frac{1}{2}`, 1500 for `1.5 thousand`, and all other nodes unchanged."""
         if whole.kind != "number":
             return whole
+        # Only a whole number: 1.5\frac{1}{2} is not a mixed number.
         if whole.value.value.denominator == 1 and not whole.value.decimal:
             part, end = self._proper_fraction() if self.text() == "\\frac" else self._slashed_fraction()
             if part and self.span.tokens[self.index - 1].kind == "number":
@@ -32,7 +33,10 @@ class Suffixes(Cursor):
         return self._marked(self._scaled(whole))
 
     def _proper_fraction(self) -> tuple[Fraction | None, int]:
-        """Returns a fraction of two whole numbers below one, by its tokens: parsed twice, each depth would double."""
+        """Returns a fraction of two integers below one, read from its tokens.
+
+        Parsing the tokens here and again later would double the time at each depth.
+        """
         values, index = [], self.index + 1
         for _ in range(2):
             braced = self.span.at(index) is not None and self.span.tokens[index].text == "{"
@@ -47,6 +51,7 @@ class Suffixes(Cursor):
 
     def _slashed_fraction(self) -> tuple[Fraction | None, int]:
         token, bottom = self.peek(), self.text(2)
+        # The space makes it mixed: in `11/2` there is none.
         if token is None or not token.spaced or self.text(1) != "/" or len(token.text) + len(bottom) > _MAX_DIGITS:
             return None, self.index
         if not token.text.isdigit() or not bottom.isdigit() or not 0 < int(token.text) < int(bottom):
@@ -125,6 +130,7 @@ class Suffixes(Cursor):
         inside = self.group()
         texts = inside.texts() if len(inside) < _SHORT else []
         mark = "".join(texts)
+        # Some write a degree as a raised letter: 90^o.
         if mark in ("\\circ", "\\degree") or (mark == "o" and node.kind == "number"):
             self.skip_group()
             return self._degrees(node)
@@ -138,6 +144,7 @@ class Suffixes(Cursor):
         if node.kind == "number" and _is_ordinal(node, mark):
             self.skip_group()
             return node
+        # x^* is another symbol than x, and nothing is raised to a star.
         if mark in _STARS and node.kind == "symbol":
             self.skip_group()
             return Node("symbol", (), f"{node.value}^{mark}")
@@ -151,8 +158,9 @@ class Suffixes(Cursor):
 
 
 def _is_ordinal(node: Node, ending: str) -> bool:
-    """Whether letters are the ending of that ordinal: 3rd, but not 5st."""
+    """Returns whether letters are the right ending of an ordinal: 3rd, but not 5st."""
     if ending not in _ENDINGS or node.value.value.denominator != 1:
         return False
+    # 13th, not 13rd: the teens have th.
     digits = str(node.value.value)
     return ending == ("th" if digits[-2:] in _TEENS else _ORDINALS.get(digits[-1], "th"))

@@ -1,4 +1,4 @@
-r"""Units after a value: `10 weeks`, `64\text{ cm}^2`, `\frac{\text{km}}{\text{h}}`, `5 hours 30 minutes`.
+r"""Reads units after a value: `10 weeks`, `64\text{ cm}^2`, `\frac{\text{km}}{\text{h}}`, `5 hours 30 minutes`.
 
 unit     := factor (("/" | "per" | "\cdot" | nothing) factor)*
 factor   := ("square" | "cubic")? name ("^" integer | "squared" | "cubed")? | "\frac" unit unit | "(" unit ")"
@@ -33,7 +33,7 @@ _COMMANDS = {
 
 
 def read_unit(span: Span, index: int, upright: bool = True) -> tuple[Unit, int] | None:
-    """Returns the unit that begins at an index and where it ends. Without `upright`, single letters count (`m/s`)."""
+    """Returns the unit that begins at an index, and its end. Without `upright`, single letters count (`m/s`)."""
     powers: dict[str, int] = {}
     sign = 1
     first = True
@@ -50,6 +50,7 @@ def read_unit(span: Span, index: int, upright: bool = True) -> tuple[Unit, int] 
             sign, index = -1, index + 1
         elif token and token.text in ("\\cdot", "\\times", "-", "."):
             following = _read_factor(span, index + 1, upright)
+            # `5 m - 3` continues with a number, so the sign is not part of the unit.
             if following is None:
                 return _unit(powers), index
             index += 1
@@ -91,7 +92,7 @@ def _read_factor(span: Span, index: int, upright: bool) -> tuple[Unit, int] | No
 
 
 def _read_name(span: Span, index: int, upright: bool) -> tuple[str, int] | None:
-    """Returns the canonical name; a counted noun may have words before it and `of the ...` after it."""
+    """Returns a unit's canonical name and its end; a counted noun may have words before it and `of ...` after it."""
     start = index
     while (token := span.at(index)) and token.kind == "word" and token.text.lower() in FILLERS:
         following = span.at(index + 1)
@@ -135,7 +136,7 @@ def _read_run(span: Span, index: int) -> tuple[str, int] | None:
 
 
 def _skip_of(span: Span, index: int) -> int:
-    """`ways of choosing` is not read; `pieces of candy`, `sheets of paper` are: of, and words that count nothing."""
+    """Returns the index after `of` and a noun: `pieces of candy`, `sheets of paper`, but not `ways of choosing`."""
     token = span.at(index)
     if token and token.text.lower() == "of" and (noun := span.at(index + 1)) and noun.kind == "word":
         name = unit_of(noun.text) or counted_noun(noun.text)
@@ -173,7 +174,7 @@ def _read_exponent(span: Span, index: int) -> tuple[int, int] | None:
 
 
 def compound(parts: list[Node]) -> Node | None:
-    """Returns 5 hours 30 minutes as one quantity; None unless each unit is smaller than the last, of one dimension."""
+    """Returns 5 hours 30 minutes as one quantity; None unless the units have one dimension and get smaller."""
     if len(parts) < 2:
         return None
     total, previous, dimensions = Fraction(0), None, set()
@@ -184,6 +185,7 @@ def compound(parts: list[Node]) -> Node | None:
         if power != 1 or name not in SIZES or number.value < 0:
             return None
         dimension, size = SIZES[name][0], Fraction(SIZES[name][1])
+        # `30 min 2 h` is not how anybody writes one quantity.
         if previous is not None and size >= previous:
             return None
         previous = size
@@ -194,7 +196,7 @@ def compound(parts: list[Node]) -> Node | None:
 
 
 def in_base_units(node: Node) -> tuple[str, Fraction] | None:
-    """Returns the dimension and size of a quantity whose unit has a size, to compare 5400 s with 1 h 30 min."""
+    """Returns the dimension and size of a quantity whose unit has a known size, to compare 5400 s with 1 h 30 min."""
     if node.kind != "quantity" or len(node.value) != 1 or node.args[0].kind != "number" or node.value[0][1] != 1:
         return None
     name, number = node.value[0][0], node.args[0].value.value
@@ -206,7 +208,7 @@ def in_base_units(node: Node) -> tuple[str, Fraction] | None:
 
 
 def with_spelled_unit(node: Node) -> Node:
-    r"""Returns `3km`, `9.8 m/s^2` or `9.8 \frac{m}{s^2}` as a quantity, for a gold without variables."""
+    r"""Returns `3km`, `9.8 m/s^2` or `9.8 \frac{m}{s^2}` as a quantity, if the gold has no variables."""
     top, bottom = node.args if node.kind == "div" else (node, None)
     if top.kind != "mul" or top.args[0].kind not in ("number", "neg"):
         return node
@@ -225,7 +227,7 @@ def with_spelled_unit(node: Node) -> Node:
 
 
 def _spelled(parts: tuple[Node, ...]) -> Unit | None:
-    """Returns the spellings of units in some factors, single letters among them; None if one is no unit."""
+    """Returns the spellings of units in some factors, including single letters; None if a factor is not a unit."""
     letters = "".join(part.value for part in parts if part.kind == "symbol")
     if all(part.kind == "symbol" for part in parts) and (
         letters in UPRIGHT_UNITS or letters in _COMMANDS or (len(letters) > 1 and unit_of(letters))

@@ -1,4 +1,4 @@
-r"""Values without a relation: sets and tuples in their brackets, unions, words, what `forms` reads, or a scalar."""
+r"""Reads values without a relation: sets and tuples in brackets, unions, words, the forms of `forms`, or a scalar."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ Read = Callable[[Span], Node]
 
 
 def read_value(span: Span, read: Read) -> Node:
-    """Returns the tree of a value, its items read by `read`. Raises UnreadableError where it follows no rule."""
+    """Returns the tree of a value, whose items `read` reads. Raises UnreadableError if it follows no rule."""
     if not len(span):
         raise UnreadableError("empty")
 
@@ -47,7 +47,7 @@ def read_value(span: Span, read: Read) -> Node:
 
 
 def _set_difference(span: Span, read: Read) -> Node | None:
-    r"""`\mathbb{R} - \{1\}`."""
+    r"""Returns the tree of a difference of sets such as `\mathbb{R} - \{1\}`; None for other spans."""
     sign = span.first({"-"})
     after = span.at(sign + 1) if sign is not None else None
     if sign is None or after is None or after.text != "\\{" or span.tokens[span.start].text != "\\mathbb":
@@ -56,7 +56,7 @@ def _set_difference(span: Span, read: Read) -> Node | None:
 
 
 def _enclosed(span: Span, read: Read) -> Node | None:
-    r"""Returns the tree of `(a,b]`, `\{a,b\}`, `{a,b}` or `(a)`; None if no bracket encloses all of it."""
+    r"""Returns the tree of `(a,b]`, `\{a,b\}`, `{a,b}` or `(a)`; None if no bracket encloses the whole span."""
     opening, closing = span.tokens[span.start].text, span.tokens[span.end - 1].text
     if span.closes.get(span.start) != span.end - 1 or opening not in ("(", "[", "{", "\\{"):
         return None
@@ -68,6 +68,7 @@ def _enclosed(span: Span, read: Read) -> Node | None:
         return Node("builder", tuple(map(read, parts)))
     split = inner.split((",", ";") if opening in ("(", "[") else LIST)
     items = [part for part in split if len(part)]
+    # (,5) may lack its first item: what was meant is not guessed.
     if not (len(split[0]) and len(split[-1])) or (opening in ("(", "[") and len(items) < len(split)):
         raise UnreadableError("an item is missing")
     if len(items) > MAX_ITEMS:
@@ -81,7 +82,7 @@ def _enclosed(span: Span, read: Read) -> Node | None:
 
 
 def _named_set(span: Span) -> Node | None:
-    r"""`\emptyset`, `\mathbb{R}`, `\mathbb{Z}^+`, and the dots of `1, 2, \ldots, n`."""
+    r"""Returns the tree of `\emptyset`, `\mathbb{R}`, `\mathbb{Z}^+` or the dots in `1, 2, \ldots, n`; else None."""
     texts = [text for text in span.texts() if text not in ("{", "}")] if len(span) < 2 * _MAX_DECORATION else []
     if texts == ["\\emptyset"]:
         return EMPTY_SET
@@ -94,7 +95,7 @@ def _named_set(span: Span) -> Node | None:
 
 
 def _tuples(span: Span, read: Read) -> Node | None:
-    """`(1,2) (3,4)`: tuples in a row are a list; a name before one (`P(3,5)`) is a point's."""
+    """Returns tuples in a row, `(1,2) (3,4)`, as a list, and a name before a tuple, `P(3,5)`, as a point; else None."""
     top = span.top_level()
     are_tuples = [
         span.tokens[i].text in ("(", "[") and span.between(i + 1, span.closes[i]).first({","}) is not None for i in top
@@ -108,13 +109,14 @@ def _tuples(span: Span, read: Read) -> Node | None:
 
 
 def _words(span: Span) -> Node | None:
-    """Words, and one that the scanner took for letters (`Evelyn`); a product of capitals (`ABCD`) stays one."""
+    """Returns words, even one that the scanner split into letters (`Evelyn`); None for a product such as `ABCD`."""
     tokens = span.tokens[span.start : span.end]
     if any(token.kind not in ("letter", "word") for token in tokens):
         return None
     text = "".join(token.text for token in tokens)
     if all(token.kind == "letter" for token in tokens):
         is_one = not any(token.spaced for token in tokens[1:])
+        # ABCD is a product or four points, and xyz a product; a word has a vowel and four letters.
         if len(text) < _MIN_WORD or text.isupper() or not is_one or not set("aeiouAEIOU") & set(text):
             return None
     return Node("words", (), text.lower()) if len(text) > 1 or not text.isascii() else None

@@ -1,10 +1,10 @@
-"""The words and commands that may stand in an answer; `vocabulary.toml` lists them by what they do to the value."""
+"""Loads the words and commands that may appear in an answer; `vocabulary.toml` lists them by their effect."""
 
 import tomllib
 from pathlib import Path
 
 _MIN_NOUN = 5
-"""Letters of an unknown plural noun."""
+"""Least letters of an unknown plural noun."""
 
 _TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 _WORDS, _COMMANDS = _TABLES["words"], _TABLES["commands"]
@@ -52,7 +52,7 @@ ALIASES = {other: name for name, others in _COMMANDS["aliases"].items() for othe
 
 
 def unit_of(word: str) -> str | None:
-    """Returns the canonical unit that a word of two letters or more names; None where it names none."""
+    """Returns the canonical unit that a word of at least two letters names; None if it names none."""
     lower = word.lower()
     if (found := UNITS.get(word)) or (len(word) > 1 and (found := UNITS.get(lower))):
         return found
@@ -63,7 +63,7 @@ def unit_of(word: str) -> str | None:
 
 
 def counted_noun(word: str) -> str | None:
-    """Returns the singular of an unknown plural noun (`zebras`): what is counted. None for words of quantity."""
+    """Returns the singular of an unknown plural noun (`zebras`), which names things counted; else None."""
     lower = word.lower()
     if len(lower) < _MIN_NOUN or not lower.endswith("s") or lower.endswith(("ss", "ths", "us", "is", "folds")):
         return None
@@ -72,7 +72,7 @@ def counted_noun(word: str) -> str | None:
 
 
 def is_word(run: str) -> bool:
-    """Whether a run of letters is read as a word rather than as a product of variables."""
+    """Returns whether a run of letters is a word rather than a product of variables."""
     lower = run.lower()
     classes = (SEPARATORS, QUANTIFIERS, SCALES, PERCENT, PHRASES, ("sq", "cubic"))
     if any(lower in known for known in classes):

@@ -1,1 +1,1 @@
-"""Bounded worker processes in which hard comparisons run."""
+"""Runs hard comparisons and users' reward functions in bounded worker processes."""

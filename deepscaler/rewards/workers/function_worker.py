@@ -1,13 +1,13 @@
-"""The template process of a user's reward function: imports the file once, then forks a worker for every socket.
+"""Runs the template process of a user's reward function: imports the file once, then forks a worker for every socket.
 
 Run as `python -m deepscaler.rewards.workers.function_worker FILE NAME MEMORY` with a Unix socket as standard input. A
 worker answers JSON lines: `{"response", "golds", ...}` -> `{"score": 0.5, "more": {"brevity": 1.0}}`, or
-`{"failure": "..."}`. The file is somebody else's, so nothing that it does may reach further than its worker:
+`{"failure": "..."}`. The file is foreign code, so its effects must stay within its worker:
 
-- A worker has a session of its own, a limit of memory, no standard input, and dies with the template.
-- What a call leaves behind is killed when it returns; what a killed worker leaves behind, by the template. Both are
-  subreapers, so a daemon that left its parent and its session is found among their children.
-- A template whose parent is gone ends with everything below it.
+- A worker has its own session, a memory limit and no standard input, and it dies with the template.
+- The worker kills the processes that a call leaves behind when it returns; the template kills those of a killed worker.
+  Both are subreapers, so they find a daemon that left its parent and its session among their children.
+- A template whose parent is gone ends with all its descendants.
 """
 
 import asyncio
@@ -39,22 +39,22 @@ from deepscaler.system.processes import (
 )
 
 MAX_SCORE = 1e6
-"""Largest size of a score: what verl adds up in 32 bits must not become infinite."""
+"""Largest absolute score; verl adds scores in 32 bits, and the sum must not become infinite."""
 
 MAX_NAMES = 20
-"""Numbers beside the score that a reward may log."""
+"""Most numbers beside the score that a reward may log."""
 
 MAX_LOG = 4 << 20
 """Bytes of the log after which a reward's output is dropped."""
 
 MAX_WRITTEN = 1 << 30
-"""Bytes of a file that a worker may write."""
+"""Most bytes of a file that a worker may write."""
 
 _NAME = re.compile(r"[A-Za-z]\w{0,39}", re.ASCII)
 
 
 class RefusedError(Exception):
-    """The file cannot be used, or a call returned no reward."""
+    """Signals that the file cannot be used, or that a call returned no reward."""
 
 
 def main() -> None:
@@ -62,6 +62,7 @@ def main() -> None:
     file, name, memory = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     with suppress(OSError):
         os.setsid()  # a reward that signals its group must not reach the trainer
+    # A copy, so that the file's code finds nothing at its standard input, and cannot close this by closing that.
     requests = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -73,7 +74,7 @@ def main() -> None:
         accepted = accepted_arguments(function, f"{file}: {name}")
     except RefusedError as refused:
         error = str(refused)
-    known = set(descendants(os.getpid()))  # what the file starts on purpose when it is imported
+    known = set(descendants(os.getpid()))  # processes that the import itself has started may stay
     signal.signal(signal.SIGCHLD, lambda *_: _sweep(known))
     while connection := receive_socket(requests):
         with connection:
@@ -84,27 +85,31 @@ def main() -> None:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             else:
                 requests.close()
+                # SystemExit included: whatever happens, a worker must not run on in the template's loop.
                 with suppress(BaseException):
                     _serve(connection, function, accepted, memory)
+                # Not sys.exit: exit handlers of the file would run once for each worker.
                 os._exit(0)
     kill_descendants()
 
 
 def load(file: Path, name: str) -> Callable[..., Any]:
-    """Imports a file and returns its function. Raises RefusedError, with the line."""
+    """Imports a file and returns its function. Raises RefusedError that names the line."""
     spec = importlib.util.spec_from_file_location(f"reward_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # Before it runs, as the import system does: dataclasses and pickle look the module up by its name.
     sys.modules[module.__name__] = module
     try:
         spec.loader.exec_module(module)
         function = getattr(module, name)
     except AttributeError as error:
+        # An AttributeError may come from the file's own code as well, and is then that code's fault.
         if hasattr(module, name) or error.obj is not module:
             raise RefusedError(_raised(file, error, "importing it raises")) from error
         raise RefusedError(f"{file} has no {name}") from error
-    except BaseException as error:  # also an exit: the trainer's end is not its business
+    except BaseException as error:  # SystemExit included: the file must not end the template
         raise RefusedError(_raised(file, error, "importing it raises")) from error
     if not callable(function):
         raise RefusedError(f"{file}: {name} is {type(function).__name__}, not a function")
@@ -112,13 +117,14 @@ def load(file: Path, name: str) -> Callable[..., Any]:
 
 
 def accepted_arguments(function: Callable[..., Any], label: str) -> tuple[str, ...]:
-    """Returns those of ARGUMENTS that a function takes. Raises RefusedError where it wants others."""
+    """Returns those of ARGUMENTS that a function accepts. Raises RefusedError if it requires others."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (ValueError, TypeError):
         return ARGUMENTS
+    # As function_check has it for the text; a decorator may have made another signature.
     if any(one.kind is one.POSITIONAL_ONLY for one in parameters):
-        raise RefusedError(f"{label} takes an argument by position only, and a reward gets its arguments by name")
+        raise RefusedError(f"{label} accepts an argument by position only, but a reward gets its arguments by name")
     named = [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
     if problem := argument_error(one.name for one in named if one.default is one.empty):
         raise RefusedError(f"{label} {problem}")
@@ -128,7 +134,7 @@ def accepted_arguments(function: Callable[..., Any], label: str) -> tuple[str, .
 
 
 def checked(value: Any) -> dict[str, Any]:
-    """Returns the score and the numbers beside it. Raises RefusedError for anything else than numbers."""
+    """Returns the score and the other numbers of a reward. Raises RefusedError for anything but numbers."""
     if not isinstance(value, dict):
         return {"score": _number(value, "the reward"), "more": {}}
     if "score" not in value:
@@ -137,13 +143,14 @@ def checked(value: Any) -> dict[str, Any]:
         raise RefusedError(f"a reward's dict has {len(value):,} keys; at most {MAX_NAMES} beside score are logged")
     for name in value:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise RefusedError(f"{str(name)[:40]!r} is no name for a metric: letters, digits and _, at most 40")
+            raise RefusedError(f"invalid metric name {str(name)[:40]!r}: expected at most 40 letters, digits and _")
     more = {name: _number(item, f"{name} of the reward") for name, item in value.items() if name != "score"}
     return {"score": _number(value["score"], "score of the reward"), "more": more}
 
 
 def _number(value: Any, what: str) -> float:
     try:
+        # float("1.0") is a number to Python, and a reward that returns texts is a mistake to be shown.
         number = math.nan if isinstance(value, str | bytes | None) else float(value)
     except Exception as error:
         raise RefusedError(f"{what} is {type(value).__name__}, not a number") from error
@@ -154,14 +161,15 @@ def _number(value: Any, what: str) -> float:
 
 
 def _fork() -> int:
-    """Forks; the children's signal stays blocked until the parent has noted the worker, or would sweep it away."""
+    """Forks, with SIGCHLD blocked until the parent has recorded the worker; otherwise `_sweep` would kill it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    # Before the fork: what is buffered would be written by the template and by every worker.
     sys.stdout.flush()
     return os.fork()
 
 
 def _sweep(known: set[int]) -> None:
-    """Reaps the dead, and kills what dead workers have left: only orphans are children that nobody has noted."""
+    """Reaps dead children and kills the orphans of dead workers, which are the children that were not recorded."""
     with suppress(ChildProcessError):
         while pid := os.waitpid(-1, os.WNOHANG)[0]:
             known.discard(pid)
@@ -176,12 +184,15 @@ def _serve(connection: socket.socket, function: Callable[..., Any], accepted: tu
     own = os.getpid()
     os.setsid()
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    # Not inherited over fork (prctl(2)), so each worker asks for it.
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the template's handler would reap the function's own children
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    # RLIMIT_AS counts what the template's imports have mapped already, so the user's memory comes on top of that.
     used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     for limit, value in (
+        # A killed worker's core would be as large as its memory, on a shared disk.
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_AS, used + memory),
         (resource.RLIMIT_FSIZE, MAX_WRITTEN),
@@ -190,27 +201,29 @@ def _serve(connection: socket.socket, function: Callable[..., Any], accepted: tu
     _say(connection, {"pid": own})
     with asyncio.Runner() as runner, connection.makefile("r", encoding="utf-8") as tasks:
         for line in tasks:
+            # Looked at before each call, so one call alone can exceed the bound, by at most MAX_WRITTEN.
             if os.fstat(1).st_size > MAX_LOG:
                 for output in (1, 2):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), output)
             task = json.loads(line)
             reply = _call(function, {name: task[name] for name in accepted}, runner)
-            if os.getpid() != own:  # a fork that came back from the function
+            if os.getpid() != own:  # the function forked, and the child returned from it, too
                 os._exit(0)
             _end_children()
             _say(connection, reply)
 
 
 def _call(function: Callable[..., Any], arguments: dict[str, Any], runner: asyncio.Runner) -> dict[str, Any]:
-    """Returns what a call is worth, or why it is worth nothing."""
+    """Returns a call's reward, or the reason why it has none."""
     try:
         value = function(**arguments)
         if inspect.isawaitable(value):
+            # One loop for all calls, because clients such as httpx's keep their connections in it.
             value = runner.run(_awaited(value))
         return checked(value)
     except RefusedError as refused:
         return {"failure": str(refused)}
-    except BaseException as error:  # SystemExit, too
+    except BaseException as error:  # SystemExit included
         with suppress(Exception):
             traceback.print_exc(limit=10)
             sys.stdout.flush()
@@ -223,11 +236,13 @@ async def _awaited(value: Any) -> Any:
 
 
 def _raised(file: Path, error: BaseException, what: str) -> str:
-    """Returns an exception in one line, with the last line of the file that it passed."""
+    """Returns an exception in one line, with the last line of the file in its traceback."""
     line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else None
+    # The last frame of the user's file: deeper ones are in libraries, where the user can mend nothing.
     for frame in traceback.extract_tb(error.__traceback__):
         line = frame.lineno if frame.filename == str(file) else line
     try:
+        # str() of an exception runs the user's code, which may raise again.
         told = " ".join(str(error).split())[:200]
     except Exception:
         told = ""
@@ -236,7 +251,7 @@ def _raised(file: Path, error: BaseException, what: str) -> str:
 
 
 def _end_children() -> None:
-    """Kills what a call has started and left; asking for a dead child costs microseconds where there is none."""
+    """Kills the processes that a call has started and left; without any, the check takes microseconds."""
     with suppress(ChildProcessError):
         while True:
             if not os.waitpid(-1, os.WNOHANG)[0]:

@@ -1,7 +1,10 @@
-"""Worker processes for work that may hang, eat memory or crash: each is killed and replaced alone.
+"""Runs work that may hang, exhaust memory or crash in worker processes, each of which is killed and replaced alone.
 
-The time-out is the caller's waiting on a socket, so it works in any thread and in asyncio (no SIGALRM), and no
-`__main__` is imported again (as multiprocessing's spawn would: grading from a script without a main guard is fine).
+The caller waits for a reply on a socket with a time-out, which works in any thread and in asyncio, unlike SIGALRM.
+
+pebble and multiprocessing would not do. They either fork a process that has threads, or start a new interpreter that
+imports the caller's `__main__` again: grading from a script without a main guard would start that script again, and
+verl's trainer is such a script. A template process that forks on request avoids both.
 """
 
 import atexit
@@ -19,26 +22,28 @@ Outcome = Literal["equal", "different", "timeout", "worker_died"]
 Failure = Literal["timeout", "worker_died"]
 
 ATTEMPTS = 3
-"""A task whose worker died under it is tried again in a fresh worker: the killer may have meant another."""
+"""Workers to try for a task. A worker that died may have been killed because of another task."""
 
 SLACK = 1.2
-"""Seconds on the clock beyond the limit, which is processor time: a busy machine must not turn a score to 0."""
+"""Seconds on the clock beyond the limit, which is processor time. With a limit on the clock alone, a busy machine would
+turn right answers into wrong ones."""
 
 START_DEADLINE = 120.0
-"""Seconds for a worker to come up; the first imports the mathematics: two or three, many more on a busy machine."""
+"""Seconds that a worker has to start. The first one imports sympy, which takes two or three, or many on a busy machine.
+"""
 
 COMPARISONS = ("-m", "deepscaler.rewards.workers.worker")
 
 
 @dataclass
 class WorkerPool:
-    """Workers are made when all others are busy, up to `size`; then callers wait for one."""
+    """Starts a worker when all others are busy, up to `size`; beyond that callers wait for one."""
 
     size: int
     template: Template = field(default_factory=lambda: Template(COMPARISONS))
-    """Whose workers they are."""
+    """Process that forks the workers."""
     counts: Counter[str] = field(default_factory=Counter)
-    """Outcomes since the start: equal, different, timeout, worker_died."""
+    """Number of each outcome since the start: equal, different, timeout, worker_died."""
 
     def __post_init__(self) -> None:
         self._free = threading.Semaphore(self.size)
@@ -47,9 +52,10 @@ class WorkerPool:
         self._busy: set[int] = set()
 
     def compare(self, mode: str, answer: str, gold: str, limit: float) -> Outcome:
-        """Run one comparison for at most `limit` seconds of its own processor time, and SLACK more on the clock.
+        """Runs one comparison for at most `limit` seconds of its own processor time, and SLACK more on the clock.
 
-        Waiting for a worker (all are busy, or the first is starting) does not count: it says nothing of the answer.
+        Waiting for a worker (all are busy, or the first is starting) does not count, as it has nothing to do with the
+        answer.
         """
         task = {"mode": mode, "answer": answer, "gold": gold, "limit": limit}
         reply = self.ask(task, limit, limit + SLACK)
@@ -61,10 +67,12 @@ class WorkerPool:
     def ask(
         self, task: dict[str, Any], limit: float, clock_limit: float, attempts: int = ATTEMPTS
     ) -> dict[str, Any] | Failure:
-        """Returns a worker's reply to a task, or why there is none after so many seconds on the clock.
+        """Returns a worker's reply to a task, or the reason for none after `clock_limit` seconds on the clock.
 
-        A worker that dies `limit` seconds after it began has reached a limit that it set itself. Raises StartError.
+        A worker that dies `limit` seconds after it began has reached a limit that it set itself, so this counts as a
+        time-out. Raises StartError if no worker can be started.
         """
+        # Before a worker is taken: a task that JSON cannot carry must not cost one.
         line = json.dumps(task).encode() + b"\n"
         with self._free:
             reply: dict[str, Any] | Failure = "worker_died"
@@ -75,17 +83,17 @@ class WorkerPool:
         return reply
 
     def warm_up(self) -> None:
-        """Wait for the first worker, so that nothing graded afterwards does. Raises TimeoutError or RuntimeError."""
+        """Waits for the first worker, so later tasks need not. Raises TimeoutError or StartError."""
         with self._free:
             self._release(self._take())
 
     def pids(self) -> list[int]:
-        """The worker processes that live now (for tests and monitoring)."""
+        """Returns the pids of the living worker processes, for tests and monitoring."""
         with self._lock:
             return [worker.pid for worker in self._idle] + sorted(self._busy)
 
     def close(self) -> None:
-        """End all workers and the template."""
+        """Ends all workers and the template."""
         with self._lock:
             for worker in self._idle:
                 worker.kill()
@@ -105,6 +113,7 @@ class WorkerPool:
             return "timeout"
         if reply is None:
             self._discard(worker)
+            # SIGPROF ends a worker at its limit of processor time, which takes at least as long on the clock.
             return "timeout" if time.monotonic() - started >= limit else "worker_died"
         self._release(worker)
         return reply
@@ -112,6 +121,7 @@ class WorkerPool:
     def _take(self) -> Worker:
         with self._lock:
             worker = self._idle.pop() if self._idle else None
+        # outside the lock, because a fork may take as long as the template's imports
         worker = worker or self.template.fork(time.monotonic() + START_DEADLINE)
         with self._lock:
             self._busy.add(worker.pid)
@@ -133,9 +143,10 @@ _pools_lock = threading.Lock()
 
 
 def shared_pool() -> WorkerPool:
-    """This process's pool: one worker a core, at least eight ($DEEPSCALER_GRADER_WORKERS changes that)."""
+    """Returns this process's pool: one worker per core, at least eight, unless $DEEPSCALER_GRADER_WORKERS is set."""
     with _pools_lock:
-        if os.getpid() not in _pools:  # a fork must not share its parent's sockets
+        if os.getpid() not in _pools:  # a fork must not use its parent's sockets
+            # At least eight: workers that hang until their limit must not hold the only places.
             size = int(os.environ.get("DEEPSCALER_GRADER_WORKERS", "0")) or max(8, os.cpu_count() or 1)
             _pools[os.getpid()] = WorkerPool(size)
         return _pools[os.getpid()]

@@ -1,8 +1,8 @@
-"""The template process: imports the mathematics once, then forks a worker for every socket it is sent.
+"""Runs the template process: imports sympy once, then forks a worker for every socket that it receives.
 
-Run as `python -m deepscaler.rewards.workers.worker` with a Unix socket as standard input. Being single-threaded it
-can fork safely, which the trainer or server that grades cannot; and a fork is ready in milliseconds, where an import
-takes a second. A worker answers JSON lines: `{"mode", "answer", "gold", "limit"}` -> `{"equal": true}`.
+Run as `python -m deepscaler.rewards.workers.worker` with a Unix socket as standard input. The template has a single
+thread, so it can fork safely, unlike the trainer or server that grades. A fork is ready in milliseconds; an import
+takes a second. A worker answers JSON Lines: `{"mode", "answer", "gold", "limit"}` -> `{"equal": true}`.
 """
 
 import array
@@ -17,7 +17,7 @@ from collections.abc import Callable
 Comparison = Callable[[str, str], bool]
 
 MEMORY_LIMIT = 2 << 30
-"""Bytes of address space a worker may add; `10**10**10` hits it instead of the machine."""
+"""Most bytes of a worker's address space, so `10**10**10` exhausts this limit instead of the machine."""
 
 _WARM_UP = (
     (r"\frac{2\pi c^{2}R^{2}}{d^{2}\lambda^{5}\left(e^{\frac{hc}{\lambda kT}}-1\right)}", "35"),
@@ -28,18 +28,19 @@ _WARM_UP = (
     (r"3^{n}y=2x^2-1", r"f(x)=\sqrt{x+1}"),
     (r"\begin{pmatrix} 1 & x \\ 2 & 3 \end{pmatrix}", r"\begin{pmatrix} 1 & 2 \\ 2 & 3 \end{pmatrix}"),
 )
-"""Compared before the first fork: every worker inherits the parser's tables, which cost half a second to fill."""
+"""Pairs to compare before the first fork. Every worker inherits the parser's tables, which take half a second to fill.
+"""
 
 
 def main() -> None:
-    """Fork a worker for each socket received until the parent is gone."""
+    """Forks a worker for each socket received until the parent is gone."""
     from deepscaler.rewards.algebra import original, symbolic  # noqa: PLC0415  the import that must happen once
 
     comparisons: dict[str, Comparison] = {"kit": symbolic.is_equivalent, "deepscaler": original.decide}
     for compare in comparisons.values():
         for answer, gold in _WARM_UP:
             compare(answer, gold)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers: let the kernel reap them
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no code waits for workers, so let the kernel reap them
     requests = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     while connection := receive_socket(requests):
         if os.fork() == 0:
@@ -50,7 +51,8 @@ def main() -> None:
 
 
 def receive_socket(requests: socket.socket) -> socket.socket | None:
-    """The next connection passed over the parent's socket; None at its end."""
+    """Returns the next connection passed over the parent's socket; None at its end."""
+    # One byte goes with each descriptor: a message without data would read as the end.
     _, ancillary, _, _ = requests.recvmsg(1, socket.CMSG_SPACE(array.array("i").itemsize))
     for _, _, data in ancillary:
         descriptor = array.array("i")
@@ -60,8 +62,8 @@ def receive_socket(requests: socket.socket) -> socket.socket | None:
 
 
 def _serve(connection: socket.socket, comparisons: dict[str, Comparison]) -> None:
-    """Answer one task after the other until the connection closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    """Answers one task after another until the connection closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C ends
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     sys.setrecursionlimit(3000)
@@ -70,11 +72,13 @@ def _serve(connection: socket.socket, comparisons: dict[str, Comparison]) -> Non
         print(json.dumps({"pid": os.getpid()}), file=stream, flush=True)
         for line in stream:
             task = json.loads(line)
-            signal.setitimer(signal.ITIMER_PROF, task["limit"])  # ends this process, even inside a long multiplication
+            # SIGPROF has no handler, so it ends this process, even within one long multiplication in C.
+            signal.setitimer(signal.ITIMER_PROF, task["limit"])
             try:
                 equal = comparisons[task["mode"]](task["answer"], task["gold"])
-            except Exception:  # sympy raises anything on odd input: then the two are not shown to be equal
+            except Exception:  # sympy raises many types on odd input; then equality is not shown
                 equal = False
+            # Before the reply is written, or the time until the next task would count.
             signal.setitimer(signal.ITIMER_PROF, 0)
             print(json.dumps({"equal": bool(equal)}), file=stream, flush=True)
 

@@ -30,7 +30,7 @@ class Panel:
     """One plot."""
 
     name: str
-    """In metrics.QUANTITIES, or `validation`."""
+    """Name in metrics.QUANTITIES, or `validation`."""
     title: str
     unit: str
     least: float = 0.0
@@ -48,8 +48,9 @@ PANELS = (
 
 
 def curves_figure(stages: list[Stage], heading: str, summary: str) -> Figure:
-    """All panels in one figure, on white paper."""
+    """Returns all panels in one figure, on white paper."""
     with mpl.rc_context({**PAPER_STYLE, **NAMES_AS_THEY_ARE}):
+        # The upper 9 % stay free for the two lines of text, which the engine does not know.
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, rect=(0, 0, 1, 0.91))
         figure = Figure(figsize=(11, 7.2), layout=layout)
         figure.text(0.012, 0.98, shorten(heading, 95), va="top", fontsize=14, fontweight="bold")
@@ -61,7 +62,7 @@ def curves_figure(stages: list[Stage], heading: str, summary: str) -> Figure:
 
 
 def panel_svg(panel: Panel, stages: list[Stage]) -> str:
-    """One panel for a page, which says its title."""
+    """Returns one panel for a page, which shows the title itself."""
     with mpl.rc_context({**STYLE, **NAMES_AS_THEY_ARE}):
         figure = Figure(figsize=(4.8, 3.2), layout="constrained")
         _draw(figure.subplots(), panel, stages)
@@ -69,12 +70,13 @@ def panel_svg(panel: Panel, stages: list[Stage]) -> str:
 
 
 def smoothing_window(num_points: int) -> int:
-    """Steps of a running mean, an odd number: about a fifteenth of the curve; 1 where there are too few to smooth."""
+    """Returns the steps of a running mean, an odd number: about a fifteenth of the curve; 1 for too few points."""
+    # Odd, so that each mean belongs to the step in its middle, and the curve is not shifted.
     return min(51, num_points // 15 // 2 * 2 + 1)
 
 
 def smooth(values: list[float], window: int) -> list[float]:
-    """The running mean around each value; near the ends of the curve over what there is of the window."""
+    """Returns the running mean around each value; near the ends of the curve the window is cut off."""
     half = window // 2
     return [float(np.mean(values[max(0, place - half) : place + half + 1])) for place in range(len(values))]
 
@@ -110,7 +112,7 @@ def _wide_enough(low: float, high: float, least: float) -> tuple[float, float]:
 
 
 def _draw_quantity(axes: Axes, panel: Panel, stages: list[Stage]) -> list[Series]:
-    """Every step thin, and their running mean, which ends where the stage does."""
+    """Draws every step as a thin line, and the running mean, which ends where the stage does."""
     curves = [stage.placed(quantity(stage.metrics, panel.name)) for stage in stages]
     if panel.name == "reward":
         _draw_batches(axes, stages)
@@ -138,6 +140,7 @@ def _draw_batches(axes: Axes, stages: list[Stage]) -> None:
         means = {step: mean for (step, _), mean in zip(points, smoothed, strict=True)}
         placed = [(step, means[step], half) for step, half in sorted(stage.reward_half_widths.items()) if step in means]
         steps = [stage.start + step for step, _, _ in placed]
+        # The band of a share would leave [0, 1]; other rewards have bounds that only their samples show.
         least = min((value for _, value in series(stage.metrics, "critic/score/min")), default=-inf)
         most = max((value for _, value in series(stage.metrics, "critic/score/max")), default=inf)
         low = [max(least, mean - half) for _, mean, half in placed]
@@ -147,7 +150,7 @@ def _draw_batches(axes: Axes, stages: list[Stage]) -> None:
 
 
 def _draw_validation(axes: Axes, stages: list[Stage]) -> list[Series]:
-    """A line a data set in its band, broken between stages: what limits a response may differ."""
+    """Draws one line per data set in its band, broken between stages, because the limit of a response may differ."""
     found = [(stage, validation(stage.metrics)) for stage in stages]
     names = list(dict.fromkeys(name for _, by_name in found for name in by_name))
     drawn: list[Series] = []
@@ -180,7 +183,7 @@ def _draw_intervals(axes: Axes, stage: Stage, name: str, colour: str) -> None:
 
 
 def _mark_stages(axes: Axes, stages: list[Stage]) -> None:
-    """A dashed line where a stage begins, and its name right of it, above the curves."""
+    """Draws a dashed line where a stage begins, and its name to the right, above the curves."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.12 * (high - low))
     for stage in stages:

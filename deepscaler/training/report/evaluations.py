@@ -1,4 +1,4 @@
-"""What a chain's models score before and after each stage: read from the evaluations' own reports.
+"""Reads what a chain's models score before and after each stage from the evaluations' own reports.
 
 [Evaluation("start", {"aime": Interval(0.288, 0.20, 0.39)}), Evaluation("after 8k", {"aime": Interval(0.33, ...)})]
 """
@@ -38,24 +38,25 @@ class Evaluation:
 
 
 def read_evaluations(directory: Path, stages: list[Stage]) -> list[Evaluation]:
-    """Of the model that a chain starts from and of each stage's, as far as there are any."""
+    """Returns the evaluations of a chain's start model and of each stage's model, as far as they exist."""
     places = [(f"after {stage.name}", stage.run.root) for stage in stages]
     if find_kind(directory) == "chain":
         base = read_json(directory / CHAIN).get("base")
         places[:0] = [("start", directory / str(base["directory"]))] if isinstance(base, dict) else []
     found = [(name, root / EVALUATION / "report.json") for name, root in places]
-    return [_read(name, path) for name, path in found if path.is_file()]
+    return [read_evaluation(name, path) for name, path in found if path.is_file()]
 
 
 def differences(evaluations: list[Evaluation]) -> list[str]:
-    """What a reader must know before comparing them."""
+    """Returns what a reader must know before comparing the evaluations."""
     names = list(dict.fromkeys(name for one in evaluations for name in one.protocol))
+    # As JSON, because lists cannot be elements of a set.
     differing = [name for name in names if len({json.dumps(one.protocol.get(name)) for one in evaluations}) > 1]
     return [f"The evaluations differ in {', '.join(differing)}: not comparable."] if differing else []
 
 
 def evaluations_table(evaluations: list[Evaluation]) -> Rows:
-    """A row a model, a column a benchmark."""
+    """Returns one row per model and one column per benchmark."""
     names = _benchmarks(evaluations)
     rows = [
         [one.name, *(show_interval(one.benchmarks[name]) if name in one.benchmarks else "-" for name in names)]
@@ -77,7 +78,7 @@ def changes_table(evaluations: list[Evaluation]) -> Rows:
 
 
 def evaluations_svg(evaluations: list[Evaluation]) -> str:
-    """A line a benchmark over the models, each point with its interval."""
+    """Draws one line per benchmark over the models, each point with its interval."""
     names = _benchmarks(evaluations)
     with mpl.rc_context({**STYLE, **NAMES_AS_THEY_ARE}):
         figure = Figure(figsize=(7.5, 3.2), layout="constrained")
@@ -112,7 +113,8 @@ def _benchmarks(evaluations: list[Evaluation]) -> list[str]:
     return list(dict.fromkeys(name for one in evaluations for name in one.benchmarks))
 
 
-def _read(name: str, path: Path) -> Evaluation:
+def read_evaluation(name: str, path: Path) -> Evaluation:
+    """Returns an evaluation by its report.json. Raises UserError where that cannot be read."""
     results = read_results(path)
     protocol = {
         "grader": results.grader,

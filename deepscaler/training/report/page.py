@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from deepscaler.output.cells import Rows
 from deepscaler.output.html import definitions, escape, fill, table
 from deepscaler.runs.stages import Stage
 from deepscaler.training.report.curves import PANELS, panel_svg
@@ -16,8 +17,8 @@ from deepscaler.training.report.tables import (
 )
 
 
-def html_page(stages: list[Stage], evaluations: list[Evaluation], notes: list[str]) -> str:
-    """The whole page."""
+def html_page(stages: list[Stage], prompts: Rows, evaluations: list[Evaluation], notes: list[str]) -> str:
+    """Returns the whole page."""
     differing, same = recipe_tables(stages)
     return fill(
         "deepscaler.training.report",
@@ -31,9 +32,14 @@ def html_page(stages: list[Stage], evaluations: list[Evaluation], notes: list[st
         differing=table(differing, "recipe"),
         num_same=str(len(same) - 1),
         same=table(same, "recipe"),
+        prompts=_prompts(prompts),
         attempts=table(attempts_table(stages), "attempts"),
         provenance=definitions(_provenance(stages)),
     )
+
+
+def _prompts(rows: Rows) -> str:
+    return f"<section><h2>Prompts</h2>{table(rows, 'prompts')}</section>" if len(rows) > 1 else ""
 
 
 def _evaluations(evaluations: list[Evaluation]) -> str:
@@ -49,6 +55,6 @@ def _evaluations(evaluations: list[Evaluation]) -> str:
 
 
 def _provenance(stages: list[Stage]) -> dict[str, Any]:
-    """Everything of the manifest but the recipe, by stage where there are several."""
+    """Returns the manifest without the recipe, by stage if there are several."""
     found = {stage.name: {key: value for key, value in stage.manifest.items() if key != "recipe"} for stage in stages}
     return found if len(stages) > 1 else found[stages[0].name]

@@ -14,7 +14,9 @@ from deepscaler.recipes.recipe import Recipe
 from deepscaler.recipes.signs import SIGNS
 from deepscaler.recipes.stored import default_options, stored_options
 from deepscaler.runs.alarms import history
-from deepscaler.runs.metrics import QUANTITIES, VALIDATION, Series, mean, quantity, validation
+from deepscaler.runs.goodput import goodput_of
+from deepscaler.runs.memory import read_memory
+from deepscaler.runs.metrics import NOW_AND_THEN, QUANTITIES, VALIDATION, mean, quantity, steps_of, validation
 from deepscaler.runs.stages import Stage
 from deepscaler.system.options import options_of
 
@@ -23,7 +25,7 @@ NUM_AVERAGED = 10
 
 
 def heading(stages: list[Stage]) -> str:
-    """`8k -> 16k (profile faithful)`: the profile stands beside the name wherever a training is named."""
+    """Returns `8k -> 16k (profile faithful)`: the profile is beside the name wherever a training is named."""
     profiles = [stage.profile for stage in stages]
     if len(set(profiles)) == 1:
         return f"{' → '.join(stage.name for stage in stages)} (profile {profiles[0]})"
@@ -31,7 +33,7 @@ def heading(stages: list[Stage]) -> str:
 
 
 def summary(stages: list[Stage]) -> str:
-    """What was trained on what, and how far."""
+    """Returns which model was trained on which data, and how far."""
     recipe, last = stages[0].recipe, stages[-1]
     steps = f"step {last.start + last.step:,} of {last.start + last.num_steps:,}"
     datasets = ", ".join(map(str, stored_options(recipe)["train_dataset"]))
@@ -39,7 +41,7 @@ def summary(stages: list[Stage]) -> str:
 
 
 def notes(stages: list[Stage]) -> list[str]:
-    """What a reader must know before believing the curves."""
+    """Returns what a reader must know before believing the curves."""
     found = []
     if len({stage.profile for stage in stages}) > 1:
         found.append("The stages are of different profiles: what is `fast` in them is not DeepScaleR's recipe.")
@@ -56,9 +58,22 @@ def notes(stages: list[Stage]) -> list[str]:
                     f"{stage.name}: up to {100 * share:.2g} % of the answers in a validation on {title(dataset)} could"
                     " not be graded in time; they count as wrong."
                 )
+        found += _what_it_took(stage)
         for name, steps in history(stage.run, stage.metrics).items():
             found.append(f"{stage.name} showed a sign of a sick run, {name}, {_when(steps)}. {SIGNS[name].advice}")
     return found
+
+
+def _what_it_took(stage: Stage) -> list[str]:
+    """Returns how much of several attempts' time made steps that count, and which nodes' memory will be full."""
+    told, attempts = [], stage.run.attempts()
+    if len(attempts) > 1 and (spent := goodput_of(stage.run, stage.metrics)):
+        share = f"{100 * spent.share:.0f} %"
+        told.append(f"{stage.name} took {spent.attempts} attempts; {share} of their time made steps that count.")
+    for node in read_memory(attempts[-1]) if attempts else ():
+        if node.full_step is not None and node.full_step <= stage.num_steps:
+            told.append(f"Memory grows on {node.describe(stage.num_steps)}.")
+    return told
 
 
 def _when(steps: list[int]) -> str:
@@ -67,25 +82,34 @@ def _when(steps: list[int]) -> str:
 
 
 def progress_table(stages: list[Stage]) -> Rows:
-    """Start and end of every stage: of validations the first and the last, of the rest a mean over some steps."""
+    """Returns start and end of every stage: the first and last validation, and means over some steps of the rest."""
     rows = []
     for name, label in VALIDATION.items():
         for dataset in dict.fromkeys(d for stage in stages for d in validation(stage.metrics, name)):
             curves = [validation(stage.metrics, name).get(dataset, []) for stage in stages]
-            cells = [cell for points in curves for cell in _ends(points, 1, percent=True)]
+            cells = [_number(mean(end), percent=True) for points in curves for end in (points[:1], points[-1:])]
             rows.append([f"{title(dataset)} {label}, %", *cells])
     for name, about in QUANTITIES.items():
-        curves = [quantity(stage.metrics, name) for stage in stages]
-        averaged = [min(NUM_AVERAGED, max(1, len(points) // 2)) for points in curves]
-        ends = (_ends(points, n, percent=about.percent) for points, n in zip(curves, averaged, strict=True))
-        rows.append([about.label, *(cell for pair in ends for cell in pair)])
+        if name == "not_finite":  # only steps with such numbers have it; a warning names them
+            continue
+        cells = []
+        for stage in stages:
+            points = quantity(stage.metrics, name)
+            steps = [step for step, _ in points] if name in NOW_AND_THEN else steps_of(stage.metrics)
+            # At most half of a short curve, so that its start and its end share no step.
+            num_averaged = min(NUM_AVERAGED, max(1, len(steps) // 2))
+            first, last = set(steps[:num_averaged]), set(steps[-num_averaged:])
+            # By step, since numbers that are not finite are left out: those before them are not the end.
+            for some in (first, last):
+                cells.append(_number(mean([point for point in points if point[0] in some]), about.percent))
+        rows.append([about.label, *cells])
     prefixes = [f"{stage.name} " for stage in stages] if len(stages) > 1 else [""]
     header = ["", *(f"{prefix}{end}" for prefix in prefixes for end in ("start", "end"))]
     return [header, *(row for row in rows if any(cell != "-" for cell in row[1:]))]
 
 
 def recipe_tables(stages: list[Stage]) -> tuple[Rows, Rows]:
-    """Every field of the recipes: those that differ from the defaults in any stage, and the others."""
+    """Returns every field of the recipes: those that differ from the defaults in any stage, and the others."""
     options = options_of(Recipe)
     header = ["field", *(stage.name for stage in stages), "default", "meaning"]
     differing, same = [header], [header]
@@ -93,6 +117,7 @@ def recipe_tables(stages: list[Stage]) -> tuple[Rows, Rows]:
     for name in dict.fromkeys(name for recipe in stored for name in recipe):
         default = default_options().get(name)
         values = [recipe.get(name) for recipe in stored]
+        # A run of a newer or older kit may have fields that this one does not know.
         known = options["verl"] if name.startswith("verl.") else options.get(name)
         about = known.help if known else "unknown to this version"
         row = [name, *map(_shown, values), _shown(default), about]
@@ -101,7 +126,7 @@ def recipe_tables(stages: list[Stage]) -> tuple[Rows, Rows]:
 
 
 def attempts_table(stages: list[Stage]) -> Rows:
-    """A row for each start of each stage."""
+    """Returns a row for each start of each stage."""
     rows = [["stage", "attempt", "host", "started", "ended", "outcome", "from step", "to step"]]
     for stage in stages:
         for attempt in stage.run.attempts():
@@ -110,11 +135,6 @@ def attempts_table(stages: list[Stage]) -> Rows:
             cells = [_shown(record[key]) if record.get(key) is not None else "-" for key in keys]
             rows.append([stage.name, str(attempt.number), *cells])
     return rows
-
-
-def _ends(points: Series, num_averaged: int, *, percent: bool) -> list[str]:
-    """Start and end of a curve."""
-    return [_number(mean(points[:num_averaged]), percent), _number(mean(points[-num_averaged:]), percent)]
 
 
 def _number(value: float | None, percent: bool) -> str:
@@ -126,7 +146,7 @@ def _number(value: float | None, percent: bool) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value for a person: whole numbers with commas, texts as they are."""
+    """Returns a value for people: integers with commas, texts as they are."""
     if isinstance(value, str):
         return value
     return f"{value:,}" if type(value) is int else json.dumps(value)

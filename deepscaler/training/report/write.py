@@ -21,36 +21,43 @@ from deepscaler.training.report.evaluations import (
     read_evaluations,
 )
 from deepscaler.training.report.page import html_page
+from deepscaler.training.report.prompts import Prompts, prompts_notes, prompts_of, prompts_table
 from deepscaler.training.report.tables import heading, notes, progress_table, summary
 
 SCHEMA = 1
-"""Of report.json; raised when a field changes its meaning."""
+"""Version of report.json; raised when a field changes its meaning."""
 
 
 def write_training_report(directory: Path, console: Console) -> dict[str, Any]:
-    """Write all reports into the folder, print the tables, and return what report.json holds."""
+    """Writes all reports into the folder, prints the tables, and returns what report.json holds."""
     stages = [with_spread(stage) for stage in read_stages(directory)]
     evaluations = read_evaluations(directory, stages)
-    remarks = [*notes(stages), *not_begun(directory), *differences(evaluations)]
-    report = _as_json(stages, evaluations, remarks)
+    told = {stage.name: prompts_of(stage) for stage in stages}
+    prompts = prompts_table(told)
+    remarks = [*notes(stages), *prompts_notes(told), *not_begun(directory), *differences(evaluations)]
+    report = _as_json(stages, told, evaluations, remarks)
     write_json(directory / "report.json", report)
-    write_text(directory / "report.html", html_page(stages, evaluations, remarks))
+    write_text(directory / "report.html", html_page(stages, prompts, evaluations, remarks))
     write_png(curves_figure(stages, heading(stages), summary(stages)), directory / "report.png")
     print_rows(console, f"{heading(stages)}: {summary(stages)}", progress_table(stages))
     if evaluations:
         print_rows(console, "Pass@1 in percent, 95 % interval", evaluations_table(evaluations))
     if len(changes := changes_table(evaluations)) > 1:
         print_rows(console, "Each beside the one before, paired over problems", changes)
+    if len(prompts) > 1:
+        print_rows(console, "Prompts", prompts)
     for remark in remarks:
         console.print(Text(f"Note: {remark}", style="yellow"))
     console.print(f"Report: {directory / 'report.html'}", soft_wrap=True)
     return report
 
 
-def _as_json(stages: list[Stage], evaluations: list[Evaluation], remarks: list[str]) -> dict[str, Any]:
+def _as_json(
+    stages: list[Stage], prompts: Prompts, evaluations: list[Evaluation], remarks: list[str]
+) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
-        "stages": [_stage_as_json(stage) for stage in stages],
+        "stages": [_stage_as_json(stage, prompts[stage.name]) for stage in stages],
         "evaluations": [
             {
                 "name": one.name,
@@ -66,7 +73,7 @@ def _as_json(stages: list[Stage], evaluations: list[Evaluation], remarks: list[s
     }
 
 
-def _stage_as_json(stage: Stage) -> dict[str, Any]:
+def _stage_as_json(stage: Stage, prompts: dict[str, Any]) -> dict[str, Any]:
     """Series are [[step, value], ...] by the stage's own steps; on a chain's axis `steps_before` comes on top."""
     return {
         "name": stage.name,
@@ -74,6 +81,7 @@ def _stage_as_json(stage: Stage) -> dict[str, Any]:
         "steps_before": stage.start,
         "series": {name: points for name in QUANTITIES if (points := quantity(stage.metrics, name))},
         "validation": {name: curves for name in VALIDATION if (curves := validation(stage.metrics, name))},
+        "prompts": prompts,
         "attempts": [attempt.read_record() for attempt in stage.run.attempts()],
         **stage.manifest,
     }

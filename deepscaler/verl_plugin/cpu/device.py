@@ -1,4 +1,4 @@
-"""What verl asks of `torch.cuda`, answered for the CPU."""
+"""Answers what verl asks of `torch.cuda`, for the CPU."""
 
 import resource
 
@@ -10,21 +10,21 @@ __all__ = ["current_device", "is_available", "set_device", "synchronize"]
 
 
 def device_count() -> int:
-    """Each rank is alone on its pretended device."""
+    """Returns 1: each rank is alone on its pretended device."""
     return 1
 
 
 def get_device_name(_: int | None = None) -> str:
-    """A name verl knows no peak speed of."""
+    """Returns a name for which verl knows no peak speed."""
     return "CPU"
 
 
 def empty_cache() -> None:
-    """The CPU's allocator keeps none."""
+    """Does nothing: the CPU's allocator keeps no cache."""
 
 
 def manual_seed(seed: int) -> None:
-    """Seed the one generator there is."""
+    """Seeds the only generator."""
     torch.manual_seed(seed)
 
 
@@ -40,7 +40,7 @@ memory_reserved = memory_allocated
 
 
 def max_memory_allocated(_: int | None = None) -> int:
-    """The most bytes this process ever held."""
+    """Returns the most bytes that this process ever held."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -54,10 +54,10 @@ def mem_get_info(_: int | None = None) -> tuple[int, int]:
 
 
 def get_rng_state(_: int | None = None) -> torch.Tensor:
-    """Of the one generator there is; verl keeps it in checkpoints."""
+    """Returns the state of the only generator, which verl keeps in checkpoints."""
     return torch.get_rng_state()
 
 
 def set_rng_state(state: torch.Tensor, _: int | None = None) -> None:
-    """Go on with a generator's state."""
+    """Restores the state of the only generator."""
     torch.set_rng_state(state)

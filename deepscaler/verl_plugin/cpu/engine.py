@@ -4,16 +4,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch.distributed.tensor import DTensor
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from deepscaler.models.adapter import add_adapters
-from deepscaler.verl_plugin import clipping
+from deepscaler.runs.moments import note
+from deepscaler.verl_plugin import clipping, memory
 from deepscaler.verl_plugin.cpu import rollout
 from deepscaler.verl_plugin.cpu.forward import forward
 
+note("weights begin")
 clipping.register()
+memory.sample_this_node()
 rollout.register()
 
 
@@ -24,6 +28,7 @@ class CpuEngine(FSDPEngineWithLMHead):  # type: ignore[misc]
     def _build_module(self) -> Any:
         module = super()._build_module()
         module.forward = partial(forward, module)
+        torch.manual_seed(self.engine_config.seed)  # an adapter, which follows, begins with random weights
         return module
 
     def get_per_tensor_param(self, **given: Any) -> Any:
@@ -34,6 +39,8 @@ class CpuEngine(FSDPEngineWithLMHead):  # type: ignore[misc]
         return iter(add_adapters(state, self.model_config.lora_alpha / self.model_config.lora_rank).items()), None
 
     def _build_fsdp_module(self, module: Any) -> Any:
+        # verl offloads whatever is forward_only (workers/engine/fsdp/transformer_impl.py), so the reference passes for
+        # a trained model while it is wrapped.
         configured: Any = self.engine_config
         self.engine_config: Any = replace(configured, forward_only=False, offload_policy=False)
         try:

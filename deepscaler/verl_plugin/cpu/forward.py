@@ -34,7 +34,7 @@ def forward(
     temperature: float = 1.0,
     **_: Any,
 ) -> TokenScores:
-    """At each position the log-probability of the token that follows, and the entropy.
+    """Returns at each position the log-probability of the token that follows, and the entropy.
 
     Rows are padded on the right; at the last token of a row and in the padding both are 0. The entropy has no gradient:
     a recipe for a CPU has no entropy bonus.
@@ -46,6 +46,7 @@ def forward(
 
         cache = DynamicCache(config=module.config)
         prefix = module.model(input_ids=input_ids[:1, :shared], past_key_values=cache, use_cache=True)
+        # The rows share one prefix in the graph, so its gradient is summed over them, as if each had computed its own.
         cache.batch_repeat_interleave(len(input_ids))
         hidden.append(prefix.last_hidden_state.expand(len(input_ids), -1, -1))
     rest = module.model(
@@ -59,6 +60,7 @@ def forward(
     states = torch.cat(hidden, dim=1)[:, :-1]
     followed = attention_mask[:, 1:].bool()
     computed = followed.clone()
+    # The last token of the prefix stays: the token that follows it differs by row.
     computed[1:, : max(0, shared - 1)] = False  # the same in every row
     log_probs, entropy = _score(module.lm_head(states[computed]), input_ids[:, 1:][computed], temperature)
     return TokenScores(
@@ -68,6 +70,7 @@ def forward(
 
 def num_shared(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> int:
     """Tokens that all rows (rows, length) begin with; each row keeps at least one of its own. 0 for too few."""
+    # A pass of its own saves nothing for a single row.
     if len(input_ids) == 1:
         return 0
     alike = (input_ids == input_ids[:1]).all(dim=0) & attention_mask.bool().all(dim=0)
@@ -77,7 +80,7 @@ def num_shared(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> int:
 
 
 def _score(logits: torch.Tensor, tokens: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each token (n) by its logits (n, vocabulary), and the entropy there (measured only)."""
+    """Returns each token's log-probability (n) by its logits (n, vocabulary), and the entropy (measured only)."""
     log_probs = functional.log_softmax(logits if temperature == 1 else logits / temperature, dim=-1)
     with torch.no_grad():
         entropy = torch.cat([-chunk.exp().mul_(chunk).sum(-1) for chunk in log_probs.split(CHUNK)])

@@ -28,7 +28,7 @@ class CpuPlatform(PlatformBase):  # type: ignore[misc]
 
     @property
     def device_module(self) -> ModuleType:
-        """What stands in for `torch.cuda`."""
+        """Returns the module that stands in for `torch.cuda`."""
         from deepscaler.verl_plugin.cpu import device  # noqa: PLC0415
 
         return device
@@ -38,33 +38,33 @@ class CpuPlatform(PlatformBase):  # type: ignore[misc]
         return True
 
     def current_device(self) -> Any:
-        """Torch takes the name where it takes an index of a GPU."""
+        """Returns the device's name, which torch accepts instead of a GPU's index."""
         return "cpu"
 
     def device_count(self) -> int:
-        """Each rank sees one."""
+        """Returns 1: each rank sees one device."""
         return 1
 
     def set_device(self, device_index: int) -> None:
-        """There is nothing to select."""
+        """Does nothing: there is no device to select."""
 
     def synchronize(self, device_index: int | None = None) -> None:
         """Kernels have finished when they return."""
 
     def manual_seed(self, seed: int) -> None:
-        """Seed torch."""
+        """Seeds torch."""
         self.device_module.manual_seed(seed)
 
     manual_seed_all = manual_seed
 
     def set_allocator_settings(self, settings: str) -> None:
-        """None apply."""
+        """Does nothing: no setting applies."""
 
     def empty_cache(self) -> None:
-        """There is none."""
+        """Does nothing: there is no cache."""
 
     def get_device_capability(self, device_index: int = 0) -> tuple[int | None, int | None]:
-        """None: this is no CUDA device."""
+        """Returns nothing: this is not a CUDA device."""
         return None, None
 
     def communication_backend_name(self) -> str:
@@ -72,41 +72,42 @@ class CpuPlatform(PlatformBase):  # type: ignore[misc]
         return "gloo"
 
     def visible_devices_envvar(self) -> str:
-        """The variable that Ray sets for what it takes for a GPU."""
+        """Returns the variable that Ray sets for a pretended GPU."""
         return "CUDA_VISIBLE_DEVICES"
 
     def ray_resource_name(self) -> str:
-        """Pretended (see the package)."""
+        """Returns the resource that stands for a GPU (see the package)."""
         return "GPU"
 
     def ray_noset_envvars(self) -> list[str]:
-        """Ray may set what it likes."""
+        """Returns nothing: Ray may set all variables."""
         return []
 
     def is_ipc_supported(self) -> bool:
-        """No device memory to share."""
+        """Returns False: there is no device memory to share."""
         return False
 
     @contextmanager
     def nvtx_range(self, msg: str) -> Iterator[None]:
-        """No profiler."""
+        """Does nothing: there is no profiler."""
         yield
 
     def profiler_start(self) -> None:
-        """No profiler."""
+        """Does nothing: there is no profiler."""
 
     def profiler_stop(self) -> None:
-        """No profiler."""
+        """Does nothing: there is no profiler."""
 
     def cudart(self) -> None:
-        """No CUDA."""
+        """Returns nothing: there is no CUDA."""
 
 
 def _ask_for_gloo_once() -> None:
-    """Verl names the process group's backend `cpu:gloo,<device>:<backend>`; for the CPU that names one device twice."""
+    """Has verl ask for gloo once: its backend `cpu:gloo,<device>:<backend>` names one device twice on a CPU."""
     from verl.utils import distributed  # noqa: PLC0415
 
     original = distributed.initialize_global_process_group_ray
+    # verl 0.9.1 builds that name (utils/distributed.py) only where it is given none.
     distributed.initialize_global_process_group_ray = functools.partial(original, backend="gloo")
 
 

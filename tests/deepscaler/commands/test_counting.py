@@ -57,10 +57,12 @@ REFUSED = {
     "chain 8k --eval-options '--seed 3'": "counts only with --eval",
     "chain 8k --eval aime --eval-options '--device cpu'": "--device cpu counts only with --engines or --on slurm",
     "chain 8k --only 8k:train --on slurm": "--only 8k:train counts only with --on local",
-    "doctor --nodes 2": "--nodes 2 counts only with --on slurm or --on k8s; add one, or leave --nodes out",
+    "doctor --nodes 2": "--nodes 2 counts only with --meet or --on slurm or --on k8s; add one, or leave --nodes out",
+    "doctor --on slurm --nodes 2 --meet X": "--meet X counts only with --on local",
+    "doctor --exclude-slow": "--exclude-slow counts only with --on slurm or --on k8s",
     "doctor --gpus 2": "--gpus 2 counts only with --on slurm",
     "doctor --minutes 2": "--minutes 2 counts only with --on slurm",
-    "doctor --output-dir X": "--output-dir X counts only with --on slurm",
+    "doctor --fast --image-only": "--image-only counts only without --fast; leave --fast out",
     "doctor --dry-run": "--dry-run counts only with --on slurm",
     "doctor --site s.toml": "--site s.toml counts only with --on slurm",
     "doctor --on slurm --lock X": "--lock X counts only with --on local",
@@ -73,9 +75,16 @@ REFUSED = {
     "quickstart --dry-run=full": "--dry-run=full counts only with --on slurm",
     "render evaluate --model m/m --problems-per-job 2": "--problems-per-job 2 counts only with --on slurm",
     "view D --serve 80 --output X": "--serve 80 counts only without --output; leave --output out",
+    "estimate 8k 16k --gpu h100 --run-dir D": "--run-dir D counts only for one recipe; name one, or leave",
+    "estimate 8k --gpu h100 --dry-run": "--dry-run counts only with --run-dir; add it, or leave --dry-run out",
+    **{
+        f"publish R --repo a/b --dry-run {words}": f"{words} counts only without --dry-run; leave --dry-run out, or"
+        for words in ("--private", "--revision second", "--timeout 5")
+    },
     "recipes 8k --all": "--all counts only for several recipes; name another, or leave --all out",
     "recipes --sources": "--sources counts only for one recipe; name one, or leave --sources out",
     "recipes --toml": "--toml counts only for one recipe; name one, or leave --toml out",
+    "data prepare arithmetic --device cpu": "--device cpu counts only with --compile; add it, or leave --device out",
     "data prepare arithmetic --source X": "--source X counts only for published sets",
     **{
         f"data prepare aime {words}": f"{words} counts only for a file or a set of the hub; name one"
@@ -132,8 +141,10 @@ def test_every_option_with_a_condition_is_tried_above() -> None:
         f"{EVALUATE} --gather --max-num-seqs 3 --gpu-memory-utilization 0.5",  # the command of the shards, and --gather
         "chain 8k --only 8k:train",
         "chain 8k --eval aime --eval-options '--seed 3' --gate --gate-on-doubt stop --on slurm --dry-run=full",
-        "doctor --on slurm --nodes 2 --gpus 1 --minutes 2 --output-dir X --dry-run",
+        "doctor --on slurm --nodes 2 --gpus 1 --minutes 2 --output-dir X --exclude-slow --fast --dry-run",
+        "doctor --nodes 2 --meet X --fast --json",
         "doctor --lock X --image-only",
+        "doctor --recipe 8k --output-dir X --fast --json",
         "data prepare arithmetic aime --source X",
     ],
 )

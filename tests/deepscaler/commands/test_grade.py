@@ -41,9 +41,9 @@ def test_the_default_columns_and_models_that_do_not_think(tmp_path: Path, capsys
     ("content", "message"),
     [
         ("", "is empty"),
-        ("nonsense", "line 1 is no JSON object"),
+        ("nonsense", "line 1 is not a JSON object"),
         ('{"text": "a", "gold": "4"}', "has no 'response' but 'text', 'gold'; name it with --response COLUMN"),
-        ('{"response": 4, "gold": "4"}', "'response' is no text"),
+        ('{"response": 4, "gold": "4"}', "'response' is not a text"),
     ],
 )
 def test_a_file_that_cannot_be_graded_is_named_with_its_line(

@@ -97,7 +97,7 @@ def test_the_nearest_valid_word_is_named(line: str, error: str, capsys: pytest.C
         ("train 8k again", "unexpected argument 'again' for train"),
         ("train 8k --keep 0", "invalid value 0 for --keep: expected an integer of at least 1"),
         ("render --name '' train 8k", "invalid value '' for --name: expected a name"),
-        ("train 8k --output-dir ''", "invalid value '' for --output-dir: it is no name; give a folder"),
+        ("train 8k --output-dir ''", "invalid value '' for --output-dir: it is not a name; give a folder"),
         ("train 8k --deadline soon", "train: --deadline 'soon' is neither a time from now"),
         ("train --dry-run=short 8k", "--dry-run cannot be 'short'; valid: plan, full"),
         ("status 'a\nb' c", "unexpected argument 'c' for status"),

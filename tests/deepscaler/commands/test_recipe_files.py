@@ -134,8 +134,8 @@ def test_what_was_edited_since_a_run_began_is_said_when_it_is_submitted_again(
     (folder / "my sums.jsonl").write_text('{"question": "1+2", "answer": "3"}\n')
     assert main(submit) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "r.py was edited since; this run goes on with its own copy" in said
-    assert "my sums.jsonl has changed since this run took its copy: it goes on with the copy" in said
+    assert "r.py was edited since; this run continues with its own copy" in said
+    assert "my sums.jsonl has changed since this run copied it: the run continues with its copy" in said
     assert called_file(run, recipe.reward.function)[0].read_text() == REWARD
 
 

@@ -37,7 +37,7 @@ def test_parquet_rows_become_problems_with_stable_ids(name: str, tmp_path: Path)
 
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
     (tmp_path / "hmmt25.parquet").write_text("PAR0")
-    with pytest.raises(UserError, match=r"hmmt25.parquet: no parquet file that can be read"):
+    with pytest.raises(UserError, match=r"hmmt25.parquet: cannot read parquet"):
         read_problems(SOURCES["hmmt25"], tmp_path)
 
 

@@ -103,11 +103,11 @@ def test_a_run_that_has_begun_trains_on_its_copy_whatever_becomes_of_the_file(lo
     sums(tmp_path, "mine.jsonl", 12)
     later = compose(mixture(mine), run, look)
     assert later.hashes == renewed.hashes
-    assert later.notes[0] == f"{mine} has changed since this run took its copy: it goes on with the copy"
+    assert later.notes[0] == f"{mine} has changed since this run copied it: the run continues with its copy"
     Path(mine).unlink()
     assert compose(mixture(mine), run, look).hashes == renewed.hashes
     (data_folder(run) / "train.parquet").write_bytes(b"PAR1")
-    with pytest.raises(UserError, match="is no longer the data that this run began with"):
+    with pytest.raises(UserError, match="has changed since this run began"):
         compose(mixture(mine), run, look)
 
 
@@ -118,7 +118,7 @@ def test_a_job_trains_on_what_was_submitted_without_seeing_the_file(look: Path, 
     sums(tmp_path, "mine.jsonl", 11)
     data = compose(mixture(mine), run, look)
     assert len(list(problems_of(data.train))) == 10
-    assert data.notes[0].endswith("it goes on with the copy")
+    assert data.notes[0].endswith("the run continues with its copy")
     Path(mine).unlink()
     assert len(list(problems_of(compose(mixture(mine), run, look).train))) == 10
 
@@ -153,7 +153,7 @@ def test_two_files_of_one_name_are_refused(look: Path, tmp_path: Path) -> None:
 def test_contamination_is_said_at_the_start(look: Path, tmp_path: Path) -> None:
     mine, held_out = sums(tmp_path, "mine.jsonl", 10), sums(tmp_path, "held_out.jsonl", 10)
     data = compose(mixture(mine, validation=(held_out,)), tmp_path / "run", look)
-    assert data.notes[-1] == "contamination: 10 of 10 of " + held_out + " are in it, word for word or nearly"
+    assert data.notes[-1] == "contamination: it holds 10 of 10 of " + held_out + ", word for word or nearly"
     assert len(data.record["contamination"][held_out]) == 10
     (tmp_path / "run" / "run.json").write_text("{}")
     again = compose(mixture(mine, validation=(held_out,)), tmp_path / "run", look)

@@ -136,7 +136,7 @@ def test_a_set_of_the_table_may_be_a_split_whose_files_the_hub_lists(tmp_path: P
 
 
 def test_what_the_hub_does_not_have_is_one_line(tmp_path: Path, endpoint: str) -> None:
-    for name, says in (("hub:org/sums@main:dev", "has no split 'dev'"), ("hub:org/none", "cannot be had from the hub")):
+    for name, says in (("hub:org/sums@main:dev", "has no split 'dev'"), ("hub:org/none", "cannot fetch hub:org/none")):
         done = deepscaler(tmp_path, endpoint, "data", "prepare", name)
         assert done.returncode == 2
         assert says in done.stderr
@@ -165,5 +165,5 @@ def test_splits_are_told_by_the_names_of_files_where_the_card_says_nothing() -> 
         _choose("hub:x/y", "", "", listed, [])
     assert _by_name(["deepscaler.json"]) == {"default": {"train": ["deepscaler.json"]}}
     assert _declared({"data_files": "*.jsonl"}, ["a.jsonl", "b.csv"]) == {"train": ["a.jsonl"]}
-    with pytest.raises(UserError, match="holds no file of its splits"):
+    with pytest.raises(UserError, match="has no files in"):
         _choose("hub:x/y", "", "", ["data.csv"], [])

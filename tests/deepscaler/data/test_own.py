@@ -37,25 +37,29 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.jsonl", "", "is empty: write one problem a line"),
-        ("a.jsonl", "\n \n", "holds no row"),
-        ("a.json", "[]", "holds no row"),
+        ("a.jsonl", "", "is empty: write one problem per line"),
+        ("a.jsonl", "\n \n", "holds no rows"),
+        ("a.json", "[]", "holds no rows"),
         ("a.jsonl", GOOD + '{"question": "1+2?", "fin', "line 2: not valid JSON (Unterminated string"),
         ("a.json", '[{"question": "1+1?", "final": 2}, {"question": "1', "row 2: not valid JSON (Unterminated"),
-        ("a.json", '[{"question": "1+1?", "final": 2}', "the list does not end; is the file cut off?"),
+        ("a.json", '[{"question": "1+1?", "final": 2}', "the list does not end; check whether the file is cut off"),
         ("a.jsonl", GOOD.encode() + b'{"question": "\xff", "final": 3}\n', "line 2: byte 15 is not UTF-8"),
         ("a.json", b'[{"question": "\xff", "final": 3}]', "byte 16 is not UTF-8"),
         ("a.jsonl", GOOD.encode("utf-16"), "save it as UTF-8"),
-        ("a.parquet", GOOD, "no parquet file that can be read"),
-        ("a.parquet", b"PAR1garbagePAR1", "no parquet file that can be read"),
-        ("a.jsonl", b"PAR1garbagePAR1", "let its name end in .parquet"),
+        ("a.parquet", GOOD, "cannot read parquet"),
+        ("a.parquet", b"PAR1garbagePAR1", "cannot read parquet"),
+        ("a.jsonl", b"PAR1garbagePAR1", "give it the extension .parquet"),
         ("a.jsonl", GOOD + '{"question": "' + "a" * MAX_ROW + '", "final": 3}\n', "line 2: longer than 16 MiB"),
         ("a.jsonl", '{"question": ' + "[" * 100_000, "line 1: not valid JSON (it is nested too deeply)"),
-        ("a.jsonl", '{"frage": "1+1?", "final": 2}\n', "it has frage, final: give --problem COLUMN"),
-        ("a.jsonl", '{"question": "1+1?", "b": 2}\n', "it has question, b: give --answer COLUMN"),
+        ("a.jsonl", '{"frage": "1+1?", "final": 2}\n', "the row has frage, final: give --problem COLUMN"),
+        ("a.jsonl", '{"question": "1+1?", "b": 2}\n', "the row has question, b: give --answer COLUMN"),
         ("a.json", '{"data": [{"question": "1+1?", "final": 2}]}', "the rows are inside 'data'"),
         ("a.json", '["1+1?"]', "row 1: expected an object"),
-        ("a.jsonl", '{"question": "1+2?", "final": NaN}\n', "answer is no text or number (first: a.jsonl, line 1)"),
+        (
+            "a.jsonl",
+            '{"question": "1+2?", "final": NaN}\n',
+            "answer is neither text nor a number (first: a.jsonl, line 1)",
+        ),
     ],
 )
 def test_a_broken_file_is_refused_with_its_row_and_what_to_do(
@@ -78,19 +82,19 @@ def test_a_column_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
         ({"question": "1+2?", "final": None}, "null answer"),
         ({"question": "1+2?", "final": ""}, "empty answer"),
         ({"question": "1+2?", "final": []}, "empty answer"),
-        ({"question": "1+2?", "final": {"value": 3}}, "answer is no text or number"),
-        ({"question": "1+2?", "final": [[3]]}, "answer is no text or number"),
-        ({"question": "1+2?", "final": float("inf")}, "answer is no text or number"),
-        ({"question": "1+2?", "final": True}, "answer is no text or number"),
+        ({"question": "1+2?", "final": {"value": 3}}, "answer is neither text nor a number"),
+        ({"question": "1+2?", "final": [[3]]}, "answer is neither text nor a number"),
+        ({"question": "1+2?", "final": float("inf")}, "answer is neither text nor a number"),
+        ({"question": "1+2?", "final": True}, "answer is neither text nor a number"),
         ({"question": "1+2?", "final": "see figure"}, "gold is a figure"),
         ({"question": "1+2?", "final": "\\frac{1}{2"}, "gold has unbalanced brackets"),
         ({"question": None, "final": 3}, "no problem"),
         ({"question": " ", "final": 3}, "no problem"),
         ({"final": 3}, "no problem"),
-        ({"question": 7, "final": 3}, "problem is no text"),
-        ({"question": [{"role": "user"}], "final": 3}, "problem is no text"),
-        ({"question": "\ud800", "final": 3}, "text is no valid Unicode"),
-        ([1, 2], "row is no object"),
+        ({"question": 7, "final": 3}, "problem is not text"),
+        ({"question": [{"role": "user"}], "final": 3}, "problem is not text"),
+        ({"question": "\ud800", "final": 3}, "text is not valid Unicode"),
+        ([1, 2], "row is not an object"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_left_out_by_its_reason(tmp_path: Path, row: object, why: str) -> None:
@@ -245,7 +249,7 @@ def test_a_refused_file_leaves_nothing_half_written(
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jsonl")
-    for name, says in (("pipe.jsonl", "is no regular file"), ("none.jsonl", "there is no file")):
+    for name, says in (("pipe.jsonl", "is not a regular file"), ("none.jsonl", "there is no file")):
         with pytest.raises(UserError, match=says):
             prepare_own(str(tmp_path / name), tmp_path / "d")
 
@@ -261,13 +265,15 @@ def test_a_file_that_breaks_its_reader_breaks_only_the_child(tmp_path: Path, mon
 
 def test_a_set_without_answers_is_for_rewards_without_the_grader(tmp_path: Path) -> None:
     file = write(tmp_path, "words.jsonl", '{"problem": "Say yes."}\n{"problem": "Say no.", "answer": null}\n')
-    with pytest.raises(UserError, match="line 1: no column is called like an answer"):
+    with pytest.raises(UserError, match="line 1: no column has a usual name of an answer"):
         prepare_own(str(file), tmp_path / "d")
     entry = prepare_own(str(file), tmp_path / "d", OwnOptions(answers=False), called="words")
     assert (entry["rows"], entry["without_answer"]) == (2, 2)
-    assert any("2 rows without an answer" in line for line in told("words", entry))
+    assert any("2 rows lack an answer" in line for line in told("words", entry))
     assert [problem.golds for problem in problems_of(tmp_path / "d/words.parquet")] == [(), ()]
-    with pytest.raises(UserError, match="words: 2 rows of 2 without an answer: for rewards without the part grader"):
+    with pytest.raises(
+        UserError, match="words: 2 rows of 2 lack an answer, which only rewards without the part grader"
+    ):
         keep_own("words", tmp_path / "run", OwnOptions(), tmp_path / "d", renew=True)
     keep_own("words", tmp_path / "other", OwnOptions(answers=False), tmp_path / "d", renew=True)
 

@@ -199,7 +199,7 @@ def test_prepared_data_that_was_changed_is_prepared_again(tmp_path: Path) -> Non
 def test_a_broken_manifest_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "manifest.json").write_text("[1]")
     assert main(["data", "prepare", "arithmetic", "--output-dir", str(tmp_path)]) == 2
-    assert "is no manifest" in capsys.readouterr().err
+    assert "is not a manifest" in capsys.readouterr().err
     assert not parquet_path("arithmetic", tmp_path).exists()
 
 
@@ -227,8 +227,8 @@ def test_an_empty_source_folder_is_named(tmp_path: Path, capsys: pytest.CaptureF
     ("answer", "reason"),
     [
         ("[asy] draw((0,0)--(1,1)); [/asy]", "gold is a figure"),
-        ("proof", "gold is no value"),
-        (r"\square", "gold is no value"),
+        ("proof", "gold is not a value"),
+        (r"\square", "gold is not a value"),
         (r"\frac{1}{2", "gold has unbalanced brackets"),
         ("1" * 5000, "gold is too long to compare"),
     ],

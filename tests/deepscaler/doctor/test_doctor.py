@@ -14,8 +14,8 @@ from tools.lock import REQUIREMENTS
 
 def test_this_environment_is_as_locked() -> None:
     finding = check_lock(REQUIREMENTS / "cpu.txt")
-    assert finding.ok, finding.detail
-    assert finding.detail.endswith("as locked")
+    assert finding.ok, finding.evidence
+    assert finding.evidence.endswith("as locked")
 
 
 def test_what_differs_from_the_lock_is_named(tmp_path: Path) -> None:
@@ -27,14 +27,14 @@ def test_what_differs_from_the_lock_is_named(tmp_path: Path) -> None:
     )
     finding = check_lock(lock)
     assert not finding.ok
-    assert finding.detail == f"numpy {metadata.version('numpy')} is installed, 0.1 locked; never-there 2.0 is missing"
+    assert finding.evidence == f"numpy {metadata.version('numpy')} is installed, 0.1 locked; never-there 2.0 is missing"
 
 
 def test_a_lock_that_refers_to_another_demands_the_packages_of_both(tmp_path: Path) -> None:
     (tmp_path / "common.txt").write_text("rich==0.1 ; python_version >= '3'\n")
     lock = tmp_path / "lock.txt"
     lock.write_text("# a comment\n--requirement common.txt\nnumpy==0.1\n")
-    detail = check_lock(lock).detail
+    detail = check_lock(lock).evidence
     assert f"rich {metadata.version('rich')} is installed, 0.1 locked" in detail
     assert f"numpy {metadata.version('numpy')} is installed, 0.1 locked" in detail
     (tmp_path / "common.txt").unlink()
@@ -57,8 +57,8 @@ def test_an_import_that_kills_its_process_is_one_finding(tmp_path: Path, monkeyp
     (tmp_path / "for_another_processor.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     killed, missing, fine = check_imports(["for_another_processor", "no_such_module", "json"])
-    assert (killed.ok, killed.detail) == (False, "dies with signal 4")
-    assert (missing.ok, missing.detail) == (False, "ModuleNotFoundError: No module named 'no_such_module'")
+    assert (killed.ok, killed.evidence) == (False, "dies with signal 4")
+    assert (missing.ok, missing.evidence) == (False, "ModuleNotFoundError: No module named 'no_such_module'")
     assert fine.ok
 
 
@@ -68,7 +68,7 @@ def test_imports_that_leave_no_bytecode_are_named(tmp_path: Path, monkeypatch: p
     monkeypatch.syspath_prepend(tmp_path)
     compileall.compile_file(tmp_path / "kept.py", quiet=1)
     finding = check_bytecode(["kept", "lost", "no_such_module"])
-    assert (finding.ok, finding.detail) == (False, "every process compiles lost anew")
+    assert (finding.ok, finding.evidence) == (False, "every process compiles lost again")
     assert check_bytecode(["kept"]).ok
 
 
@@ -92,4 +92,4 @@ def test_a_library_that_the_system_lacks_is_named(tmp_path: Path, monkeypatch: p
     (tmp_path / "ldd").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     finding = check_libraries("torch")
-    assert (finding.ok, finding.detail) == (False, "libnuma.so.1")
+    assert (finding.ok, finding.evidence) == (False, "libnuma.so.1")

@@ -10,6 +10,7 @@ import yaml
 
 from deepscaler.kubernetes.check.check import Report, build, check_paths, check_queues, check_text
 from tests.deepscaler.kubernetes.check.test_check import K8S, TRAIN, needs_kubectl
+from tests.places import ROOT
 
 COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir())
 
@@ -165,8 +166,8 @@ def test_every_port_names_its_protocol() -> None:
             assert all("protocol" in port for port in rule.get("ports", [])), path
 
 
-def test_the_readme_lists_every_job_overlay_and_component() -> None:
-    text = (K8S / "README.md").read_text()
+def test_the_pages_list_every_job_overlay_and_component() -> None:
+    text = "".join((ROOT / "docs" / page).read_text() for page in ("kubernetes.md", "kubernetes-overlays.md"))
     for folder in ("jobs", "overlays", "components"):
         for path in (K8S / folder).iterdir():
             assert f"`{path.name}`" in text or f"[{path.name}]" in text, path.name

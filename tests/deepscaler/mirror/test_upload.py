@@ -1,16 +1,20 @@
 """What reaches the mirror, whole or not at all, whatever the bucket does."""
 
+import hashlib
+import importlib.util
 import json
 import time
 from pathlib import Path
 
 import pytest
 
+from deepscaler.cli import main
 from deepscaler.mirror.bucket import Bucket, MirrorError
 from deepscaler.mirror.fetch import restore
-from deepscaler.mirror.layout import look, read_manifest
+from deepscaler.mirror.hub import place
+from deepscaler.mirror.layout import look, read_manifest, small_files
 from deepscaler.mirror.uploader import Order, Uploader
-from deepscaler.mirror.url import check_url
+from deepscaler.mirror.url import PACKAGES, check_url, check_writable
 from deepscaler.runs.checkpoints import newest, sealed
 from deepscaler.runs.fence import FencedError
 from deepscaler.runs.folder import RunFolder
@@ -37,16 +41,16 @@ def same_files(first: Path, second: Path) -> bool:
 
 
 def test_an_empty_disk_gets_the_newest_checkpoint_metrics_and_rollouts(
-    run: RunFolder, url: str, save: Save, tmp_path: Path
+    run: RunFolder, anywhere: str, save: Save, tmp_path: Path
 ) -> None:
     for step in (20, 40, 60):
         save(run, step)
-    first = uploader(run, url)
+    first = uploader(run, anywhere)
     bring_up_to_date(first)
     first.close()
-    assert sorted(look(Bucket(url)).whole) == [40, 60], "by the rule of the recipe: the two newest"
+    assert sorted(look(place(anywhere)).whole) == [40, 60], "by the rule of the recipe: the two newest"
     fresh = RunFolder(tmp_path / "fresh")
-    restore(fresh, url, print)
+    restore(fresh, anywhere, print)
     found = newest(fresh, print)
     assert found
     assert found.step == 60
@@ -56,28 +60,30 @@ def test_an_empty_disk_gets_the_newest_checkpoint_metrics_and_rollouts(
     assert json.loads((fresh.root / "rollouts/40.jsonl").read_text()) == {"step": 40}
     assert fresh.read_manifest() == run.read_manifest()
     assert fresh.next_attempt().number == 2
-    restore(fresh, url, print)  # once more changes nothing
+    restore(fresh, anywhere, print)  # once more changes nothing
 
 
-def test_nothing_without_a_manifest_counts(run: RunFolder, url: str, save: Save, tmp_path: Path) -> None:
+def test_nothing_without_a_manifest_counts(run: RunFolder, anywhere: str, save: Save, tmp_path: Path) -> None:
     save(run, 20)
-    bring_up_to_date(uploader(run, url))
-    bucket = Bucket(url)
+    bring_up_to_date(uploader(run, anywhere))
+    bucket = place(anywhere)
     for name in bucket.names():
         if "global_step_20" in name:
             bucket.write(name.replace("step_20", "step_40"), bucket.read(name) or b"")
     bucket.remove(["attempts/0001/checkpoints/global_step_40/manifest.json"])
     assert list(look(bucket).whole) == [20]
-    bring_up_to_date(uploader(run, url))
+    bring_up_to_date(uploader(run, anywhere))
     assert not [name for name in bucket.names() if "global_step_40" in name], "torn ones are removed"
 
 
-def test_what_is_not_as_its_manifest_tells_is_refused(run: RunFolder, url: str, save: Save, tmp_path: Path) -> None:
+def test_what_is_not_as_its_manifest_tells_is_refused(
+    run: RunFolder, anywhere: str, save: Save, tmp_path: Path
+) -> None:
     save(run, 20)
-    one = uploader(run, url)
+    one = uploader(run, anywhere)
     bring_up_to_date(one)
     one.close()
-    bucket = Bucket(url)
+    bucket = place(anywhere)
     stored = look(bucket).whole[20]
     name = f"{stored.folder}/actor/optim_world_size_1_rank_0.pt"
     content = bytearray(bucket.read(name) or b"")
@@ -85,25 +91,25 @@ def test_what_is_not_as_its_manifest_tells_is_refused(run: RunFolder, url: str, 
     bucket.write(name, bytes(content))
     fresh = RunFolder(tmp_path / "fresh")
     with pytest.raises(UserError, match="is not what its manifest tells"):
-        restore(fresh, url, print)
+        restore(fresh, anywhere, print)
     assert sealed(fresh) == []
     assert not fresh.is_run, "so that training does not start over silently"
 
 
-def test_a_zombie_overwrites_and_outlives_nothing(run: RunFolder, url: str, save: Save, tmp_path: Path) -> None:
+def test_a_zombie_overwrites_and_outlives_nothing(run: RunFolder, anywhere: str, save: Save, tmp_path: Path) -> None:
     for step in (20, 40):
         save(run, step)
-    old = uploader(run, url)
+    old = uploader(run, anywhere)
     bring_up_to_date(old)
     old.close()
     other = RunFolder(tmp_path / "other")
-    restore(other, url, print)
+    restore(other, anywhere, print)
     start_attempt(other, 2, resumed_step=40)
-    new = uploader(other, url, attempt=2)
+    new = uploader(other, anywhere, attempt=2)
     save(run, 60)
     with pytest.raises(FencedError, match="attempt 2 has taken over"):
         old.bring_up_to_date()
-    bucket = Bucket(url)
+    bucket = place(anywhere)
     assert sorted(look(bucket).whole) == [20, 40]
     # the worst moment: it had looked just before
     name = look(bucket).whole[40].folder.replace("step_40", "step_60")
@@ -117,30 +123,47 @@ def test_a_zombie_overwrites_and_outlives_nothing(run: RunFolder, url: str, save
     assert look(bucket).whole[60].attempt == 2
     assert not [one for one in bucket.names() if one.startswith("attempts/0001/checkpoints/global_step_60")]
     third = start_attempt(RunFolder(tmp_path / "third"), 2, resumed_step=40)
-    (third.root / "mirror.json").write_text(json.dumps({"url": url, "run": old._state.run}))
+    (third.root / "mirror.json").write_text(json.dumps({"url": anywhere, "run": old._state.run}))
     with pytest.raises(FencedError, match="2 of another start"):
-        uploader(third, url, attempt=2)
+        uploader(third, anywhere, attempt=2)
 
 
-def test_a_bucket_holds_one_run(run: RunFolder, url: str, save: Save, tmp_path: Path) -> None:
+def test_a_bucket_holds_one_run(run: RunFolder, anywhere: str, save: Save, tmp_path: Path) -> None:
     save(run, 20)
-    bring_up_to_date(uploader(run, url))
+    bring_up_to_date(uploader(run, anywhere))
     other = start_attempt(RunFolder(tmp_path / "other"), 1)
     with pytest.raises(UserError, match="the mirror of another run"):
-        uploader(other, url)
+        uploader(other, anywhere)
     with pytest.raises(UserError, match="the mirror of another run"):
-        restore(other, url, print)
+        restore(other, anywhere, print)
 
 
-def test_best_and_regular_checkpoints_stay_in_the_mirror_too(run: RunFolder, url: str, save: Save) -> None:
+def test_best_and_regular_checkpoints_stay_in_the_mirror_too(run: RunFolder, anywhere: str, save: Save) -> None:
     manifest = run.read_manifest()
     manifest["recipe"] |= {"keep": 1, "keep_every": 40, "keep_best": 0}
     run.manifest_path.write_text(json.dumps(manifest))
-    one = uploader(run, url)
+    one = uploader(run, anywhere)
     for step in (20, 40, 60, 80, 100):
         save(run, step)
         bring_up_to_date(one)
-    assert sorted(look(Bucket(url)).whole) == [40, 80, 100]
+    assert sorted(look(place(anywhere)).whole) == [40, 80, 100]
+
+
+def test_small_files_before_one_that_could_not_be_sent_are_not_forgotten(
+    run: RunFolder, save: Save, tmp_path: Path
+) -> None:
+    save(run, 20)
+    url = f"file://{tmp_path}/bucket/8k"
+    one = uploader(run, url)
+    digest = hashlib.sha256((run.root / "rollouts/20.jsonl").read_bytes()).hexdigest()
+    in_the_way = tmp_path / f"bucket/8k/attempts/0001/files/rollouts/20.jsonl-{digest[:8]}.part"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(MirrorError, match="IsADirectoryError"):
+        one.bring_up_to_date()
+    in_the_way.rmdir()
+    bring_up_to_date(one)
+    files = small_files(place(url), look(place(url)))
+    assert {"run.json", "attempts/0001/metrics.jsonl", "rollouts/20.jsonl"} <= files.keys()
 
 
 @pytest.mark.parametrize("fault", ["403", "503", "cut"])
@@ -163,9 +186,9 @@ def test_a_bucket_that_fails_is_said_without_secrets_and_tried_again(
     assert list(look(Bucket(url)).whole) == [20]
 
 
-def test_an_upload_is_as_slow_as_it_is_told(run: RunFolder, url: str, save: Save) -> None:
+def test_an_upload_is_as_slow_as_it_is_told(run: RunFolder, anywhere: str, save: Save) -> None:
     save(run, 20)
-    order = Order(run_dir=str(run.root), attempt=1, url=url, bandwidth=400_000)
+    order = Order(run_dir=str(run.root), attempt=1, url=anywhere, bandwidth=400_000)
     one = Uploader(order)
     one.claim()
     size = sum(sealed(run)[0].sizes.values())
@@ -190,3 +213,37 @@ def test_a_url_is_a_place_and_nothing_else(given: str, why: str) -> None:
     assert why in str(caught.value)
     assert "secret@" not in str(caught.value)
     assert check_url("abfs://container@account.dfs.core.windows.net/8k/").endswith("/8k")
+
+
+@pytest.mark.parametrize("given", ["lab", "datasets/lab", "spaces/lab/8k", "buckets/lab/8k", "lab/8k@v1/runs"])
+def test_only_a_repositorys_folder_is_mirrored_to(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["train", "8k"], ["chain", "8k", "16k"]):
+        with pytest.raises(SystemExit) as ended:
+            main([*command, "--mirror", f"hf://{given}", "--dry-run"])
+        assert ended.value.code == 2
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert f"hf://{given} cannot be a --mirror: give hf://ORG/NAME/PREFIX" in told
+
+
+def test_a_place_that_is_written_to_is_named_as_fsspec_names_it() -> None:
+    for url in ("hf://lab/8k/", "hf://lab/8k/runs/1", "hf://datasets/lab/8k", "hf://models/lab/8k/x"):
+        assert check_writable(url) == url.rstrip("/")
+    for scheme in PACKAGES.keys() - {"hf"}:
+        assert check_writable(f"{scheme}://bucket/8k/") == f"{scheme}://bucket/8k"
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("gs", "gcsfs"), ("az", "adlfs"), ("abfs", "adlfs"), ("s3", "s3fs")])
+def test_a_package_that_is_missing_is_named(
+    run: RunFolder, scheme: str, package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
+    url = f"{scheme}://bucket/8k"
+    for command in ("report", "merge", "publish"):
+        assert main([command, url, *(["--repo", "lab/8k", "--dry-run"] if command == "publish" else [])]) == 2
+        [told] = capsys.readouterr().err.splitlines()
+        assert f"{url} needs the package {package}: pip install fsspec {package}" in told
+    with pytest.raises(UserError, match=f"needs the package {package}"):
+        restore(run, url, print)
+    with pytest.raises(UserError, match=f"needs the package {package}"):
+        uploader(run, url)

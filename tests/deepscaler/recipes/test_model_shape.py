@@ -34,8 +34,16 @@ def test_parameters_are_counted_as_the_checkpoint_has_them(model: str, count: in
 def test_a_folder_tells_its_own_shape(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "model_type": "qwen2"}))
     shape = shape_of(str(tmp_path))
-    assert (shape.num_kv_heads, shape.attention_bias, shape.tied_embeddings) == (2, True, True)
+    assert (shape.num_kv_heads, shape.attention_bias, shape.tied_embeddings) == (2, True, False)
     assert shape.kv_bytes_per_token == 2 * 2 * 2 * 2 * 4
+
+
+@pytest.mark.parametrize("name", ["Qwen2Config", "Qwen3Config", "LlamaConfig"])
+def test_what_a_file_leaves_out_is_what_transformers_takes(name: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    kind = getattr(transformers, name)
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "model_type": kind.model_type}))
+    assert shape_of(str(tmp_path)).tied_embeddings is kind.from_pretrained(tmp_path).tie_word_embeddings
 
 
 @pytest.mark.parametrize(
@@ -44,7 +52,7 @@ def test_a_folder_tells_its_own_shape(tmp_path: Path) -> None:
 )
 def test_a_model_that_does_not_tell_its_shape_is_left_to_verl(text: str, tmp_path: Path) -> None:
     for model in ("somebody/else", str(tmp_path)):
-        with pytest.raises(UserError, match=r"is not known: .*config\.json does not tell it"):
+        with pytest.raises(UserError, match=r"is not known: .*config\.json does not give it"):
             shape_of(model)
         check_heads(replace(RECIPES["8k"], model=model, sequence_parallel_size=8))
         (tmp_path / "config.json").write_text(text)

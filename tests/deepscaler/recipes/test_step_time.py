@@ -15,26 +15,12 @@ from deepscaler.recipes.published import NAMES, RECIPES
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.recipes.response_lengths import DEEPSCALER, Lengths
 from deepscaler.recipes.step_time import StepTime, gpu_hours, step_time
+from deepscaler.recipes.throughput import MEASURED_ON, WHOLE
 from deepscaler.system.errors import UserError
 from tests.places import ROOT
 
 SHAPE = shape_of(RECIPES["8k"].model)
 STAGES = ("8k", "16k", "24k")
-BENCH = replace(
-    RECIPES["8k"],
-    gpus_per_node=1,
-    max_prompt_length=512,
-    max_response_length=4096,
-    train_batch_size=8,
-    mini_batch_size=8,
-    max_tokens_per_gpu=16_384,
-    gpu_memory_utilization=0.5,
-    save_every=1000,
-    validate_every=1000,
-)
-"""What bench/gpu.py trains."""
-WHOLE = Lengths(mean=4096, cut_off=1, limit=4096, prompt=100)
-"""Responses of random weights, which never end by themselves."""
 
 
 def on_a100s(recipe: Recipe, fabric: str = "ib", factor: float = 1.0, gpu: str = "A100-80GB") -> StepTime:
@@ -42,19 +28,19 @@ def on_a100s(recipe: Recipe, fabric: str = "ib", factor: float = 1.0, gpu: str =
 
 
 def test_the_phases_measured_on_an_h200_come_out() -> None:
-    step = step_time(BENCH, SHAPE, "H200-141GB", "none", WHOLE)
+    step = step_time(MEASURED_ON, SHAPE, "H200-141GB", "none", WHOLE)
     measured = {"generate": 14.1, "old_log_probabilities": 2.9, "reference": 3.1, "update": 9.9, "seconds": 30.6}
     for phase, seconds in measured.items():
         assert getattr(step, phase) == pytest.approx(seconds, rel=0.06), phase
     assert step.communication == 0
-    fast = replace(in_profile(BENCH, "fast"), checkpoint_activations=False)
+    fast = replace(in_profile(MEASURED_ON, "fast"), checkpoint_activations=False)
     overlapped = step_time(fast, SHAPE, "H200-141GB", "none", WHOLE)
     assert overlapped.update == pytest.approx(8.8, rel=0.1)
     assert overlapped.seconds == pytest.approx(15.5, rel=0.06)
 
 
 def test_an_h100_that_nothing_was_fitted_to_was_slower_by_a_known_factor() -> None:
-    step = step_time(BENCH, SHAPE, "H100-80GB", "none", WHOLE)
+    step = step_time(MEASURED_ON, SHAPE, "H100-80GB", "none", WHOLE)
     responses = 64 * 4096
     assert responses / 13_900 / step.generate == pytest.approx(1.13, abs=0.01)  # tokens/s that verl's rollout drew
     assert responses / 22_800 / step.update == pytest.approx(1.13, abs=0.01)  # and that its engine trained on
@@ -192,7 +178,7 @@ def test_packing_balances_and_keeps_the_budget() -> None:
 
 def test_published_costs_are_a_known_factor_above_the_model_and_the_document_says_so() -> None:
     trainings = runpy.run_path(str(ROOT / "bench" / "published_hours.py"))["PUBLISHED"]
-    text = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "cost.md").read_text(encoding="utf-8")
     found = {}
     for training in trainings:
         low, middle, high = (sum(training.hours(factor)) for factor in (0.75, 1.0, 1.25))
@@ -207,7 +193,7 @@ def test_published_costs_are_a_known_factor_above_the_model_and_the_document_say
 
 
 def test_the_document_gives_the_stages_on_8_and_32_gpus() -> None:
-    text = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "cost.md").read_text(encoding="utf-8")
     for name in STAGES:
         cells = []
         for nodes in (1, 4):

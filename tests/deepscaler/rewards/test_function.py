@@ -124,7 +124,7 @@ def test_a_call_that_hangs_is_killed_at_its_time_out_and_others_go_on(make: Make
     assert function.judge({**NOTHING, "response": "good"}).score == 1
     started = time.monotonic()
     assert function.judge({**NOTHING, "response": "hang"}).failure == "no answer in 1 s"
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 15
     assert function.judge({**NOTHING, "response": "good"}).score == 1
 
 
@@ -142,7 +142,7 @@ def test_a_function_that_only_hangs_costs_a_batch_a_few_time_outs_until_it_answe
             judgements = list(threads.map(lambda _: function.judge(NOTHING), range(500)))
         return Counter(one.failure for one in judgements), time.monotonic() - started
 
-    left_out = "not called while another call is: 8 calls in a row gave no answer in 1 s"
+    left_out = "not called while another call tries: 8 calls in a row gave no answer in 1 s"
     for first in (True, False):
         failures, seconds = judge_batch()
         assert failures.keys() <= {"no answer in 1 s", left_out}, "all are undecided"
@@ -211,8 +211,8 @@ def test_a_killed_template_or_worker_costs_no_score(make: Make) -> None:
     [
         ("def score():\n  return (", "line 2: '(' was never closed"),
         ("\n\ndef scores(): pass", "line 3: unknown function 'score' (did you mean 'scores'?); valid: scores"),
-        ("def score(answer, response): pass", "wants an argument that no reward gets: unknown argument 'answer'"),
-        ("def score(response, /): pass", "takes response by position only"),
+        ("def score(answer, response): pass", "requires an argument that no reward gets: unknown argument 'answer'"),
+        ("def score(response, /): pass", "accepts response by position only"),
         ("import helper\ndef score(): pass", "line 1: imports helper, a file beside it"),
         ("def score():\n  from . import helper", "line 2: imports ., a file beside it"),
         ("\0", "null bytes"),
@@ -261,8 +261,8 @@ def test_a_file_that_cannot_be_imported_is_refused_by_a_child(make: Make, source
     with pytest.raises(UserError) as error:
         make(source).start()
     assert told in str(error.value)
-    function = make(source)
-    assert function.judge(NOTHING).failure.startswith("no worker can be had: ")
-    started = time.monotonic()
-    assert function.judge(NOTHING) == Judgement(failure="no worker can be had")
-    assert time.monotonic() - started < 0.1, "it is not tried again at once"
+    function, started = make(source), time.monotonic()
+    assert function.judge(NOTHING).failure.startswith("no worker can be started: ")
+    tried = time.monotonic()
+    assert function.judge(NOTHING) == Judgement(failure="no worker can be started")
+    assert time.monotonic() - tried < (tried - started) / 2, "it is not tried again at once"

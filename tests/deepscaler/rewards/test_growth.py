@@ -5,6 +5,7 @@ which is a run of one class of characters or of fixed length.
 """
 
 import asyncio
+import gc
 import string
 import sys
 import time
@@ -111,4 +112,8 @@ def test_the_event_loop_is_never_silent() -> None:
         return longest
 
     is_equivalent(r"\sqrt{8}", r"2\sqrt{2}")  # the workers are up
-    assert asyncio.run(silence()) < 1.0
+    gc.freeze()  # a whole collection takes a second in a process that has run a thousand tests
+    try:
+        assert asyncio.run(silence()) < 1.0
+    finally:
+        gc.unfreeze()

@@ -1,13 +1,16 @@
 """Only whole checkpoints count, and nothing starts over silently."""
 
 import json
+import shutil
 
 import pytest
 
 from deepscaler.runs.checkpoints import (
+    MERGED,
     PREFIX,
     SEAL,
     adopt_leftovers,
+    is_merged,
     newest,
     publish,
     sealed,
@@ -194,3 +197,21 @@ def test_only_numbers_of_ascii_digits_are_steps_and_attempts(run: RunFolder) -> 
     assert [attempt.number for attempt in run.attempts()] == [1]
     adopt_leftovers(run, print)
     assert newest(run, print) is None
+
+
+def test_a_model_is_of_one_checkpoint_and_of_no_other_of_its_step(
+    run: RunFolder, write_checkpoint: WriteCheckpoint
+) -> None:
+    published(run, write_checkpoint, 20)
+    [first] = sealed(run)
+    assert not is_merged(run, first)
+    write_json(run.model / MERGED, {"step": 20, "checkpoint": first.identity})
+    assert is_merged(run, first)
+    shutil.rmtree(first.path)  # lost, and saved again by a later attempt
+    published(run, write_checkpoint, 20, attempt=2)
+    assert not is_merged(run, sealed(run)[0])
+    write_json(run.model / MERGED, {"step": 20})
+    assert not is_merged(run, sealed(run)[0]), "nothing tells which of the two it is of"
+    for text in ("[]", "[" * 5000, "{}"):
+        (run.model / MERGED).write_text(text)
+        assert not is_merged(run, sealed(run)[0])

@@ -25,7 +25,7 @@ def test_a_folder_is_known_by_the_file_that_its_command_writes(tmp_path: Path) -
     names = ("run", "chain", "evaluation", "other", "nowhere")
     assert [find_kind(tmp_path / name) for name in names] == ["run", "chain", "evaluation", None, None]
     assert [is_training(tmp_path / name) for name in names] == [True, True, False, False, False]
-    with pytest.raises(UserError, match=r"other is no folder of .* holds no config\.json, run\.json or chain\.json"):
+    with pytest.raises(UserError, match=r"other is not a folder of .* holds no config\.json, run\.json or chain\.json"):
         kind_of(tmp_path / "other")
 
 

@@ -1,11 +1,15 @@
 """What Prometheus is told of runs and chains."""
 
+import contextlib
 import json
+import os
 import re
 import socket
+import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +21,7 @@ from deepscaler.commands.parser import parse
 from deepscaler.recipes.signs import SIGNS
 from deepscaler.runs.prometheus import FURTHER, GAUGES, registry_of, start
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import write_json
+from deepscaler.system.files import read_json, write_json
 from tests.deepscaler.runs.runs import add_attempt, learning, make_run
 from tests.places import ROOT
 
@@ -69,6 +73,104 @@ def test_a_broken_run_is_left_out_and_named(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "broken/run.json").write_text("{")
     assert "broken" not in exposition(tmp_path)
     assert "broken" in capsys.readouterr().out
+
+
+def _write(name: str, content: str | bytes) -> Callable[[Path], object]:
+    def damage(run: Path) -> None:
+        path = run / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return damage
+
+
+def _recipe(**changes: Any) -> Callable[[Path], object]:
+    def damage(run: Path) -> None:
+        manifest = read_json(run / "run.json")
+        manifest["recipe"].update(changes)
+        (run / "run.json").write_text(json.dumps(manifest))
+
+    return damage
+
+
+METRICS = "attempts/0001/metrics.jsonl"
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "thresholds are a list": _recipe(signs=["cut_off"]),
+    "thresholds are a text": _recipe(signs="cut_off"),
+    "the number of steps is a float": _recipe(num_steps=1e3),
+    "the folder is the name of no file": lambda run: run.rename(run.parent / os.fsdecode(b"\xff\xfe")),
+    "the record is a list": _write("attempts/0001/attempt.json", "[]"),
+    "the metrics are no JSON": _write(METRICS, "{\n"),
+    "a checkpoint is a file": _write("checkpoints/global_step_3", b""),
+    "a link leads to itself": lambda run: (run.parent / "loop").symlink_to("loop"),
+    "a data set's name is half a character": _write(
+        METRICS, '{"step": 1, "data": {"val-core/\\ud800/acc/mean@8": 0.5}}\n'
+    ),
+    "a request to stop is in Latin-1": _write("attempts/0001/stop", "genügt".encode("latin-1")),
+    "memory without roles": _write("attempts/0001/memory/n.jsonl", '{"step": 1, "used": 1, "limit": 2, "roles": []}\n'),
+    "memory of a text": _write("attempts/0001/memory/n.jsonl", '{"step": 1, "used": "x", "limit": 2, "roles": {}}\n'),
+    "the chain has no stages": _write("chain.json", "{}"),
+    "the chain's stages are numbers": _write("chain.json", '{"stages": [1]}'),
+    "the estimate is a list": _write("estimate.json", "[]"),
+    "the mirror's state is a list": _write("mirror.json", "[]"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_no_folder_hides_the_others(
+    damage: Callable[[Path], object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b", "c"):
+        add_attempt(make_run(tmp_path / name), learning(4))
+        (tmp_path / name / "attempts/0001/heartbeat").touch()
+    damage(tmp_path / "b")
+    text = exposition(tmp_path)
+    assert [f'deepscaler_step{{run="{name}",stage="8k"}} 4.0\n' in text for name in "ac"] == [True, True]
+    unreadable = float(re.findall(r"^deepscaler_unreadable (.*)$", text, re.MULTILINE)[0])
+    assert unreadable in (0, 1)
+    assert len(capsys.readouterr().out.splitlines()) == unreadable
+    assert unreadable or text.count("deepscaler_step{") == 3, "each folder is either served or counted"
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """Yields a folder that all users may read: the folders of pytest are its user's own."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become another user")
+def test_a_folder_of_another_user_hides_nothing(shared: Path) -> None:
+    """Runs as nobody, since root may read all, and in a process of its own, because a change of user is for good."""
+    for name in ("mine", "private"):
+        add_attempt(make_run(shared / name), learning(4))
+    (shared / "private").chmod(0o700)
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        with contextlib.suppress(BaseException):
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            os.write(write, exposition(shared).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    assert re.findall(r"deepscaler_step.run=.(\w+)", text) == ["mine"]
+    assert "deepscaler_unreadable 1.0\n" in text
+
+
+def test_a_folder_that_cannot_be_read_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken").mkdir()
+    registry = registry_of(tmp_path)
+    named = []
+    for content in ("{", "{", "[]", "[]"):
+        (tmp_path / "broken/run.json").write_text(content)
+        generate_latest(registry)
+        named.append(capsys.readouterr().out.count("broken:"))
+    assert named == [1, 0, 1, 0]
 
 
 def test_a_label_cannot_break_out(tmp_path: Path) -> None:

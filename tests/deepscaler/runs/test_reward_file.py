@@ -43,7 +43,7 @@ def test_a_run_calls_its_copy_once_it_has_one(source: Path, tmp_path: Path) -> N
     assert edited_note(run, function) == ""
     source.write_text("broken(")
     check_called(run, function)
-    assert edited_note(run, function) == f"{source} was edited since; this run goes on with its own copy, {copy}"
+    assert edited_note(run, function) == f"{source} was edited since; this run continues with its own copy, {copy}"
     assert copy.read_text() == GOOD
     source.unlink()
     check_called(run, function)

@@ -10,7 +10,7 @@ import yaml
 
 from deepscaler.cli import main
 from deepscaler.recipes.signs import SIGNS
-from deepscaler.runs.rules import DEAD, rules
+from deepscaler.runs.rules import DEAD, SEE_STATUS, STALLED, rules
 from tests.places import ROOT
 
 COMMITTED = ROOT / "k8s/components/monitoring/prometheusrule.yaml"
@@ -37,7 +37,7 @@ def test_the_committed_rules_are_those_of_the_table(capsys: pytest.CaptureFixtur
 def test_every_sign_has_a_rule_of_its_name_with_its_advice() -> None:
     [group] = yaml.safe_load(rules())["groups"]
     found = {rule["alert"]: rule["annotations"]["description"] for rule in group["rules"]}
-    assert found.keys() == {*SIGNS, DEAD}
+    assert found.keys() == {*SIGNS, STALLED, DEAD}
     assert {name: found[name] for name in SIGNS} == {name: sign.advice for name, sign in SIGNS.items()}
 
 
@@ -46,8 +46,8 @@ def test_every_rule_fires_for_a_run_that_is_at_work_and_for_no_other(promtool: s
     checked = subprocess.run(
         [promtool, "check", "rules", "rules.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert f"SUCCESS: {len(SIGNS) + 1} rules found" in checked.stdout, checked.stderr
-    tests = [*(_sign(name) for name in SIGNS), _dead()]
+    assert f"SUCCESS: {len(SIGNS) + 2} rules found" in checked.stdout, checked.stderr
+    tests = [*(_sign(name) for name in SIGNS), _stalled(), _stalled_and_restarted(), _dead()]
     cases = {"rule_files": ["rules.yml"], "evaluation_interval": "30s", "tests": tests}
     (tmp_path / "tests.yml").write_text(yaml.safe_dump(cases))
     done = subprocess.run(
@@ -81,6 +81,20 @@ def _sign(name: str) -> dict[str, Any]:
         f"chain, 8k: {SIGNS[name].title}",
         SIGNS[name].advice,
     )
+
+
+def _stalled() -> dict[str, Any]:
+    """Stalled when it is first seen, and until the fourth minute."""
+    series = {f"deepscaler_stalled{{{RUN}}}": "1x7 0x40", f"deepscaler_stalls{{{RUN}}}": "1x47"}
+    told = "chain, 8k: the training stalled"
+    return _case(series, STALLED, {"1m": True, "3m": True, "6m": False}, {}, told, SEE_STATUS)
+
+
+def _stalled_and_restarted() -> dict[str, Any]:
+    """Stalled between two looks of Prometheus, and restarted: the rule fires for ten minutes."""
+    series = {f"deepscaler_stalled{{{RUN}}}": "0x47", f"deepscaler_stalls{{{RUN}}}": "0x3 1x43"}
+    told = "chain, 8k: the training stalled"
+    return _case(series, STALLED, {"1m": False, "3m": True, "15m": False}, {}, told, SEE_STATUS)
 
 
 def _dead() -> dict[str, Any]:

@@ -23,6 +23,7 @@ from deepscaler.training import room as rooms
 from deepscaler.training.room import SpaceWatch, make_room, print_room
 from evaluation.samples import SampleStore
 from tests.deepscaler.runs.conftest import WriteCheckpoint
+from tests.deepscaler.runs.runs import make_run
 from tests.evaluation.conftest import make_sample
 
 MB = 1 << 20
@@ -82,7 +83,7 @@ def test_a_plan_says_what_is_needed_and_what_is_free(small: Path) -> None:
     console = Console(file=StringIO(), width=400)
     print_room(RunFolder(small / "run"), RECIPE, console)
     told = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "a checkpoint will have about 21.3 GB, at most 3 lie there at once" in told
+    assert "a checkpoint will have about 21.3 GB, at most 3 exist at once" in told
     assert f"1.0 MB are free in {small}/run" in told
     assert "not even one checkpoint fits" in told
 
@@ -114,7 +115,14 @@ def test_a_running_training_says_each_lower_number_once(
     size = room_of(run, RECIPE).checkpoint  # type: ignore[union-attr]
     monkeypatch.setattr(rooms, "LOOK", 0.0)
     watch = SpaceWatch(run, RECIPE)
+    fill(small, left=4 * size + size // 2)
     assert watch.look() == ""
+    fill(small, left=3 * size + size // 2)
+    assert "room for 3 checkpoints" in watch.look()
+    for fitting, says in ((4, False), (3, False), (5, False), (3, True), (3, False)):
+        (small / "filling").unlink()
+        fill(small, left=fitting * size + size // 2)
+        assert bool(watch.look()) == says, fitting
     fill(small, left=2 * size + size // 2)
     assert "room for 2 checkpoints" in watch.look()
     assert watch.look() == ""
@@ -122,16 +130,28 @@ def test_a_running_training_says_each_lower_number_once(
     assert "room for 0 checkpoints" in watch.look()
 
 
+def test_status_warns_from_three_checkpoints_on(
+    small: Path, write_checkpoint: WriteCheckpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(small / "run")
+    publish(run, write_checkpoint(run.attempt(1), 20), step=20, verl_step=20)
+    size = room_of(run, RECIPE).checkpoint  # type: ignore[union-attr]
+    for fitting in (4, 3, 2):
+        fill(small, left=fitting * size + size // 2)
+        assert main(["status", str(run.root)]) == 0
+        assert (f"room for {fitting} of" in capsys.readouterr().out) == (fitting <= 3)
+
+
 def test_a_full_disk_names_file_size_wanted_and_size_free(
     small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(small, left=0)
     file = small / "report.json"
-    with pytest.raises(FullDiskError, match=r"300\.0 kB wanted, 0 bytes free") as caught:
+    with pytest.raises(FullDiskError, match=r"300\.0 kB needed, 0 bytes free") as caught:
         write_text(file, "x" * 300_000)
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(file))
     assert not list(small.glob(".report*"))
-    with SampleStore(small / "samples.jsonl") as store, pytest.raises(FullDiskError, match="wanted, 0 bytes free"):
+    with SampleStore(small / "samples.jsonl") as store, pytest.raises(FullDiskError, match="needed, 0 bytes free"):
         store.append(make_sample(1, 1, "a"))
     monkeypatch.setenv("DEEPSCALER_CACHE", str(small))
     assert main(["data", "prepare", "arithmetic"]) == 2

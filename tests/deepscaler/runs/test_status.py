@@ -69,7 +69,7 @@ def test_a_stale_heartbeat_without_an_end_means_dead(tmp_path: Path, capsys: pyt
     set_heartbeat(run, age=600)
     assert read_status("8k", run).state == "dead"
     assert main(["status", str(tmp_path)]) == 0
-    assert "without a sign of life for 10 min; the same command again goes on from step 4" in capsys.readouterr().out
+    assert "without a sign of life for 10 min; the same command resumes from step 4" in capsys.readouterr().out
 
 
 def test_a_command_that_was_killed_on_this_machine_is_dead_at_once(tmp_path: Path) -> None:
@@ -100,6 +100,27 @@ def test_a_wish_to_stop_is_shown_with_its_reason(tmp_path: Path, capsys: pytest.
     run.attempts()[-1].stop_path.write_text("SIGTERM\n")
     assert main(["status", str(tmp_path)]) == 0
     assert "8k, profile faithful: stopping (SIGTERM)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [(b"f\xfcr", "f\N{REPLACEMENT CHARACTER}r"), (b"", "asked to"), (None, "asked to")],
+    ids=["not UTF-8", "empty", "a folder"],
+)
+def test_a_request_to_stop_counts_whatever_it_holds(
+    text: bytes | None, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path)
+    add_attempt(run, learning(2))
+    [attempt] = run.attempts()
+    assert attempt.stop_reason == ""
+    if text is None:
+        attempt.stop_path.mkdir()
+    else:
+        attempt.stop_path.write_bytes(text)
+    assert attempt.stop_reason == shown, "the trainer asks this in its loop, which an error would end"
+    assert main(["status", str(tmp_path)]) == 0
+    assert f"stopping ({shown})" in capsys.readouterr().out
 
 
 def test_only_sealed_checkpoints_count_and_40_is_after_8(tmp_path: Path) -> None:
@@ -236,7 +257,7 @@ def test_a_record_of_the_wrong_types_is_named(
     run.attempt(1).record_path.write_text(json.dumps({name: "x"}))
     assert main([command, str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert f"attempt.json is no record of an attempt: {name} is 'x', expected an integer; mend it" in error
+    assert f"attempt.json is not a record of an attempt: {name} is 'x', expected an integer; mend it" in error
     assert error.count("\n") == 1
 
 
@@ -283,3 +304,17 @@ def test_what_tells_of_an_unhealthy_algorithm_is_shown(tmp_path: Path, capsys: p
     assert told["age of responses"] == "1.5 updates"
     assert shown(tmp_path, capsys)["mismatch"] == 0.0123
     assert shown(tmp_path, capsys)["parts"] == {"grader": 0.5, "overlong": -0.25}
+
+
+def test_files_that_others_write_hide_nothing_else_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path)
+    add_attempt(run, learning(4))
+    attempt = run.attempts()[-1]
+    attempt.stop_path.write_bytes("es genügt".encode("latin-1"))
+    (attempt.root / "memory").mkdir()
+    (attempt.root / "memory/head1.jsonl").write_text('{"step": 1, "used": 1, "limit": 2, "roles": []}\n')
+    assert main(["status", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "stopping (es gen\N{REPLACEMENT CHARACTER}gt)" in shown
+    assert "mean reward" in shown
+    assert "memory" not in shown

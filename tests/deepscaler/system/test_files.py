@@ -92,8 +92,8 @@ def test_a_full_disk_is_told_with_path_and_sizes(tmp_path: Path) -> None:
     if "unshare" in done.stderr or "mount" in done.stderr:
         pytest.skip(f"needs leave to mount a small file system: {done.stderr.strip()}")
     first, names = done.stdout.splitlines()[:2]
-    assert first == f"28 the disk or quota is full (90.0 kB wanted, 45.1 kB free) {full}/large", done.stderr
+    assert first == f"28 the disk or quota is full (90.0 kB needed, 45.1 kB free) {full}/large", done.stderr
     assert names == "['fits']", "nothing is left of what did not fit"
     [told] = done.stderr.splitlines()
     assert told.startswith(f"deepscaler: {full}/verdicts: the disk or quota is full ")
-    assert re.search(r"\(\d+ bytes wanted, 0 bytes free\); free some space, or choose another folder$", told)
+    assert re.search(r"\(\d+ bytes needed, 0 bytes free\); free some space, or choose another folder$", told)

@@ -14,14 +14,13 @@ from deepscaler.recipes.published import RECIPES
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system import paths
 from deepscaler.system.errors import UserError
-from deepscaler.system.paths import LONGEST_RAY_FOLDER
 from deepscaler.training.launch import Launch, prepare_launch
 from deepscaler.training.manifest import Inputs, TrainOptions
 from deepscaler.training.start import Start
 from deepscaler.training.trainer import _say_end
 
-SOCKET = "session_2026-11-27_21-03-22_123456_4194304/sockets/plasma_store"
-"""Of Ray 2.60, below its folder: a date, microseconds, a process number."""
+SESSION = "session_2026-11-27_21-03-22_123456_4194304/sockets/plasma_store"
+"""Path of a socket below the folder of Ray 2.60: a date, microseconds, the longest process number."""
 
 
 @pytest.fixture(autouse=True)
@@ -48,22 +47,35 @@ def launch(folder: Path) -> Launch:
     return prepare_launch(start(folder), Console(quiet=True))
 
 
-def test_rays_sockets_have_room_below_a_long_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def longest_socket(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Returns the path that Ray's own code gives its longest socket in an environment."""
+    from ray._common.utils import get_default_ray_temp_dir  # noqa: PLC0415  an optional package
+
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.setenv(name, environment[name])
+    return f"{get_default_ray_temp_dir()}/{SESSION}"
+
+
+@pytest.mark.parametrize("length", [*range(20, 32), 45])
+def test_rays_sockets_have_room_below_any_temporary_folder(
+    length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ray._private.utils import validate_socket_filepath  # noqa: PLC0415  an optional package
 
-    long = tmp_path / "a-temporary-folder-of-forty-characters"
-    long.mkdir()
-    with pytest.raises(OSError, match="AF_UNIX path length"):
-        validate_socket_filepath(str(long / "dsr-12345678" / SOCKET))
-    monkeypatch.setenv("TMPDIR", str(long))
-    launched = launch(tmp_path)
-    assert launched.ray_dir is not None
-    validate_socket_filepath(str(launched.ray_dir / SOCKET))
-    assert launched.environment["RAY_TMPDIR"] == str(launched.ray_dir)
-    assert launched.environment["TMPDIR"] == str(launched.ray_dir), "sockets of multiprocessing are below it"
-    launched.clean_up()
-    assert not launched.ray_dir.exists()
-    validate_socket_filepath("/" + "x" * (LONGEST_RAY_FOLDER - 1) + "/" + SOCKET)
+    with tempfile.TemporaryDirectory(prefix="x" * (length - len("/tmp/12345678")), dir="/tmp") as usual:
+        assert len(usual) == length
+        monkeypatch.setenv("TMPDIR", usual)
+        launched = launch(tmp_path)
+        assert launched.ray_dir is not None
+        validate_socket_filepath(longest_socket(launched.environment, monkeypatch))
+        if launched.ray_dir.parent == Path(usual):
+            assert launched.environment["TMPDIR"] == usual
+        else:
+            assert launched.environment["TMPDIR"] == str(launched.ray_dir), "multiprocessing has sockets there, too"
+            with pytest.raises(OSError, match="AF_UNIX path length"):
+                validate_socket_filepath(f"{usual}/dsr-12345678/ray/{SESSION}")  # it would not have had room
+        launched.clean_up()
+        assert not launched.ray_dir.exists()
 
 
 def test_a_short_temporary_folder_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +90,7 @@ def test_a_long_temporary_folder_without_a_short_one_is_told(tmp_path: Path, mon
     long.mkdir()
     monkeypatch.setenv("TMPDIR", str(long))
     monkeypatch.setattr(paths.os, "access", lambda path, _: path == long)  # type: ignore[attr-defined]
-    with pytest.raises(UserError, match=r"x has a path of .* bytes, and /tmp cannot be written: .* TMPDIR"):
+    with pytest.raises(UserError, match=r"x has a path of .* bytes, and /tmp is not writable: .* TMPDIR"):
         paths.short_temporary_folder()
 
 

@@ -1,4 +1,7 @@
-"""Training and validation have limits of their own; responses that reached theirs in training leave the loss."""
+"""Training and validation have limits of their own; responses that reached theirs in training leave the loss.
+
+A response's seed depends on the run, the step, the problem and the sample alone.
+"""
 
 import asyncio
 import warnings
@@ -16,6 +19,7 @@ with warnings.catch_warnings():
     from verl.utils.import_utils import load_extern_object, resolve_config_path
 
     from deepscaler.verl_plugin.agent_loop import BoundedAgentLoop
+    from deepscaler.verl_plugin.dispatch import FIELD, Dispatched
 
 from deepscaler.recipes.published import RECIPES
 from deepscaler.system.errors import UserError
@@ -23,6 +27,7 @@ from deepscaler.verl_plugin.overrides import RESPONSE_LIMIT, TRAINING_TOP_K, VAL
 from tests.deepscaler.verl_plugin.conftest import PATHS
 
 LIMIT, LONGER = 4, 6
+SENT = Dispatched(place=5, first=4, num_together=2, occurrence=0)
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch, num_tokens: int, top_k: int, masks: bool = True) -> AgentLoopOutput:
@@ -35,9 +40,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch, num_tokens: int, top_k: int, masks: b
 
     monkeypatch.setattr(SingleTurnAgentLoop, "run", draw)
     loop = BoundedAgentLoop.__new__(BoundedAgentLoop)
-    settings = {"training_length": LIMIT, "validation_length": LONGER, "mask_truncated": masks}
-    loop.rollout_config = OmegaConf.create({"custom": settings})
-    return asyncio.run(loop.run({"top_k": top_k}))
+    settings = {"training_length": LIMIT, "validation_length": LONGER, "mask_truncated": masks, "seeded": False}
+    loop.rollout_config = OmegaConf.create({"custom": settings, "full_determinism": False})
+    return asyncio.run(loop.run({"top_k": top_k}, session_id=0))
 
 
 @pytest.mark.parametrize(("num_tokens", "mask"), [(LIMIT - 1, [1, 1, 1]), (LIMIT, [0] * 4), (LIMIT + 1, [0] * 4)])
@@ -53,6 +58,70 @@ def test_validation_has_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (output.response_mask, output.extra_fields) == ([1] * LONGER, {RESPONSE_LIMIT: LONGER})
     output = drawn(monkeypatch, 100, TRAINING_TOP_K)
     assert (len(output.response_ids), output.extra_fields) == (LIMIT, {RESPONSE_LIMIT: LIMIT})
+
+
+def asked(seed: int = 1, offset: int = 0, top_k: int = TRAINING_TOP_K, **changes: Any) -> dict[str, Any]:
+    """Returns the sampling parameters with which verl's loop is asked for a response."""
+    found: dict[str, Any] = {}
+
+    async def draw(self: Any, sampling_params: dict[str, Any], priority: int = 0, **_: Any) -> AgentLoopOutput:
+        found.update(sampling_params, priority=priority)
+        return AgentLoopOutput(prompt_ids=[1], response_ids=[1], response_mask=[1], metrics=AgentLoopMetrics())
+
+    prompt: dict[str, Any] = {"global_steps": 3, "session_id": 0, "extra_info": {"id": "a/1"}, FIELD: SENT._asdict()}
+    settings = {"training_length": 4, "validation_length": 4, "mask_truncated": False}
+    settings |= {"seeded": True, "step_offset": offset, "num_servers": changes.pop("num_servers", 0)}
+    loop = BoundedAgentLoop.__new__(BoundedAgentLoop)
+    rollout = {"seed": seed, "n": 4, "val_kwargs": {"n": 2}, "full_determinism": changes.pop("determined", False)}
+    loop.rollout_config = OmegaConf.create({**rollout, "custom": settings})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SingleTurnAgentLoop, "run", draw)
+        asyncio.run(loop.run({"top_k": top_k}, **{**prompt, **changes}))
+    return found
+
+
+def test_a_seed_is_that_of_its_run_step_problem_and_sample() -> None:
+    def second(**fields: int) -> dict[str, int]:
+        return SENT._replace(**fields)._asdict()
+
+    first = asked()["seed"]
+    assert first == asked(dispatched=second(place=9, first=8, num_together=2))["seed"], "not of its neighbors"
+    assert asked(global_steps=1, offset=2)["seed"] == first, "a run that counts anew for verl goes on in its own count"
+    others = [
+        asked(seed=2),
+        asked(global_steps=4),
+        asked(session_id=1),
+        asked(extra_info={"id": "a/2"}),
+        asked(top_k=VALIDATION_TOP_K),
+        asked(dispatched=second(occurrence=1)),
+    ]
+    assert len({first, *(one["seed"] for one in others)}) == 7
+    again = {asked(session_id=sample, dispatched=second(occurrence=1))["seed"] for sample in range(4)}
+    assert not again & {asked(session_id=sample)["seed"] for sample in range(4)}
+
+
+def test_requests_that_are_to_be_deterministic_have_names_of_their_own() -> None:
+    assert asked()["priority"] == 0
+    numbers = [
+        asked(determined=True, session_id=sample, dispatched=SENT._replace(place=place)._asdict())["priority"]
+        for place in range(3)
+        for sample in range(4)
+    ]
+    assert numbers == list(range(12))
+
+
+def test_a_turn_names_a_server_for_each_prompt_and_counts_its_requests() -> None:
+    assert "turn" not in asked(), "vLLM's servers refuse what they do not know"
+    turns = [
+        asked(num_servers=2, session_id=sample, dispatched=Dispatched(3 + place, 3, 3, 0)._asdict())["turn"]
+        for sample in range(4)
+        for place in range(3)
+    ]
+    assert len({turn.name for turn in turns}) == 1
+    for server, num_prompts in ((0, 2), (1, 1)):
+        there = [turn for turn in turns if turn.server == server]
+        assert {turn.size for turn in there} == {len(there)} == {4 * num_prompts}
+        assert len({turn.place for turn in there}) == len(there)
 
 
 def test_verl_finds_the_loop_that_the_recipe_names() -> None:

@@ -12,13 +12,14 @@ with warnings.catch_warnings():
     from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
     from deepscaler.verl_plugin import sampler as samplers
+    from deepscaler.verl_plugin.dispatch import FIELD
     from deepscaler.verl_plugin.sampler import AsyncSampler, Sampler
 
 MAX_REFILLS, BATCH = 2, 3
 
 
 def make(kind: type[Any], filter_by: str | None = "acc") -> Any:
-    own = {"train_batch_size": BATCH, "max_refills": MAX_REFILLS, "filter_by": filter_by}
+    own = {"train_batch_size": BATCH, "max_refills": MAX_REFILLS, "filter_by": filter_by, "step_offset": 0}
     return kind(
         trainer_mode="sync",
         trainer_config={},
@@ -45,6 +46,7 @@ def test_groups_without_variance_are_thrown_away_up_to_the_limit(
 ) -> None:
     cleared: list[str] = []
     monkeypatch.setattr("transfer_queue.kv_clear", lambda partition_id, keys: cleared.extend(keys))
+    monkeypatch.setattr("transfer_queue.kv_batch_get", lambda keys, **_: {"extra_info": [{"id": key} for key in keys]})
     sampler = make(kind)
     evicted = 0
     for poll in range(4):
@@ -56,6 +58,21 @@ def test_groups_without_variance_are_thrown_away_up_to_the_limit(
         assert len(kept) == poll + 1 + max(0, 2 * (poll + 1) - MAX_REFILLS * BATCH)
     assert sampler._num_discarded_tokens == 2 * 10 * evicted
     assert len(cleared) == 3 * evicted, "a group and its two responses"
+    assert len(set(sampler._discarded)) == len(sampler._discarded) == evicted, "a problem for each group"
+
+
+def test_a_batch_is_in_the_order_in_which_its_prompts_were_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = make(Sampler, filter_by=None)
+    sent = {"late": 2, "early": 0, "middle": 1}
+    keys = [f"{uid}_{session}_0" for session in (10, 0, 2) for uid in sent]  # as they ended
+    rows = [{FIELD: {"place": sent[key.split("_")[0]]}, "extra_info": {"id": f"of {key[:-2]}"}} for key in keys]
+    monkeypatch.setattr("transfer_queue.kv_clear", lambda **_: None)
+    monkeypatch.setattr("transfer_queue.kv_batch_get", lambda **_: list_of_dict_to_tensordict(rows))
+    snapshot = {key: {"global_steps": 1} for key in keys}
+    batch = sampler._materialize_batch("train", [*sent, "without a response"], snapshot)
+    assert batch.keys == [f"{uid}_{session}_0" for uid in ("early", "middle", "late") for session in (0, 2, 10)]
+    assert list(sampler._prompts) == ["early", "middle", "late"]
+    assert sampler._num_lost == 1
 
 
 def test_nothing_is_thrown_away_without_dynamic_sampling() -> None:

@@ -71,6 +71,21 @@ def test_a_wrong_key_is_named_with_what_to_do(key: str, value: Any, told: str) -
 
 
 @pytest.mark.parametrize(
+    ("changes", "problems"),
+    [
+        ({}, 0),
+        ({"seeded_responses": False}, 1),
+        ({"profile": "fast", "asynchronous_rollout": True, "rollout_correction": "token"}, 1),
+    ],
+)
+def test_samples_of_one_seed_are_refused(changes: dict[str, Any], problems: int) -> None:
+    recipe = replace(with_verl(**{"actor_rollout_ref.rollout.full_determinism": True}), **changes)
+    found = list(wrong_keys(recipe))
+    assert len(found) == problems
+    assert all("seeded_responses" in why for _, why in found)
+
+
+@pytest.mark.parametrize(
     ("key", "value"),
     [
         (f"{ACTOR}.optim.betas", [0.9, 0.95]),

@@ -111,6 +111,7 @@ def test_without_the_secret_there_is_nothing(server: PageServer, path: str) -> N
         "row?source=0&row=1e1",
         "row?source=0&row=%C2%B2",
         "search?source=0",
+        "search?" + "source=0&" * 9 + "text=a",
         "../view.html",
         "samples/aime.jsonl",
     ],
@@ -146,7 +147,7 @@ def test_a_page_of_older_files_is_told_to_load_again(server: PageServer, tmp_pat
         file.write(json.dumps(sample("aime/3", 2, "a new one")) + "\n")
     assert version(server) != old
     status, body = asking(server, "row", version=old, source=0, row=0)
-    assert (status, body) == (409, b"the files have changed: load the page again\n")
+    assert (status, body) == (409, b"the files have changed: reload the page\n")
     assert json.loads(asking(server, "row", version=version(server), source=0, row=6)[1])["text"] == "a new one"
 
 

@@ -57,7 +57,7 @@ def test_an_evaluation_at_work_shows_what_there_is_so_far(tmp_path: Path) -> Non
     assert verdicts(source) == ["correct", "ungraded", "ungraded"]
     assert source.notes == [
         "So far 3 of 6 samples are drawn.",
-        f"2 samples have no grade yet: deepscaler report {tmp_path}",
+        f"2 samples have no grade yet; run: deepscaler report {tmp_path}",
         "2 lines could not be read and are left out.",
     ]
 
@@ -163,7 +163,7 @@ def test_broken_rollouts_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_the_kits_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is no folder of `deepscaler evaluate`"):
+    with pytest.raises(UserError, match=r"is not a folder of `deepscaler evaluate`"):
         read(tmp_path)
 
 

@@ -126,18 +126,20 @@ def test_other_prompts_are_a_models_own_or_refused(
 ) -> None:
     other = write_folder(tmp_path / "other", BETTER, prompt=1, thinking="no").root
     assert main(["compare", str(base), str(other)]) == 0
-    assert "thinking: yes -> no; AIME 2024: the prompts of 6 problems" in " ".join(capsys.readouterr().out.split())
+    assert "thinking: yes -> no; AIME 2024: 6 problems have different prompts" in " ".join(
+        capsys.readouterr().out.split()
+    )
     for folder in (base, other):
         write_json(folder / "provenance.json", {"chat_template_sha256": "00"})
     assert main(["compare", str(base), str(other)]) == 2
-    assert "thinking: yes -> no; AIME 2024: the prompts of 6 problems" in capsys.readouterr().err
+    assert "thinking: yes -> no; AIME 2024: 6 problems have different prompts" in capsys.readouterr().err
 
 
 def test_other_golds_are_refused(base: Path, better: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = better / "problems/amc.jsonl"
     path.write_text(path.read_text().replace('["3"]', '["33"]'))
     assert main(["compare", str(base), str(better)]) == 2
-    assert "AMC: 1 problems have other questions or golds" in capsys.readouterr().err
+    assert "AMC: 1 problems have different questions or golds" in capsys.readouterr().err
 
 
 def test_only_common_problems_count_and_the_others_are_told(base: Path, tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ def test_rates_that_cannot_be_are_refused(base: Path, better: Path, capsys: pyte
         found["benchmarks"]["aime"]["problem_pass_rates"]["aime/3"] = float(text)
         report.write_text(json.dumps(found))
         assert main(["compare", str(base), str(report)]) == 2
-        assert "aime/3 has the rate" in capsys.readouterr().err
+        assert "aime/3 has an impossible rate of" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_what_would_be_written(base: Path, better: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,7 +200,7 @@ def test_what_is_no_evaluation_is_told_in_one_line(
     (tmp_path / "empty").mkdir()
     for path, told in (
         (tmp_path / "nothing", "does not exist: give the --output-dir of `deepscaler evaluate`"),
-        (tmp_path / "empty", "holds no evaluation that was scored"),
+        (tmp_path / "empty", "holds no scored evaluation"),
         (chain, f"is a training: give the evaluations of its models, such as {chain}/1-8k/evaluation"),
     ):
         assert main(["compare", str(base), str(path)]) == 2
@@ -223,7 +225,7 @@ def test_hostile_texts_stay_text(tmp_path: Path, capsys: pytest.CaptureFixture[s
     page = (tmp_path / "out/compare.html").read_text()
     assert_that_it_runs_and_loads_nothing(page, shows={"svg", "table", "details"})
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert re.search(r"\[\.\.\. [\d,]+ characters left out \.\.\.\]", page)
+    assert re.search(r"\[\.\.\. [\d,]+ characters omitted \.\.\.\]", page)
     assert "&lt;b&gt;0" in page or "What is &lt;b&gt;" in page
     assert "\x1b" not in capsys.readouterr().out + page
 

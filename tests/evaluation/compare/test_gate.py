@@ -22,7 +22,7 @@ def test_a_drop_that_is_shown_is_worse(tmp_path: Path) -> None:
     before = scores(tmp_path / "before", aime=0.5, amc=0.6)
     judgement, told = judge(before, scores(tmp_path / "worse", aime=0.5, amc=0.4))
     assert judgement == "worse"
-    assert re.search(r"amc 60\.0 -> 40\.0 \(-20\.0 points, p of a drop <0\.0001; a drop of \d\.\d would be seen", told)
+    assert re.search(r"amc 60\.0 -> 40\.0 \(-20\.0 points, p of a drop <0\.0001; a drop of \d\.\d would show", told)
     assert "aime 50.0 -> 50.0 (+0.0 points" in told
     assert "mean of all 55.0 -> 45.0" in told
 
@@ -49,8 +49,8 @@ def test_what_cannot_be_compared_is_in_doubt(tmp_path: Path) -> None:
     judgement, told = judge(before, scores(tmp_path / "other", amc=0.5))
     assert (judgement, told) == ("in doubt", "the evaluations have no problem in common")
     one, other = (write_folder(tmp_path / f"{t}", {0: 1}, temperature=t).root for t in (0.6, 0.8))
-    assert judge(one, other) == ("in doubt", "other protocols, not compared: temperature: 0.6 -> 0.8")
-    with pytest.raises(UserError, match="holds no evaluation that was scored"):
+    assert judge(one, other) == ("in doubt", "different protocols, not compared: temperature: 0.6 -> 0.8")
+    with pytest.raises(UserError, match="holds no scored evaluation"):
         judge(before, tmp_path / "nothing")
 
 

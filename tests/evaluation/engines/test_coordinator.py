@@ -158,7 +158,7 @@ def test_a_machine_without_enough_gpus_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     with (
-        pytest.raises(UserError, match="2 engines need 4 GPUs, this machine offers 3"),
+        pytest.raises(UserError, match="2 engines need 4 GPUs, but this machine offers 3"),
         open_place(config(tensor_parallel_size=2), 2, CONSOLE),
     ):
         pass

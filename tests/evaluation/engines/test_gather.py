@@ -82,7 +82,9 @@ def test_a_sample_that_is_there_stays_and_a_torn_one_is_passed_over(whole: Evalu
 def test_a_shard_that_is_lost_or_not_begun_is_told_as_missing_samples(whole: EvaluationFolder) -> None:
     (whole.root / "shards/aime-1-of-2/config.json").unlink()
     gather(whole)
-    with pytest.raises(UserError, match=r"and its 1 shards are not complete: aime lacks 4 of 12 samples; run the lost"):
+    with pytest.raises(
+        UserError, match=r"and its 1 shards are not complete: aime lacks 4 of 12 samples; rerun the lost"
+    ):
         require_complete(whole, IDS, dict.fromkeys(IDS, 4))
 
 
@@ -133,7 +135,7 @@ def test_where_every_shard_was_drawn_is_kept_and_differences_are_reported(whole:
 
 def test_a_report_of_a_shard_says_that_it_is_a_part(whole: EvaluationFolder) -> None:
     report = write_report(whole.root / "shards/aime-0-of-2", Console(file=io.StringIO()))
-    assert "Shard 0/2: only a part of each benchmark's problems." in report.warnings
+    assert "Shard 0/2 covers only a part of each benchmark's problems." in report.warnings
 
 
 def test_a_shard_and_a_whole_do_not_share_a_folder(whole: EvaluationFolder) -> None:

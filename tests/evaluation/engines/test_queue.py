@@ -139,5 +139,5 @@ def test_a_claim_whose_answer_was_lost_is_drawn(tmp_path: Path) -> None:
 
 
 def test_an_engine_without_a_queue_ends_with_a_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="whatever gave out the work has ended; start it again"):
+    with pytest.raises(UserError, match="the command that handed out the work has ended; rerun it"):
         Claims(tmp_path / "queue", tmp_path, request).wait()

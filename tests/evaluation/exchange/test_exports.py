@@ -48,8 +48,10 @@ def test_an_export_read_back_is_the_same_evaluation(form: str, reported: Evaluat
             for f, n in ((reported, "aime"), (back, name))
         ]
         assert lengths[0] == lengths[1]
-        assert read_results(back.report_path("json")).warnings[-1].startswith(f"{name}: the file's own grader says")
-        assert "otherwise of 0 of 12" in read_results(back.report_path("json")).warnings[-1]
+        assert (
+            read_results(back.report_path("json")).warnings[-1].startswith(f"{name}: the file's own grader disagrees")
+        )
+        assert "disagrees on 0 of 12" in read_results(back.report_path("json")).warnings[-1]
 
 
 def test_inspect_itself_reads_its_log(reported: EvaluationFolder) -> None:

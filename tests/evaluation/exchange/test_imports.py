@@ -72,7 +72,7 @@ def test_a_log_of_inspect_is_taken_over_with_its_verdicts(suffix: str, tmp_path:
     config = folder.read_config()
     assert (config["model"], config["temperature"], config["max_tokens"]) == ("mockllm/model", 0.6, 100)
     [note] = read_results(tmp_path / "report.json").warnings
-    assert "otherwise of 0 of 4 samples" in note
+    assert "disagrees on 0 of 4 samples" in note
 
 
 def test_rollouts_of_verl_are_taken_over(tmp_path: Path) -> None:
@@ -163,8 +163,8 @@ GOOD = {"input": "1 + 1?", "output": "2", "gts": "2", "score": 1.0}
         ),
         "deep": (b"[" * 200_000, "nested too deeply"),
         "long line": (b'{"input": "' + b"x" * (17 << 20) + b'"}', "longer than 16 MiB"),
-        "no text": (b'{"input": 1, "output": 2, "gts": "2", "score": 0}', "line 1 is no row of verl's rollouts"),
-        "a list": (b"[[1, 2]]", "row 1 is no row of verl's rollouts"),
+        "no text": (b'{"input": 1, "output": 2, "gts": "2", "score": 0}', "line 1 is not a row of verl's rollouts"),
+        "a list": (b"[[1, 2]]", "row 1 is not a row of verl's rollouts"),
         "other columns": (b'{"response": "x"}', "it lacks 'input'"),
         "not UTF-8": (b'{"input": "\xff"}', "is not UTF-8"),
     }.values(),
@@ -193,9 +193,9 @@ def test_logs_that_are_bombs_or_broken_are_refused(tmp_path: Path, capsys: pytes
     assert bomb.stat().st_size < 1 << 20
     assert "larger than 256 MiB" in refused(bomb, "inspect", tmp_path / "1", capsys)
     started = archive(tmp_path / "started.eval", _journal__start_json=b"{}")
-    assert "was its evaluation stopped before the end?" in refused(started, "inspect", tmp_path / "2", capsys)
+    assert "is not a complete log of inspect" in refused(started, "inspect", tmp_path / "2", capsys)
     other = archive(tmp_path / "other.eval", header_json=b"[1]")
-    assert "is no log of inspect" in refused(other, "inspect", tmp_path / "3", capsys)
+    assert "is not a log of inspect" in refused(other, "inspect", tmp_path / "3", capsys)
     real = (FOREIGN / "inspect-0.3.285.eval").read_bytes()
     middle = real.find(b"q1_epoch_1.json") + 200
     torn = tmp_path / "torn.eval"
@@ -203,11 +203,11 @@ def test_logs_that_are_bombs_or_broken_are_refused(tmp_path: Path, capsys: pytes
     assert "samples/q1_epoch_1.json cannot be read" in refused(torn, "inspect", tmp_path / "4", capsys)
     half = tmp_path / "half.eval"
     half.write_bytes(real[: len(real) // 2])
-    assert "is no log of inspect" in refused(half, "inspect", tmp_path / "5", capsys)
+    assert "is not a complete log of inspect" in refused(half, "inspect", tmp_path / "5", capsys)
 
 
 def test_a_wrong_format_is_told_to_check_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = refused(FOREIGN / "verl-0.9.1.jsonl", "lm-eval", tmp_path / "out", capsys)
-    assert "line 1 is no row of lm-eval's samples (it lacks 'arguments'); check --from" in error
+    assert "line 1 is not a row of lm-eval's samples (it lacks 'arguments'); check --from" in error
     error = refused(FOREIGN / "verl-0.9.1.jsonl", "jsonl", tmp_path / "out", capsys)
     assert "has no 'response' but 'input', 'output'" in error

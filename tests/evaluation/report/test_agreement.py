@@ -70,7 +70,7 @@ def test_a_run_that_chance_does_not_explain_lies_apart(mean: float, side: str) -
     one = drawn(mean)
     sentence, _ = told(one)
     gap = abs(100 * one.pass_at_1.value - 43.1)
-    assert f"lies {gap:.1f} points {side} the 43.1 of DeepScaleR README, more than chance (p < 0.001)" in sentence
+    assert f"is {gap:.1f} points {side} the 43.1 of DeepScaleR README, more than chance (p < 0.001)" in sentence
 
 
 def test_only_rows_of_the_same_model_and_protocol_are_compared() -> None:
@@ -88,7 +88,7 @@ def test_what_differs_is_listed() -> None:
     for part in (
         "here num_samples 4",
         "here temperature 0.8",
-        "graded there by DeepScaleR's rules, here by this kit's rules (`deepscaler report --grader deepscaler` decides",
+        "graded there by DeepScaleR's rules, here by this kit's rules (`deepscaler report --grader deepscaler` applies",
         "vLLM 0.6.3 or older",
         "here vllm 0.24.0 bfloat16 cuda, torch 2.11.0",
     ):

@@ -80,7 +80,7 @@ def test_the_command_scores_again_with_either_grader(finished: EvaluationFolder)
 def test_another_protocol_than_the_published_one_is_said(finished: EvaluationFolder) -> None:
     report = write_report(finished.root, Console(file=io.StringIO()))
     (warning,) = report.warnings
-    assert warning.startswith("The protocol is deepscaler but for num_samples 4, max_tokens 100: not comparable")
+    assert warning.startswith("The protocol is deepscaler except num_samples 4, max_tokens 100: not comparable")
 
 
 def test_attempts_that_differ_are_said(finished: EvaluationFolder) -> None:

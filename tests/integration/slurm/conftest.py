@@ -10,10 +10,22 @@ from pathlib import Path
 import pytest
 
 from tests.integration.processes import locked
-from tests.integration.slurm.sandbox import NUM_GPUS, NUM_NODES, SCRIPT, STATE, ask, on_node, sandbox, wait_until
+from tests.integration.slurm.sandbox import (
+    NAME,
+    NETWORK,
+    NUM_GPUS,
+    NUM_NODES,
+    PORT,
+    SCRIPT,
+    STATE,
+    ask,
+    on_node,
+    sandbox,
+    wait_until,
+)
 from tests.places import ROOT
 
-SMALL_DISK = Path("/var/tmp/deepscaler-small-disk")
+SMALL_DISK = Path(f"/var/tmp/deepscaler-small-disk-{NAME}")
 APT_LOCK = ROOT / "outputs/ci/apt.lock"
 """Lock of whoever calls apt-get, because of two at once one fails; .ci/image takes it, too."""
 
@@ -23,12 +35,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Four nodes; a small file system that all of them see is mounted before they start."""
     sandbox("down", "--state", str(STATE), check=False)
     for number in range(1, NUM_NODES + 1):  # what a killed test may have left
-        subprocess.run(["ip", "link", "del", f"sbxv{number}"], check=False, capture_output=True)
+        subprocess.run(["ip", "link", "del", f"{NAME}v{number}"], check=False, capture_output=True)
     SMALL_DISK.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(SMALL_DISK)], check=True)
     try:
         plugin = build_pyxis(tmp_path_factory.mktemp("pyxis"))
-        options = ["--nodes", str(NUM_NODES), "--gpus", str(NUM_GPUS)]
+        options = ["--nodes", str(NUM_NODES), "--gpus", str(NUM_GPUS), "--name", NAME, "--net", NETWORK, "--port", PORT]
         with locked(APT_LOCK):
             sandbox("up", "--state", str(STATE), *options, *(["--spank", str(plugin)] if plugin else []))
         exported = sandbox("env", "--state", str(STATE)).strip().removeprefix("export SLURM_CONF=")
@@ -83,8 +95,8 @@ def _clear() -> None:
     if jobs := ask("squeue", "-h", "-o", "%A").split():
         subprocess.run(["scancel", *jobs], check=False)
     for number in range(1, NUM_NODES + 1):
-        sandbox("start-node", f"sbx{number}", check=False)
-        on_node(f"sbx{number}", "find", "/tmp/ray", "-mindepth", "1", "-delete", check=False)
+        sandbox("start-node", f"{NAME}{number}", check=False)
+        on_node(f"{NAME}{number}", "find", "/tmp/ray", "-mindepth", "1", "-delete", check=False)
     wait_until(
         lambda: len(ask("sinfo", "-h", "-N", "-p", "gpu", "-t", "idle", "-o", "%N").split()) == NUM_NODES, "idle"
     )

@@ -21,7 +21,9 @@ from slurm.submit.script import Submission, node_task
 from tests.places import SHARED
 
 SCRIPT = SHARED / "slurm-sandbox"
-STATE = Path("/var/tmp/slurm-sandbox")
+STATE = Path(os.environ.get("SLURM_SANDBOX_STATE", "/var/tmp/slurm-sandbox"))
+NAME, NETWORK, PORT = os.environ.get("SLURM_SANDBOX", "sbx 10.77.0 6817").split()
+"""Other ones let two sets of tests run beside each other on one machine."""
 NUM_NODES = 4
 NUM_GPUS = 8
 T = TypeVar("T")
@@ -162,8 +164,9 @@ def left_on(nodes: list[str]) -> list[str]:
         words = (
             "raylet",
             "gcs_server",
-            "slurm.node.census",
-            "slurm.node.ray_start",
+            "slurm.node",
+            "after_joining",
+            "sleep infinity",
             "ray start",
             "driver.py",
             "submitit",

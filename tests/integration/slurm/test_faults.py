@@ -16,6 +16,7 @@ import pytest
 from deepscaler.system.errors import UserError
 from tests.integration.slurm.conftest import SMALL_DISK
 from tests.integration.slurm.sandbox import (
+    NAME,
     NUM_GPUS,
     NUM_NODES,
     SITE,
@@ -32,7 +33,7 @@ from tests.integration.slurm.sandbox import (
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("idle")]
 
-NODES = [f"sbx{number}" for number in range(1, NUM_NODES + 1)]
+NODES = [f"{NAME}{number}" for number in range(1, NUM_NODES + 1)]
 NOTICED = 40.0
 """Seconds from a fault to the end of the start that it hit."""
 
@@ -162,13 +163,13 @@ def is_preempted_and_goes_on(run: Run, signal_name: str) -> None:
 def test_a_node_that_never_joins_is_named_and_tried_a_bounded_number_of_times(
     tmp_path: Path, driver: list[str]
 ) -> None:
-    on_node("sbx2", "mount", "-t", "tmpfs", "-o", "ro", "tmpfs", "/tmp/ray")
+    on_node(NODES[1], "mount", "-t", "tmpfs", "-o", "ro", "tmpfs", "/tmp/ray")
     try:
         run = start(tmp_path, driver, num_nodes=NUM_NODES, join_minutes=0.5, max_attempts_without_progress=1)
         assert run.wait_for_state("COMPLETED", "FAILED", seconds=400) == "FAILED"
     finally:
-        on_node("sbx2", "umount", "/tmp/ray")
-    assert "sbx2" in str(run.record(0)["reason"]), run.record(0)
+        on_node(NODES[1], "umount", "/tmp/ray")
+    assert NODES[1] in str(run.record(0)["reason"]), run.record(0)
     assert "have brought no step more" in str(run.record(1)["reason"])
     wait_until_clean(run, NODES, CLEAN)
 

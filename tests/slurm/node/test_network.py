@@ -3,9 +3,9 @@ from itertools import pairwise
 
 import pytest
 
+from deepscaler.system.addresses import address_of, interface_of
 from deepscaler.system.errors import UserError
-from slurm.node import network
-from slurm.node.network import PortBlock, address_of, answers, interface_of
+from slurm.node.network import PortBlock, answers
 
 
 def test_two_jobs_have_ports_of_their_own_below_the_ephemeral_ones() -> None:
@@ -26,7 +26,7 @@ def test_a_port_that_is_taken_is_passed_over() -> None:
 
 def test_an_interface_that_is_not_there_is_told_with_those_that_are() -> None:
     assert address_of("anything", "lo", alone=True) == "127.0.0.1"
-    with pytest.raises(UserError, match=r"'ib7' has no IPv4 address.*there are .*lo"):
+    with pytest.raises(UserError, match=r"'ib7' has no IPv4 address.*give one of .*lo"):
         address_of("anything", "ib7", alone=True)
 
 
@@ -47,7 +47,7 @@ def test_without_name_and_route_the_only_address_is_taken(
 
 def test_several_addresses_are_a_question_to_the_site_file(monkeypatch: pytest.MonkeyPatch) -> None:
     lost({"eno1": "10.0.0.7", "ib0": "10.1.0.7"}, monkeypatch)
-    with pytest.raises(UserError, match="set network_interface in the site file, here are eno1, ib0"):
+    with pytest.raises(UserError, match="set network_interface in the site file to one of: eno1, ib0"):
         address_of("nowhere", "", alone=False)
 
 
@@ -58,11 +58,11 @@ def lost(addresses: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(f"{name} is unknown")
 
     monkeypatch.setattr(socket, "gethostbyname", unknown)
-    monkeypatch.setattr(network, "_outgoing_address", lambda: "")
-    monkeypatch.setattr(network, "_addresses", lambda: addresses)
+    monkeypatch.setattr("deepscaler.system.addresses.outgoing_address", lambda: "")
+    monkeypatch.setattr("deepscaler.system.addresses.addresses", lambda: addresses)
 
 
 def test_the_interface_of_an_address_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slurm.node.network._addresses", lambda: {"eth0": "10.0.0.3", "ib0": "10.1.0.3"})
+    monkeypatch.setattr("deepscaler.system.addresses.addresses", lambda: {"eth0": "10.0.0.3", "ib0": "10.1.0.3"})
     assert interface_of("10.1.0.3") == "ib0"
     assert interface_of("127.0.0.1") == ""

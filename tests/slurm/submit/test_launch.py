@@ -74,7 +74,7 @@ def test_the_preflight_runs_and_fails_the_dry_run(
     assert main([*command, str(lost)]) == 2
     shown = capsys.readouterr()
     assert shown.out.startswith("train-8k: ")
-    assert "'/no/python' in the site file is no program here" in shown.err
+    assert "'/no/python' in the site file is not a program here" in shown.err
     refusing = tmp_path / "bin/sbatch"
     refusing.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition' >&2\nexit 1\n")
     refusing.chmod(0o755)

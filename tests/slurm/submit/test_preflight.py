@@ -24,7 +24,7 @@ def test_a_folder_that_cannot_be_written_is_told_with_what_to_change(tmp_path: P
 
 
 def test_an_interpreter_or_image_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="'/no/python' in the site file is no program here"):
+    with pytest.raises(UserError, match="'/no/python' in the site file is not a program here"):
         check_before([JOB], Site(python="/no/python"), tmp_path)
     site = Site(runtime="pyxis", image=f"{tmp_path}/{{target}}.sqsh")
     with pytest.raises(UserError, match=r"cpu\.sqsh is not there \(target cpu\)"):
@@ -33,12 +33,12 @@ def test_an_interpreter_or_image_that_is_not_there_is_told(tmp_path: Path) -> No
 
 def test_a_folder_of_a_model_that_is_not_there_is_told(tmp_path: Path) -> None:
     lost = Job(name="x", arguments=(), model="/no/model")
-    with pytest.raises(UserError, match="model /no/model is no folder here; nodes need the same path"):
+    with pytest.raises(UserError, match="model /no/model is not a folder here; nodes need the same path"):
         check_before([lost], Site(), tmp_path)
     image = tmp_path / "image.sif"
     image.touch()
     check_before([lost], Site(runtime="apptainer", image=str(image)), tmp_path)  # it may be in the image
-    with pytest.raises(UserError, match=r"image\.sif/run cannot be made, .*image\.sif is no folder: choose another"):
+    with pytest.raises(UserError, match=r"image\.sif/run cannot be made, .*image\.sif is not a folder: choose another"):
         check_before([JOB], Site(), image / "run")
 
 
@@ -77,7 +77,12 @@ def test_without_internet_data_and_model_must_be_in_the_cache(tmp_path: Path) ->
     prepared.touch()
     with pytest.raises(UserError, match=r"owner/model is not in the cache: HF_HOME=.* hf download owner/model"):
         check_before([JOB], site, tmp_path)
-    (tmp_path / "cache/huggingface/hub/models--owner--model").mkdir(parents=True)
+    snapshot = tmp_path / "cache/huggingface/hub/models--owner--model/snapshots/abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"owner/model is not in the cache"):  # a tokenizer was read, no more
+        check_before([JOB], site, tmp_path)
+    (snapshot / "model.safetensors").write_bytes(b"weights")
     check_before([JOB], site, tmp_path)
 
 

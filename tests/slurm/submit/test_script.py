@@ -77,8 +77,26 @@ def test_a_site_that_forbids_requeueing_gets_none(fake: Fake) -> None:
     script = submission("8k", Site(requeue="never")).script()
     assert "scontrol requeue" not in script
     assert "#SBATCH --no-requeue\n" in script
-    task = submission("8k", Site(requeue="never")).tasks[0]
-    assert not task.again
+    assert "sbatch" not in submission("8k", Site(requeue="never", successor="never")).script().replace("#SBATCH", "")
+    assert not submission("8k", Site(requeue="never", successor="never")).tasks[0].again
+
+
+def test_where_a_job_may_be_ended_for_good_it_queues_a_successor_before_anything_else(fake: Fake) -> None:
+    fake()
+    assert "successor" not in submission("8k", Site()).script()
+    for site in (Site(requeue="never"), Site(successor="always")):
+        one = submission("8k", replace(site, setup=("module load cuda",)))
+        script = one.script()
+        assert script.index('take_over "$@"\n') < script.index("module load cuda") < script.index("srun ")
+        assert script.index("settle_successor\n", script.index("# teardown"))
+        assert one.tasks[0].again
+    assert "scontrol requeue" in script
+
+
+def test_a_container_is_told_which_successor_it_is(fake: Fake) -> None:
+    fake()
+    site = Site(runtime="pyxis", image="i", requeue="never")
+    assert "DEEPSCALER_SUCCESSOR" in submission("8k", site).script().partition("--container-env=")[2]
 
 
 @pytest.mark.parametrize("fabric", get_args(Fabric))
@@ -124,7 +142,19 @@ def test_variables_in_scratch_are_not_exported_as_they_are_written(fake: Fake, m
     assert "export TRITON_CACHE_DIR=/scratch/ada/deepscaler-ada/triton\n" in script
     assert ",/scratch/ada:/scratch/ada," in script
     assert "$USER" not in script
-    on_nodes = Site(scratch="$TMPDIR", cache="/cache")
-    assert "export TRITON_CACHE_DIR=/cache/triton\n" in submission("8k", on_nodes).script()
     with pytest.raises(UserError, match=r"'\$TMPDIR' for scratch: a container is given a folder when it is submitted"):
         submission("8k", replace(container, scratch="$TMPDIR")).script()
+
+
+@pytest.mark.parametrize("scratch", ["$TMPDIR", "/local/$SLURM_JOB_ID", "$SLURM_TMPDIR/x"])
+def test_where_only_nodes_know_their_scratch_they_name_the_folders_of_compiled_kernels(
+    fake: Fake, scratch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake()
+    monkeypatch.setenv("SLURM_JOB_ID", "1")  # of the job that one submits from
+    one = submission("8k", Site(scratch=scratch, cache="/cache", environment={"VLLM_CACHE_ROOT": "/own"}))
+    assert "/triton" not in one.script()
+    assert "/inductor" not in one.script(), "neither below the shared cache, where nodes would read each other's files"
+    assert one.tasks[0].scratch == scratch
+    assert one.tasks[0].caches == ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"), "but for the site's own"
+    assert submission("8k", Site(scratch="/local")).tasks[0].caches == (), "which the batch script exports"

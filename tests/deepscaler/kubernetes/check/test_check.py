@@ -66,9 +66,9 @@ def test_every_file_and_kustomization_here_passes() -> None:
     [
         (("spec", "submissionMode"), "HttpMode", "unknown mode 'HttpMode' (did you mean 'HTTPMode'?)"),
         (("metadata", "name"), "x" * 48, "has 48 characters; KubeRay takes 47"),
-        (("metadata", "name"), "16k", "no DNS-1035 label"),
+        (("metadata", "name"), "16k", "not a DNS-1035 label"),
         (("spec", "backoffLimt"), 3, "unknown field backoffLimt"),
-        (("spec", "backoffLimit"), "3", 'spec.backoffLimit: "3" is no integer'),
+        (("spec", "backoffLimit"), "3", 'spec.backoffLimit: "3" is not of type integer'),
         (("spec", "backoffLimit"), -1, "must not be negative"),
         (("spec", "activeDeadlineSeconds"), 0, "must be above 0"),
         (("spec", "rayClusterSpec", "rayVersion"), "2.51.0", "2.52.0 or later is needed"),
@@ -94,12 +94,12 @@ def test_every_file_and_kustomization_here_passes() -> None:
             {"deletionRules": [{"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED"}}]},
             "deletionRules exclude shutdownAfterJobFinishes",
         ),
-        (("spec", "runtimeEnvYAML"), "a: [", "is no YAML"),
+        (("spec", "runtimeEnvYAML"), "a: [", "is not YAML"),
         ((*WORKER, "replicas"), 9, "are out of order"),
         ((*WORKER, "resources"), {"CPU": "1"}, None),
         ((*HEAD, "resources"), {"CPU": "1"}, "are given in rayStartParams too"),
         ((*HEAD, "rayStartParams"), {"labels": "a=b"}, "KubeRay refuses it"),
-        ((*HEAD, "rayStartParams"), {"num-cpus": 0}, "0 is no string"),
+        ((*HEAD, "rayStartParams"), {"num-cpus": 0}, "0 is not of type string"),
         ((*CONTAINER, "volumeMounts", 0, "name"), "rnus", "no volume 'rnus' is in the pod; there: cache, runs"),
         ((*CONTAINER, "image"), None, "container 'ray-worker' has none; a strategic merge patch"),
         ((*CONTAINER, "resources", "requests", "memory"), "1Gi", "memory: 1Gi requested, 512Gi limit"),
@@ -108,7 +108,7 @@ def test_every_file_and_kustomization_here_passes() -> None:
         ((*CONTAINER, "env", 0), {"name": "WANDB_API_KEY", "value": "x"}, "WANDB_API_KEY is set twice"),
         ((*CONTAINER, "volumMounts"), [], "unknown field volumMounts"),
         ((*WORKER, "template", "spec", "volumes", 2, "emptyDir"), {}, "at /dev/shm, is not in memory with a size"),
-        (("metadata", "labels"), {"kueue.x-k8s.io/queue-name": True}, "true is no string"),
+        (("metadata", "labels"), {"kueue.x-k8s.io/queue-name": True}, "true is not of type string"),
     ],
 )
 def test_a_mistake_is_found_with_its_path(path: tuple[str | int, ...], value: Any, told: str | None) -> None:
@@ -228,7 +228,7 @@ def test_what_is_no_manifest_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     file = tmp_path / "mine.yaml"
     file.write_bytes(b"\xff")
     assert main(["k8s", "check", str(file)]) == 1
-    assert "is no UTF-8" in capsys.readouterr().out
+    assert "is not UTF-8" in capsys.readouterr().out
     twice = "apiVersion: v1\nkind: Pod\nkind: Job\n"
     for text, told in (
         ("a: [", "YAML"),

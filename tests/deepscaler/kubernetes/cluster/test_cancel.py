@@ -97,4 +97,4 @@ def test_a_cluster_that_cannot_be_reached_is_an_error(
 ) -> None:
     kubectl.answers[""] = (1, "error: You must be logged in to the server (Unauthorized)")
     assert main(["cancel", str(submitted(tmp_path))]) == 2
-    assert "log in to the cluster anew" in capsys.readouterr().err
+    assert "log in to the cluster again" in capsys.readouterr().err

@@ -185,7 +185,7 @@ def test_a_component_of_ones_own_goes_along(tmp_path: Path) -> None:
     assert built("train-8k", place, tmp_path)["metadata"]["annotations"] == {"proxy": "here"}
     for text in ("{", "- a list", "patches: [{patch: '[{op: add}]'}]"):
         (own / "kustomization.yaml").write_text(text)
-        with pytest.raises(UserError, match=r"proxy/kustomization\.yaml is no kustomization: [^\n]+$"):
+        with pytest.raises(UserError, match=r"proxy/kustomization\.yaml is not a kustomization: [^\n]+$"):
             compose(PLANS["train-8k"], place, tmp_path / "job")
 
 
@@ -227,7 +227,7 @@ def test_render_writes_a_folder_for_a_place(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out == text
     (folder / "notes.md").touch()
     assert main(["render", "--site", str(site), "--output", str(folder), "train", "8k"]) == 2
-    assert "holds notes.md, which is no part of a rendered job" in capsys.readouterr().err
+    assert "holds notes.md, which is not part of a rendered job" in capsys.readouterr().err
     assert (folder / "rayjob.yaml").is_file()
 
 

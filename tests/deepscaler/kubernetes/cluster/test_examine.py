@@ -21,6 +21,15 @@ from tests.deepscaler.kubernetes.cluster.conftest import FakeKubectl
 UNSCHEDULABLE = "0/5 nodes are available: 1 node(s) had untolerated taint(s), 4 Insufficient nvidia.com/gpu. no new"
 FINDINGS = "Checking for: train\nok    python  3.12\n"
 
+
+def report(node: str, status: str = "pass", **more: Any) -> str:
+    """Returns what the pod on a node prints: something of a library, then its report."""
+    finding = {"name": "driver", "status": status, "evidence": "535", "fix": "a newer one"}
+    values = {"versions": {"torch": "2"}, "findings": [finding], "alike": {}, "saw": ["gpu-0", "gpu-1"], **more}
+    reach = {name: {"error": "", "skew": 0.0} for name in values["saw"] if name != node}
+    return "a warning\n" + json.dumps({"node": node, "reach": reach, "traffic": [], "link": 0, **values}) + "\n"
+
+
 pytestmark = needs_kubectl
 
 
@@ -70,34 +79,95 @@ def test_findings_are_printed_by_node_once_all_have_answered(
         items(pod("a", "Running", "gpu-1"), pod("b", "Pending")),
         items(pod("a", "Succeeded", "gpu-1"), pod("b", "Failed", "gpu-0")),
     ]
-    cluster.answers["logs b"] = "Checking for: train\nFAIL  driver  535 is too old\n"
+    cluster.answers["logs a"] = report("gpu-1")
+    cluster.answers["logs b"] = report("gpu-0", "fail")
     assert doctor() == 1
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[2:] == [
-        "gpu-0: Checking for: train",
-        "gpu-0: FAIL  driver  535 is too old",
-        "gpu-1: Checking for: train",
-        "gpu-1: ok    python  3.12",
-        "Something is missing on gpu-0.",
-    ]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "driver gpu-0 FAIL 535" in said
+    assert "gpu-1 ok 535" in said
+    assert "driver: a newer one (docs/reference/checks.md#driver)" in said
+    assert "Something is missing on gpu-0. To leave them out: kubectl cordon gpu-0" in said
     assert cluster.calls[-1][:2] == ["delete", "job"]
 
 
 def test_nothing_missing_is_told(cluster: FakeKubectl, capsys: pytest.CaptureFixture[str]) -> None:
-    cluster.answers["get pods"] = items(pod("a", "Succeeded", "gpu-0"), pod("b", "Succeeded", "gpu-1"))
+    answer_well(cluster)
     assert doctor() == 0
     assert capsys.readouterr().out.splitlines()[-1] == "Nothing is missing on any node."
+    answer_well(cluster)
+    assert doctor("--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (set(told["nodes"]), told["leave_out"]) == ({"gpu-0", "gpu-1"}, [])
+
+
+def answer_well(cluster: FakeKubectl) -> None:
+    """Has two pods end well."""
+    cluster.answers["get pods"] = items(pod("a", "Succeeded", "gpu-0"), pod("b", "Succeeded", "gpu-1"))
+    cluster.answers["logs a"], cluster.answers["logs b"] = report("gpu-0"), report("gpu-1")
+
+
+def test_bad_nodes_are_left_out_where_others_are(cluster: FakeKubectl, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answers["get pods"] = [
+        items(pod("a", "Succeeded", "gpu-0"), pod("b", "Failed", "gpu-1")),
+        items(pod("a", "Succeeded", "gpu-0"), pod("c", "Succeeded", "gpu-2")),
+    ]
+    cluster.answers["logs a"], cluster.answers["logs b"] = report("gpu-0"), report("gpu-1", "fail")
+    cluster.answers["logs c"] = report("gpu-2", saw=["gpu-0", "gpu-1", "gpu-2"])
+    assert doctor("--exclude-slow") == 1, "gpu-0 of the second examination is the recorded one: it saw no gpu-2"
+    assert "Examining 2 nodes without gpu-1." in capsys.readouterr().out
+    first, second = (yaml.safe_load(text)["spec"]["template"]["spec"]["affinity"] for text in cluster.given[:2])
+    assert "nodeAffinity" not in first
+    [term] = second["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term["matchFields"] == [{"key": "metadata.name", "operator": "NotIn", "values": ["gpu-1"]}]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_without_a_spare_node_the_findings_are_those_of_the_last_examination_that_ended(
+    as_json: bool, cluster: FakeKubectl, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(examine, "SPARE_MINUTES", 0.005)
+    waiting = {"conditions": [{"type": "PodScheduled", "status": "False", "message": UNSCHEDULABLE}]}
+    cluster.answers["get pods"] = [
+        items(pod("a", "Succeeded", "gpu-0"), pod("b", "Failed", "gpu-1")),
+        items(pod("a", "Succeeded", "gpu-0"), pod("c", "Pending", **waiting)),
+    ]
+    cluster.answers["logs a"], cluster.answers["logs b"] = report("gpu-0"), report("gpu-1", "fail")
+    assert doctor("--exclude-slow", *["--json"] * as_json) == 1
+    output = capsys.readouterr()
+    told = output.err if as_json else output.out
+    assert "No spare node was examined in the place of gpu-1: no other node took its pod within 0.005 minutes" in told
+    assert "4 Insufficient nvidia.com/gpu" in told
+    if as_json:
+        document = json.loads(output.out)
+        assert (set(document["nodes"]), document["leave_out"]) == ({"gpu-0", "gpu-1"}, ["gpu-1"])
+    else:
+        assert "Something is missing on gpu-1." in output.out
+    assert [call[:2] for call in cluster.calls].count(["delete", "job"]) == 2
+
+
+def test_a_second_examination_that_the_cluster_refuses_loses_nothing(
+    cluster: FakeKubectl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.answers["get pods"] = items(pod("a", "Succeeded", "gpu-0"), pod("b", "Failed", "gpu-1"))
+    cluster.answers["logs a"], cluster.answers["logs b"] = report("gpu-0"), report("gpu-1", "fail")
+    cluster.answers["create"] = ["", (1, "Error from server (Forbidden): exceeded quota: team-a")]
+    assert doctor("--exclude-slow", "--json") == 1
+    output = capsys.readouterr()
+    assert json.loads(output.out)["leave_out"] == ["gpu-1"]
+    assert "exceeded quota: team-a" in output.err
 
 
 def test_the_pods_are_a_workers_on_nodes_of_their_own(cluster: FakeKubectl) -> None:
-    cluster.answers["get pods"] = items(pod("a", "Succeeded", "gpu-0"), pod("b", "Succeeded", "gpu-1"))
+    answer_well(cluster)
     assert doctor("--gpus", "4", "--for", "train") == 0
     job = yaml.safe_load(cluster.given[0])
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"  # GPUs are the queue's to give
     spec, template = job["spec"]["template"]["spec"], job["spec"]["template"]
     assert (job["spec"]["completionMode"], job["spec"]["completions"], job["spec"]["parallelism"]) == ("Indexed", 2, 2)
     [container] = spec["containers"]
-    assert container["command"] == ["deepscaler", "doctor", "--for", "train"]
+    among = ["--output-dir", "/runs/doctor", "--meet", f"/runs/doctor/{job['metadata']['name']}", "--nodes", "2"]
+    assert container["command"] == ["deepscaler", "doctor", "--for", "train", *among, "--json"]
+    assert {"name": "DEEPSCALER_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}} in container["env"]
     limits = container["resources"]["limits"]
     assert (limits["nvidia.com/gpu"], limits["rdma/hca_shared_devices_a"]) == ("4", "1")
     assert spec["nodeSelector"]["nvidia.com/gpu.product"] == "NVIDIA-H100-80GB-HBM3"
@@ -143,8 +213,11 @@ def test_a_queue_that_does_not_admit_it_is_told(cluster: FakeKubectl, capsys: py
 def test_a_pod_that_was_evicted_has_said_nothing(cluster: FakeKubectl, capsys: pytest.CaptureFixture[str]) -> None:
     cluster.answers["get pods"] = items(pod("a", "Succeeded", "gpu-0"), pod("b", "Failed", "gpu-1", reason="Evicted"))
     cluster.answers["logs b"] = (1, 'Error from server (NotFound): pods "b" not found')
+    cluster.answers["logs a"] = report("gpu-0")
     assert doctor() == 1
-    assert capsys.readouterr().out.splitlines()[-1] == "Only 1 of 2 nodes said anything: Evicted."
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Only 1 of 2 nodes said anything: Evicted." in said
+    assert "answer gpu-1 FAIL it said nothing" in said
 
 
 def test_it_is_removed_also_when_the_cluster_stops_to_answer(

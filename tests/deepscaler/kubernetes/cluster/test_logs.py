@@ -52,6 +52,28 @@ def test_the_last_lines_come_from_the_newest_head(
     assert kubectl.calls[-1] == ["logs", HEAD, "-c", "driver-log", "--tail=2"]
 
 
+def test_pods_of_the_job_that_was_removed_for_this_one_say_nothing(
+    tmp_path: Path, kubectl: FakeKubectl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lingering = working(jobDeploymentStatus="Initializing")
+    lingering[0]["metadata"]["creationTimestamp"] = "2026-11-27T19:00:00Z"
+    begun = deepcopy(lingering)
+    head = deepcopy(begun[1])
+    head["metadata"] |= {"name": "train-mine-zzzzz-head-2", "creationTimestamp": "2026-11-27T19:00:01Z"}
+    begun.append(head)
+    answer(kubectl, lingering)
+    assert main(["logs", str(submitted(tmp_path))]) == 2
+    assert "the command of train-mine has not begun (Initializing" in capsys.readouterr().err
+    kubectl.answers[OBJECTS] = [listed(lingering)] * 2 + [listed(begun)] + [listed(ended(begun))]
+    kubectl.answers[STREAM] = line(1, "of the old job")
+    kubectl.answers["logs train-mine-zzzzz-head-2"] = line(2, "of the new job")
+    assert main(["logs", str(tmp_path), "--follow"]) == 0
+    told = capsys.readouterr()
+    assert "of the new job" in told.out
+    assert "of the old job" not in told.out
+    assert "waiting: the command of train-mine has not begun (Initializing" in told.err
+
+
 def test_following_goes_on_where_a_kubectl_has_ended_and_prints_no_line_twice(
     tmp_path: Path, kubectl: FakeKubectl, capsys: pytest.CaptureFixture[str]
 ) -> None:

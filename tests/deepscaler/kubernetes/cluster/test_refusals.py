@@ -103,13 +103,13 @@ REFUSED: dict[str, tuple[str, type[ClusterError], str, str]] = {
         ClusterError,
         'resource mapping not found for name: "train-8k" namespace: "" from "STDIN": no matches for kind "RayJob" in'
         ' version "ray.io/v1"',
-        "KubeRay is not installed: helm install kuberay-operator kuberay/kuberay-operator (k8s/README.md, Before)",
+        "KubeRay is not installed: helm install kuberay-operator kuberay/kuberay-operator (docs/kubernetes.md, Before)",
     ),
     "no class": (
         'error: the server doesn\'t have a resource type "workloads" in group "kueue.x-k8s.io"\n',
         ClusterError,
         'the server doesn\'t have a resource type "workloads" in group "kueue.x-k8s.io"',
-        "the cluster has no such class: install what a component needs (k8s/README.md), or leave the component out",
+        "the cluster has no such class: install what the component needs (docs/kubernetes-overlays.md), or drop it",
     ),
     "quota": (
         'Error from server (Forbidden): error when creating "STDIN": pods "a" is forbidden: exceeded quota: q,'
@@ -203,14 +203,14 @@ REFUSED: dict[str, tuple[str, type[ClusterError], str, str]] = {
         "error: You must be logged in to the server (Unauthorized)\n",
         UnreachableError,
         "You must be logged in to the server (Unauthorized)",
-        "log in to the cluster anew",
+        "log in to the cluster again",
     ),
     "plug-in failed": (
         PLUG_IN,
         UnreachableError,
         "Unable to connect to the server: getting credentials: exec: executable gke-gcloud-auth-plugin failed with"
         " exit code 1",
-        "log in to the cluster anew",
+        "log in to the cluster again",
     ),
     "no plug-in": (
         NO_PLUG_IN,

@@ -9,6 +9,8 @@ import pytest
 
 from deepscaler.cli import main
 from deepscaler.kubernetes.cluster.timing import seconds_of
+from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.moments import BEGIN, note_in
 from tests.deepscaler.kubernetes.cluster.conftest import FakeKubectl
 from tests.deepscaler.kubernetes.cluster.recorded import answer, listed, submitted, working
 
@@ -111,9 +113,30 @@ def test_what_is_not_known_is_left_out(
     assert "Nothing is known: " in capsys.readouterr().out
 
 
-def test_other_places_keep_no_such_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["status", str(tmp_path), "--timing"]) == 2
-    assert "--timing is for jobs on Kubernetes" in capsys.readouterr().err
+def test_a_run_elsewhere_tells_what_its_own_processes_wrote_down(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", str(tmp_path), "--timing"]) == 0
+    assert "Nothing is known: " in capsys.readouterr().out
+    attempt = RunFolder(tmp_path).attempt(2)
+    attempt.root.mkdir(parents=True)
+    begin = 1795824000.0
+    for name, seconds in (
+        (BEGIN, 0),
+        ("inputs ready", 5),
+        ("Ray up", 19),
+        ("weights begin", 40),
+        ("weights begin", 44),
+    ):
+        note_in(attempt, name, begin + seconds)
+    with (attempt.root / "moments.jsonl").open("a") as file:
+        file.write('{"moment": "rollout be')  # torn
+    attempt.update_record(begun="2026-11-28T00:01:10+0000", first_step="2026-11-28T00:01:40+0000")
+    assert main(["status", str(tmp_path), "--timing", "--json"]) == 0
+    phases = json.loads(capsys.readouterr().out)["timing"]
+    assert [round(one["job"]) for one in phases] == [5, 14, 21, 30, 30, 100], "Ray up tells of verl's imports, too"
+    assert phases[1]["name"] == "Ray, and its first process"
+    assert phases[-1]["name"] == "from the command to the first step"
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("12.3s", 12.3), ("1m12.5s", 72.5), ("1h0m3s", 3603), ("350ms", 0.35)])

@@ -146,7 +146,7 @@ def test_a_failed_stage_ends_the_chain_with_the_reason(chain: Chain) -> None:
     assert chain.conduct() == 1
     assert chain.server.created == ["start", "train-8k"]
     told = "Stage 2 of 5, train-8k: its RayJob has ended: Failed; FAILED; AppFailed; exit code 1."
-    assert chain.lines[-1] == f"{told} No further stage is started; the same command goes on."
+    assert chain.lines[-1] == f"{told} No further stage is started; rerun the same command to resume."
     assert "train-8k" in chain.server.rayjobs  # its logs can be read until its time is up
 
 

@@ -54,7 +54,7 @@ def test_a_pod_that_lingers_leaves_the_next_attempt_alone(tmp_path: Path) -> Non
 
 def test_a_dead_training_is_waited_for_only_a_moment(tmp_path: Path) -> None:
     dead = attempt(tmp_path)
-    dead.heartbeat_path.write_text("17\n")
+    dead.heartbeat_path.write_bytes(b"17\xff\n")  # what a machine that lost its power may leave
     started = time.monotonic()
     lifecycle.stop_training(tmp_path, "train-8k-abcde", print)
     lifecycle.wait_for_others(tmp_path, print)

@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,14 @@ def test_a_head_goes_anywhere_and_a_finished_job_frees_its_gpus() -> None:
             assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 
+def test_a_worker_is_examined_before_it_joins_unless_the_doctor_is_skipped() -> None:
+    plan = PLANS["train-16k"]
+    skipping = replace(plan, job=replace(plan.job, arguments=(*plan.job.arguments, "--skip-doctor")))
+    for one, expected in ((plan, ["deepscaler", "doctor"]), (skipping, ["true"])):
+        preflight = pods(to_rayjob(one))[1]["initContainers"][0]
+        assert (preflight["name"], preflight["command"]) == ("preflight", expected)
+
+
 def test_a_training_is_given_time_to_save_wherever_it_is_stopped_from() -> None:
     for name in ("train-8k", "chain"):
         tree = load(name)
@@ -303,13 +312,13 @@ def test_a_training_on_cpus_has_pretended_gpus(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["train", "8k", "--output-dir", "/tmp/8k"], "must lie below /runs"),
-        (["--name", "Train_8k", "train", "8k"], "the name 'Train_8k' is none for a RayJob"),
+        (["train", "8k", "--output-dir", "/tmp/8k"], "must be below /runs"),
+        (["--name", "Train_8k", "train", "8k"], "the name 'Train_8k' is not valid for a RayJob"),
         (["--name", "x" * 48, "train", "8k"], "1 to 47"),
         (["run", "8k", "16k"], "--set num_nodes=4, or render a stage at a time"),
         (["trian", "8k"], "did you mean 'train'"),
         (["train", "8k", "--on", "slurm"], "--on is for what submits"),
-        (["evaluate", "--model", "m/m", "--output-dir", "here"], "must lie below /runs"),
+        (["evaluate", "--model", "m/m", "--output-dir", "here"], "must be below /runs"),
         (["evaluate", "--model", "m/m", "--engines", "99"], "do not suit 99 engines"),
         (["--output", "/nowhere"], "there is no folder"),
         (["--output", "/nowhere/at/all"], "there is no folder"),
@@ -321,9 +330,10 @@ def test_a_mistake_is_told_in_one_line(arguments: list[str], told: str, capsys: 
 
 
 def test_what_the_documents_render_is_rendered(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text() + (ROOT / "k8s/README.md").read_text()
-    commands = re.findall(r"^deepscaler render --output mine\.yaml (.*)$", text, re.MULTILINE)
-    assert len(commands) > 2
+    pages = ("README.md", "docs/kubernetes.md", "docs/kubernetes-overlays.md")
+    text = "".join((ROOT / page).read_text() for page in pages)
+    commands = re.findall(r"^deepscaler render --output \w+\.yaml (.*)$", text, re.MULTILINE)
+    assert len(commands) > 3
     for command in commands:
         assert main(["render", "--output", str(tmp_path / "mine.yaml"), *shlex.split(command)]) == 0
         report = Report()

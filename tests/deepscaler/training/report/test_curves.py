@@ -1,5 +1,6 @@
 """Curves: smoothed without a shift, one axis for all stages, the same picture for the same files."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,18 @@ def test_a_curve_that_only_knows_the_number_of_problems_says_so(tmp_path: Path) 
     add_attempt(run, [(0, {"val-core/aime/acc/mean@8": 0.3})])
     (stage,) = [with_spread(stage) for stage in read_stages(tmp_path)]
     assert any("their intervals count each problem once" in note for note in notes([stage]))
+
+
+def test_a_report_says_what_attempts_cost_and_whose_memory_grows(tmp_path: Path) -> None:
+    run = make_run(tmp_path, num_steps=100)
+    add_attempt(run, learning(4), started="2026-11-24T06:00:00+0000", ended="2026-11-24T06:10:00+0000")
+    times = {"started": "2026-11-24T06:10:00+0000", "ended": "2026-11-24T06:20:00+0000"}
+    add_attempt(run, learning(4, first=5), resumed_step=4, **times)
+    path = run.attempt(2).root / "memory/head1.jsonl"
+    path.parent.mkdir()
+    samples = [{"step": step, "used": 10**9 * step, "limit": 10**11, "roles": {}} for step in range(1, 40)]
+    path.write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+    [stage] = read_stages(tmp_path)
+    told = " ".join(notes([stage]))
+    assert "took 2 attempts; 73 % of their time made steps that count." in told, "880 of 1,200 seconds"
+    assert "Memory grows on head1: 39.0 GB of 100.0 GB in use, 1.0 GB more a step: full at step 95" in told

@@ -1,0 +1,29 @@
+"""What may hang for ever is asked with a deadline, and asked again only once it has come back."""
+
+import threading
+
+import pytest
+
+from deepscaler.system.patience import HangingError, Patience
+
+
+def test_a_call_that_hangs_holds_nobody_and_none_follows_it_until_it_is_back() -> None:
+    hanging, calls = threading.Event(), []
+    patience = Patience[bool]("look")
+    with pytest.raises(HangingError, match="not back after"):
+        patience.call(lambda: hanging.wait(60), 0.1)
+    with pytest.raises(HangingError, match="has not come back"):
+        patience.call(lambda: calls.append(1) is None, 0.1)
+    assert not calls
+    hanging.set()
+    assert patience.call(lambda: calls.append(1) is None, 10)
+    assert calls == [1]
+
+
+def test_what_a_call_raises_is_raised() -> None:
+    with pytest.raises(OSError, match="gone"):
+        Patience[None]("look").call(_fail, 10)
+
+
+def _fail() -> None:
+    raise OSError("gone")
