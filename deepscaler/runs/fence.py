@@ -67,7 +67,8 @@ def acquire(run: RunFolder, say: Callable[[str], None]) -> Attempt:
     attempts = run.attempts()
     if attempts and "ended" not in attempts[-1].read_record():
         _wait_until_dead(attempts[-1], say)
-    attempt = run.next_attempt()
+    # The number follows what was looked at above: a second listing may hold an attempt that began in between and lives.
+    attempt = run.attempt(attempts[-1].number + 1 if attempts else 1)
     try:
         attempt.root.parent.mkdir(parents=True, exist_ok=True)
         # mkdir(2) is atomic on local disks, NFS and Lustre; O_EXCL and locks depend on versions and mount options.

@@ -6,13 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from deepscaler.runs import fence
-from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.system.errors import UserError
 
 OWNER = """
@@ -94,6 +94,27 @@ def test_of_many_that_start_at_once_one_wins(run: RunFolder) -> None:
     outputs = [racer.communicate(timeout=60) for racer in racers]
     assert sum(b"owner" in out for out, _ in outputs) == 1
     assert sum(b"UserError" in err for _, err in outputs) == 4
+
+
+def test_an_attempt_that_begins_between_the_look_and_the_mkdir_wins(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, listings = RunFolder.attempts, []
+
+    def list_and_be_overtaken(self: RunFolder) -> list[Attempt]:
+        attempts = listed(self)
+        if not listings:
+            listings.append(attempts)
+            owners.append(stack.enter_context(owner(run.root)))
+        return attempts
+
+    owners: list[subprocess.Popen[str]] = []
+    with ExitStack() as stack:
+        monkeypatch.setattr(RunFolder, "attempts", list_and_be_overtaken)
+        with pytest.raises(UserError, match="another process has just started attempt 1"):
+            fence.acquire(run, print)
+        assert owners[0].poll() is None
+        assert [attempt.number for attempt in listed(run)] == [1]
 
 
 def test_an_attempt_that_has_ended_is_no_obstacle(run: RunFolder) -> None:
