@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import is_merged, sealed
+from deepscaler.runs.finished import is_finished
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.outputs import CHAIN, EVALUATION
 from deepscaler.system.errors import UserError
@@ -194,9 +195,8 @@ def check_state(chain: Chain) -> None:
 def is_done(step: Step) -> bool:
     """Returns whether a step is done, without loading anything heavy."""
     run, recipe = step.stage.run, step.stage.recipe
-    checkpoints = sealed(run)
     if step.kind == "evaluate":
         return False  # it tells by itself, and may have been given more to do
-    # More steps than the recipe's are enough, too: num_steps may have been lowered since.
-    reached = bool(checkpoints) and recipe is not None and checkpoints[0].step >= recipe.num_steps
-    return reached and (step.kind == "train" or is_merged(run, checkpoints[0]))
+    if recipe is None or not is_finished(run, recipe):
+        return False
+    return step.kind == "train" or is_merged(run, sealed(run)[0])

@@ -172,6 +172,11 @@ def validation(metrics: Metrics, name: str = "acc") -> dict[str, Series]:
     return found
 
 
+def has_validation(metrics: Metrics, step: int) -> bool:
+    """Returns whether a validation was logged at a step, whatever it measured."""
+    return any(key.startswith("val-") for key in metrics.get(step, {}))
+
+
 def validation_means(metrics: Metrics) -> dict[int, float]:
     """Returns the accuracy of each validation over all its data sets, each counted once, by step."""
     found: dict[int, list[float]] = {}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import PREFIX, Checkpoint
+from deepscaler.runs.finished import lacks_validation
 from deepscaler.runs.folder import Attempt, RunFolder
-from deepscaler.runs.metrics import read_metrics, validation_means
 from deepscaler.system.paths import cache_dir, chosen_caches, compiled_caches
 from deepscaler.system.processes import python_command
 from deepscaler.training.manifest import Inputs, TrainOptions
@@ -64,11 +64,10 @@ class Start:
 
     @property
     def validates_first(self) -> bool:
-        """Returns whether verl validates first: at the beginning, and for a checkpoint that a kill left unvalidated."""
+        """Returns whether verl validates first: at the beginning, and where a kill took the checkpoint's validation."""
         if self.checkpoint is None or not self.resumes:
             return True
-        # Only where a checkpoint is kept by its validation: any other run would validate at each resume for nothing.
-        return self.recipe.keep_best > 0 and self.checkpoint.step not in validation_means(read_metrics(self.run))
+        return lacks_validation(self.run, self.recipe, self.checkpoint)
 
     @property
     def resume_link(self) -> Path | None:

@@ -24,6 +24,7 @@ from deepscaler.recipes.write import whole
 from deepscaler.runs.alarms import NewAlarms
 from deepscaler.runs.checkpoints import adopt_leftovers, newest, sealed
 from deepscaler.runs.fence import FencedError, acquire, alive, check_ownership, identity
+from deepscaler.runs.finished import FINISHED, is_finished
 from deepscaler.runs.folder import Attempt, RunFolder, now
 from deepscaler.runs.metrics import LiveMetrics
 from deepscaler.runs.moments import BEGIN, note_in
@@ -89,7 +90,7 @@ def _attempt(recipe: Recipe, options: TrainOptions, console: Console) -> int | N
         inputs, manifest = check_inputs(run, recipe, options, say)
         if note := edited_note(run, recipe.reward.function):
             say(f"Note: {note}.")
-        if _reached(run) >= recipe.num_steps:
+        if is_finished(run, recipe):
             console.print(f"Finished before: step {_reached(run)} of {recipe.num_steps}.")
             _finish_mirror(run, options, stop_requests, say)
             return 0
@@ -173,8 +174,10 @@ def _supervise(start: Start, launch: Launch, stop_requests: "deque[str]", consol
         processes.end(process, PATIENCE)
         mirror.kill()
         launch.clean_up()
-    if _reached(start.run) >= start.recipe.num_steps:
-        return "finished"
+    at_end = _reached(start.run) >= start.recipe.num_steps
+    # A trainer that dies in the last validation has failed: the next attempt makes it up.
+    if at_end and (process.returncode == 0 or is_finished(start.run, start.recipe)):
+        return FINISHED
     # After `finished`: a run that reached its last step while it was cut short is done.
     if attempt.read_record().get("why"):
         return CUT_SHORT
@@ -281,7 +284,7 @@ def _stopping(reason: str, metrics: LiveMetrics) -> str:
 def _say_end(start: Start, outcome: str, console: Console) -> int:
     run, log = start.run, start.attempt.log_path
     where = f"step {_reached(run)} of {start.recipe.num_steps}"
-    if outcome == "finished":
+    if outcome == FINISHED:
         console.print(f"Finished: {where}. Next: deepscaler merge {run.root}", soft_wrap=True)
         return 0
     if outcome == "stopped":

@@ -17,7 +17,7 @@ import pytest
 from deepscaler.runs.checkpoints import sealed
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.ledger import read_ledger
-from deepscaler.runs.metrics import is_of_the_machine, read_metrics
+from deepscaler.runs.metrics import is_of_the_machine, read_metrics, steps_of, validation
 from tests.integration.processes import deepscaler, run, started, wait_until, wait_until_gone
 
 pytestmark = pytest.mark.slow
@@ -84,6 +84,15 @@ class Trainings:
             process.communicate()
         wait_until_gone(folder.root, CLEAN_AFTER)
 
+    def kill_at_save(self, name: str, step: int) -> None:
+        """Starts a training, and kills it once it has saved a step."""
+        folder = RunFolder(self._folder / name)
+        with started(self.command(name)) as process:
+            wait_until(lambda: step in {one.step for one in sealed(folder)}, process, f"checkpoint of step {step}")
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+        wait_until_gone(folder.root, CLEAN_AFTER)
+
 
 def begun_now(folder: RunFolder) -> set[int]:
     """Returns the steps that the newest attempt has begun."""
@@ -96,7 +105,7 @@ def differing(one: RunFolder, other: RunFolder) -> set[tuple[int, str]]:
     """Returns steps and names of all numbers that differ, but for times, speeds and memory."""
     mine, theirs = read_metrics(one), read_metrics(other)
     for step in saved_and_not_logged(one):
-        del theirs[step]
+        theirs[step] = {key: value for key, value in theirs[step].items() if key.startswith("val-")}
     keys = {(step, key) for metrics in (mine, theirs) for step, values in metrics.items() for key in values}
     return {
         (step, key)
@@ -106,9 +115,12 @@ def differing(one: RunFolder, other: RunFolder) -> set[tuple[int, str]]:
 
 
 def saved_and_not_logged(folder: RunFolder) -> set[int]:
-    """Returns steps whose numbers a kill took: verl logs a step after it has saved it, and has validated."""
+    """Returns steps whose numbers a kill took, all but their validation, which the next attempt makes up.
+
+    verl logs a step after it has saved it, and has validated.
+    """
     resumed = {attempt.read_record().get("resumed_step") or 0 for attempt in folder.attempts()}
-    return resumed - read_metrics(folder).keys() - {0}
+    return resumed - set(steps_of(read_metrics(folder))) - {0}
 
 
 def weights(folder: RunFolder) -> dict[int, dict[str, bytes]]:
@@ -145,8 +157,13 @@ def test_a_run_killed_at_an_epochs_end_and_within_a_step_equals_one_that_was_not
     whole = trainings.finish("whole")
     trainings.kill("killed", EPOCH + 1, 0)
     trainings.kill("killed", EPOCH + 2, 0.5)
+    trainings.kill_at_save("killed", trainings.num_steps)
+    assert trainings.num_steps not in read_metrics(RunFolder(tmp_path / "killed")), "killed in the last validation"
     killed = trainings.finish("killed")
-    assert len(killed.attempts()) == 3
+    assert trainings.num_steps in saved_and_not_logged(killed)
+    assert validation(read_metrics(killed)) == validation(read_metrics(whole))
+    assert "Finished before" in run(trainings.command("killed")).stdout
+    assert len(killed.attempts()) == 4
     check_same(killed, whole, trainings.num_steps)
     told = [prompts_told(folder) for folder in (killed, whole)]
     if saved_and_not_logged(killed):

@@ -117,7 +117,8 @@ def score(response):
 def test_a_slow_first_step_and_a_validation_of_ten_steps_alarm_nobody(training: Training) -> None:
     """A phase that was never seen may stall for longer than the bound, and one that makes progress is never bounded."""
     recipe, flags = training.folder / "faults.toml", [training.folder / name for name in ("hang-reward", "lose-prompt")]
-    recipe.write_text(recipe.read_text().replace("validate_every = 100000", "validate_every = 3"))
+    validating = "validate_every = 3\nvalidation_group_size = 8"
+    recipe.write_text(recipe.read_text().replace("validate_every = 100000", validating))
     (training.folder / "never.py").write_text(SLOW.format(folder=training.folder))
     flags[0].touch()
     wait_for_phase(training, "validate")
@@ -130,6 +131,7 @@ def test_a_slow_first_step_and_a_validation_of_ten_steps_alarm_nobody(training: 
     wait_for_steps(training, 8)
     lengths = [values for _, values in read_lines(training.attempt.metrics_path) if "timing_s/testing" in values]
     print([(round(one["timing_s/testing"], 1), round(one["timing_s/step"], 1)) for one in lengths])
+    assert max(one["timing_s/testing"] / one["timing_s/step"] for one in lengths) > 10
     assert not list(training.run.root.glob("attempts/*/stalls/*"))
     assert "STALLED" not in training.output.read_text()
 
