@@ -84,13 +84,14 @@ class Uploader:
         stored = read_object(self._bucket, IDENTITY)
         if stored and stored.get("run") != self._state.run:
             raise UserError(f"{self._bucket.url} is the mirror of another run: give another --mirror")
-        if not stored:
-            self._bucket.write(IDENTITY, as_bytes({"run": self._state.run}))
         resumed = int(self._attempt.read_record().get("resumed_step") or 0)
         token = self._state.token_of(number)
+        # On the disk before anything is in the bucket: this process, killed in between and started again, has to know
+        # its own identity and claim from a stranger's.
         write_state(self._run, self._state)
-        # Before the claim, so that a zombie claims nothing. The token is on the disk by now: this process,
-        # started again, has to know its own claim from a stranger's.
+        if not stored:
+            self._bucket.write(IDENTITY, as_bytes({"run": self._state.run}))
+        # Before the claim, so that a zombie claims nothing.
         self._check_owner(view, token)
         self._claim = claim_name(number, resumed, token)
         self._beat(self._bucket, ended=False)

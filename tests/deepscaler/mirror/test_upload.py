@@ -138,6 +138,25 @@ def test_a_bucket_holds_one_run(run: RunFolder, anywhere: str, save: Save, tmp_p
         restore(other, anywhere, print)
 
 
+def test_a_kill_right_after_the_first_write_leaves_the_runs_own_mirror(
+    run: RunFolder, anywhere: str, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(run, 20)
+    kind = type(place(anywhere))
+    write = kind.write
+
+    def write_and_die(bucket: Bucket, name: str, content: bytes) -> None:
+        write(bucket, name, content)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(kind, "write", write_and_die)
+        uploader(run, anywhere)
+    restore(run, anywhere, print)
+    bring_up_to_date(uploader(run, anywhere))
+    assert list(look(place(anywhere)).whole) == [20]
+
+
 def test_best_and_regular_checkpoints_stay_in_the_mirror_too(run: RunFolder, anywhere: str, save: Save) -> None:
     manifest = run.read_manifest()
     manifest["recipe"] |= {"keep": 1, "keep_every": 40, "keep_best": 0}
