@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json, text_of, write_json, write_text
 
 SLURM = "slurm"
@@ -87,13 +88,14 @@ class JobAttempt:
         return self.root / f"{name}.log"
 
     def read(self, path: Path) -> dict[str, Any]:
-        """Returns a JSON file that another node writes; empty if it does not exist yet."""
+        """Returns a JSON file that another node writes; empty if it does not exist (yet). Raises UserError."""
         try:
-            # Between the two calls another node may replace the file, and NFS then knows the old handle no more
-            # (ESTALE).
-            return read_json(path) if path.is_file() else {}
-        except OSError:
-            return {}
+            return read_json(path)
+        except UserError as error:
+            # Another node may remove or replace the file meanwhile, and NFS then knows the old handle no more (ESTALE).
+            if isinstance(error.__cause__, OSError):
+                return {}
+            raise
 
     def update_record(self, **changes: Any) -> None:
         """Adds to the record."""

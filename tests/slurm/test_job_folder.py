@@ -1,6 +1,9 @@
 import stat
 from pathlib import Path
 
+import pytest
+
+from deepscaler.system.errors import UserError
 from slurm.job_folder import JobFolder, new_folder, write_token
 
 
@@ -33,6 +36,25 @@ def test_what_workers_leave_is_read_whatever_it_holds(tmp_path: Path) -> None:
     assert attempt.failures() == "node1: no Ray; node2: gave up"
     (tmp_path / "successors").write_bytes(b"\xff")
     assert folder.successors() == []
+
+
+def test_a_file_that_the_head_removes_while_a_worker_reads_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = JobFolder(tmp_path).begin(0, 0)
+    attempt.head_path.write_text('{"address": "10.0.0.1:20017"}')
+    read = Path.read_text
+
+    def read_late(path: Path, encoding: str) -> str:
+        path.unlink()
+        return read(path, encoding)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", read_late)
+        assert attempt.read(attempt.head_path) == {}
+    attempt.head_path.write_text("{")
+    with pytest.raises(UserError, match=r"head\.json cannot be read"):
+        attempt.read(attempt.head_path)
 
 
 def test_a_new_job_gets_the_next_number(tmp_path: Path) -> None:
