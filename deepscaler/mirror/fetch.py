@@ -1,6 +1,6 @@
 """Fetches a run from its mirror: all that resumes it elsewhere, or as much as a merge or a report reads."""
 
-import os
+import secrets
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -110,7 +110,7 @@ def _overtaken(run: RunFolder, view: View, local: int) -> list[Checkpoint]:
 
 def _set_overtaken_aside(run: RunFolder, view: View, local: int, say: Say) -> None:
     for checkpoint in _overtaken(run, view, local):
-        aside = checkpoint.path.with_name(f"overtaken-{checkpoint.path.name}-{os.getpid()}")
+        aside = checkpoint.path.with_name(f"overtaken-{checkpoint.path.name}-{secrets.token_hex(4)}")
         checkpoint.path.rename(aside)
         say(
             f"WARNING: the run resumed at step {view.resumed_after(local)} elsewhere, without the checkpoint of step"

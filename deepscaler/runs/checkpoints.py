@@ -9,12 +9,12 @@ seal.json  {"id": "9f3c2a1b4be1d0aa", "step": 40, "verl_step": 40, "world_size":
 """
 
 import json
-import os
 import re
 import secrets
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 from deepscaler.runs.folder import Attempt, RunFolder
 from deepscaler.runs.holds import held
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import reason, sync_directory, sync_tree, write_json
+from deepscaler.system.files import reason, remove_tree, sync_directory, sync_tree, write_json
 
 PREFIX = "global_step_"
 """verl reads the step from what follows it in a folder's name."""
@@ -121,50 +121,85 @@ def read_seal(path: Path) -> Checkpoint | str | None:
     return Checkpoint(path, told["step"], told["verl_step"], told["world_size"], sizes, str(told.get("id", "")))
 
 
+@contextmanager
+def holding(run: RunFolder, checkpoint: Checkpoint) -> Iterator[None]:
+    """Keeps a checkpoint from being pruned while it is read. Raises UserError where it was pruned before."""
+    with held(run, checkpoint.step):
+        if not (checkpoint.path / SEAL).is_file():
+            raise UserError(
+                f"{checkpoint.path} was removed a moment ago, when a newer checkpoint was saved: rerun the same command"
+            )
+        yield
+
+
 def _set_aside(path: Path, step: int, why: str, say: Callable[[str], None]) -> None:
-    # The pid keeps names apart: the step may be made again, and be damaged again, in a later attempt.
-    aside = path.with_name(f"damaged-{path.name}-{os.getpid()}")
-    path.rename(aside)
+    # At random: the step may be made and damaged again in a later attempt, and in containers even pids are the same.
+    aside = path.with_name(f"damaged-{path.name}-{secrets.token_hex(4)}")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:  # another process was faster, and says so itself
+        return
     say(f"WARNING: the checkpoint of step {step} is damaged ({why}): set aside")
     say(f"         as {aside}; the newest whole one is used.")
 
 
-def adopt_leftovers(run: RunFolder, say: Callable[[str], None]) -> None:
-    """Seals checkpoints that verl had finished in killed attempts, and reports those that it had not."""
-    for attempt in run.attempts():
+def adopt_leftovers(
+    run: RunFolder, say: Callable[[str], None], check_ownership: Callable[[], None] = lambda: None
+) -> None:
+    """Seals checkpoints that verl had finished in killed attempts, and reports those that do not count."""
+    attempts = run.attempts()
+    for attempt in attempts:
         for path in _step_folders(attempt.checkpoints):
             verl_step = _step_in_name(path)
             # verl counts from 0 again after a merge, so its folder's number may lack the steps before.
             offset = attempt.read_record().get("step_offset") or 0
             world_size = _world_size(path)
-            target = run.checkpoints / f"{PREFIX}{offset + verl_step}"
+            step = offset + verl_step
+            target = run.checkpoints / f"{PREFIX}{step}"
             # verl writes the tracker after all ranks' files and the loader's state, so a step beyond it may lack some,
             # even if each file is whole.
             finished = _tracker(attempt) >= verl_step and world_size > 0
+            # What a fenced attempt saved is of a line of the run that was given up.
+            resumed = (other.read_record().get("resumed_step") for other in attempts if other.number > attempt.number)
+            went_back = any(earlier is not None and earlier < step for earlier in resumed)
             # The step may have been made again by a later attempt; what that one sealed counts.
-            if target.exists() or not finished or damage(path, _sizes(path), world_size):
+            sealed_again = (target / SEAL).exists()
+            if went_back or sealed_again:
                 say(
-                    f"WARNING: attempt {attempt.number} left a half-written checkpoint of step {offset + verl_step}:"
+                    f"WARNING: attempt {attempt.number} left a checkpoint of step {step}, without which the run has"
+                    f" gone on: set aside in {attempt.checkpoints}, until there is a newer one."
+                )
+            elif not finished or damage(path, _sizes(path), world_size):
+                say(
+                    f"WARNING: attempt {attempt.number} left a half-written checkpoint of step {step}:"
                     f" set aside in {attempt.checkpoints}, until there is a newer one."
                 )
             else:
-                publish(run, path, step=offset + verl_step, verl_step=verl_step)
-                say(f"Attempt {attempt.number} was killed right after it saved step {offset + verl_step}: kept.")
+                publish(run, path, step=step, verl_step=verl_step, check_ownership=check_ownership)
+                say(f"Attempt {attempt.number} was killed right after it saved step {step}: kept.")
 
 
-def publish(run: RunFolder, path: Path, *, step: int, verl_step: int) -> Path:
-    """Syncs, seals and moves a finished checkpoint to where it counts."""
-    target = run.checkpoints / f"{PREFIX}{step}"
-    return seal_into(path, target, step=step, verl_step=verl_step, identity=secrets.token_hex(8))
+def publish(
+    run: RunFolder, path: Path, *, step: int, verl_step: int, check_ownership: Callable[[], None] = lambda: None
+) -> Path:
+    """Syncs, seals and moves a finished checkpoint to where it counts, unless `check_ownership` raises before."""
+    target, identity = run.checkpoints / f"{PREFIX}{step}", secrets.token_hex(8)
+    return seal_into(path, target, step=step, verl_step=verl_step, identity=identity, check=check_ownership)
 
 
-def seal_into(path: Path, target: Path, *, step: int, verl_step: int, identity: str) -> Path:
+def seal_into(
+    path: Path, target: Path, *, step: int, verl_step: int, identity: str, check: Callable[[], None] = lambda: None
+) -> Path:
     """Syncs and seals a finished checkpoint, and gives it its name; returns that. A copy keeps the identity."""
     # In this order: once the seal is on disk, so is everything that it vouches for, also after a power cut.
     sync_tree(path)
     seal = {"step": step, "verl_step": verl_step, "world_size": _world_size(path), "files": _sizes(path)}
     write_json(path / SEAL, {"id": identity, **seal})
     target.parent.mkdir(parents=True, exist_ok=True)
+    # After the sync, which takes minutes for a large checkpoint: a newer attempt may have begun meanwhile.
+    check()
+    if not (target / SEAL).exists():
+        remove_tree(target)  # what an interrupted removal left, which would keep the name
     path.rename(target)
     sync_directory(target.parent)
     return target

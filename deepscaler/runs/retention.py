@@ -78,7 +78,10 @@ def _remove(run: RunFolder, checkpoint: Checkpoint) -> None:
     if is_held(run, checkpoint.step):
         return
     seal = checkpoint.path / SEAL
-    away = seal.rename(seal.with_name(f".{SEAL}"))
+    try:
+        away = seal.rename(seal.with_name(f".{SEAL}"))
+    except FileNotFoundError:  # another process has found it damaged, and set it aside
+        return
     if is_held(run, checkpoint.step):
         away.rename(seal)
         return

@@ -211,7 +211,7 @@ def read_status(name: str, run: RunFolder) -> Status:
         **(_phase(attempt) if state in ("running", "stopping") else {}),
         seconds_left=_seconds_left(metrics, recipe, step) if state == "running" else None,
         checkpoint_step=checkpoints[0].step if checkpoints else None,
-        checkpoint_age=now - (checkpoints[0].path / SEAL).stat().st_mtime if checkpoints else None,
+        checkpoint_age=_age(checkpoints[0].path / SEAL, now) if checkpoints else None,
         **_mirrored(run, now),
         disk_free=free_bytes(run.root),
         checkpoint_bytes=sum(checkpoints[0].sizes.values()) if checkpoints else None,
@@ -256,6 +256,13 @@ def _state(attempt: Attempt, record: dict[str, Any], age: float) -> str:
     if age > STALE or is_process_alive(record) is False:
         return "dead"
     return "stopping" if attempt.stop_path.exists() else "running"
+
+
+def _age(path: Path, now: float) -> float | None:
+    try:
+        return now - path.stat().st_mtime
+    except FileNotFoundError:  # pruned since it was listed
+        return None
 
 
 def _last_sign_of_life(attempt: Attempt) -> float:

@@ -17,9 +17,8 @@ from typing import Any
 from rich.console import Console
 
 from deepscaler.models.adapter import add_adapters
-from deepscaler.runs.checkpoints import MERGED, Checkpoint, is_merged, newest, sealed
+from deepscaler.runs.checkpoints import MERGED, Checkpoint, holding, is_merged, newest, sealed
 from deepscaler.runs.folder import RunFolder
-from deepscaler.runs.holds import held
 from deepscaler.runs.retention import best_whole, choose_best
 from deepscaler.system import seldom
 from deepscaler.system.errors import UserError
@@ -53,7 +52,7 @@ def _make_model(run: RunFolder, checkpoint: Checkpoint, recipe: dict[str, Any], 
     for left in run.root.glob(f"{PREFIX}*"):  # by a merge that was killed
         shutil.rmtree(left, ignore_errors=True)
     say(f"Merging {checkpoint.world_size} shards of step {checkpoint.step} ...")
-    with held(run, checkpoint.step), tempfile.TemporaryDirectory(dir=run.root, prefix=PREFIX) as folder:
+    with holding(run, checkpoint), tempfile.TemporaryDirectory(dir=run.root, prefix=PREFIX) as folder:
         made = Path(folder) / "model"
         with ThreadPoolExecutor(max_workers=1) as beside:
             merging = beside.submit(_run_merger, checkpoint, made, Path(folder) / "merge.log")

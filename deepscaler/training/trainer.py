@@ -109,7 +109,7 @@ def _attempt(recipe: Recipe, options: TrainOptions, console: Console) -> int | N
         try:
             with alive(attempt):
                 # Inside `alive`: checking large files takes minutes, and a silent attempt would be taken for dead.
-                adopt_leftovers(run, say)
+                adopt_leftovers(run, say, partial(check_ownership, run, attempt))
                 checkpoint = newest(run, say)
                 make_room(run, recipe, say)
                 start = replace(start, checkpoint=for_ranks(run, checkpoint, recipe.world_size, say))

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,10 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
     def on_save(self, trainer: Any, global_step: int, checkpoint_dir: str, async_save: bool = False, **_: Any) -> None:
         """Publishes what was saved. Raises FencedError, which ends the training, if a newer attempt owns the run."""
         assert not async_save, "the recipes never save asynchronously"
-        # Before publishing: what a fenced trainer was saving meanwhile must not count beside the newer one's.
-        check_ownership(self._run, self._attempt)
-        publish(self._run, Path(checkpoint_dir), step=self._offset + global_step, verl_step=global_step)
+        # What a fenced trainer was saving meanwhile must not count beside the newer one's.
+        check = partial(check_ownership, self._run, self._attempt)
+        step = self._offset + global_step
+        publish(self._run, Path(checkpoint_dir), step=step, verl_step=global_step, check_ownership=check)
         prune(self._run, self._retention)
         if self._attempt.stop_path.exists():
             # verl reads it in the condition of its loop (trainer/ppo/v1/trainer_base.py): this step is still validated,

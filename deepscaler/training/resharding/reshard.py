@@ -11,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deepscaler.recipes.recipe import Device
-from deepscaler.runs.checkpoints import SEAL, Checkpoint, newest, seal_into, sealed
+from deepscaler.runs.checkpoints import SEAL, Checkpoint, holding, newest, seal_into, sealed
 from deepscaler.runs.folder import RunFolder
-from deepscaler.runs.holds import held
 from deepscaler.runs.resharded import copies, copy_folder, planned_copy, remove_copy, whole_copy
 from deepscaler.runs.space import free_bytes
 from deepscaler.system.errors import UserError
@@ -73,7 +72,7 @@ def _make_copy(run: RunFolder, checkpoint: Checkpoint, num_ranks: int, say: Say)
         f"Resharding the checkpoint of step {checkpoint.step}, optimizer included: {checkpoint.world_size} ->"
         f" {num_ranks} ranks ..."
     )
-    with held(run, checkpoint.step), tempfile.TemporaryDirectory(dir=copies(run), prefix=MAKING) as folder:
+    with holding(run, checkpoint), tempfile.TemporaryDirectory(dir=copies(run), prefix=MAKING) as folder:
         made = Path(folder) / checkpoint.path.name
         # The loader's state and the rest are the same for all ranks; a seal is of the files that it lists.
         shutil.copytree(checkpoint.path, made, ignore=shutil.ignore_patterns("actor", SEAL))
@@ -87,7 +86,11 @@ def _make_copy(run: RunFolder, checkpoint: Checkpoint, num_ranks: int, say: Say)
     say(f"Resharded, and equal to the last bit: {target}")
     # Read back from the disk: what verl will load is what was verified.
     copy = whole_copy(run, checkpoint, num_ranks)
-    assert copy
+    if copy is None:
+        raise UserError(
+            f"{target} was damaged, or removed when a newer checkpoint was saved, right after it was written: rerun the"
+            " same command"
+        )
     return copy
 
 

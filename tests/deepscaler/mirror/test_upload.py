@@ -149,9 +149,10 @@ def test_a_kill_right_after_the_first_write_leaves_the_runs_own_mirror(
         write(bucket, name, content)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(kind, "write", write_and_die)
-        uploader(run, anywhere)
+        with pytest.raises(KeyboardInterrupt):
+            uploader(run, anywhere)
     restore(run, anywhere, print)
     bring_up_to_date(uploader(run, anywhere))
     assert list(look(place(anywhere)).whole) == [20]

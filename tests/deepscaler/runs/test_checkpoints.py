@@ -2,20 +2,24 @@
 
 import json
 import shutil
+from functools import partial
 
 import pytest
 
+from deepscaler.runs import checkpoints
 from deepscaler.runs.checkpoints import (
     MERGED,
     PREFIX,
     SEAL,
     adopt_leftovers,
+    holding,
     is_merged,
     newest,
     publish,
     sealed,
     unreadable,
 )
+from deepscaler.runs.fence import FencedError, check_ownership
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.retention import Retention, best_whole, prune
 from deepscaler.system.errors import UserError
@@ -61,6 +65,75 @@ def test_a_damaged_shard_is_set_aside_and_said(run: RunFolder, write_checkpoint:
     assert "optim_world_size_2_rank_1.pt" in said[0]
     assert [checkpoint.step for checkpoint in sealed(run)] == [20]
     assert list(run.checkpoints.glob("damaged-*"))
+
+
+def test_of_two_that_find_one_damaged_at_the_same_time_both_go_on(
+    run: RunFolder, write_checkpoint: WriteCheckpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(run, write_checkpoint, 20, 40)
+    (run.checkpoints / f"{PREFIX}40/data.pt").write_bytes(b"")
+    look, others = checkpoints.damage, []
+
+    def look_while_another_does(*given: object) -> list[str]:
+        found = look(*given)  # type: ignore[arg-type]
+        if not others:
+            others.append(given)
+            assert newest(run, print)
+        return found
+
+    monkeypatch.setattr(checkpoints, "damage", look_while_another_does)
+    found = newest(run, print)
+    assert found
+    assert found.step == 20
+    assert len(list(run.checkpoints.glob("damaged-*"))) == 1
+
+
+def test_a_step_may_be_damaged_again_and_a_pid_be_the_same(run: RunFolder, write_checkpoint: WriteCheckpoint) -> None:
+    for attempt in (1, 2):
+        published(run, write_checkpoint, *([20, 40] if attempt == 1 else [40]), attempt=attempt)
+        (run.checkpoints / f"{PREFIX}40/data.pt").write_bytes(b"")
+        found = newest(run, print)
+        assert found
+        assert found.step == 20
+    assert len(list(run.checkpoints.glob("damaged-*"))) == 2
+
+
+def test_what_a_newer_attempt_overtook_while_it_was_synced_does_not_count(
+    run: RunFolder, write_checkpoint: WriteCheckpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = map(run.attempt, (1, 2, 3))
+    saved = write_checkpoint(first, 40)
+    monkeypatch.setattr(checkpoints, "sync_tree", lambda _: second.root.mkdir())
+    with pytest.raises(FencedError, match="attempt 2 has taken over"):
+        publish(run, saved, step=40, verl_step=40, check_ownership=partial(check_ownership, run, first))
+    assert sealed(run) == []
+    monkeypatch.undo()
+    second.update_record(resumed_step=20)
+    third.root.mkdir()
+    said: list[str] = []
+    adopt_leftovers(run, said.append)
+    assert sealed(run) == []
+    assert "a checkpoint of step 40, without which the run has gone on" in said[0]
+
+
+def test_what_an_interrupted_removal_left_does_not_keep_the_name(
+    run: RunFolder, write_checkpoint: WriteCheckpoint
+) -> None:
+    published(run, write_checkpoint, 40)
+    (run.checkpoints / f"{PREFIX}40" / SEAL).unlink()
+    published(run, write_checkpoint, 40, attempt=2)
+    assert [checkpoint.step for checkpoint in sealed(run)] == [40]
+
+
+def test_a_reader_that_comes_after_the_removal_is_told(run: RunFolder, write_checkpoint: WriteCheckpoint) -> None:
+    published(run, write_checkpoint, 20, 40)
+    [_, older] = sealed(run)
+    with holding(run, older):
+        prune(run, Retention(1))
+        assert older.path.is_dir()
+    prune(run, Retention(1))
+    with pytest.raises(UserError, match=r"global_step_20 was removed a moment ago"), holding(run, older):
+        raise AssertionError("nothing is there to read")
 
 
 def test_training_never_starts_over_silently(run: RunFolder, write_checkpoint: WriteCheckpoint) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from deepscaler.runs import holds
+from deepscaler.runs import holds, retention
 from deepscaler.runs.checkpoints import PREFIX, SEAL, publish, sealed
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.holds import held
@@ -74,6 +74,23 @@ def test_a_hold_of_a_killed_process_is_forgotten(
     prune(run, Retention(1))
     assert [checkpoint.step for checkpoint in sealed(run)] == [40]
     assert not hold.exists()
+
+
+def test_what_another_process_sets_aside_meanwhile_is_not_removed(
+    run: RunFolder, write_checkpoint: WriteCheckpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (20, 40):
+        publish(run, write_checkpoint(run.attempt(1), step), step=step, verl_step=step)
+    aside = run.checkpoints / "damaged-20"
+
+    def set_aside(_: RunFolder, step: int) -> bool:
+        (run.checkpoints / f"{PREFIX}{step}").rename(aside)
+        return False
+
+    monkeypatch.setattr(retention, "is_held", set_aside)
+    prune(run, Retention(1))
+    assert [checkpoint.step for checkpoint in sealed(run)] == [40]
+    assert (aside / SEAL).is_file()
 
 
 def test_what_an_interrupted_removal_left_goes_with_the_next(run: RunFolder, write_checkpoint: WriteCheckpoint) -> None:

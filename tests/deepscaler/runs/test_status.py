@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ import pytest
 
 from deepscaler.cli import main
 from deepscaler.commands.status import duration
+from deepscaler.runs import status
+from deepscaler.runs.checkpoints import Checkpoint, sealed
 from deepscaler.runs.fence import identity
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.status import STALE, read_status
@@ -245,6 +248,22 @@ def test_a_damaged_seal_is_told_and_hides_nothing(
     assert "damaged checkpoint      global_step_6: seal.json " in capsys.readouterr().out
     assert main(["merge", str(tmp_path), "--dry-run"]) == 0
     assert "global_step_4" in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_is_pruned_while_it_is_looked_at_has_no_age(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path)
+    add_attempt(run, learning(6))
+    seal_checkpoint(tmp_path, 4)
+
+    def list_then_prune(run: RunFolder) -> list[Checkpoint]:
+        found = sealed(run)
+        shutil.rmtree(run.checkpoints / "global_step_4")
+        return found
+
+    monkeypatch.setattr(status, "sealed", list_then_prune)
+    assert read_status("8k", run).checkpoint_age is None
 
 
 @pytest.mark.parametrize("name", ["step", "resumed_step", "step_offset"])

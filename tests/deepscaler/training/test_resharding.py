@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,13 @@ from deepscaler.system.files import locked
 from deepscaler.training import rewrite
 from deepscaler.training.merge import merge
 from deepscaler.training.resharding import reshard as resharding
-from deepscaler.training.resharding.reshard import ForeignCheckpointError, for_ranks, plan_copy, reshard
+from deepscaler.training.resharding.reshard import (
+    ForeignCheckpointError,
+    for_ranks,
+    plan_copy,
+    reshard,
+    reshard_checkpoint,
+)
 from deepscaler.training.resharding.splits import as_rank, flat_sizes, join, read_ranks
 from tests.deepscaler.runs.runs import make_run
 from tests.places import ROOT
@@ -238,6 +245,26 @@ def test_one_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         reshard(run, 4, print)
     with locked(run.checkpoints, UserError("")), pytest.raises(UserError, match=r"another process is merging .* wait"):
         merge(run, Console())
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_training_that_saves_meanwhile_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    run = save(tmp_path, 2, tensors({"w": (4, 4)}))
+    if moment == "before":  # between the choice and the hold, while another command had its turn
+        monkeypatch.setattr(resharding, "_check_room", lambda *_: shutil.rmtree(sealed(run)[0].path))
+    else:
+        seal = resharding.seal_into
+
+        def seal_and_save(*given: Any, **named: Any) -> Path:
+            made = seal(*given, **named)
+            remove_superseded(run, 60)
+            return made
+
+        monkeypatch.setattr(resharding, "seal_into", seal_and_save)
+    with pytest.raises(UserError, match=r"removed .*when a newer checkpoint was saved.*: rerun the same command"):
+        reshard_checkpoint(run, sealed(run)[0], 4, print)
 
 
 def test_a_damaged_copy_is_made_again(tmp_path: Path) -> None:
