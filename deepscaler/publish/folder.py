@@ -7,6 +7,7 @@ model.safetensors  config.json  generation_config.json  tokenizer.json  tokenize
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from deepscaler.runs.outputs import CHAIN, is_training
 from deepscaler.runs.spread import with_spread
 from deepscaler.runs.stages import Stage, read_stages, run_folders
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import put_folder, read_json, sync_tree, write_json, write_text
+from deepscaler.system.files import locked, put_folder, read_json, sync_tree, write_json, write_text
 from deepscaler.training.report.curves import curves_figure
 from deepscaler.training.report.evaluations import Evaluation, read_evaluation, read_evaluations
 from deepscaler.training.report.tables import heading, summary
@@ -102,12 +103,10 @@ def write_folder(source: Source, target: Path, asked: Asked, say: Say) -> None:
     """
     if target.exists() and any(target.iterdir()) and not (target / FILE).is_file():
         raise UserError(f"{target} holds something else than a publication: give another --output-dir")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f"{PREFIX}*"):  # by a publication that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    # On the target's file system, because only there the last step is a rename.
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=PREFIX) as work:
-        made = Path(work) / "made"
+    busy = UserError(f"another process is writing a publication in {target.parent}: wait for it")
+    # The lock first: what another living publication has begun looks like what a killed one has left.
+    with locked(target.parent, busy), _work_beside(target) as work:
+        made = work / "made"
         made.mkdir()
         copy_model(source.model, made)
         num_tensors, num_parameters, kind = compare_model(source.model, made)
@@ -134,6 +133,15 @@ def write_folder(source: Source, target: Path, asked: Asked, say: Say) -> None:
             file.chmod(0o755 if file.is_dir() else 0o644)
         sync_tree(made)
         put_folder(made, target)
+
+
+@contextmanager
+def _work_beside(target: Path) -> Iterator[Path]:
+    """Yields a folder on the target's file system, because only there the last step is a rename."""
+    for left in target.parent.glob(f"{PREFIX}*"):  # by a publication that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=PREFIX) as work:
+        yield Path(work)
 
 
 def _stages(source: Source) -> list[Stage]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deepscaler.publish.folder import Source, find_source
+from deepscaler.publish import folder
+from deepscaler.publish.folder import Asked, Source, find_source, write_folder
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_json
 from tests.deepscaler.runs.runs import add_attempt, learning, make_chain, make_run, seal_checkpoint
@@ -40,3 +41,23 @@ def test_a_run_beside_a_chain_is_published_by_itself(tmp_path: Path) -> None:
     chain = make_chain(tmp_path)
     add_attempt(make_run(chain / "other"), learning(2))
     assert find_source(chain / "other").training == chain / "other"
+
+
+def test_a_publication_leaves_another_one_that_is_at_work_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, asked = Source(model=tmp_path, training=None, run=None), Asked(repo="lab/one")
+    begun: list[Path] = []
+
+    def copy_while_another_begins(_: Path, made: Path) -> None:
+        begun.append(made)
+        if len(begun) == 1:
+            with pytest.raises(UserError, match=r"another process is writing a publication in .*/publish: wait for it"):
+                write_folder(source, tmp_path / "publish/two", asked, print)
+        assert begun[0].is_dir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder, "copy_model", copy_while_another_begins)
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(source, tmp_path / "publish/one", asked, print)
+    assert [path.name for path in (tmp_path / "publish").iterdir()] == [".lock"]
