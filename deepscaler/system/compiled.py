@@ -152,12 +152,19 @@ def _keep_filled(folder: Path, archive: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         while True:
             time.sleep(QUIET * random.uniform(1, 2))  # random, so not all machines write the same archive
-            newest = max((path.stat().st_mtime for path in _files(folder)), default=0.0)
-            with suppress(FileNotFoundError):
-                if archive.stat().st_mtime >= newest:
-                    continue
-            if newest and time.time() - newest > QUIET:
-                publish(folder, archive)
+            # A compiler at work renames and removes files while they are listed, and a disk may be full for a while: the
+            # next look comes soon.
+            with suppress(OSError):
+                _publish_if_quiet(folder, archive)
+
+
+def _publish_if_quiet(folder: Path, archive: Path) -> None:
+    newest = max((path.stat().st_mtime for path in _files(folder)), default=0.0)
+    with suppress(FileNotFoundError):
+        if archive.stat().st_mtime >= newest:
+            return
+    if newest and time.time() - newest > QUIET:
+        publish(folder, archive)
 
 
 def _files(folder: Path) -> Iterator[Path]:

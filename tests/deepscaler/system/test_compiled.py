@@ -158,10 +158,20 @@ def test_a_process_tells_those_that_it_starts(cache: Path, tmp_path: Path) -> No
 
 
 def test_what_a_machine_has_compiled_is_published_once_it_is_quiet(cache: Path, tmp_path: Path) -> None:
-    code = (
-        "import time; from deepscaler.system import compiled; compiled.QUIET = 0.3; folder = compiled.use()\n"
-        "(folder / 'triton').mkdir(); (folder / 'triton/kernel.so').touch(); time.sleep(3)"
-    )
+    code = """
+import time
+from deepscaler.system import compiled
+
+def list_before_a_rename(folder, files=compiled._files):
+    compiled._files = files
+    yield folder / "triton/tmp.pid_4711/kernel.so"
+
+compiled.QUIET, compiled._files = 0.3, list_before_a_rename
+folder = compiled.use()
+(folder / "triton").mkdir()
+(folder / "triton/kernel.so").touch()
+time.sleep(3)
+"""
     subprocess.run(python_command("-c", code), env=launched(tmp_path / "node"), check=True)
     with tarfile.open(cache / "compiled" / f"{compiled.key()}.tar") as archive:
         assert archive.getnames() == ["triton/kernel.so"]
