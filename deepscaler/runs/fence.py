@@ -58,21 +58,28 @@ def check_ownership(run: RunFolder, attempt: Attempt) -> None:
         raise FencedError(f"attempt {newest} has taken over {run.root} from attempt {attempt.number}")
 
 
-def acquire(run: RunFolder, say: Callable[[str], None]) -> Attempt:
-    """Makes this process the owner of a run.
+def idle_attempts(run: RunFolder, say: Callable[[str], None]) -> list[Attempt]:
+    """Returns the attempts of a run, none of which is at work.
 
-    Waits up to STALE seconds for the sign of life of an attempt that has not ended. Raises UserError if it lives, or if
-    another process takes over first.
+    Waits up to STALE seconds for the sign of life of one that has not ended. Raises UserError if it lives.
     """
     attempts = run.attempts()
     if attempts and "ended" not in attempts[-1].read_record():
         _wait_until_dead(attempts[-1], say)
+    return attempts
+
+
+def acquire(run: RunFolder, say: Callable[[str], None]) -> Attempt:
+    """Makes this process the owner of a run. Raises UserError as `idle_attempts`, or if another takes over first."""
+    attempts = idle_attempts(run, say)
     # The number follows what was looked at above: a second listing may hold an attempt that began in between and lives.
     attempt = run.attempt(attempts[-1].number + 1 if attempts else 1)
     try:
         attempt.root.parent.mkdir(parents=True, exist_ok=True)
         # mkdir(2) is atomic on local disks, NFS and Lustre; O_EXCL and locks depend on versions and mount options.
         attempt.root.mkdir()
+        # At once: until it is known whose it is, only its heartbeat tells that it lives, and the first may be late.
+        attempt.update_record(**identity())
     except FileExistsError:
         raise UserError(
             f"another process has just started attempt {attempt.number} of {run.root}; wait for it, or stop it"

@@ -152,8 +152,7 @@ def _keep_filled(folder: Path, archive: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         while True:
             time.sleep(QUIET * random.uniform(1, 2))  # random, so not all machines write the same archive
-            # A compiler at work renames and removes files while they are listed, and a disk may be full for a while: the
-            # next look comes soon.
+            # A compiler renames and removes files while they are listed, and a disk may be full: the next look comes.
             with suppress(OSError):
                 _publish_if_quiet(folder, archive)
 

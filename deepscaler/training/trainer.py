@@ -23,7 +23,7 @@ from deepscaler.recipes.recipe import Recipe
 from deepscaler.recipes.write import whole
 from deepscaler.runs.alarms import NewAlarms
 from deepscaler.runs.checkpoints import adopt_leftovers, newest, sealed
-from deepscaler.runs.fence import FencedError, acquire, alive, check_ownership, identity
+from deepscaler.runs.fence import FencedError, acquire, alive, check_ownership, idle_attempts
 from deepscaler.runs.finished import FINISHED, is_finished
 from deepscaler.runs.folder import Attempt, RunFolder, now
 from deepscaler.runs.metrics import LiveMetrics
@@ -102,7 +102,7 @@ def _attempt(recipe: Recipe, options: TrainOptions, console: Console) -> int | N
         write_json(run.manifest_path, manifest)
         write_text(run.recipe_path, whole(recipe))
         keep_first_estimate(run, recipe, options.device, next(iter(manifest["hardware"]["gpus"]), ""))
-        attempt.update_record(**identity(), started=now(), command=command_line(), **doctor)
+        attempt.update_record(started=now(), command=command_line(), **doctor)
         note_in(attempt, BEGIN, processes.own_start())
         start = Start(run=run, attempt=attempt, recipe=recipe, options=options, inputs=inputs)
         outcome = "failed"
@@ -136,9 +136,13 @@ def _subject(recipe: Recipe, options: TrainOptions) -> Subject:
 def _finish_mirror(
     run: RunFolder, options: TrainOptions, stop_requests: "deque[str]", say: Callable[[str], None]
 ) -> None:
-    """Uploads what the last attempt had no time for. Raises UserError where another attempt has the mirror."""
+    """Uploads what the last attempt had no time for. Raises UserError where that or another one is at work."""
+    if not options.mirror:
+        return
+    # It may be finishing its mirror right now, and two processes must not send one attempt's files.
+    last = idle_attempts(run, say)[-1]
     try:
-        MirrorProcess(run, run.attempts()[-1], options, say).finish(lambda: bool(stop_requests))
+        MirrorProcess(run, last, options, say).finish(lambda: bool(stop_requests))
     except FencedError as error:
         raise UserError(f"{error}; nothing was uploaded") from error
 

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import time
+from collections import deque
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from deepscaler.mirror.fetch import restore
 from deepscaler.mirror.layout import look
 from deepscaler.mirror.uploader import Order, finish_path
 from deepscaler.runs.checkpoints import newest, sealed
-from deepscaler.runs.fence import FencedError
+from deepscaler.runs.fence import FencedError, identity
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.mirror_state import read_state
+from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import FAILED
 from deepscaler.system.processes import python_command
-from deepscaler.training import mirroring
+from deepscaler.training import mirroring, trainer
 from deepscaler.training.manifest import TrainOptions
 from deepscaler.training.mirroring import MirrorProcess
 from tests.deepscaler.mirror.conftest import Save
@@ -152,6 +154,16 @@ def test_a_training_waits_no_longer_than_it_says(
     everything = "".join(said) + "".join(capfd.readouterr()) + (run.attempt(1).root / "mirror.log").read_text()
     files = "".join(path.read_text(errors="replace") for path in run.root.rglob("*.json"))
     assert SECRET not in everything + files
+
+
+def test_a_second_command_leaves_the_mirror_to_a_first_that_finishes_it(run: RunFolder, url: str) -> None:
+    first = run.attempt(1)
+    first.update_record(**identity())
+    finish_path(run, 1).write_text(f"{time.time() + 60}\n")
+    options = TrainOptions(run_dir=run.root, mirror=url)
+    with pytest.raises(UserError, match=r"attempt 1 .* is at work"):
+        trainer._finish_mirror(run, options, deque(), print)
+    assert finish_path(run, 1).is_file()
 
 
 def test_a_process_that_dies_is_started_again_and_a_fenced_one_ends_the_training(

@@ -18,10 +18,14 @@ from deepscaler.system.errors import UserError
 OWNER = """
 import sys, time
 from pathlib import Path
-from deepscaler.runs.fence import acquire, alive, identity
+from deepscaler.runs.fence import acquire, alive
 from deepscaler.runs.folder import RunFolder
 attempt = acquire(RunFolder(Path(sys.argv[1])), print)
-attempt.update_record(**{**identity(), **({"host": "elsewhere"} if len(sys.argv) > 2 else {})})
+if sys.argv[2:] == ["elsewhere"]:
+    attempt.update_record(host="elsewhere")
+if sys.argv[2:] == ["at its beginning"]:
+    print("owner", attempt.number, flush=True)
+    time.sleep(60)
 with alive(attempt):
     print("owner", attempt.number, flush=True)
     time.sleep(60)
@@ -54,6 +58,16 @@ def test_a_living_attempt_on_this_machine_is_refused_at_once(run: RunFolder) -> 
 def test_a_living_attempt_on_another_machine_is_told_by_its_heartbeat(run: RunFolder) -> None:
     with owner(run.root, "elsewhere"), pytest.raises(UserError, match=r"host elsewhere.* is at work"):
         fence.acquire(run, print)
+
+
+def test_an_attempt_that_is_slow_to_begin_is_known_by_its_process(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "STALE", 1.0)
+    with owner(run.root, "at its beginning") as process:
+        with pytest.raises(UserError, match=rf"attempt 1 .*pid {process.pid}\) is at work"):
+            fence.acquire(run, print)
+        assert not run.attempt(1).heartbeat_path.exists()
 
 
 def test_a_killed_attempt_on_this_machine_is_taken_over_at_once(run: RunFolder) -> None:
@@ -118,5 +132,5 @@ def test_an_attempt_that_begins_between_the_look_and_the_mkdir_wins(
 
 
 def test_an_attempt_that_has_ended_is_no_obstacle(run: RunFolder) -> None:
-    fence.acquire(run, print).update_record(**fence.identity(), ended="now")
+    fence.acquire(run, print).update_record(ended="now")
     assert fence.acquire(run, print).number == 2
