@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from deepscaler.mirror.small import small_paths
-from deepscaler.runs.checkpoints import MERGED, PREFIX
+from deepscaler.runs.checkpoints import MERGED, PREFIX, sealed
 from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.holds import HOLDS, is_held
 from deepscaler.runs.resharded import copies
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import LOCK, read_json, write_json
@@ -63,11 +64,13 @@ def keep_checkpoint(run: RunFolder, step: int, files: dict[str, dict[str, Any]])
     record = _record(run)
     if record.get("checkpoint") == digest:
         return
+    if read := [one.path for one in sealed(run) if is_held(run, one.step)]:
+        raise UserError(f"another process reads {read[0]}, which is no longer what is asked for: wait for it")
     # The model itself stays until the next merge replaces it, because an evaluation may be reading it.
     (run.model / MERGED).unlink(missing_ok=True)
     for path in [*run.checkpoints.glob("*"), copies(run)]:
-        # What an earlier try has fetched of this step is compared file by file.
-        if path.name != f"{FETCHED}{PREFIX}{step}":
+        # What an earlier try has fetched of this step is compared file by file; a lock or a hold is somebody's.
+        if path.name not in (f"{FETCHED}{PREFIX}{step}", LOCK, HOLDS):
             _remove(path)
     write_json(run.root / RECORD, {**record, "checkpoint": digest})
 

@@ -59,17 +59,25 @@ def restore(run: RunFolder, url: str, say: Say) -> None:
         return
     if not isinstance(identity.get("run"), str):
         raise UserError(f"{url}/{IDENTITY} does not say which run it is: give another --mirror")
-    state = read_state(run)
+    # No attempt owns the folder yet, and two that fetch into it would write the same files and remove each other's.
+    with locked(run.root, UserError(f"another process fetches {url} into {run.root}: wait for it")):
+        _restore(run, bucket, view, identity["run"], say)
+
+
+def _restore(run: RunFolder, bucket: Bucket, view: View, identity: str, say: Say) -> None:
+    url, state = bucket.url, read_state(run)
     # Without run.json the folder may be what a start that was killed has fetched, of whatever the mirror was then.
-    if state.run != identity.get("run") if state else run.is_run:
+    if state.run != identity if state else run.is_run:
         raise UserError(f"{url} is the mirror of another run than {run.root}: give another --mirror or --output-dir")
     local = max((attempt.number for attempt in run.attempts()), default=0)
     if view.owner > local:
         _wait_until_dead(bucket, view, say)
         view = look(bucket)
         _set_overtaken_aside(run, view, local, say)
-    state = replace(state or MirrorState(url=url), url=url, run=identity["run"])
-    write_state(run, state)
+    known = replace(state or MirrorState(url=url), url=url, run=identity)
+    # Not without need: an attempt that lives here has a process that writes the same file.
+    if known != state:
+        write_state(run, known)
     files = small_files(bucket, view)
     if not run.is_run or view.owner > local:
         say(f"Fetching the run from {url}.")

@@ -6,19 +6,23 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deepscaler.cli import main
+from deepscaler.mirror import fetch
 from deepscaler.mirror.bucket import Bucket
 from deepscaler.mirror.cache import cached
+from deepscaler.mirror.download import fetch_checkpoint
 from deepscaler.mirror.fetch import fetched_run, restore
 from deepscaler.mirror.layout import look
 from deepscaler.runs.checkpoints import MERGED, Checkpoint, is_merged, sealed
 from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.holds import held
 from deepscaler.runs.metrics import read_metrics
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import read_json, write_json
+from deepscaler.system.files import locked, read_json, write_json
 from deepscaler.training import merge as merging
 from tests.deepscaler.mirror.conftest import Save, start_attempt
 from tests.deepscaler.mirror.test_upload import bring_up_to_date, same_files, uploader
@@ -91,6 +95,42 @@ def test_a_step_that_was_saved_again_is_fetched_and_merged_again(
     copy = fetched_run(place, "newest", print)
     assert same_files(copy.checkpoints / "global_step_40", other.checkpoints / "global_step_40")
     assert not is_merged(copy, sealed(copy)[0])
+
+
+def test_a_checkpoint_that_somebody_reads_stays_until_then(run: RunFolder, place: str, save: Save) -> None:
+    save(run, 20)
+    mirror(run, place)
+    copy = fetched_run(place, "newest", print)
+    save(run, 40)
+    mirror(run, place)
+    with locked(copy.checkpoints, UserError("busy")):  # as a merge does
+        with held(copy, 20), pytest.raises(UserError, match=r"another process reads .*global_step_20"):
+            fetched_run(place, "newest", print)
+        assert [one.step for one in sealed(copy)] == [20]
+        fetched_run(place, "newest", print)
+        assert [one.step for one in sealed(copy)] == [40]
+        with pytest.raises(UserError, match="busy"), locked(copy.checkpoints, UserError("busy")):
+            raise AssertionError("two merge at once")
+
+
+def test_of_two_that_restore_one_run_at_once_one_does(
+    run: RunFolder, place: str, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(run, 20)
+    mirror(run, place)
+    fresh, begun = RunFolder(tmp_path / "fresh"), list[str]()
+
+    def fetch_while_another_starts(*given: Any) -> None:
+        begun.append("fetching")
+        assert len(begun) == 1, "two fetch at once"
+        with pytest.raises(UserError, match=r"another process fetches .* into .*fresh: wait for it"):
+            restore(fresh, place, print)
+        fetch_checkpoint(*given)
+
+    monkeypatch.setattr(fetch, "fetch_checkpoint", fetch_while_another_starts)
+    restore(fresh, place, print)
+    restore(fresh, place, print)
+    assert [one.step for one in sealed(fresh)] == [20]
 
 
 def test_a_copy_of_which_nobody_knows_the_run_is_fetched_again(run: RunFolder, place: str, save: Save) -> None:
