@@ -11,7 +11,7 @@ run's folder. A single set of the kit is copied byte by byte. Several follow one
 
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,9 @@ def compose(mixture: Mixture, run: Path, look: Path) -> RunData:
             )
             notes += [_goes_on(changed)] if changed else []
             notes += told(name, entries[name])
+    # Asked again, because preparing and fetching sets takes minutes, and the files of a run that has begun stay.
+    if not begun and (run / "run.json").is_file():
+        raise UserError(f"another process has begun {run} meanwhile: rerun the same command, or take another folder")
     record = _write(mixture, folder, sources, look) | {"of": of}
     record["sets"] = {
         name: {
@@ -148,6 +151,17 @@ def compose(mixture: Mixture, run: Path, look: Path) -> RunData:
     # Last, so that a kill before it makes the next start compose everything again.
     write_json(folder / "data.json", record)
     return RunData(folder, record, (*notes, *record["notes"]))
+
+
+def check_composed(run: Path, hashes: Mapping[str, str]) -> None:
+    """Raises UserError where a run's files are not those of these hashes, before anything is bound to them.
+
+    Composing comes before a process owns the run: another start, of other options perhaps, may have composed since.
+    """
+    for name in (TRAIN, VALIDATION):
+        path = data_folder(run) / name
+        if not path.is_file() or sha256(path) != hashes[name]:
+            raise UserError(f"{path} was replaced by another start of {run} a moment ago: rerun the same command")
 
 
 def planned(mixture: Mixture, run: Path, look: Path) -> tuple[Path, Path]:

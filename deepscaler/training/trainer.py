@@ -15,6 +15,7 @@ from subprocess import Popen
 
 from rich.console import Console
 
+from deepscaler.data.compose import check_composed
 from deepscaler.doctor.before import examine_before
 from deepscaler.doctor.subject import Purpose, Subject
 from deepscaler.mirror.fetch import restore
@@ -96,6 +97,8 @@ def _attempt(recipe: Recipe, options: TrainOptions, console: Console) -> int | N
             return 0
         doctor = {} if options.skip_doctor else {"doctor": examine_before(_subject(recipe, options), say)}
         attempt = acquire(run, say)
+        if not run.is_run:
+            check_composed(run.root, manifest["data"])
         if function := recipe.reward.function:
             manifest["reward"] = keep_copy(run, function)
         # After `acquire`: of two starts at the same moment only one comes this far.

@@ -3,10 +3,12 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from deepscaler.data.compose import Mixture, compose, copies, data_folder, take_sources
+from deepscaler.data import compose as composing
+from deepscaler.data.compose import Mixture, check_composed, compose, copies, data_folder, take_sources
 from deepscaler.data.names import look_in
 from deepscaler.data.own import prepare_own
 from deepscaler.data.prepare import parquet_path, prepare
@@ -109,6 +111,29 @@ def test_a_run_that_has_begun_trains_on_its_copy_whatever_becomes_of_the_file(lo
     (data_folder(run) / "train.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match="has changed since this run began"):
         compose(mixture(mine), run, look)
+
+
+def test_a_second_start_replaces_nothing_that_a_run_is_bound_to(
+    look: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    first, second = mixture(sums(tmp_path, "one.jsonl", 5)), mixture(sums(tmp_path, "two.jsonl", 7))
+    data = compose(first, run, look)
+    check_composed(run, data.hashes)
+    compose(second, run, look)  # before the first owns the run
+    with pytest.raises(UserError, match=r"train\.parquet was replaced by another start of .*: rerun"):
+        check_composed(run, data.hashes)
+    assert compose(first, run, look).hashes == data.hashes
+    keep = composing.keep_own
+
+    def keep_while_the_first_begins(*given: Any, **named: Any) -> Any:
+        (run / "run.json").write_text("{}")
+        return keep(*given, **named)
+
+    monkeypatch.setattr(composing, "keep_own", keep_while_the_first_begins)
+    with pytest.raises(UserError, match="another process has begun"):
+        compose(second, run, look)
+    check_composed(run, data.hashes)
 
 
 def test_a_job_trains_on_what_was_submitted_without_seeing_the_file(look: Path, tmp_path: Path) -> None:

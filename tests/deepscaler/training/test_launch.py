@@ -14,10 +14,11 @@ from deepscaler.recipes.published import RECIPES
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system import paths
 from deepscaler.system.errors import UserError
+from deepscaler.training import trainer
 from deepscaler.training.launch import Launch, prepare_launch
 from deepscaler.training.manifest import Inputs, TrainOptions
 from deepscaler.training.start import Start
-from deepscaler.training.trainer import _say_end
+from deepscaler.training.trainer import _say_end, train
 
 SESSION = "session_2026-11-27_21-03-22_123456_4194304/sockets/plasma_store"
 """Path of a socket below the folder of Ray 2.60: a date, microseconds, the longest process number."""
@@ -116,3 +117,12 @@ def test_a_trainer_that_failed_for_lack_of_room_is_told_where_there_is_how_much(
     failed.attempt.log_path.write_text("ValueError\n")
     _say_end(failed, "failed", console)
     assert "is full" not in console.export_text()
+
+
+def test_a_start_whose_data_another_one_replaced_binds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    composed = {"data": {"train.parquet": "0123", "validation.parquet": "4567"}, "hardware": {"gpus": []}}
+    monkeypatch.setattr(trainer, "check_inputs", lambda *_: (start(tmp_path / "other").inputs, composed))
+    options = TrainOptions(run_dir=tmp_path / "run", device="cpu", skip_doctor=True)
+    with pytest.raises(UserError, match=r"train\.parquet was replaced by another start"):
+        train(RECIPES["quickstart"], options, Console(quiet=True))
+    assert not RunFolder(tmp_path / "run").is_run
