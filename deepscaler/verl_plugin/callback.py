@@ -68,19 +68,25 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
         """Notices a stop request, a newer attempt, signs of a sick run, and stalls."""
         pause, alarms, size = threading.Event(), NewAlarms(self._run), 0
         while not pause.wait(POLL):
-            try:
-                check_ownership(self._run, self._attempt)
-            except FencedError as error:
-                print(error, flush=True)
-                # sys.exit would end this thread alone; the trainer's own may hang in Ray, and must not write any more.
-                os._exit(FENCED)
-            if self._attempt.stop_path.exists():
-                self.config.trainer.save_freq = 1  # read by the trainer at the end of every step
+            # A shared file system may fail for a moment, and no later request would be heard if this thread ended.
+            with suppress(OSError):
+                self._mind_others()
             # verl appends a line a step, so all metrics are read again when there is something new, not every second.
             if size != (size := file_size(self._attempt.metrics_path)):
                 for alarm in alarms.read():
                     _alert(alarm.sign.name, str(alarm))
             self._tell_stalls()
+
+    def _mind_others(self) -> None:
+        """Saves after this step if a stop is asked for; ends this process if a newer attempt owns the run."""
+        try:
+            check_ownership(self._run, self._attempt)
+        except FencedError as error:
+            print(error, flush=True)
+            # sys.exit would end this thread alone; the trainer's own may hang in Ray, and must not write any more.
+            os._exit(FENCED)
+        if self._attempt.stop_path.exists():
+            self.config.trainer.save_freq = 1  # read by the trainer at the end of every step
 
     def _tell_stalls(self) -> None:
         """Sends one alert for each stall, also for the one that ended the attempt before: its trainer may have hung.
