@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +59,7 @@ class Uploader:
         self.moved_at = time.monotonic()
         self._bucket = place(check_writable(order.url), Limiter(order.bandwidth), self._moved)
         self._claim = ""
+        self._beating, self._is_closed = threading.Lock(), False
         self._small: SmallFiles | None = None
         self._state = read_state(self._run) or MirrorState(url=order.url)
 
@@ -133,7 +135,10 @@ class Uploader:
 
     def close(self) -> None:
         """Says in the mirror that the attempt has ended, so that the next one need not wait for it."""
-        self._beat(self._bucket, ended=True)
+        # A sign of life that is on its way would come after the end, and the next attempt wait for another one.
+        with self._beating:
+            self._beat(self._bucket, ended=True)
+            self._is_closed = True
 
     def _check_fences(self, view: View) -> None:
         check_ownership(self._run, self._attempt)
@@ -199,12 +204,13 @@ class Uploader:
         bucket.write(self._claim, as_bytes(record))
 
     def keep_beating(self) -> None:
-        """Gives signs of life in the mirror, for ever."""
+        """Gives signs of life in the mirror, until the attempt has ended."""
         bucket = place(self._order.url)  # of its own: a beat does not show that an upload moves
-        while True:
+        while not self._is_closed:
             time.sleep(bucket.beat)
-            with suppress(UserError, OSError):
-                self._beat(bucket, ended=False)
+            with self._beating, suppress(UserError, OSError):
+                if not self._is_closed:
+                    self._beat(bucket, ended=False)
 
 
 def _told(checkpoints: Sequence[Checkpoint]) -> list[str]:

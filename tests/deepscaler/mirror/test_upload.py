@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from deepscaler.cli import main
 from deepscaler.mirror.bucket import Bucket, MirrorError
 from deepscaler.mirror.fetch import restore
 from deepscaler.mirror.hub import place
-from deepscaler.mirror.layout import look, read_manifest, small_files
+from deepscaler.mirror.layout import look, read_manifest, read_object, small_files
 from deepscaler.mirror.uploader import Order, Uploader
 from deepscaler.mirror.url import PACKAGES, check_url, check_writable
 from deepscaler.runs.checkpoints import newest, sealed
@@ -136,6 +137,27 @@ def test_a_bucket_holds_one_run(run: RunFolder, anywhere: str, save: Save, tmp_p
         uploader(other, anywhere)
     with pytest.raises(UserError, match="the mirror of another run"):
         restore(other, anywhere, print)
+
+
+def test_no_sign_of_life_comes_after_the_end(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = uploader(run, f"file://{tmp_path}/bucket")
+    write, sent = Bucket.write, threading.Event()
+
+    def write_late(bucket: Bucket, name: str, content: bytes) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            sent.set()
+            time.sleep(0.5)
+        write(bucket, name, content)
+
+    monkeypatch.setattr(Bucket, "write", write_late)
+    monkeypatch.setattr(Bucket, "beat", 0.1)
+    thread = threading.Thread(target=one.keep_beating, daemon=True)
+    thread.start()
+    assert sent.wait(10)
+    one.close()
+    thread.join(2)
+    [claim] = [name for name in one._bucket.names() if "claim" in name]
+    assert (read_object(one._bucket, claim) or {})["ended"]
 
 
 def test_a_kill_right_after_the_first_write_leaves_the_runs_own_mirror(
