@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from deepscaler.system.files import atomic_path
 from deepscaler.system.paths import cache_dir, chosen_caches, compiled_caches
@@ -121,28 +122,37 @@ def _archive(name: str) -> Path:
 def _unpack_once(folder: Path, archive: Path) -> None:
     """Creates a folder with the archive's content. One process of a machine does so while the others wait.
 
-    A hidden folder marks the work in progress, and a rename turns it into the result.
+    A hidden folder holds the work in progress, and a rename turns it into the result.
     """
     if folder.is_dir():
         return
-    begun = folder.with_name(f".{folder.name}")
+    begun, deadline = folder.with_name(f".{folder.name}"), time.monotonic() + PATIENCE
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(OSError):
-        if time.time() - begun.stat().st_mtime > PATIENCE:  # its process was killed
-            shutil.rmtree(begun)
-    try:
-        # `mkdir` succeeds for one process only, so it is the lock; nobody has to release it if that process is killed.
-        begun.mkdir()
-    except FileExistsError:
-        deadline = time.monotonic() + PATIENCE
-        while not folder.is_dir() and time.monotonic() < deadline:
+    # By a lock, which the kernel releases when its process is killed: by the age of what has begun, one that is slow
+    # would pass for killed, and two could remove each other's.
+    with begun.with_name(f"{begun.name}.lock").open("w") as lock:
+        while not _is_locked(lock):
+            if time.monotonic() > deadline:
+                return
             time.sleep(0.1)
-        return
-    with suppress(OSError, tarfile.TarError), tarfile.open(archive) as tar:
-        # The shared cache belongs to many: this filter (PEP 706) refuses paths and links that lead outside.
-        tar.extractall(begun, filter="data")
-    (begun / ".key").touch()
-    begun.rename(folder)
+        if folder.is_dir():
+            return
+        shutil.rmtree(begun, ignore_errors=True)  # of a process that was killed
+        begun.mkdir()
+        with suppress(OSError, tarfile.TarError), tarfile.open(archive) as tar:
+            # The shared cache belongs to many: this filter (PEP 706) refuses paths and links that lead outside.
+            tar.extractall(begun, filter="data")
+        (begun / ".key").touch()
+        begun.rename(folder)
+
+
+def _is_locked(file: IO[str]) -> bool:
+    """Returns whether this process has locked a file, now or before."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _keep_filled(folder: Path, archive: Path) -> None:

@@ -109,17 +109,28 @@ def test_processes_that_start_at_once_unpack_once_and_see_whole_files(cache: Pat
     unpacked = Path(folders.pop())
     assert len(list(unpacked.glob("inductor/*.so"))) == 200
     assert {path.stat().st_size for path in unpacked.glob("inductor/*.so")} == {100_000}
-    assert [path.name for path in unpacked.parent.iterdir()] == [compiled.key()], "no half of one is left"
+    left = sorted(path.name for path in unpacked.parent.iterdir())
+    assert left == [f".{compiled.key()}.lock", compiled.key()], "no half of one"
 
 
-def test_a_process_that_was_killed_while_it_unpacked_holds_nobody_up(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_process_that_is_slow_to_unpack_is_waited_for_and_one_that_was_killed_is_not(
+    cache: Path, tmp_path: Path
 ) -> None:
-    begun = tmp_path / "node" / f".{compiled.key()}"
-    begun.mkdir(parents=True)
-    long_ago = time.time() - compiled.PATIENCE - 1
-    os.utime(begun, (long_ago, long_ago))
-    assert use(launched(tmp_path / "node")).is_dir()
+    begun, environment = tmp_path / "node" / f".{compiled.key()}", launched(tmp_path / "node")
+    slowly = f"import time; {USE.replace('print(', 'compiled.tarfile.open = lambda *_: time.sleep(600); print(')}"
+    with subprocess.Popen(python_command("-c", slowly), env=environment) as process:
+        try:
+            while not begun.is_dir():
+                assert process.poll() is None
+                time.sleep(0.05)
+            long_ago = time.time() - compiled.PATIENCE - 1
+            os.utime(begun, (long_ago, long_ago))
+            impatiently = USE.replace("print(", "compiled.PATIENCE = 0.5; print(")
+            subprocess.run(python_command("-c", impatiently), env=environment, check=True)
+            assert begun.is_dir()
+        finally:
+            process.kill()
+    assert use(environment).is_dir()
     assert not begun.exists()
 
 
@@ -144,7 +155,8 @@ def test_what_no_start_uses_for_a_month_is_removed(cache: Path, tmp_path: Path) 
     for path in (old, other, archive, folder):
         os.utime(path, (long_ago, long_ago))
     assert use(launched(tmp_path / "node")) == folder
-    assert sorted(path.name for path in folder.parent.iterdir()) == sorted([folder.name, "other"]), "not ours, not ours"
+    left = sorted(path.name for path in folder.parent.iterdir() if path.suffix != ".lock")
+    assert left == sorted([folder.name, "other"]), "not ours, not ours"
     assert not archive.exists()
 
 
