@@ -24,7 +24,7 @@ from deepscaler.recipes.recipe import Recipe
 from deepscaler.recipes.write import whole
 from deepscaler.runs.alarms import NewAlarms
 from deepscaler.runs.checkpoints import adopt_leftovers, newest, sealed
-from deepscaler.runs.fence import FencedError, acquire, alive, check_ownership, idle_attempts
+from deepscaler.runs.fence import STALE, FencedError, acquire, alive, check_ownership, idle_attempts
 from deepscaler.runs.finished import FINISHED, is_finished
 from deepscaler.runs.folder import Attempt, RunFolder, now
 from deepscaler.runs.metrics import LiveMetrics
@@ -201,8 +201,7 @@ def _watch(
 ) -> None:
     """Shows steps, passes on requests to stop, and minds the deadline and the fence, until the trainer ends."""
     attempt, metrics, alarms = start.attempt, LiveMetrics(start.run, start.attempt), NewAlarms(start.run)
-    looked_at_fence = 0.0
-    told = False
+    looked_at_fence, told = 0.0, False
     watch = SpaceWatch(start.run, start.recipe)
     noted: dict[str, str] = {}
 
@@ -226,18 +225,8 @@ def _watch(
             for alarm in alarms.read() if new else ():
                 console.print(f"Step {new[-1][0]} is sick: {alarm.sign.name}: {alarm}", soft_wrap=True)
 
-        def mind_stall() -> bool:
-            """Reports that the training stalls, or continues; returns whether it is ended."""
-            stall = watcher.take_news()
-            ends = bool(stall and stall.helps_to_restart and restarts(start.options, own_ray=start.has_own_ray))
-            attempt.update_record(stall=stall.sentence if stall else "")
-            if stall:
-                console.print(announcement(stall, start.run, ends=ends), soft_wrap=True)
-            if stall and ends:
-                attempt.explain_end(stall.sentence)
-            return ends
-
-        while process.poll() is None:
+        def mind() -> None:
+            nonlocal looked_at_fence, told
             look()
             if time.monotonic() - looked_at_fence > FENCE_INTERVAL:
                 check_ownership(start.run, attempt)
@@ -250,19 +239,52 @@ def _watch(
                 stop_requests[0] if stop_requests else attempt.stop_reason or _near_deadline(start.options, metrics)
             )
             if reason and not told:
-                told = True
                 if not attempt.stop_path.exists():
                     # In place: that the file exists is the request, and its text only says why.
                     attempt.stop_path.write_text(reason, encoding="utf-8")
+                told = True
                 console.print(_stopping(reason, metrics), soft_wrap=True)
             # While verl starts no step is in flight, and waiting for one could take until the deadline.
             if (reason and not metrics.has_begun) or len(stop_requests) > 1:
                 processes.end(process, PATIENCE)
-            if watcher.news and mind_stall():
+            if watcher.news and _mind_stall(start, watcher, console):
                 processes.end(process, GRACE)
-            time.sleep(POLL)
+
+        _mind_until_the_end(process, mind, stop_requests)
         # Lines that were logged between the last look and the end, among them those of the last step.
         look()
+
+
+def _mind_stall(start: Start, watcher: Watcher, console: Console) -> bool:
+    """Reports that the training stalls, or continues; returns whether it is to be ended."""
+    attempt, stall = start.attempt, watcher.take_news()
+    ends = bool(stall and stall.helps_to_restart and restarts(start.options, own_ray=start.has_own_ray))
+    try:
+        attempt.update_record(stall=stall.sentence if stall else "")
+        if stall and ends:
+            attempt.explain_end(stall.sentence)
+    except OSError:
+        watcher.news = True  # or nobody would hear of it any more
+        raise
+    if stall:
+        console.print(announcement(stall, start.run, ends=ends), soft_wrap=True)
+    return ends
+
+
+def _mind_until_the_end(process: "Popen[bytes]", mind: Callable[[], None], stop_requests: "deque[str]") -> None:
+    """Calls `mind` several times a second until the trainer ends. Raises OSError if that fails for STALE seconds."""
+    failing_since: float | None = None
+    while process.poll() is None:
+        try:
+            mind()
+            failing_since = None
+        except OSError:
+            # A shared file system may fail for a moment, which must not cost a training its steps since the last save.
+            # For longer than others wait for a heartbeat, this attempt cannot know whether it still owns the run.
+            failing_since = failing_since or time.monotonic()
+            if time.monotonic() - failing_since > STALE or len(stop_requests) > 1:
+                raise
+        time.sleep(POLL)
 
 
 def _mind_memory(attempt: Attempt, full: str) -> None:

@@ -3,20 +3,28 @@
 import errno
 import os
 import re
+import subprocess
 import tempfile
-from dataclasses import replace
+from collections import deque
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from deepscaler.recipes.published import RECIPES
+from deepscaler.runs import folder
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system import paths
 from deepscaler.system.errors import UserError
+from deepscaler.system.files import write_json
 from deepscaler.training import trainer
 from deepscaler.training.launch import Launch, prepare_launch
 from deepscaler.training.manifest import Inputs, TrainOptions
+from deepscaler.training.stalls.policy import limits_of
+from deepscaler.training.stalls.watcher import Stall, Watcher
 from deepscaler.training.start import Start
 from deepscaler.training.trainer import _say_end, train
 
@@ -126,3 +134,48 @@ def test_a_start_whose_data_another_one_replaced_binds_nothing(tmp_path: Path, m
     with pytest.raises(UserError, match=r"train\.parquet was replaced by another start"):
         train(RECIPES["quickstart"], options, Console(quiet=True))
     assert not RunFolder(tmp_path / "run").is_run
+
+
+@pytest.mark.parametrize("failures", [1, 99])
+def test_a_file_system_that_fails_for_a_moment_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    one = start(tmp_path)
+    write_json(one.run.manifest_path, {"recipe": asdict(one.recipe)})
+    answers = [OSError(errno.ESTALE, "Stale file handle")] * failures
+
+    def check(*_: object) -> None:
+        if answers:
+            raise answers.pop()
+
+    monkeypatch.setattr(trainer, "check_ownership", check)
+    monkeypatch.setattr(trainer, "POLL", 0.1)
+    monkeypatch.setattr(trainer, "STALE", 0.5)
+    nothing: Any = SimpleNamespace(look=lambda: None, news=False)
+    with subprocess.Popen(["sleep", "1.5"]) as process:
+        if failures == 1:
+            trainer._watch(one, process, nothing, nothing, deque(), Console(quiet=True))
+            assert process.poll() == 0
+        else:
+            with pytest.raises(OSError, match="Stale"):
+                trainer._watch(one, process, nothing, nothing, deque(), Console(quiet=True))
+            process.kill()
+
+
+def test_a_stall_that_could_not_be_written_down_is_told_at_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = start(tmp_path)
+    watcher = Watcher(one.run, one.attempt, limits_of(one.options), {}, print)
+    watcher._set(Stall(sentence="no progress", folder=tmp_path, helps_to_restart=True))
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "write_json", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            trainer._mind_stall(one, watcher, Console(quiet=True))
+    assert watcher.news
+    assert not trainer._mind_stall(one, watcher, Console(quiet=True)), "a Ray of its own: a stall is only reported"
+    assert one.attempt.read_record()["stall"] == "no progress"
