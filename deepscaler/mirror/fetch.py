@@ -28,7 +28,7 @@ from deepscaler.runs.metrics import read_metrics, validation_means
 from deepscaler.runs.mirror_state import MirrorState, read_state, write_state
 from deepscaler.runs.outputs import CHAIN
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import locked, write_json
+from deepscaler.system.files import alone, write_json
 
 Need = Literal["metrics", "newest", "best"]
 
@@ -60,7 +60,7 @@ def restore(run: RunFolder, url: str, say: Say) -> None:
     if not isinstance(identity.get("run"), str):
         raise UserError(f"{url}/{IDENTITY} does not say which run it is: give another --mirror")
     # No attempt owns the folder yet, and two that fetch into it would write the same files and remove each other's.
-    with locked(run.root, UserError(f"another process fetches {url} into {run.root}: wait for it")):
+    with alone(run.root, f"fetching {url} into {run.root}", say):
         _restore(run, bucket, view, identity["run"], say)
 
 
@@ -139,7 +139,7 @@ def fetched_run(url: str, need: Need, say: Say) -> RunFolder:
     """Returns a folder in the cache with what a command reads of a mirrored run. Raises UserError where it lacks it."""
     bucket = place(url)
     run = cached(url)
-    with locked(run.root, UserError(f"another process fetches {url} into {run.root}: wait for it")):
+    with alone(run.root, f"fetching {url} into {run.root}", say):
         for attempt in range(TRIES):
             try:
                 identity = _identity(bucket)
@@ -175,7 +175,7 @@ def fetched_chain(url: str, need: Need, say: Say) -> Path | None:
     last = ""
     if need != "metrics":
         last = next((stage for stage in reversed(stages) if look(place(f"{url}/{stage}")).whole), "")
-    with locked(root, UserError(f"another process fetches {url} into {root}: wait for it")):
+    with alone(root, f"fetching {url} into {root}", say):
         for stage in root.glob("[0-9]*-*"):
             stage.unlink()
         for name in stages:

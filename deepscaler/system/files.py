@@ -9,8 +9,8 @@ import secrets
 import shutil
 import time
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 LOCK = ".lock"
 """File in a folder that one process at a time may use."""
+
+LOCK_PATIENCE = 3600.0
+"""Seconds for which another process is waited for: it may be reading a large checkpoint from a slow disk."""
+
+LOCK_POLL = 0.5
 
 
 @contextmanager
@@ -120,6 +125,31 @@ def locked(folder: Path, busy: UserError) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise busy from None
+        yield
+
+
+@contextmanager
+def alone(folder: Path, doing: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Waits until no other process does the same in a folder, and keeps others waiting meanwhile.
+
+    Raises UserError if another process takes too long, or if the folder cannot be written.
+    """
+    # Not refused at once: a launcher ends a training or a chain for good after such an error, and the other process,
+    # which somebody started by hand, perhaps makes the very thing.
+    busy = UserError(f"another process is {doing}: wait for it, or end it, then rerun the same command")
+    deadline, told = time.monotonic() + LOCK_PATIENCE, False
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(folder, busy))
+                break
+            except UserError as error:
+                if error is not busy or time.monotonic() > deadline:
+                    raise
+            if not told:
+                say(f"Another process is {doing}: waiting for it ...")
+                told = True
+            time.sleep(LOCK_POLL)
         yield
 
 

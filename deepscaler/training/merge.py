@@ -22,9 +22,9 @@ from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.retention import best_whole, choose_best
 from deepscaler.system import seldom
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import put_folder, sync_tree, write_json
+from deepscaler.system.files import alone, put_folder, sync_tree, write_json
 from deepscaler.system.processes import python_command
-from deepscaler.training.rewrite import alone, run_apart
+from deepscaler.training.rewrite import run_apart
 
 PREFIX = ".merge-"
 MAX_DIFFERENCE = 1.01 * 2**-8

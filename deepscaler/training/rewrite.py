@@ -1,48 +1,19 @@
-"""Holds what merging and resharding share: one at a time in a run, in a process of its own, within a bounded time."""
+"""Runs what merges and reshards in a process of its own, within a bounded time."""
 
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from deepscaler.runs.checkpoints import Checkpoint
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import in_bytes, locked
+from deepscaler.system.files import in_bytes
 
 DEADLINE = 3600.0
-"""Fewest seconds after which the command is taken to hang; also how long another process is waited for."""
+"""Fewest seconds after which the command is taken to hang."""
 
 SLOWEST = 10_000_000
 """Bytes of a checkpoint a second below which it is taken to hang: a large model takes longer than a small one."""
-
-POLL = 0.5
-
-
-@contextmanager
-def alone(folder: Path, doing: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Waits until no other process does the same in a folder, and keeps others waiting meanwhile.
-
-    Raises UserError if another process takes too long, or if the folder cannot be written.
-    """
-    # Not refused at once: a launcher ends a training or a chain for good after such an error, and the other process,
-    # which somebody started by hand, perhaps makes the very thing.
-    busy = UserError(f"another process is {doing}: wait for it, or end it, then rerun the same command")
-    deadline, told = time.monotonic() + DEADLINE, False
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(locked(folder, busy))
-                break
-            except UserError as error:
-                if error is not busy or time.monotonic() > deadline:
-                    raise
-            if not told:
-                say(f"Another process is {doing}: waiting for it ...")
-                told = True
-            time.sleep(POLL)
-        yield
 
 
 def run_apart(command: Sequence[str], log: Path, checkpoint: Checkpoint, doing: str) -> int:

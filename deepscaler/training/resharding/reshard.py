@@ -16,9 +16,9 @@ from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.resharded import copies, copy_folder, planned_copy, remove_copy, whole_copy
 from deepscaler.runs.space import free_bytes
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import in_bytes
+from deepscaler.system.files import alone, in_bytes
 from deepscaler.system.processes import python_command
-from deepscaler.training.rewrite import alone, run_apart
+from deepscaler.training.rewrite import run_apart
 from deepscaler.verl_plugin.overrides import num_storage_units
 
 MAKING = ".making-"

@@ -118,13 +118,15 @@ def test_of_two_that_restore_one_run_at_once_one_does(
 ) -> None:
     save(run, 20)
     mirror(run, place)
-    fresh, begun = RunFolder(tmp_path / "fresh"), list[str]()
+    fresh, begun, said = RunFolder(tmp_path / "fresh"), list[str](), list[str]()
+    monkeypatch.setattr("deepscaler.system.files.LOCK_PATIENCE", 1.0)
 
     def fetch_while_another_starts(*given: Any) -> None:
         begun.append("fetching")
         assert len(begun) == 1, "two fetch at once"
-        with pytest.raises(UserError, match=r"another process fetches .* into .*fresh: wait for it"):
-            restore(fresh, place, print)
+        with pytest.raises(UserError, match=r"another process is fetching .* into .*fresh: wait for it"):
+            restore(fresh, place, said.append)
+        assert "waiting for it" in said[-1]
         fetch_checkpoint(*given)
 
     monkeypatch.setattr(fetch, "fetch_checkpoint", fetch_while_another_starts)
