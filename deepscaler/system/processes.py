@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -130,14 +129,20 @@ def _guardian(*arguments: str) -> list[str]:
 def _run_guarded(command: list[str], parent: int, ignored: list[int]) -> int:
     """Runs a command to its end, and returns its exit code."""
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans of the command become children of this process
-    # Blocked rather than ignored, since the command may install handlers, which would undo SIG_IGN; and before it
-    # starts, so that no signal slips through.
-    signal.pthread_sigmask(signal.SIG_BLOCK, ignored)  # the command inherits it
-    die = partial(die_with, os.getpid(), signal.SIGKILL)  # the guardian may die first: Ray kills a worker's children
-    process = subprocess.Popen(command, preexec_fn=die)  # noqa: PLW1509  no threads here
+    # A signal that came before there are handlers would end the guardian and leave the command's descendants.
+    held = {*ignored, *PASSED_ON, KILL_ALL}
+    signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    guardian = os.getpid()
+
+    def begin() -> None:
+        die_with(guardian, signal.SIGKILL)  # the guardian may die first: Ray kills a worker's children
+        # Those it ignores stay blocked rather than ignored, since the command may install handlers, which would undo
+        # SIG_IGN; and from before it starts, so that no signal slips through.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held - {*ignored})
+
+    process = subprocess.Popen(command, preexec_fn=begin)  # noqa: PLW1509  no threads here
     for number in PASSED_ON:
         signal.signal(number, lambda got, _: process.send_signal(got))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ignored)
     killed = []
 
     def kill_all(number: int, _: FrameType | None) -> None:
@@ -145,6 +150,7 @@ def _run_guarded(command: list[str], parent: int, ignored: list[int]) -> int:
         kill_descendants()
 
     signal.signal(KILL_ALL, kill_all)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
     die_with(parent, KILL_ALL)
     process.wait()
     kill_descendants()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deepscaler.system import processes
 
-DEADLINE = 30
+DEADLINE = 120
 
 GRANDCHILD = """
 import os, signal, subprocess, sys, time
@@ -103,6 +103,30 @@ def test_a_command_does_not_get_the_signals_it_ignores(tmp_path: Path) -> None:
     wait_until_gone([pid])
 
 
+def test_a_signal_that_comes_before_its_handlers_are_there_is_passed_on(tmp_path: Path) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # the guardian inherits it: the signal waits
+    try:
+        process = processes.start(["sleep", "300"], log=tmp_path / "log", environment=os.environ)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(DEADLINE) == 128 + signal.SIGTERM
+
+
+def wait_until_it_has_looked(guardian: int) -> None:
+    """Waits until a guardian that begins now has looked: it ignores SIGTERM first, then looks and naps in turn."""
+    deadline, naps = time.monotonic() + DEADLINE, -1
+    while True:
+        assert time.monotonic() < deadline
+        status = dict(line.split(":\t") for line in Path(f"/proc/{guardian}/status").read_text().splitlines())
+        if int(status["SigIgn"], 16) & 1 << signal.SIGTERM - 1:
+            now = int(status["voluntary_ctxt_switches"])
+            naps = now if naps < 0 else naps
+            if now > naps + 10:
+                return
+        time.sleep(0.05)
+
+
 GUARDED = """
 import subprocess, sys, time
 from deepscaler.system.processes import guard
@@ -118,7 +142,8 @@ def test_an_engine_ends_with_a_killed_evaluation() -> None:
     with subprocess.Popen([sys.executable, "-c", GUARDED], stdout=subprocess.PIPE, text=True) as evaluation:
         assert evaluation.stdout
         engine = int(evaluation.stdout.readline())
-        time.sleep(1)  # the guardian's own start, and a look
+        [guardian] = [pid for pid in processes.children(evaluation.pid) if pid != engine]
+        wait_until_it_has_looked(guardian)
         assert is_running(engine)
         evaluation.kill()
     wait_until_gone([engine])
