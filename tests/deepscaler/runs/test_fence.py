@@ -28,7 +28,7 @@ if sys.argv[2:] == ["at its beginning"]:
     time.sleep(60)
 with alive(attempt):
     print("owner", attempt.number, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -47,12 +47,12 @@ def owner(root: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def test_a_living_attempt_on_this_machine_is_refused_at_once(run: RunFolder) -> None:
-    with owner(run.root):
-        started = time.monotonic()
+def test_a_living_attempt_on_this_machine_is_refused_at_once(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with owner(run.root) as process:
+        process.send_signal(signal.SIGSTOP)  # no heartbeat is waited for
+        monkeypatch.setattr(fence, "STALE", 0.0)
         with pytest.raises(UserError, match=r"attempt 1 .* is at work"):
             fence.acquire(run, print)
-        assert time.monotonic() - started < 5 * fence.BEAT
 
 
 def test_a_living_attempt_on_another_machine_is_told_by_its_heartbeat(run: RunFolder) -> None:
@@ -100,7 +100,7 @@ def test_of_many_that_start_at_once_one_wins(run: RunFolder) -> None:
         subprocess.Popen([sys.executable, "-c", OWNER, str(run.root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(5)
     ]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while len([racer for racer in racers if racer.poll() is None]) > 1 and time.monotonic() < deadline:
         time.sleep(0.1)  # the winner lives until all others have looked, however late they come on a busy machine
     for racer in racers:

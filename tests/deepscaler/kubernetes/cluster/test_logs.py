@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -175,13 +177,19 @@ def test_what_is_no_job_and_no_pod_of_the_run_is_refused(
     assert "the command of train-mine has not begun (Initializing: " in capsys.readouterr().err
 
 
-def streaming(folder: Path, does: str) -> None:
+def wait_until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def streaming(folder: Path, does: str, says: str = "") -> None:
     """Replaces kubectl by one that answers as the fake one does, but for a log that is followed."""
     fake = Path(os.environ["PATH"].split(":")[0], "kubectl")
     real = fake.rename(fake.with_name("answers.py"))
-    fake.write_text(
-        f'#!/bin/sh\ncase "$*" in *--follow*) echo $$ > {folder}/pid; {does};; *) exec {real} "$@";; esac\n'
-    )
+    pid = f"echo $$ > {folder}/new && mv {folder}/new {folder}/pid"
+    fake.write_text(f'#!/bin/sh\ncase "$*" in *--follow*) echo "{says}"; {pid}; {does};; *) exec {real} "$@";; esac\n')
     fake.chmod(0o755)
 
 
@@ -189,13 +197,19 @@ def test_following_ends_with_the_job_though_its_pod_lives_on(
     tmp_path: Path, kubectl: FakeKubectl, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow, "ASK_EVERY", 0.1)
+    monkeypatch.setattr(follow, "REST", 1.0)
     objects = working()
     answer(kubectl, objects)
-    kubectl.answers[OBJECTS] = [listed(objects)] * 2 + [listed(ended(objects))]
-    streaming(tmp_path, f"echo '{line(1, 'one').strip()}'; exec sleep 60")
-    began = time.monotonic()
+    streaming(tmp_path, "exec sleep 600", says=line(1, "one").strip())
+
+    def end_once_it_has_spoken() -> None:
+        wait_until((tmp_path / "pid").is_file)
+        kubectl.answers[OBJECTS] = listed(ended(objects))
+
+    thread = Thread(target=end_once_it_has_spoken)
+    thread.start()
     assert main(["logs", str(submitted(tmp_path)), "--follow"]) == 0
-    assert time.monotonic() - began < 30
+    thread.join()
     assert "xq45v-head-wdcf7 | one\n== job train-mine has ended\n" in capsys.readouterr().out
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
@@ -204,26 +218,21 @@ def test_following_ends_with_the_job_though_its_pod_lives_on(
 def test_ctrl_c_ends_the_kubectl_that_follows(tmp_path: Path, kubectl: FakeKubectl) -> None:
     answer(kubectl, working())
     run = submitted(tmp_path)
-    streaming(tmp_path, "exec sleep 60")
+    streaming(tmp_path, "exec sleep 600")
     pid = tmp_path / "pid"
     # a shell starts what is in the background without the signal, and Python takes that over
     heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"
     program = f"import runpy, signal; {heard}; runpy.run_module('deepscaler', run_name='__main__')"
     command = [sys.executable, "-c", program, "logs", str(run), "--follow"]
     child = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (pid.is_file() and pid.read_text().strip()) and time.monotonic() < deadline:
-        time.sleep(0.05)
     try:
+        wait_until(pid.is_file)
         child.send_signal(signal.SIGINT)
-        assert child.wait(30) == 130
+        assert child.wait(120) == 130
     finally:
         child.kill()
         child.wait()
-    deadline = time.monotonic() + 10
-    while _lives(int(pid.read_text())):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not _lives(int(pid.read_text())))
 
 
 def _lives(pid: int) -> bool:

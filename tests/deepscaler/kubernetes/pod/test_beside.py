@@ -16,6 +16,9 @@ from deepscaler.runs.fence import alive
 from deepscaler.runs.folder import RunFolder
 from deepscaler.system.processes import deepscaler_command
 
+DEADLINE = 120
+"""Seconds for whatever a test waits for: a busy machine may take a minute to start a command."""
+
 SAYS = "touch begun; echo filling the cache; "
 
 
@@ -29,7 +32,7 @@ def at_work(root: Path) -> Iterator[Callable[[], None]]:
 
     def live() -> None:
         with alive(attempt):
-            over.wait(60)
+            over.wait(2 * DEADLINE)
         attempt.update_record(ended="now", outcome="finished")
 
     thread = Thread(target=live)
@@ -48,7 +51,7 @@ def waiting(root: Path, script: str = "", *, command: tuple[str, ...] = ()) -> s
 
 
 def until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + DEADLINE
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -69,7 +72,7 @@ def test_the_command_runs_while_the_attempt_before_is_waited_for(tmp_path: Path)
         time.sleep(1.5)
         assert process.poll() is None, "the attempt is at work"
         end()
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, output
     lines = output.splitlines()
     assert {"filling the cache", "filled"} <= set(lines)
@@ -82,7 +85,7 @@ def test_a_command_that_takes_longer_is_waited_for(tmp_path: Path) -> None:
     time.sleep(1.5)
     assert process.poll() is None
     (tmp_path / "go").touch()
-    assert process.communicate(timeout=30)[0] == "filling the cache\n"
+    assert process.communicate(timeout=DEADLINE)[0] == "filling the cache\n"
     assert process.returncode == 0
     assert (tmp_path / "filled").exists()
 
@@ -101,23 +104,23 @@ def test_a_command_that_fails_ends_the_waiting(
     if is_awaited:
         with at_work(tmp_path / "run"):
             process = waiting(tmp_path, SAYS + end)
-            output, _ = process.communicate(timeout=30)
+            output, _ = process.communicate(timeout=DEADLINE)
     else:
         process = waiting(tmp_path, SAYS + end)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == code
     assert output.splitlines()[-1] == f"`sh -c '{SAYS}{end}'` {told}: nothing is waited for any more."
 
 
 def test_a_wait_that_fails_ends_the_command(tmp_path: Path) -> None:
     with at_work(tmp_path / "run"):
-        process = waiting(tmp_path, "echo $$ > pid; touch begun; exec sleep 60")
+        process = waiting(tmp_path, "echo $$ > pid; touch begun; exec sleep 600")
         until((tmp_path / "begun").exists)
         (tmp_path / "run/attempts/0001/attempt.json").write_text("{")
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=DEADLINE)
         RunFolder(tmp_path / "run").attempt(1).record_path.unlink()
     assert process.returncode == 2
-    assert "`sh -c 'echo $$ > pid; touch begun; exec sleep 60'` is ended, too." in output
+    assert "`sh -c 'echo $$ > pid; touch begun; exec sleep 600'` is ended, too." in output
     assert output.splitlines()[-1].startswith("deepscaler: ")
     assert is_gone(int((tmp_path / "pid").read_text()))
 
@@ -129,7 +132,7 @@ def test_a_signal_ends_the_command_too(number: signal.Signals, tmp_path: Path) -
         process = waiting(tmp_path, script)
         until((tmp_path / "begun").exists)
         process.send_signal(number)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=DEADLINE)
     until(lambda: is_gone(int((tmp_path / "pid").read_text())))
     if number == signal.SIGTERM:
         assert process.returncode == 143
@@ -144,18 +147,18 @@ def test_without_a_command_a_signal_ends_the_waiting(tmp_path: Path) -> None:
         assert process.stdout
         assert "has not ended: waiting" in process.stdout.readline()
         process.terminate()
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=DEADLINE)
     assert (process.returncode, output) == (143, "SIGTERM came: nothing is waited for any more.\n")
 
 
 def test_what_follows_the_dashes_is_the_command_as_it_is(tmp_path: Path) -> None:
     process = waiting(tmp_path, command=(sys.executable, "-c", "import sys; print(sys.argv[1:])", "--missing", "a b"))
-    assert process.communicate(timeout=30)[0] == "['--missing', 'a b']\n"
+    assert process.communicate(timeout=DEADLINE)[0] == "['--missing', 'a b']\n"
     assert process.returncode == 0
 
 
 def test_a_command_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     process = waiting(tmp_path, command=("deepscalr", "data"))
     told = "deepscaler: there is no command 'deepscalr' to run beside: give one of this machine after `--`\n"
-    assert process.communicate(timeout=30)[0] == told
+    assert process.communicate(timeout=DEADLINE)[0] == told
     assert process.returncode == 2

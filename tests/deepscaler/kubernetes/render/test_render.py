@@ -264,7 +264,7 @@ def test_the_shell_of_a_job_that_is_stopped_waits_for_the_command(name: str, tmp
     while not (tmp_path / "begun").exists():
         time.sleep(0.02)
     os.killpg(shell.pid, signal.SIGTERM)  # as Ray does: to every process of the job
-    assert shell.wait(10) in (143, 1)
+    assert shell.wait(120) in (143, 1)
     assert (tmp_path / "ended").exists(), "who dies before the command leaves it to the pod's first process"
 
 
