@@ -58,7 +58,7 @@ def test_a_second_holder_is_refused_and_a_dead_one_is_not_waited_for(folder: Eva
     ready = context.Event()
     holder = context.Process(target=hold, args=(folder, ready))
     holder.start()
-    assert ready.wait(60)
+    assert ready.wait(240)
     with pytest.raises(UserError, match="another process is evaluating"), folder.held():
         pass
     holder.kill()

@@ -55,6 +55,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name in ("HF_ENDPOINT", "WANDB_BASE_URL"):
         monkeypatch.setenv(name, url)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    for module in ("servers", "own_sets"):
+        monkeypatch.setattr(f"deepscaler.doctor.{module}.SECONDS", 120.0)  # it is this process, on a busy machine
     yield url
     hub.shutdown()
     hub.server_close()

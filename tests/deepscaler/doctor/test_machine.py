@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,7 +80,11 @@ def test_a_quota_of_the_processor_counts_as_cores() -> None:
     try:
         found = doctor(before=f"echo $$ > {folder}/cgroup.procs")["cores"]
     finally:
-        folder.rmdir()
+        deadline = time.monotonic() + 60
+        while folder.is_dir() and time.monotonic() < deadline:
+            with suppress(OSError):  # a process of it is about to end
+                folder.rmdir()
+            time.sleep(0.05)
     assert found["evidence"] == f"0.5 of {os.cpu_count()}"
 
 
@@ -125,7 +131,7 @@ def test_a_clock_that_differs_from_the_file_servers_warns(tmp_path: Path) -> Non
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     found = doctor("--output-dir", tmp_path, LD_PRELOAD=str(library), FAKETIME="+90s", NO_FAKE_STAT="1")["clock"]
     assert found["status"] == "warn"
-    assert found["evidence"].startswith("+90."), found
+    assert 90 <= float(found["evidence"].split()[0]) < 120, found
     assert "chronyc" in found["fix"]
 
 
@@ -156,10 +162,11 @@ def test_a_model_that_is_nowhere_fails_offline() -> None:
 def test_a_check_that_hangs_is_named_and_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     never = threading.Event()
     hangs = [replace(one, run=lambda _: never.wait()) if one.name == "run folder" else one for one in CHECKS]
-    monkeypatch.setattr(examine, "CHECKS", tuple(hangs))
-    found = {finding.name: finding for finding in examine_fast(Subject(purpose="cpu"), seconds=0.5)}
+    # With a quick one alone: on a busy machine the others may take longer than this waits.
+    monkeypatch.setattr(examine, "CHECKS", tuple(one for one in hangs if one.name in ("run folder", "python")))
+    found = {finding.name: finding for finding in examine_fast(Subject(purpose="cpu"), seconds=2.0)}
     never.set()
-    assert (found["run folder"].status, found["run folder"].evidence) == ("fail", "no answer within 0.5 s")
+    assert (found["run folder"].status, found["run folder"].evidence) == ("fail", "no answer within 2 s")
     assert found["python"].status == "pass"
 
 
