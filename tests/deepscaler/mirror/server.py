@@ -1,12 +1,13 @@
 """A real S3 server on this machine, and a proxy before it that fails as networks and buckets do."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
@@ -24,28 +25,20 @@ CODES = {"403": "AccessDenied", "503": "SlowDown"}
 
 @contextmanager
 def s3_server() -> Iterator[int]:
-    """Runs moto's S3 server; yields its port."""
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/", timeout=5):
-                break
-            assert process.poll() is None, "the S3 server does not start"
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Runs moto's S3 server; yields its port, which the kernel gives to the server itself."""
+    command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + 240
+            while not (found := re.search(rb"Running on http://127\.0\.0\.1:(\d+)", os.pread(log.fileno(), 4096, 0))):
+                assert process.poll() is None, "the S3 server does not start"
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            yield int(found[1])
+        finally:
+            process.kill()
+            process.wait()
 
 
 class Proxy:

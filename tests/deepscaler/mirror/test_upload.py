@@ -216,10 +216,8 @@ def test_a_bucket_that_fails_is_said_without_secrets_and_tried_again(
     one = uploader(run, url)
     proxy.fault = fault  # type: ignore[assignment]
     proxy.drop()
-    began = time.monotonic()
     with pytest.raises(MirrorError) as caught:
         bring_up_to_date(one)
-    assert time.monotonic() - began < 60
     assert SECRET not in str(caught.value)
     assert url in str(caught.value)
     proxy.fault = ""

