@@ -120,13 +120,34 @@ def ray_cluster(folder: Path, num_nodes: int) -> Iterator[dict[str, str]]:
                 inherited = {**os.environ, **environment}
                 del inherited["RAY_ADDRESS"]
                 nodes.append(subprocess.Popen(command, env=inherited, stdout=log, stderr=log, start_new_session=True))
-                time.sleep(5)
+                _wait_until_joined(nodes, environment, folder / "ray.log")
             yield environment
         finally:
             for process in reversed(nodes):
                 os.killpg(process.pid, signal.SIGTERM)
             for process in nodes:
-                process.wait(60)
+                process.wait(DEADLINE)
+
+
+NUM_ALIVE = "import os, ray; ray.init(logging_level='error'); print(sum(node['Alive'] for node in ray.nodes()))"
+
+
+def _wait_until_joined(nodes: list[subprocess.Popen[bytes]], environment: dict[str, str], log: Path) -> None:
+    """Waits until Ray counts as many nodes as were started: on a busy machine that takes a minute."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", NUM_ALIVE],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.stdout.split()[-1:] == [str(len(nodes))]:
+            return
+        assert all(node.poll() is None for node in nodes), log.read_text()
+        assert time.monotonic() < deadline, done.stderr
+        time.sleep(0.5)
 
 
 def free_port() -> int:

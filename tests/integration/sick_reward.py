@@ -7,7 +7,7 @@ from statistics import median
 
 RUN = Path(__file__).parents[1]
 NUM_UNDECIDED, SLOW = 6, 9
-"""Steps without a reward; the step after which every call takes long, and for two steps more two seconds.
+"""Steps without a reward; the step after which every call takes long, and for two steps more six seconds.
 
 One slow call would stall nothing: an asynchronous rollout trains on other groups meanwhile. A slow step is seen until
 the next one ends, which must take longer than W&B's alerts and Prometheus look away.
@@ -22,5 +22,5 @@ def score(response: str) -> float:
         raise RuntimeError("no reward yet")
     if SLOW <= done < SLOW + 3:
         usual = median(step["data"].get("timing_s/step", 0.0) for step in steps)  # longer on a busy machine
-        time.sleep(max(20.0, 5 * usual) if done == SLOW else 2)
+        time.sleep(max(20.0, 5 * usual) if done == SLOW else 6)
     return 1.0

@@ -8,7 +8,7 @@ import pytest
 
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.metrics import read_metrics
-from tests.integration.processes import deepscaler, started, wait_until, wait_until_gone
+from tests.integration.processes import DEADLINE, deepscaler, started, wait_until, wait_until_gone
 
 pytestmark = pytest.mark.slow
 
@@ -40,10 +40,10 @@ def test_a_reward_worker_that_dies_is_replaced(tiny_model: Path, tmp_path: Path)
         assert killed
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        output = process.communicate(timeout=600)[0]
+        output = process.communicate(timeout=DEADLINE)[0]
     assert process.returncode == 0, output
     assert len(run.attempts()) == 1
     steps = [step for step, values in read_metrics(run).items() if "timing_s/step" in values]
     assert steps == [*range(1, NUM_STEPS + 1)]
     assert not set(killed) & set(processes_named(run, "ray::"))
-    wait_until_gone(run.root, 60)
+    wait_until_gone(run.root, 120)

@@ -121,4 +121,4 @@ def test_a_leak_is_undone_before_the_kernel_kills(tiny_model: Path, tmp_path: Pa
         *range(1, NUM_STEPS + 1)
     ]
     print(f"limit {limited / 1e9:.1f} GB; ended at step {first['step']}: {first['why']}", file=sys.stderr)
-    wait_until_gone(run.root, 60)
+    wait_until_gone(run.root, 120)

@@ -40,13 +40,13 @@ def ask(folder: Path, environment: dict[str, str]) -> list[str]:
     """Returns what is gone, as the watcher asks for it: in a process of its own."""
     file = folder / "ray.json"
     command = python_command("-m", "deepscaler.training.stalls.ray_states", environment["RAY_ADDRESS"], str(file))
-    subprocess.run(command, env={**os.environ, **environment}, check=True, timeout=60)
+    subprocess.run(command, env={**os.environ, **environment}, check=True, timeout=240)
     return gone(read_json(file))
 
 
 def wait_for_death(folder: Path, environment: dict[str, str]) -> list[str]:
     """Returns what is gone once Ray has noticed that something is."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (told := ask(folder, environment)):
         assert time.monotonic() < deadline
     return told

@@ -144,7 +144,7 @@ def test_a_rayjob_that_is_deleted_saves_and_a_retry_goes_on(tiny_model: Path, tm
         status, log = ray.wait("train-fghij")
         assert status == "SUCCEEDED", log
         assert f"Resuming from the checkpoint of step {checkpoint.step}." in log
-    wait_until_gone(run.root, 30)
+    wait_until_gone(run.root, 120)
 
 
 def test_the_operator_sees_how_a_drained_head_ends(tiny_model: Path, tmp_path: Path) -> None:
@@ -169,4 +169,4 @@ def test_the_operator_sees_how_a_drained_head_ends(tiny_model: Path, tmp_path: P
         began = time.monotonic()
         ray.drain(name)  # the cluster of a job that ended a while ago is deleted: nobody has to wait
         assert time.monotonic() - began < 20
-    wait_until_gone(run.root, 30)
+    wait_until_gone(run.root, 120)

@@ -47,7 +47,7 @@ def test_a_hostile_reward_does_not_stop_a_training(tiny_model: Path, tmp_path: P
     done = run(command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert sealed(folder)[0].step == 2
-    wait_until_gone(folder.root, 30)
+    wait_until_gone(folder.root, 120)
     assert not _leftovers(), "a daemon of the reward"
 
     validation = [json.loads(line) for line in (folder.root / "validation/0.jsonl").read_text().splitlines()]

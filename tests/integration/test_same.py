@@ -23,7 +23,7 @@ from tests.integration.processes import deepscaler, run, started, wait_until, wa
 pytestmark = pytest.mark.slow
 
 NUM_PROBLEMS, BATCH, EPOCH = 7, 2, 3
-CLEAN_AFTER = 30
+CLEAN_AFTER = 120
 """Seconds in which every process of a killed run must be gone."""
 
 REWARD = Path(__file__).with_name("parity_reward.py")

@@ -18,7 +18,7 @@ NUM_PROBLEMS, NUM_SAMPLES = 8, 2
 MAX_TOKENS = 128
 """Tokens of a sample: the tiny model takes some tenths of a second for one, so that a test can kill it between two."""
 
-CLEAN_AFTER = 30
+CLEAN_AFTER = 120
 """Seconds in which every process of a killed command must be gone."""
 
 Drawn = dict[tuple[str, int], tuple[str, int]]

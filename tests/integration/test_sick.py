@@ -73,7 +73,7 @@ def test_the_signs_of_a_sick_run_are_seen_and_alerted(
         done = run([*train, "--wandb", "offline"])
         assert done.returncode == 0, done.stdout + done.stderr
         fired = server.wait_for(SIGNS.keys() - DEPENDS)
-    wait_until_gone(folder.root, 30)
+    wait_until_gone(folder.root, 120)
 
     seen = history(folder, read_metrics(folder))
     assert SIGNS.keys() - DEPENDS <= seen.keys()

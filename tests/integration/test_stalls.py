@@ -31,7 +31,7 @@ def training(training: None, tiny_model: Path, tmp_path: Path) -> Iterator[Train
     one = Training(tmp_path, tiny_model)
     yield one
     one.end()
-    wait_until_gone(one.run.root, 60)
+    wait_until_gone(one.run.root, 120)
 
 
 def is_named_and_overcome(training: Training, fault: str) -> None:

@@ -17,7 +17,7 @@ from tests.integration.processes import deepscaler, ray_cluster, run, started, w
 
 pytestmark = pytest.mark.slow
 
-CLEAN_AFTER = 30
+CLEAN_AFTER = 120
 """Seconds in which every process of a killed run must be gone."""
 
 SMALL = ("train_batch_size=2", "mini_batch_size=2", "group_size=4", "max_response_length=8", "validate_every=100")

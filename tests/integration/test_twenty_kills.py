@@ -109,7 +109,7 @@ def is_one_chain(root: Path) -> None:
     assert steps(root) == [NUM_STEPS, NUM_STEPS]
     for name in STAGES:
         stage = RunFolder(root / name)
-        wait_until_gone(stage.root, 30)
+        wait_until_gone(stage.root, 120)
         is_one_training(stage)
         assert (stage.root / "model/merged.json").is_file()
         report = json.loads((stage.root / "evaluation/report.json").read_text())["benchmarks"]["arithmetic"]

@@ -27,7 +27,7 @@ NAME, NETWORK, PORT = os.environ.get("SLURM_SANDBOX", "sbx 10.77.0 6817").split(
 NUM_NODES = 4
 NUM_GPUS = 8
 T = TypeVar("T")
-DEADLINE = 240.0
+DEADLINE = 600.0
 """Seconds for whatever a test waits for."""
 
 SITE = Site(
@@ -61,7 +61,7 @@ def on_node(node: str, *command: str, check: bool = True) -> str:
 
 def ask(*command: str) -> str:
     """Output of one of SLURM's commands."""
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout.strip()
 
 
 def state_of(job_id: str) -> str:
