@@ -182,7 +182,8 @@ compiled.QUIET, compiled._files = 0.3, list_before_a_rename
 folder = compiled.use()
 (folder / "triton").mkdir()
 (folder / "triton/kernel.so").touch()
-time.sleep(3)
+while not compiled.archive_here().exists():
+    time.sleep(0.05)
 """
     subprocess.run(python_command("-c", code), env=launched(tmp_path / "node"), check=True)
     with tarfile.open(cache / "compiled" / f"{compiled.key()}.tar") as archive:
