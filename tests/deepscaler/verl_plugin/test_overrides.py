@@ -14,6 +14,7 @@ from deepscaler.recipes.recipe import Recipe
 from deepscaler.recipes.tables import RewardOptions
 from deepscaler.system.options import options_of, value_of, with_options
 from deepscaler.verl_plugin.overrides import to_overrides
+from deepscaler.verl_plugin.reward import _own_function
 from tests.deepscaler.verl_plugin.conftest import PATHS, Compose
 from tests.places import ROOT
 
@@ -56,6 +57,7 @@ def test_verl_calls_the_runs_own_copy_of_a_reward_file(verl: Any, compose: Compo
     assert (found["grader"], found["function"], found["overlong"]) == (1.0, 0.5, -0.5)
     assert found["score"] == 1.0 + 0.5 * 0.5 - 2.0 * 0.5
     assert found["function_limit"] == recipe.max_response_length
+    _own_function(**reward.args[1]["function"]).function.close()
 
 
 def test_groups_are_filtered_by_what_tells_responses_apart() -> None:
