@@ -3,11 +3,17 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deepscaler.rewards.workers.pool import shared_pool
 from tests.places import SHARED
 
 SHARED_DATA = SHARED / "data"
+
+
+# An example that takes long says nothing about the code: another program has the cores meanwhile.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -41,11 +41,13 @@ def test_no_command_needs_a_tensor_library_to_show_its_help(command: str) -> Non
 
 
 def test_help_answers_in_well_under_half_a_second() -> None:
-    before = os.times()
-    subprocess.run([sys.executable, "-m", "deepscaler", "--help"], capture_output=True, check=True)
-    after = os.times()
-    spent = after.children_user + after.children_system - before.children_user - before.children_system
-    assert spent < 0.4, "processor time, which a busy machine changes little"
+    spent = []
+    for _ in range(5):
+        before = os.times()
+        subprocess.run([sys.executable, "-m", "deepscaler", "--help"], capture_output=True, check=True)
+        after = os.times()
+        spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(spent) < 0.4, "processor time, which a busy machine changes less, and the least of several hardly"
 
 
 def test_alone_it_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:

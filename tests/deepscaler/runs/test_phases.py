@@ -97,7 +97,9 @@ def test_status_shows_the_phase_and_what_is_usual(tmp_path: Path, capsys: pytest
     assert read_moment(attempt).step == 4
     assert main(["status", str(tmp_path)]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert re.search(r"phase generate for [45]\d\.\d s \(usually 40\.0 s\): 37 of 64 prompts are finished", text)
+    found = re.search(r"phase generate for (\d+)\.\d s \(usually 40\.0 s\): 37 of 64 prompts are finished", text)
+    assert found
+    assert int(found[1]) >= 41
     assert "STALLED no progress for 63 s in generate: a prompt was lost." in text
 
 

@@ -215,7 +215,7 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, int]]:
 def test_it_is_served(served: tuple[Path, int], capsys: pytest.CaptureFixture[str]) -> None:
     folder, port = served
     add_attempt(make_run(folder / "8k"), learning(4))
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=120) as reply:
         assert b'deepscaler_step{run="8k",stage="8k"} 4.0' in reply.read()
         assert reply.headers["Content-Type"].startswith("text/plain; version=")
     assert capsys.readouterr() == ("", ""), "Prometheus asks every few seconds: not a line each time"

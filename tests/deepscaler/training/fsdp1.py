@@ -112,7 +112,7 @@ def main() -> None:
     for process in started:
         process.start()
     for process in started:
-        process.join(60)
+        process.join(240)
     sys.exit(any(process.exitcode for process in started))
 
 

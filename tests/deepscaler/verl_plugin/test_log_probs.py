@@ -68,6 +68,7 @@ def test_no_tensor_of_all_logits_is_made(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.usefixtures("chunk")
 def test_logits_that_something_holds_are_not_looped_over() -> None:
+    torch.manual_seed(0)
     logits, labels = torch.randn(3, 20, 30, requires_grad=True), torch.randint(30, (3, 20))
     ours, theirs = (
         log_probs_of_logits(logits, labels),

@@ -46,7 +46,7 @@ class Serving:
 
 def get(server: PageServer, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, dict[str, str]]:
     port = int(server.server_address[1])
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request(method, path, headers={"Host": f"127.0.0.1:{port}", **headers})
     answer = connection.getresponse()
     body = answer.read()
