@@ -41,9 +41,11 @@ def test_the_search_works_from_a_disk_and_asks_nobody(site: Path, browser: "Brow
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
-def test_no_page_is_wider_than_the_window(site: Path, browser: "Browser", width: int, scheme: str) -> None:
+def test_no_page_or_command_is_wider_than_the_window(site: Path, browser: "Browser", width: int, scheme: str) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
     for file in sorted(site.rglob("*.html")):
         page.goto(file.as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= width, file
+        fits = "[...document.querySelectorAll('.language-bash code')].every(one => one.scrollWidth <= one.clientWidth)"
+        assert page.evaluate(fits), f"{file}: a command or its comment has to be scrolled to"
     page.close()
