@@ -180,3 +180,6 @@ def test_the_quickstart_evaluates_trains_merges_and_evaluates_again(model: Path,
         assert 0.02 < scores["pass@1"]["value"] < 0.95
         assert scores["samples"] == scores["samples_expected"] == 256
     assert (tmp_path / "out/report.html").stat().st_size > 20_000
+    folders = [tmp_path / "out" / folder / "evaluation" for folder in ("0-base", "1-quickstart")]
+    compared = run(deepscaler("compare", *folders), seconds=200)
+    assert compared.returncode == 0, compared.stdout + compared.stderr
