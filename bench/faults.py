@@ -238,7 +238,7 @@ FAULTS: dict[str, tuple[Strike, str]] = {
     "kill transfer queue": (send(KILL, "transfer queue"), "transfer queue .* gone|failed"),
     "kill raylet": (send(KILL, "raylet"), "gone|failed"),
     "kill Ray's GCS": (send(KILL, "gcs_server"), "gone|failed"),
-    "reward never returns": (hang("hang-reward"), "a reward has been in the making"),
+    "reward never returns": (hang("hang-reward"), "a reward has been in progress"),
     "prompt never returns": (hang("lose-prompt"), "a prompt was lost"),
     "file system blocked": (freeze, "file system .* has not answered"),
 }

@@ -1,3 +1,3 @@
-"""The DeepScaleR recipe on upstream verl: data, rewards, and the one command `deepscaler`."""
+"""Trains and evaluates the DeepScaleR recipe on upstream verl, by the one command `deepscaler`."""
 
 __version__ = "0.1.0"

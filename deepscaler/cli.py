@@ -1,4 +1,4 @@
-"""The `deepscaler` command: lists all commands, or imports and runs the one that was typed."""
+"""Runs the command `deepscaler`: lists all commands, or imports and runs the one that was typed."""
 
 import argparse
 import os

@@ -1,1 +1,1 @@
-"""Batch evaluation: benchmarks -> vLLM samples -> scores -> report."""
+"""Evaluates models in batches: benchmarks -> vLLM samples -> scores -> report."""

@@ -1,4 +1,4 @@
-"""A first site file from what the cluster says of itself; every line of it can be read and changed."""
+"""Writes a first site file from what the cluster says of itself; every line of it can be read and changed."""
 
 import getpass
 import json

@@ -58,7 +58,7 @@ class JobAttempt:
 
     @property
     def over_path(self) -> Path:
-        """Tells the workers to stop."""
+        """Asks the workers to stop."""
         return self.root / "over"
 
     @property

@@ -1,4 +1,4 @@
-"""SLURM as a place to run jobs: by submitit and SLURM's own commands, through folders that all machines share."""
+"""Runs jobs on SLURM by submitit and SLURM's own commands, through folders that all machines share."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The files of a job's newest attempt as one stream: `node1 | 12:00:01 joining 10.0.0.1:20017`."""
+"""Shows the files of a job's newest attempt as one stream: `node1 | 12:00:01 joining 10.0.0.1:20017`."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Make deepscaler/kubernetes/check/crds.json.gz from CRD files: `python tools/crds.py FOLDER` (see CONTRIBUTING.md).
+"""Makes deepscaler/kubernetes/check/crds.json.gz from CRD files: `python tools/crds.py FOLDER` (see CONTRIBUTING.md).
 
 FOLDER holds the CRDs as their projects publish them, one in a file: KubeRay's helm-chart/kuberay-operator/crds, Kueue's
 config/components/crd/bases, the PodMonitor of the Prometheus Operator's example/prometheus-operator-crd, and Queue and

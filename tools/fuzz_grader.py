@@ -1,4 +1,4 @@
-"""Fuzz the grader's text stage for exceptions and for slow inputs: `python tools/fuzz_grader.py -max_total_time=3600`.
+"""Fuzzes the grader's text stage for exceptions and slow inputs: `python tools/fuzz_grader.py -max_total_time=3600`.
 
 atheris feeds bytes as an answer and a gold; options are libFuzzer's. Found inputs are written to `crash-*`.
 """

@@ -1,4 +1,4 @@
-"""Resolve docker/requirements/*.txt from pyproject.toml: `make lock`, or `python tools/lock.py eval train`.
+"""Resolves docker/requirements/*.txt from pyproject.toml: `make lock`, or `python tools/lock.py eval train`.
 
 Universal over Python 3.11 and 3.12 on Linux, with hashes.
 

@@ -1,8 +1,9 @@
-"""Find prose that a reader has to decode, in docstrings, comments, help and errors: `.venv/bin/python tools/prose.py`.
+"""Finds prose that a reader has to decode, in code and documents: `.venv/bin/python tools/prose.py`.
 
-A line names the place, the rule and the text. `make lint` runs this over every package.
+A line names the place, the rule and the text. `make lint` runs this over every package and document.
 
-* A docstring begins with a whole thought, not with a conjunction or a preposition; that of a function with a verb.
+* A docstring begins with a whole thought, not with a conjunction or a preposition; that of a function or a module with
+  a verb. Only the module of a command may begin with the command instead.
 * The help of an option can be read without the flag beside it.
 * Some words have a plain equivalent: WORDS names both.
 """
@@ -16,11 +17,21 @@ from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CHECKED = ("bench", "deepscaler", "evaluation", "slurm", "tools")
+CODE = ("bench", "deepscaler", "evaluation", "slurm", "tools")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs",
+    "k8s/README.md",
+    "slurm/README.md",
+    "docker/README.md",
+)
 
 FRAGMENT = re.compile(
     r"(What|Of|Whether|That|As|Such|How|Which|Who|Where|When|For|From|In|On|At|To|By|With|Without|Below|Beside|Between)\b"
 )
+COMMAND = re.compile(r"`(deepscaler|python) ")
 VERB = re.compile(r"[A-Z][a-z]+s\b(?! of\b)")
 """A verb in the third person. A plural noun looks the same, and `Lines of a file` is a common one."""
 
@@ -31,7 +42,7 @@ WORDS = {
     r"\bgo(es)? on\b": "continues, resumes",
     r"\b(is|was) wanted\b": "expected",
     r"\b(lies?|lay) (in|on|at|below|beside|there|under)\b": "is",
-    r"(?<!there )(?<!There )\bis no\b(?! (longer|more|less)\b)": "is not a",
+    r"(?<!there\s)\bis no\b(?! (longer|more|less)\b)": "is not a",
     r"\bare told\b|\bis told\b|\bwas told\b|\btold (by|of|in)\b": "says, is given, knows",
     r"\btells? (it|them|what|how|of|no|nothing|its|the|every)\b": "says, shows, describes",
     r"\bwhat (gathers|waits|asks|draws)\b": "the name of the thing",
@@ -49,14 +60,19 @@ DECLARES = {"option", "table"}
 
 def main(arguments: list[str]) -> int:
     """Prints every finding; returns 1 if there is one."""
-    files = [file for name in arguments or CHECKED for file in _files(ROOT / name)]
+    files = [file for name in arguments or CODE + DOCUMENTS for file in _files(ROOT / name)]
     found = [f"{file.relative_to(ROOT)}:{line}: {text}" for file in files for line, text in sorted(findings(file))]
     print("\n".join(found) or f"{len(files)} files: no finding")
     return int(bool(found))
 
 
 def findings(file: Path) -> Iterator[tuple[int, str]]:
-    """Yields the line and the complaint for every finding of a file."""
+    """Yields the line and the complaint for every finding of a module or a document."""
+    if file.suffix == ".md":
+        # Of what stands between backquotes only the length counts, so that lines stay where they are.
+        text = re.sub(r"`[^`\n]+`", lambda quoted: "`" * len(quoted[0]), file.read_text(encoding="utf-8"))
+        yield from _of_words(text, 1)
+        return
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         yield from _of_docstrings(node)
@@ -71,18 +87,23 @@ def findings(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def _files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else sorted(path.rglob("*.py"))
+    return [path] if path.is_file() else sorted([*path.rglob("*.py"), *path.rglob("*.md")])
 
 
 def _of_docstrings(node: ast.AST) -> Iterator[tuple[int, str]]:
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         text = ast.get_docstring(node) or ""
-        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        begins_with_verb = not isinstance(node, ast.ClassDef)
         # A module has no line of its own.
         line = getattr(node, "lineno", 1)
         if FRAGMENT.match(text):
             yield line, f"begins with a fragment: {_first(text)}"
-        elif is_function and text and not VERB.match(text):
+        elif (
+            begins_with_verb
+            and text
+            and not VERB.match(text)
+            and not (COMMAND.match(text) and isinstance(node, ast.Module))
+        ):
             yield line, f"begins without a verb in the third person: {_first(text)}"
     if isinstance(node, ast.Module | ast.ClassDef):
         # a text below a name documents it; to Python it is an expression of its own
@@ -113,7 +134,8 @@ def _called(node: ast.Call) -> str:
 
 def _of_words(text: str, line: int) -> Iterator[tuple[int, str]]:
     for word, instead in WORDS.items():
-        for match in re.finditer(word, text):
+        # A phrase may cross the end of a line.
+        for match in re.finditer(word.replace(" ", r"\s+"), text, re.IGNORECASE):
             at = line + text.count("\n", 0, match.start())
             yield at, f"{match[0]!r}, where plain English has: {instead}: {_first(text[max(0, match.start() - 40) :])}"
 

@@ -1,4 +1,4 @@
-"""Write docs/reference from the code: `.venv/bin/python tools/reference.py`.
+"""Writes docs/reference from the code: `.venv/bin/python tools/reference.py`.
 
 Each page names everything of one kind: commands with their options, fields of a recipe, options of a site file, exit
 codes, checks of the doctor. A test compares the pages with what this would write, so they cannot fall behind the code.
@@ -63,7 +63,7 @@ def _commands() -> Iterator[str]:
 
 def _checks() -> Iterator[str]:
     yield "# Checks"
-    yield "What `deepscaler doctor` looks at, and what repairs it; [the doctor](../doctor.md) says how to run it."
+    yield "`deepscaler doctor` makes these checks; [the doctor](../doctor.md) explains how to run it."
     yield "A fast check also runs before every training."
     for group in dict.fromkeys(check.group for check in CHECKS):
         yield f"\n## {group[0].upper()}{group[1:]} checks"
@@ -121,8 +121,8 @@ def _option(parser: Parser, action: argparse.Action) -> tuple[str, str]:
 def _recipe() -> Iterator[str]:
     yield "# Recipe fields"
     yield (
-        "Every field of a recipe file, and of `--set FIELD=VALUE`. Defaults are those of the recipe `8k`;"
-        " `deepscaler recipes NAME` shows those of another. [Recipes](../recipes.md) explains how to write one."
+        "This page lists every field of a recipe file and of `--set FIELD=VALUE`. Defaults are those of the recipe"
+        " `8k`; `deepscaler recipes NAME` shows those of another. [Recipes](../recipes.md) explains how to write one."
     )
     yield from _fields(Recipe, source=True)
 
@@ -130,8 +130,8 @@ def _recipe() -> Iterator[str]:
 def _site(title: str, kind: type[Any], command: str, optional: str = "All") -> Iterator[str]:
     yield f"# {title}"
     yield (
-        f"Every option of the TOML file that `--site` names. {optional} may be left out. `deepscaler {command}` asks"
-        " the cluster and writes a first one."
+        f"This page lists every option of the TOML file that `--site` names. {optional} may be left out. `deepscaler"
+        f" {command}` asks the cluster and writes a first file."
     )
     yield from _fields(kind)
 
@@ -161,7 +161,7 @@ def _toml(value: Any) -> str:
 
 def _exit_codes() -> Iterator[str]:
     yield "# Exit codes"
-    yield "The codes with which commands and jobs end, and what a launcher does after each."
+    yield "Commands and jobs end with these codes; the table says what a launcher does after each."
     yield "\n| code | name | meaning |\n|---|---|---|"
     # From the source, because Python drops a text that stands below a name.
     body = ast.parse(Path(exit_codes.__file__).read_text(encoding="utf-8")).body

@@ -1,4 +1,4 @@
-"""Make deepscaler/verl_plugin/verl_keys.txt from the installed verl: `.venv/bin/python tools/verl_keys.py`.
+"""Makes deepscaler/verl_plugin/verl_keys.txt from the installed verl: `.venv/bin/python tools/verl_keys.py`.
 
 A line is a key of verl's configuration and the kind of its default, so that a machine without verl can tell a mistyped
 key. Kinds: bool, int, float, str, list, dict (free: any key may stand below it), any (null, or taken from another key).

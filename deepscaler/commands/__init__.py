@@ -1,1 +1,1 @@
-"""One module a command; the table of all stands in `table`, and only the module that was typed is imported."""
+"""Holds one module per command; `table` lists them all, and only the module that was typed is imported."""

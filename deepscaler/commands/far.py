@@ -1,4 +1,4 @@
-"""Makes of a command its job on machines that do not see this one's files, and the files that go along with it.
+"""Turns a command into a job on machines that do not see this one's files, and collects the files that it needs.
 
 train mine.toml  ->  train /inputs/mine.toml --output-dir /runs/mine, with mine.toml and what it names
 """

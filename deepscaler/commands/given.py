@@ -1,4 +1,4 @@
-"""Tells what was typed to the processes and jobs that a command starts, and to commands that share its options."""
+"""Passes what was typed on to the processes and jobs that a command starts, and to commands that share its options."""
 
 import argparse
 import shlex

@@ -1,4 +1,4 @@
-"""A run's folder, or the URL of its mirror, wherever a command reads a run."""
+"""Finds a run by its folder or by the URL of its mirror, wherever a command reads a run."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The recipe of a command line: --profile, --set and --verl, and the checks before anything is written or submitted."""
+"""Reads the recipe of a command line (--profile, --set, --verl), checked before anything is written or submitted."""
 
 import argparse
 from collections.abc import Sequence

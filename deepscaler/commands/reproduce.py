@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return DONE
     if differences and not arguments.yes:
-        raise UserError(f"{len(differences)} differences, listed above: give --yes to train nevertheless")
+        raise UserError(f"{len(differences)} differences, listed above: add --yes to train despite them")
     # Only behind every question: a command that was refused has written nothing.
     for file, each in zip(files, repetitions, strict=True):
         assert each.recipe is not None, "nothing is missing"

@@ -1,4 +1,4 @@
-"""Every command once: the group that `deepscaler --help` lists it in, one line of help, and the module that does it.
+"""Lists every command once: its group in `deepscaler --help`, its line of help, and the module that runs it.
 
 Only the module of the command that was typed is imported, so `deepscaler --help` answers at once.
 """

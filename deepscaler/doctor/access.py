@@ -1,4 +1,4 @@
-"""Checks what a training fetches: the cache, the model, its data, and tokens, of which nothing is ever printed."""
+"""Checks what a training fetches: the cache, the model, its data, and tokens, which are never printed."""
 
 import base64
 import json
@@ -44,7 +44,7 @@ OPENED = "the training has opened it before"
 
 
 def check_cache(subject: Subject) -> Finding:
-    """Looks whether the kit's cache can be written, and has room for a model; on GPUs it gets compiled kernels."""
+    """Checks that the kit's cache can be written and has room for a model; GPUs also keep compiled kernels there."""
     folder = cache_dir()
     existing = existing_parent(folder)
     if not existing.is_dir() or not _writable(existing):
@@ -57,7 +57,7 @@ def check_cache(subject: Subject) -> Finding:
 
 
 def check_model(subject: Subject) -> Finding:
-    """Looks whether the recipe's model is here with all of its weights, or can be fetched."""
+    """Checks that the recipe's model is here with all of its weights, or can be fetched."""
     if subject.recipe is None:
         return Finding("model", "skip", "needs --recipe")
     if subject.starts_training:
@@ -76,7 +76,7 @@ def check_model(subject: Subject) -> Finding:
 
 
 def check_data(subject: Subject) -> Finding:
-    """Looks whether each of the recipe's sets is here, or can be fetched: the kit's, files, registered and hub sets."""
+    """Checks that each of the recipe's sets (the kit's, files, registered or hub sets) is here or can be fetched."""
     if subject.recipe is None:
         return Finding("data", "skip", "needs --recipe")
     if subject.starts_training:  # it reads the run's own copies
@@ -108,7 +108,7 @@ def _kits_sets(names: Sequence[str]) -> Finding:
 
 
 def check_hub_token(subject: Subject) -> Finding:
-    """Asks the hub whose the token is, and prints neither; a training that has all it needs is only warned."""
+    """Asks the hub whose token it is, and prints neither; a training that has all it needs gets only a warning."""
     try:
         token = hub_token() or text_of(hub_home() / "token")
     except UserError as error:
@@ -126,7 +126,7 @@ def check_hub_token(subject: Subject) -> Finding:
 
 
 def check_wandb_key(subject: Subject) -> Finding:
-    """Asks Weights & Biases whose the key is, where the training logs to it, and prints neither."""
+    """Asks Weights & Biases whose key it is, if the training logs there, and prints neither."""
     name, fix = "wandb key", "wandb login, export WANDB_API_KEY, or --wandb offline"
     if not subject.wandb:
         return Finding(name, "skip", "the training does not log to Weights & Biases")
@@ -145,7 +145,7 @@ def check_wandb_key(subject: Subject) -> Finding:
 
 
 def check_keys(subject: Subject) -> Finding:
-    """Looks for a line break in the keys of buckets, which their libraries sign with or send as they are."""
+    """Looks for line breaks in the keys of buckets, because their libraries use a key exactly as it is."""
     padded = [name for name in BUCKET_KEYS if (value := os.environ.get(name, "")) != value.strip()]
     if padded:
         status: Status = "warn" if subject.starts_training else "fail"
@@ -155,7 +155,7 @@ def check_keys(subject: Subject) -> Finding:
 
 
 def _writable(folder: Path) -> bool:
-    """Tries it, because root may write by its rights where the file system is read-only."""
+    """Tries to write, because root's rights allow it even if the file system is read-only."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return True

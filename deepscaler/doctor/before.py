@@ -1,4 +1,4 @@
-"""Examines the machine before a training starts: a failure ends it at once, a warning is said and kept."""
+"""Examines the machine before a training starts: a failure ends it at once, a warning is printed and kept."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ SKIP = "--skip-doctor starts anyway"
 
 
 def examine_before(subject: Subject, say: Callable[[str], None]) -> dict[str, Any]:
-    """Runs the fast checks; returns what the attempt's record keeps. Raises UserError for what fails, with its fix."""
+    """Runs the fast checks; returns the findings to record. Raises UserError for failures, with their fixes."""
     # checks then wait for what an attempt before has left, such as memory of a GPU
     subject.starts_training = True
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Registers every check of one machine, with what it finds and what repairs it; docs/doctor.md shows it.
+"""Registers every check of one machine, with the faults that it finds and their repair; docs/doctor.md shows them.
 
 A check takes a Subject and returns findings; `fast` ones run before every training and take milliseconds each.
 """
@@ -22,18 +22,18 @@ class Check:
     name: str
     group: Group
     finds: str
-    """The fault where it does not pass."""
+    """The fault if it does not pass."""
     fix: str
-    """The repair in general; a finding says it for its case."""
+    """The general repair; a finding gives it for its case."""
     run: Callable[[Subject], Finding | Iterable[Finding]]
     fast: bool = False
     alike: bool = False
-    """True where all nodes of a job should show the same evidence."""
+    """True if all nodes of a job should show the same evidence."""
     image: bool = False
-    """True where it is about the image alone, and runs where that is built."""
+    """True if it is about the image alone, and also runs when that is built."""
 
     def findings(self, subject: Subject) -> list[Finding]:
-        """Returns what it finds; one finding as a list of one."""
+        """Returns its findings; a single one as a list of one."""
         found = self.run(subject)
         return [found] if isinstance(found, Finding) else list(found)
 
@@ -62,8 +62,8 @@ CHECKS = (
         group="software",
         run=software.check_modules,
         image=True,
-        finds="a package that is missing, or dies because it was built for another processor",
-        fix="install the package, or another build of it; a slow disk is named as such",
+        finds="a package that is missing, or crashes because it was built for another processor",
+        fix="install the package, or another build of it; if only the disk is slow, the finding says so",
     ),
     Check(
         name="bytecode",
@@ -78,7 +78,7 @@ CHECKS = (
         group="software",
         run=software.check_compiled,
         image=True,
-        finds="a system library that compiled code asks for and nobody installed",
+        finds="a missing system library that compiled code asks for",
         fix="install the system's package that holds it, such as `libnuma1`",
     ),
     Check(
@@ -87,7 +87,7 @@ CHECKS = (
         run=software.check_grader,
         image=True,
         finds="a grader whose worker processes do not start",
-        fix="see whether processes may be started: limits, memory, seccomp",
+        fix="check what keeps processes from starting: limits, memory, seccomp",
     ),
     Check(
         name="GPU code",
@@ -95,7 +95,7 @@ CHECKS = (
         run=software.check_gpu_code,
         image=True,
         finds="an image without machine code for A100 or H100",
-        fix="take another build of the package that is named",
+        fix="install another build of the named package",
     ),
     Check(
         name="recipe",
@@ -109,7 +109,7 @@ CHECKS = (
         group="GPU",
         run=gpu.check_gpus,
         fast=True,
-        finds="fewer GPUs than the recipe wants, or none",
+        finds="fewer GPUs than the recipe needs, or none",
         fix="ask for machines with GPUs, give the container its GPUs, or `--set gpus_per_node=N`",
         alike=True,
     ),
@@ -118,7 +118,7 @@ CHECKS = (
         group="GPU",
         run=gpu.check_visibility,
         fast=True,
-        finds="`CUDA_VISIBLE_DEVICES` that hides GPUs, names absent ones, or stands beside AMD's variables",
+        finds="`CUDA_VISIBLE_DEVICES` that hides GPUs, names absent ones, or is set beside AMD's variables",
         fix="unset the variable, or name GPUs that are there",
     ),
     Check(
@@ -161,7 +161,7 @@ CHECKS = (
         run=gpu.check_gpu_memory,
         fast=True,
         finds="memory that other processes hold",
-        fix="end the processes that are named, or leave the node out",
+        fix="end the named processes, or leave the node out",
     ),
     Check(
         name="throttling",
@@ -169,7 +169,7 @@ CHECKS = (
         run=gpu.check_throttling,
         fast=True,
         finds="clocks that the hardware lowers for heat or power",
-        fix="see to cooling and power of the node, or leave it out",
+        fix="check the node's cooling and power, or leave it out",
     ),
     Check(
         name="NVLink",
@@ -177,7 +177,7 @@ CHECKS = (
         run=gpu.check_links,
         fast=True,
         finds="GPUs of a node without NVLink between them, or with fewer links than others",
-        fix="see `nvidia-smi nvlink -s`; leave the node out where others have more links",
+        fix="see `nvidia-smi nvlink -s`; leave the node out if others have more links",
         alike=True,
     ),
     Check(
@@ -186,7 +186,7 @@ CHECKS = (
         run=gpu.check_fit,
         fast=True,
         finds="a recipe that needs more memory than these GPUs have (`--recipe`)",
-        fix="lower `max_tokens_per_gpu`, set `offload_actor=true`: the message says which",
+        fix="lower `max_tokens_per_gpu` or set `offload_actor=true`, as the message says",
     ),
     Check(
         name="cores",
@@ -236,14 +236,14 @@ CHECKS = (
         group="network",
         run=network.check_interface,
         fast=True,
-        finds="the interface that NCCL takes, where it is another than you think, or none",
+        finds="a network interface for NCCL that is missing, or not the one that you expect",
         fix="set `network_interface` in the site file, or `NCCL_SOCKET_IFNAME`",
     ),
     Check(
         name="fabric",
         group="network",
         run=lambda subject: check_fabric(subject.device),
-        finds="what keeps NCCL from InfiniBand, RoCE or EFA, which it has to use",
+        finds="anything that keeps NCCL from the InfiniBand, RoCE or EFA that it has to use",
         fix="pass the devices on, install the library, lift `ulimit -l`; or change `fabric` in the site file",
     ),
     Check(
@@ -252,14 +252,14 @@ CHECKS = (
         run=network.check_adapters,
         fast=True,
         finds="ports of RDMA adapters that are down, or slower than the others",
-        fix="see to cables, switches and the subnet manager, or name the good adapters in `NCCL_IB_HCA`",
+        fix="check cables, switches and the subnet manager, or name the good adapters in `NCCL_IB_HCA`",
     ),
     Check(
         name="host name",
         group="network",
         run=network.check_name,
         fast=True,
-        finds="a node's name that is not resolved, or to a loopback",
+        finds="a node's name that does not resolve, or resolves to a loopback address",
         fix="put name and address into DNS or `/etc/hosts`, or set `network_interface`",
     ),
     Check(
@@ -342,4 +342,4 @@ CHECKS = (
         fix="make the secret again without it: `printf` or `echo -n` instead of `echo`",
     ),
 )
-"""Lists all checks in the order in which they are shown: those that others depend on come first."""
+"""Lists all checks in the order in which they are shown; a check comes before those that depend on it."""

@@ -1,4 +1,4 @@
-"""Tells what NCCL would use between machines, and what keeps it from the fabric that it has to use."""
+"""Finds what NCCL would use between machines, and what keeps it from the fabric that it has to use."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Says what a check found: pass, warn, fail or skip, the evidence, and what to do about it.
+"""Describes what a check found: pass, warn, fail or skip, the evidence, and the fix.
 
 Finding("throttling", "warn", "GPU 3: hw_thermal_slowdown", "see to its cooling, ...")
 """
@@ -13,7 +13,7 @@ PAGE = "docs/reference/checks.md"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A check's outcome; the fix counts where it is a warning or a failure."""
+    """A check's outcome; the fix counts for warnings and failures."""
 
     name: str
     status: Status
@@ -22,7 +22,7 @@ class Finding:
 
     @property
     def ok(self) -> bool:
-        """Returns whether nothing failed."""
+        """Returns whether the check did not fail."""
         return self.status != "fail"
 
     @property

@@ -151,7 +151,7 @@ def _memory(subject: Subject, driver: Driver) -> Finding:
 def check_throttling(subject: Subject, driver: Driver) -> Finding:
     """Looks for clocks that the hardware lowers for heat or power; the slowest GPU sets every step's pace."""
     slow = [f"GPU {gpu.index}: {', '.join(gpu.slowed_by)}" for gpu in driver.visible if gpu.slowed_by]
-    fix = "see to cooling and power of this node, or leave it out"
+    fix = "check the cooling and power of this node, or leave it out"
     return Finding("throttling", "warn" if slow else "pass", "; ".join(slow) or "clocks are not lowered", fix)
 
 

@@ -47,9 +47,9 @@ def check_adapters(_: Subject) -> Finding:
     slow = [f"{port} {rate:g} Gbit/s" for port, rate in rates.items() if rate < fastest / 2]
     shown = f"{len(rates)} of {len(ports)} ports active, up to {fastest:g} Gbit/s"
     if not rates:
-        return Finding("InfiniBand", "fail", "; ".join(down), "see to cables and the subnet manager")
+        return Finding("InfiniBand", "fail", "; ".join(down), "check cables and the subnet manager")
     wrong = "; ".join([*down, *slow])
-    fix = "see to cables and switches, or name the good ones in NCCL_IB_HCA; ports of storage or spare are no fault"
+    fix = "check cables and switches, or name the good ones in NCCL_IB_HCA; storage and spare ports are no fault"
     return Finding("InfiniBand", "warn" if wrong else "pass", f"{shown}{f': {wrong}' if wrong else ''}", fix)
 
 

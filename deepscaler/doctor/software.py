@@ -28,7 +28,7 @@ PYTHONS = ((3, 11), (3, 12))
 
 
 def guess_purpose() -> Purpose:
-    """Returns what this environment is for: what its image says ($DEEPSCALER_IMAGE), else what is installed."""
+    """Returns the purpose of this environment: from its image ($DEEPSCALER_IMAGE), else from what is installed."""
     said = os.environ.get("DEEPSCALER_IMAGE")
     for purpose in MODULES:
         if said == purpose:
@@ -60,7 +60,7 @@ def check_modules(subject: Subject) -> Iterator[Finding]:
 
 
 def check_kept(subject: Subject) -> Finding:
-    """Looks whether imports left bytecode."""
+    """Checks that imports leave bytecode."""
     if subject.purpose == "login":
         return Finding("bytecode", "skip", "a login node starts no workers")
     return check_bytecode(MODULES[subject.purpose])
@@ -73,7 +73,7 @@ def check_compiled(subject: Subject) -> Iterator[Finding]:
 
 
 def check_gpu_code(subject: Subject) -> Iterator[Finding]:
-    """Looks whether the image's GPU code is for the GPUs that the recipes are for."""
+    """Checks that the image's GPU code fits the GPUs that the recipes are for."""
     return check_code(MODULES[subject.purpose]) if subject.device == "cuda" else iter(())
 
 
@@ -98,7 +98,7 @@ def check_recipe(subject: Subject) -> Finding:
 
 
 def versions_here() -> dict[str, str]:
-    """Returns what has to be equal on all nodes of a job: the kit and its code, Python, packages that numbers need."""
+    """Returns the versions that all nodes of a job must share: the kit and its code, Python, packages that compute."""
     python = ".".join(map(str, sys.version_info[:3]))
     return {"deepscaler": __version__, "code": code_hash(), "python": python, **installed_versions()}
 

@@ -1,4 +1,4 @@
-"""Tells the checks what they examine a machine for; what several of them ask is asked once."""
+"""Describes to the checks the machine and its purpose; what several checks need is read once."""
 
 import os
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ Purpose = Literal["login", "cpu", "eval", "train"]
 
 @dataclass(kw_only=True)
 class Subject:
-    """A machine, and what it is to do."""
+    """A machine and its purpose."""
 
     purpose: Purpose
     recipe: Recipe | None = None

@@ -1,4 +1,4 @@
-"""A chain of stages as jobs: each stage at its own size, and between two stages a small one that merges and evaluates.
+"""Turns a chain of stages into jobs: each stage at its own size, then a small one that merges and evaluates.
 
 start ─> train-8k (1 x 8) ─> after-8k (1 x 8) ─> train-16k (4 x 8) ─> after-16k (1 x 8) ─> ...
 

@@ -1,4 +1,4 @@
-"""A run's mirror in a bucket: checkpoints, metrics and rollouts, uploaded beside the training and read from anywhere.
+"""Mirrors a run in a bucket: checkpoints, metrics and rollouts, uploaded beside the training, read from anywhere.
 
 s3://bucket/8k/mirror.json                                          which run this is
 s3://bucket/8k/attempts/0003/claim-40-9f3c2a1b                      attempt 3, resumed at step 40, owns the mirror

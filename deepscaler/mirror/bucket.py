@@ -1,4 +1,4 @@
-"""A place in a bucket, by fsspec: objects by their names below it, nothing cached, every error in one line.
+"""Reads and writes a place in a bucket by fsspec: objects by name, nothing cached, every error in one line.
 
 Credentials are those of the protocol's own package: environment, profile or the machine's role. None is in a URL.
 """

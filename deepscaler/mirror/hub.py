@@ -1,4 +1,4 @@
-"""A place in a repository of the hub: read as any other, and changed by few commits.
+"""Reads a place in a repository of the hub like any other, and changes it by few commits.
 
 The hub makes a commit of every change and limits them by the hour, to about a hundred for a repository (recalled, not
 checked). What belongs together is therefore one commit: a checkpoint's files and its manifest, all small files that

@@ -1,4 +1,4 @@
-"""The pace at which bytes are sent, and the sight of them moving."""
+"""Limits the pace at which bytes are sent, and shows whether they move."""
 
 import io
 import threading

@@ -1,4 +1,4 @@
-"""The small files of a run in its mirror: metrics, records, rollouts, recipe, data; each object by its content."""
+"""Mirrors a run's small files (metrics, records, rollouts, recipe, data), each as an object named by its content."""
 
 import hashlib
 from collections.abc import Iterator

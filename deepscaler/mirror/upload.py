@@ -1,4 +1,4 @@
-"""The process beside a training that keeps its mirror up to date: `python -m deepscaler.mirror.upload '{"url": ...}'`.
+"""Keeps a mirror up to date in a process beside the training: `python -m deepscaler.mirror.upload '{"url": ...}'`.
 
 It reads the run's folder alone, so that the training never waits for it: neither for a bucket that stalls nor for one
 that is gone. It is asked to finish by a file that holds the moment at which it gives up.

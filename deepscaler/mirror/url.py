@@ -1,4 +1,4 @@
-"""URLs of places in buckets: s3://bucket/runs/8k."""
+"""Reads URLs of places in buckets: s3://bucket/runs/8k."""
 
 import re
 

@@ -102,7 +102,7 @@ def write_folder(source: Source, target: Path, asked: Asked, say: Say) -> None:
     private would be published, and where the folder is somebody else's.
     """
     if target.exists() and any(target.iterdir()) and not (target / FILE).is_file():
-        raise UserError(f"{target} holds something else than a publication: give another --output-dir")
+        raise UserError(f"{target} holds something other than a publication: give another --output-dir")
     busy = UserError(f"another process is writing a publication in {target.parent}: wait for it")
     # The lock first: what another living publication has begun looks like what a killed one has left.
     with locked(target.parent, busy), _work_beside(target) as work:

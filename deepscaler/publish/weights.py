@@ -85,7 +85,7 @@ def compare_chat(source: Path, copy: Path) -> None:
             ) from error
         rendered.append((text, tokens, tokenizer.eos_token))
     if rendered[0] != rendered[1]:
-        raise UserError(f"the tokenizer of the copy of {source} renders a chat otherwise than its source")
+        raise UserError(f"the tokenizer of the copy of {source} renders a chat differently from its source")
 
 
 def _tensor_files(folder: Path) -> dict[str, Path]:

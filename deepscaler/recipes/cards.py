@@ -1,4 +1,4 @@
-"""Kinds of GPUs and of networks between machines as their makers rate them, and what software makes of them.
+"""Lists GPUs and networks between machines as their makers rate them, and what software achieves on them.
 
 A100-80GB    80 GB, 312 TFLOP/s, 2.04 TB/s, 600 GB/s over NVLink
 efa          4 x 100 Gb/s between machines

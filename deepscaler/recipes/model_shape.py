@@ -1,4 +1,4 @@
-"""A model's sizes, from its config.json: what it weighs, and over how many GPUs its attention can be shared."""
+"""Reads a model's sizes from its config.json: its weight, and over how many GPUs its attention can be shared."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""DeepScaleR's stages and ablations, and two for a CPU: each says only how it differs from the one it varies.
+"""Defines DeepScaleR's stages and ablations, and two for a CPU; each states only how it differs from another.
 
 8k -> 16k -> 24k is DeepScaleR's schedule; 2k and 4k are its ablations. What others published are the TOML files here.
 """

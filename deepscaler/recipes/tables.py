@@ -1,4 +1,4 @@
-"""The tables of a recipe file: what its data and its reward are."""
+"""Defines the tables of a recipe file that describe its data and its reward."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The signs of a sick training that a run's metrics show: at its last step, at each of its steps, and as they begin.
+"""Finds the signs of a sick training in a run's metrics: at its last step, at each step, and as they begin.
 
 alarms_of(run, metrics)  => [Alarm(SIGNS["cut_off"], 0.994)]
 history(run, metrics)    => {"cut_off": [5, 6, 7, 8]}
@@ -32,7 +32,7 @@ class Alarm:
 
 
 class NewAlarms:
-    """Tells of each alarm once, when it begins; those that an earlier attempt ended with were told."""
+    """Reports each alarm once, when it begins; those that an earlier attempt ended with were reported by it."""
 
     def __init__(self, run: RunFolder) -> None:
         self._run = run

@@ -1,4 +1,4 @@
-"""Signs of life of every process of verl, on every machine, in the folder that all of them see.
+"""Reads the signs of life of every process of verl, on every machine, from a folder that all of them see.
 
 attempts/0003/beats/node2-4711.json  {"beat": 12, "role": "reward worker", "name": "reward_loop_worker_0", "rank": "",
                                       "host": "node2", "pid": 4711, "doing": [["reward", 3.1]], "done": 128}

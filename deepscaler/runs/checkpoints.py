@@ -47,7 +47,7 @@ class Checkpoint:
     sizes: dict[str, int] = field(default_factory=dict, compare=False)
     """Bytes of every file."""
     identity: str = ""
-    """Tells it from any other of its step, which an earlier line of the run may have saved; empty in old seals."""
+    """Distinguishes it from others of its step, which an earlier line of the run may have saved; empty in old seals."""
 
 
 def sealed(run: RunFolder) -> list[Checkpoint]:

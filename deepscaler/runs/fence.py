@@ -1,4 +1,4 @@
-"""One attempt at a time: two processes, on whatever machines, can never write the same run.
+"""Allows one attempt at a time: two processes, on whatever machines, can never write the same run.
 
 The number of an attempt is its fencing token. `mkdir attempts/0004` succeeds once, on any shared file system, and who
 made it owns the run until someone makes 0005. An attempt lives as long as its heartbeat changes; clocks are not

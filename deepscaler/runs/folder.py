@@ -1,4 +1,4 @@
-"""The folder of one training run: what it is bound to, its attempts, its checkpoints.
+"""Describes the folder of one training run: its fixed inputs, its attempts, its checkpoints.
 
 run.json                              recipe, model, data, versions: what the run is
 recipe.toml                           every field of the recipe, as a file that trains the same again

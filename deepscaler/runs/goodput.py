@@ -1,4 +1,4 @@
-"""Useful seconds of a run over those that its attempts took: what starts, lost steps and hangs cost.
+"""Measures goodput: a run's useful seconds over those that its attempts took, with starts, lost steps and hangs.
 
 Goodput(useful=9000.0, allocated=10_000.0, attempts=3).share  ->  0.9
 """

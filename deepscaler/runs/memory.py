@@ -1,4 +1,4 @@
-"""Memory of a training's nodes by step: kept in a file each, with its slope, and a forecast of when a node is full.
+"""Follows the memory of a training's nodes by step, with its slope and a forecast of when a node is full.
 
 attempts/0003/memory/node17.jsonl
     {"time": 1795500000.0, "step": 12, "used": 41200000000, "limit": 64000000000, "roles": {"rank": 7100000000, ...}}

@@ -1,4 +1,4 @@
-"""Samples of a node's memory, added to a file of the attempt by one process of the node.
+"""Samples a node's memory; one process of the node adds the samples to a file of the attempt.
 
 attempts/0003/memory/node17.jsonl
     {"time": 1795500000.0, "step": 12, "used": 41200000000, "limit": 64000000000, "place": "machine", "roles": {...}}
@@ -43,7 +43,7 @@ def step_in_flight(attempt: Attempt) -> int:
         with attempt.metrics_path.open("rb") as file:
             # Only the end, because every node reads this every five seconds; a step's line is far shorter than 64 KiB.
             file.seek(max(0, attempt.metrics_path.stat().st_size - (1 << 16)))
-            # The last line may be in the making; one that the seek has cut is whole at its end, and is never the last.
+            # The last line may be half-written; one that the seek has cut is whole at its end, and is never the last.
             lines = [line for line in file.read().splitlines(keepends=True) if line.endswith(b"\n")]
         last = max(last, int(json.loads(lines[-1])["step"]) + (record.get("step_offset") or 0)) if lines else last
     return last + 1

@@ -1,4 +1,4 @@
-"""A run's metrics over all its attempts, by the run's step.
+"""Reads a run's metrics over all its attempts, by the run's step.
 
 attempts/0001/metrics.jsonl  {"step": 40, "data": {"critic/score/mean": 0.41, "timing_s/step": 310.2, ...}}
 attempts/0002/metrics.jsonl  {"step": 40, "data": {"val-core/aime/acc/mean@8": 0.29}}      resumed at 40, validated
@@ -291,7 +291,7 @@ class LiveMetrics:
         return max(self._saves, default=0.0)
 
     def read_new(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Steps (the run's count) that were logged since the last call; a line in the making waits."""
+        """Returns the steps (the run's count) logged since the last call; a half-written line waits."""
         if not self.has_begun:
             return
         for line in self._lines.read():

@@ -18,7 +18,7 @@ class MirrorState:
 
     url: str
     run: str = field(default_factory=lambda: secrets.token_hex(8))
-    """Tells the run from any other, in its mirror too."""
+    """Distinguishes the run from any other, in its mirror too."""
     tokens: dict[str, str] = field(default_factory=dict)
     """Token by which each attempt knows its own claim."""
     steps: list[int] = field(default_factory=list)

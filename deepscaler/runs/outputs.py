@@ -1,4 +1,4 @@
-"""Tells what a folder is, whoever wrote it: how far it is, and which attempts are at work in it.
+"""Describes a folder, whatever wrote it: what it is, how far it is, and which attempts are at work in it.
 
 outputs/8k/          run.json     a run of `deepscaler train`
 outputs/8k-16k/      chain.json   a chain of `deepscaler chain`: 0-base/, then a run for each stage

@@ -1,4 +1,4 @@
-"""The phases of a training in flight, and how long each may stall before something is wrong.
+"""Names the phases of a training in flight, and bounds how long each may make no progress.
 
 attempts/0003/phase.json  {"beat": 812, "phase": "generate", "entered": 61, "progress": 37, "step": 12, "seconds": 41.2,
                            "told": "37 of 64 prompts are finished", "ray": "10.0.0.1:6379"}

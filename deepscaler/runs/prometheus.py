@@ -1,4 +1,4 @@
-"""The state of a run, of a chain, or of all below a folder for Prometheus, read from files each time that it asks.
+"""Shows Prometheus the state of a run, a chain, or all runs below a folder, read from files at each scrape.
 
 deepscaler_step{run="8k",stage="8k"} 412.0
 deepscaler_reward{run="8k",stage="8k"} 0.48

@@ -1,4 +1,4 @@
-"""Copies of checkpoints for other numbers of ranks: whole or absent, and gone with the next checkpoint.
+"""Keeps copies of checkpoints for other numbers of ranks: whole or absent, and removed with the next checkpoint.
 
 resharded/global_step_40-of-2/{data.pt, actor/..., seal.json}      as in checkpoints/, for two ranks
 

@@ -1,4 +1,4 @@
-"""The run's own copy of a user's reward file: editing the file changes nothing of a run that has begun.
+"""Copies a user's reward file into the run, so that editing the file changes nothing of a run that has begun.
 
 reward/my_reward.py   what the run calls, copied at its submission or first start
 run.json              {"reward": {"file": "my_reward.py", "function": "score", "sha256": "...", "source": "/home/..."}}

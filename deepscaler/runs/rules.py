@@ -1,4 +1,4 @@
-"""The rules by which Prometheus alerts: one for each sign of a sick run, by its name, for a stalled run and a dead one.
+"""Writes the rules by which Prometheus alerts: one for each sign of a sick run, one each for a stalled and a dead run.
 
 groups:
 - name: deepscaler

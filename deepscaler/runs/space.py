@@ -1,4 +1,4 @@
-"""Room on the disk of a run: what its next checkpoint and steps take, and how much is free.
+"""Estimates the disk space that a run's next checkpoint and steps take, and finds how much is free.
 
 Room(folder=/runs/8k, free=64.1 GB, checkpoint=21.3 GB, at_once=3, present=1, rollouts=35 MB, steps_left=1000)
 """

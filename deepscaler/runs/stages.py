@@ -1,4 +1,4 @@
-"""A training run, or a chain of them, as stages on one axis of steps.
+"""Puts a training run, or the runs of a chain, as stages on one axis of steps.
 
 chain.json  {"stages": [{"name": "8k", "directory": "1-8k"}, ...], "base": {"directory": "0-base"}}
 0-base/evaluation/report.json         the model that the chain starts from, evaluated

@@ -1,4 +1,4 @@
-"""A Ray without what nobody asks of it here: a dashboard, its agent on each node, the autoscaler's monitor."""
+"""Starts Ray without parts that nobody uses here: dashboard, its agent on each node, the autoscaler's monitor."""
 
 import shlex
 import subprocess

@@ -1,1 +1,1 @@
-"""Training runs: verl started, watched, stopped, resumed, merged, chained, and drawn."""
+"""Starts, watches, stops, resumes, merges and chains training runs of verl, and draws their curves."""

@@ -1,4 +1,4 @@
-"""The mirror of a training: kept by a process beside it, and waited for at its end, for a bounded time."""
+"""Runs a training's mirror in a process beside it, and waits for it at the end, for a bounded time."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Tells what a training would do and need, before anything starts: `deepscaler train RECIPE --dry-run`."""
+"""Shows what a training would do and need, before anything starts: `deepscaler train RECIPE --dry-run`."""
 
 import shlex
 

@@ -1,4 +1,4 @@
-"""A line a step, and a bar on a terminal: what a person sees of a training in progress."""
+"""Prints a line per step, and a bar on a terminal, for a person who watches a training."""
 
 import math
 from collections.abc import Callable, Iterator

@@ -32,6 +32,6 @@ def run_apart(command: Sequence[str], log: Path, checkpoint: Checkpoint, doing: 
             ).returncode
     except subprocess.TimeoutExpired:
         raise UserError(
-            f"{doing} {checkpoint.path} ({in_bytes(size)}) has not ended after {seconds:,.0f} s: look whether its disk"
+            f"{doing} {checkpoint.path} ({in_bytes(size)}) has not ended after {seconds:,.0f} s: check whether its disk"
             " answers, then rerun the same command"
         ) from None

@@ -1,4 +1,4 @@
-"""One start of a run, as far as it is known before anything is written: what `--dry-run` prints and what is launched.
+"""Plans one start of a run before anything is written: what `--dry-run` prints and what is launched.
 
 Start(...).command      [".../python", "-P", "-m", "deepscaler.verl_plugin.main", "data.train_batch_size=128", ...]
 Start(...).environment  {"DEEPSCALER_RUN_DIR": "/runs/8k", "DEEPSCALER_ATTEMPT": "3", ...}

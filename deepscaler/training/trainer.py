@@ -1,4 +1,4 @@
-"""One training run, resumed from whatever its folder holds: verl's trainer started, watched and stopped."""
+"""Runs one training, resumed from whatever its folder holds: starts, watches and stops verl's trainer."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""verl's loop of one turn, with seeds, a bound of tokens of its own in validation, and responses that no loss looks at.
+"""Extends verl's loop of one turn by seeds, a token limit for validation, and responses that no loss looks at.
 
 A response's seed follows from the run's seed, the step, the problem and the number of the sample, as an evaluation's
 does: it stays the same whatever else is drawn, after a resume, too. An asynchronous training gives none: an engine that

@@ -1,4 +1,4 @@
-"""torch's own attention for packed sequences, under the name that transformers selects attention by.
+"""Offers torch's own attention for packed sequences under the name by which transformers selects attention.
 
 actor_rollout_ref.model.override_config.attn_implementation=torch_varlen
 

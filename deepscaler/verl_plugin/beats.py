@@ -1,4 +1,4 @@
-"""Signs of life of this process of verl, and its answer when the watcher asks where everything stands.
+"""Gives signs of life of this process of verl, and answers when the watcher asks where everything stands.
 
 VERL_USE_EXTERNAL_MODULES=deepscaler.verl_plugin.beats      verl imports it wherever it is imported itself
 worker_process_setup_hook=deepscaler.verl_plugin.begin.begin    begins it in workers of Ray that never import verl

@@ -1,4 +1,4 @@
-"""Our part inside verl's trainer: hooked in by `trainer.checkpoint_callback_class`, verl's own extension point.
+"""Hooks the kit into verl's trainer by `trainer.checkpoint_callback_class`, verl's own extension point.
 
 After each save it publishes the checkpoint and prunes old ones. When a stop is asked for, it makes the step in flight
 the last one: the trainer saves, publishes, logs and leaves its loop by itself. Signs of a sick run and stalls become

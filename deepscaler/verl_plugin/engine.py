@@ -1,4 +1,4 @@
-"""verl's FSDP engine for NVIDIA GPUs with the kit's attention, log-probabilities and counts of what is clipped.
+"""Extends verl's FSDP engine for NVIDIA GPUs by the kit's attention, log-probabilities and counts of clipping.
 
 verl's `external_lib` loads it.
 

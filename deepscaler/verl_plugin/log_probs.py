@@ -1,4 +1,4 @@
-"""Log-probabilities and entropies of tokens that never hold a batch's logits, gradients included.
+"""Computes log-probabilities and entropies of tokens, with gradients, without ever holding a batch's logits.
 
 scores(hidden, lm_head.weight, labels, temperature=0.6)  ->  (log_probs, entropy), both (tokens,) in float32
 

@@ -1,4 +1,4 @@
-"""verl's reward function: weight x part, summed over the parts of the recipe, and what verl should log about it.
+"""Computes verl's reward, weight x part summed over the recipe's parts, and what verl should log about it.
 
 verl loads it by name (see overrides) and awaits it in its reward workers. What it returns beside `score` becomes a
 metric: `val-core/aime/acc/mean@8`, `val-aux/aime/no_box/mean@8`, `val-aux/aime/overlong/mean@8`, ...

@@ -1,4 +1,4 @@
-"""verl's reward manager, which also knows a response's length: whether it was cut off, `val-aux/aime/truncated/mean@8`.
+"""Extends verl's reward manager by a response's length: whether it was cut off, `val-aux/aime/truncated/mean@8`.
 
 A reward function sees a response's text only. How many tokens it had, and to which problem, is known here.
 """

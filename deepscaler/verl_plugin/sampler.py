@@ -1,4 +1,4 @@
-"""verl's samplers of batches, which also bound the refills of dynamic sampling and measure what they take and leave.
+"""Extends verl's samplers of batches: bounds the refills of dynamic sampling, and measures what they take and leave.
 
 verl 0.9.1 ignores `filter_groups.max_num_gen_batches`: where a model solves everything or nothing, a step never ends.
 These take over after `max_refills` batches of discarded prompts: from then on a step's groups are taken as they are.
@@ -101,7 +101,7 @@ class _Counting:
         return batch
 
     def _sync_metadata_from_transfer_queue(self) -> None:
-        """Tells the stall watcher how many responses and prompts are finished: verl waits for them without a bound."""
+        """Reports finished responses and prompts to the stall watcher: verl waits for them without a bound."""
         super()._sync_metadata_from_transfer_queue()  # type: ignore[misc]
         if phases.current:
             for partition in ("train", "val"):

@@ -1,4 +1,4 @@
-"""The head: Ray up, every node joined, then the command; watched, stopped in time, and cleaned up after."""
+"""Runs the head: starts Ray, waits for every node, runs the command, watches it, stops it in time, and cleans up."""
 
 import os
 import secrets

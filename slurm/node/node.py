@@ -1,4 +1,4 @@
-"""A node in an allocation: what it is to do, who it is, where it writes."""
+"""Describes a node in an allocation: its task, its name, its folders."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""A worker: join Ray, stay until the head says that it is over, leave nothing."""
+"""Runs a worker: joins Ray, stays until the head ends the job, and leaves nothing behind."""
 
 import signal
 import time

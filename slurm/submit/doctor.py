@@ -93,7 +93,7 @@ def _examine(asked: Examination, site: Site, run_folder: Path, console: Console)
         ask_slurm([submission], console)
         job_id = submission.submit()
         record(run_folder, jobs, job_id, submission.folder)
-    console.print(f"Job {job_id} asks {job.num_nodes} nodes what is missing there.")
+    console.print(f"Job {job_id} examines {job.num_nodes} nodes.")
     return _wait(job_id, console, asked.minutes), JobFolder(submission.folder).attempt(0)
 
 

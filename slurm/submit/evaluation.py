@@ -1,4 +1,4 @@
-"""An evaluation as jobs: an array over (benchmark, shard of problems), and one job that gathers and reports.
+"""Turns an evaluation into jobs: an array over (benchmark, shard of problems), and one job that gathers and reports.
 
 aime-0-of-1  math-0-of-10 ... math-9-of-10  ─> gather
 

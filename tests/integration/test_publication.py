@@ -276,7 +276,7 @@ def test_a_folder_of_somebody_elses_is_not_replaced(
 ) -> None:
     write_text(tmp_path / "card/mine.txt", "mine")
     assert published(toy, tmp_path / "card") == 2
-    assert "holds something else than a publication" in capsys.readouterr().err
+    assert "holds something other than a publication" in capsys.readouterr().err
     assert (tmp_path / "card/mine.txt").is_file()
 
 

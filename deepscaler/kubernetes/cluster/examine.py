@@ -99,7 +99,7 @@ def _examine(
     try:
         _leave_when_told()
         cluster.ask("create", "-f", "-", given=dump([manifest]))
-        console.print(f"Job {name} asks {job.num_nodes} nodes what is missing there.", soft_wrap=True)
+        console.print(f"Job {name} examines {job.num_nodes} nodes.", soft_wrap=True)
         pods, waits = _wait(cluster, name, job.num_nodes, console, minutes, others=bool(without))
         return _read_findings(cluster, pods, job.num_nodes, waits, minutes, console)
     finally:

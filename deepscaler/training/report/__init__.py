@@ -1,1 +1,1 @@
-"""The report of a training: tables, curves, page."""
+"""Reports on a training: tables, curves, page."""

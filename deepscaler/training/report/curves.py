@@ -1,4 +1,4 @@
-"""The curves of a training, as DeepScaleR's Figure 1 has them: reward, validation accuracy, length, entropy by step.
+"""Draws the curves of DeepScaleR's Figure 1: reward, validation accuracy, length and entropy by step.
 
 Validations have a band that holds their 95 % intervals, and the reward one that holds those of its batches. No axis is
 so narrow that noise fills it.

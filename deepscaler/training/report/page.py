@@ -1,4 +1,4 @@
-"""A training's report.html: curves, start and end, recipe, attempts, versions."""
+"""Writes a training's report.html: curves, start and end, recipe, attempts, versions."""
 
 from typing import Any
 

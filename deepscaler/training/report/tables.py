@@ -1,4 +1,4 @@
-"""The tables of a training's report as plain rows of cells, the first being the header.
+"""Makes the tables of a training's report as plain rows of cells, the first being the header.
 
                      8k start  8k end
 mean reward              0.31    0.47

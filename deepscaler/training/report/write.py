@@ -1,4 +1,4 @@
-"""The report of a training run or of a chain: terminal table, report.json, report.html, report.png."""
+"""Writes the report of a training run or a chain: terminal table, report.json, report.html, report.png."""
 
 from pathlib import Path
 from typing import Any

@@ -1,1 +1,1 @@
-"""A checkpoint of one number of ranks made into one of another, optimizer included."""
+"""Turns a checkpoint of one number of ranks into one of another, optimizer included."""

@@ -134,7 +134,7 @@ def _of_living(silence: Silence, alive: Sequence[Beat]) -> str:
         for what in ("reward", "response"):
             if held := [(seconds, beat) for beat in alive for name, seconds in beat.doing if name == what]:
                 seconds, beat = max(held, key=lambda one: one[0])
-                return f"a {what} has been in the making for {seconds:.0f} s at {beat}"
+                return f"a {what} has been in progress for {seconds:.0f} s at {beat}"
         return "a prompt was lost: it is counted as running, and no living process works on it"
     if phase == START:
         return (

@@ -20,7 +20,7 @@ def restarts(options: TrainOptions, *, own_ray: bool) -> bool:
 
 
 def limits_of(options: TrainOptions) -> Limits:
-    """Returns how long nothing may come forward."""
+    """Returns how long a training may make no progress."""
     return Limits(floor=options.stall_after, ceiling=max(options.stall_after, options.stall_ceiling))
 
 

@@ -1,4 +1,4 @@
-"""Watches a training from a thread beside the supervisor: notices when nothing comes forward, and finds out why.
+"""Watches a training from a thread beside the supervisor: notices when it makes no progress, and finds out why.
 
 A file system that hangs must not hang the watcher, so it reads and writes through `Patience`. Most of what it finds is
 said and written down by the supervisor's own thread, which may itself be waiting for that file system.
@@ -196,7 +196,7 @@ class Watcher:
         folder = Path(tempfile.mkdtemp(prefix=f"deepscaler-stall-{self._run.name}-"))
         sentence = (
             f"{silence}: the file system of {self._run} has not answered for"
-            f" {silent:.0f} s, so that whoever reads or writes there waits."
+            f" {silent:.0f} s; all processes that use it wait."
         )
         self._hung = sentence, silence
         # Before anything is written or said: both may hang as the run's folder does.

@@ -1,4 +1,4 @@
-"""verl on a machine without a GPU, for the quickstart and CI: registered through verl's own extension points.
+"""Runs verl without a GPU, for the quickstart and CI, through verl's own extension points.
 
 platform  the CPU as a verl platform              VERL_PLATFORM, VERL_USE_EXTERNAL_MODULES
 engine    verl's FSDP2 engine, for the CPU        verl's model.external_lib

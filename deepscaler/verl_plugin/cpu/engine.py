@@ -1,4 +1,4 @@
-"""verl's FSDP2 engine for the CPU, and the rollout: what verl's `model.external_lib` loads."""
+"""Registers verl's FSDP2 engine for the CPU, and the rollout; verl's `model.external_lib` loads this module."""
 
 from dataclasses import replace
 from functools import partial

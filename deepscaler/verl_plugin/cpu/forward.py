@@ -1,4 +1,4 @@
-"""A forward pass for training on a CPU: what all sequences begin with is computed once, gradient included.
+"""Computes a forward pass for training on a CPU; a prefix that all sequences share is computed once, with gradient.
 
 It returns what verl's fused kernels return (log-probabilities and entropies, no logits), so verl takes it for one of
 them. Few-shot prompts make three quarters of a short sequence, and a CPU pays for every token.

@@ -1,4 +1,4 @@
-"""The CPU as a platform of verl's. Imported by every verl process, right after verl itself.
+"""Presents the CPU to verl as a platform. Every verl process imports this, right after verl itself.
 
 VERL_PLATFORM=cpu VERL_USE_EXTERNAL_MODULES=deepscaler.verl_plugin.cpu.platform
 """

@@ -1,4 +1,4 @@
-"""A rollout on plain transformers: a server (a Ray actor) a rank, fed with weights and asked for responses by verl.
+"""Implements a rollout on plain transformers: one server (a Ray actor) per rank, which verl feeds with weights.
 
 rollout.name=transformers
 """

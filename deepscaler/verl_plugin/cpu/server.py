@@ -1,7 +1,7 @@
-"""The rollout's server: collects the requests of a turn, then draws them in batches, in a thread of its own.
+"""Serves rollouts: collects the requests of a turn, then draws them in batches, in a thread of its own.
 
 The same requests are always drawn in the same batches, so that a run can be repeated to the last digit (see turn). An
-asynchronous trainer aborts it before each update: responses in the making go back as far as they are, verl's client
+asynchronous trainer aborts it before each update: unfinished responses go back as far as they are, verl's client
 asks for the rest once generation is resumed with new weights, and requests that come meanwhile wait for that.
 """
 

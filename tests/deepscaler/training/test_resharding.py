@@ -237,7 +237,7 @@ def test_one_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run = save(tmp_path, 2, tensors({"w": (4, 4)}))
     monkeypatch.setattr(resharding, "python_command", lambda *_: ["sh", "-c", "exec sleep 600"])
     monkeypatch.setattr(rewrite, "DEADLINE", 0.5)
-    with pytest.raises(UserError, match=r"resharding .*global_step_40 \(.* kB\) has not ended after 0 s: look whether"):
+    with pytest.raises(UserError, match=r"resharding .*global_step_40 \(.* kB\) has not ended after 0 s: check"):
         reshard(run, 4, print)
     assert made_in(run) == []
     monkeypatch.setattr(rewrite, "SLOWEST", sum(sealed(run)[0].sizes.values()) / 2)

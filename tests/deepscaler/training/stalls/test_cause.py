@@ -73,7 +73,7 @@ def test_a_stopped_process_that_never_gave_a_sign_is_found_by_looking() -> None:
 
 def test_with_all_alive_what_is_in_flight_tells() -> None:
     held = [*processes(), (Beat(beat=1, role="reward worker", host="node2", pid=9, doing=(("reward", 64.0),)), 1.0)]
-    assert "a reward has been in the making for 64 s at the reward worker on node2" in likely_cause(
+    assert "a reward has been in progress for 64 s at the reward worker on node2" in likely_cause(
         silence("generate", held), seen()
     )
     assert "a prompt was lost" in likely_cause(silence("validate", processes()), seen())
