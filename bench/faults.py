@@ -1,7 +1,7 @@
 """Tests how a training on verl reacts when one of its processes stops, dies or never answers: `python bench/faults.py`.
 
-Trains a tiny model on this machine's processor, strikes it by one fault after another, and prints when each was
-noticed, what was named, and when there were steps again. A fault that ends when its cause does (SIGCONT, a file system
+Trains a tiny model on this machine's processor, injects one fault after another, and prints when each was noticed,
+what was named, and when new steps followed. A fault that ends when its cause does (SIGCONT, a file system
 that thaws) is reported and then healed, so that one training takes all of these; a killed process needs a restart. The
 command is started again where it fails, as SLURM's job and Kubernetes' RayJob do. Freezing a file system takes root.
 """
@@ -79,11 +79,11 @@ async def run(self, sampling_params, **kwargs):
 
 SingleTurnAgentLoop.run = run
 """
-"""verl imports it wherever it is imported itself, and so its own agent loop loses prompts while a file is there."""
+"""verl imports this module in every process, so that its own agent loop loses prompts while a file is there."""
 
 
 class Training:
-    """A command that trains, and its run, started again whenever it fails."""
+    """A command that trains, started again whenever it fails, and its run."""
 
     def __init__(
         self, folder: Path, model: Path, run: Path | None = None, on_stall: str = "restart", options: Sequence[str] = ()
@@ -120,7 +120,7 @@ class Training:
                 )
 
     def change(self, on_stall: str) -> None:
-        """Follows another policy from the next start on, which is now."""
+        """Restarts the command with another policy."""
         if on_stall != self.on_stall:
             self.end()
             self.on_stall = on_stall
@@ -179,7 +179,7 @@ def send(number: signal.Signals, role: str) -> Strike:
 
 
 def while_generating(strike: Strike) -> Strike:
-    """Returns what strikes as soon as responses are awaited."""
+    """Returns the fault, delayed until the trainer waits for responses."""
 
     def later(training: Training) -> Heal:
         deadline = time.monotonic() + 60
@@ -191,7 +191,7 @@ def while_generating(strike: Strike) -> Strike:
 
 
 def hang(flag: str) -> Strike:
-    """Returns what makes rewards, or prompts, never come back, until the attempt has ended."""
+    """Returns a fault by which rewards, or prompts, never return until the attempt has ended."""
 
     def strike(training: Training) -> Heal:
         (training.folder / flag).touch()
@@ -242,11 +242,11 @@ FAULTS: dict[str, tuple[Strike, str]] = {
     "prompt never returns": (hang("lose-prompt"), "a prompt was lost"),
     "file system blocked": (freeze, "file system .* has not answered"),
 }
-"""Each fault, and what has to be said of it."""
+"""Each fault, and the words that have to name it."""
 
 
 def needs_restart(fault: str) -> bool:
-    """Returns whether a fault stays although its cause is gone."""
+    """Returns whether a fault outlasts its cause."""
     return fault.startswith(KILLED)
 
 
@@ -260,7 +260,7 @@ def wait_for_steps(training: Training, number: int) -> None:
 
 
 def inflict(training: Training, strike: Strike) -> Result:
-    """Strikes once there are steps of the newest attempt; returns what followed."""
+    """Injects a fault once the newest attempt has made steps; returns what followed."""
     wait_for_steps(training, training.steps() + 3)
     # what was said of earlier faults is in the same file
     seen, before = len(training.output.read_bytes()), training.steps()

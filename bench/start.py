@@ -4,10 +4,10 @@ python bench/start.py                          a training of the quickstart's re
 python bench/start.py --quickstart             `deepscaler quickstart`, by step
 python bench/start.py ... --against FOLDER     the same beside another checkout of the kit; both take turns
 
-Phases of a start are those that the run wrote down itself (`deepscaler status --timing`). Cold: no file that Python
-reads is in the page cache, as far as this user may empty it. Warm: the same again. Requeued: the warm run was killed
-after its second step, and the same command resumes. CPU seconds are those of the command and all its descendants, which
-are looked at twice a second: Ray's own count would miss its workers, whose parent ignores their end.
+Phases of a start are those that the run itself recorded (`deepscaler status --timing`). Cold: no file that Python reads
+is in the page cache, as far as this user may empty it. Warm: the same again. Requeued: the warm run was killed after
+its second step, and the same command resumes. CPU seconds are those of the command and all its descendants, sampled
+twice a second: Ray's own count would miss its workers, whose parent ignores their end.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def start(checkout: Path, run: RunFolder, model: Path, *, steps: int, killed_aft
 
 
 def used_between(moments: list[tuple[str, float]], cpu_at: Callable[[float], float], total: str) -> Used:
-    """Returns what each phase used, which begins at its moment and ends at the next, and what all did."""
+    """Returns the seconds that each phase, from its moment to the next, and all phases together used."""
     used = {name: (end - begin, cpu_at(end) - cpu_at(begin)) for (name, begin), (_, end) in pairwise(moments)}
     first, last = moments[0][1], moments[-1][1]
     return {**used, total: (last - first, cpu_at(last) - cpu_at(first))}
@@ -144,7 +144,7 @@ def running(checkout: Path, arguments: list[str]) -> Iterator[tuple["subprocess.
 
 
 def empty_page_cache() -> None:
-    """Has the kernel forget what it has read, where this user may."""
+    """Empties the kernel's page cache, if this user may."""
     os.sync()
     try:
         PAGES.write_text("3", encoding="ascii")

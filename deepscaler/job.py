@@ -35,7 +35,7 @@ class Job:
     ray: bool = False
     """True if a Ray cluster over all machines must exist before the command starts."""
     model: str = ""
-    """Hub id or folder that must be there; empty where another job makes it."""
+    """Hub id or folder that must be there; empty if another job makes it."""
     datasets: tuple[str, ...] = ()
     """Prepared sets that must be there."""
     reads: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ def train_job(recipe: Recipe, arguments: Sequence[str], device: Device = "cuda",
 def evaluate_job(config: EvaluationConfig, *, num_nodes: int = 1, gpus_per_node: int = 0) -> Job:
     """Returns the job of `deepscaler evaluate`: several engines need Ray, one needs a machine, gathering needs no GPU.
 
-    Raises UserError where the machines have no room for the engines.
+    Raises UserError if the machines have no room for the engines.
     """
     if config.engine == "openai":  # the GPUs are the server's
         own = (config.data_dir, config.source, Path(config.tokenizer or config.model))

@@ -37,7 +37,7 @@ class UnreachableError(UserError):
 
 
 def run(*command: str, stdin: str | None = None, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
-    """Runs one of SLURM's commands. Raises UnreachableError where it is not there or does not answer."""
+    """Runs one of SLURM's commands. Raises UnreachableError if it is not there or does not answer."""
     if shutil.which(command[0]) is None:
         raise UnreachableError(f"no {command[0]} on this machine: run it on a login node of a SLURM cluster")
     try:
@@ -49,7 +49,7 @@ def run(*command: str, stdin: str | None = None, seconds: float = SECONDS) -> su
 
 
 def ask(*command: str, check: bool = True) -> str:
-    """Returns the output of a command; empty where it fails and `check` is off, else that raises UserError."""
+    """Returns the output of a command; empty if it fails and `check` is off, else that raises UserError."""
     done = run(*command)
     if check and done.returncode:
         said = " ".join((done.stderr or done.stdout).split())  # squeue tells over several lines
@@ -138,7 +138,7 @@ def past_state(job_id: str) -> str:
 
 
 def cancel(job_ids: Collection[str]) -> None:
-    """Cancels jobs in order. Raises UserError where SLURM refuses."""
+    """Cancels jobs in order. Raises UserError if SLURM refuses."""
     if job_ids:
         ask("scancel", *job_ids)
 
@@ -146,7 +146,7 @@ def cancel(job_ids: Collection[str]) -> None:
 def test_submission(script: str, partition: str) -> str:
     """Asks the controller whether it would take a batch script; returns a note on nodes that are away.
 
-    Raises UserError with its reason, UnreachableError where it does not answer.
+    Raises UserError with its reason, UnreachableError if it does not answer.
     """
     done = run("sbatch", "--test-only", stdin=script)
     if not done.returncode:

@@ -34,7 +34,7 @@ class Partition:
 def discover(file: Path, partition: str = "", *, dry_run: bool = False) -> str:
     """Writes a site file and returns what was found, in words; a dry run returns the file's text and writes nothing.
 
-    Raises UserError where there is such a file, or no SLURM.
+    Raises UserError if there is such a file, or no SLURM.
     """
     if file.exists():
         raise UserError(f"{file} is there already; remove it, or name another file")

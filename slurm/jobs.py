@@ -89,7 +89,7 @@ def live_and_lost(run_folder: Path, known: list[SubmittedJob]) -> tuple[dict[str
 def submitting(run_folder: Path) -> Iterator[list[SubmittedJob]]:
     """Yields the list of jobs to the only process that may submit for a run, and writes what is appended at once.
 
-    Raises UserError where jobs of the run are still queued or running.
+    Raises UserError if jobs of the run are still queued or running.
     """
     busy = UserError(f"another process is submitting jobs for {run_folder}; wait for it")
     with locked(run_folder / SLURM, busy):

@@ -38,7 +38,7 @@ def runtime_class(name: str) -> type[Runtime]:
 
 @cache
 def make_runtime(name: str, *, image: str, mounts: tuple[str, ...], python: str) -> Runtime:
-    """Returns the runtime that a site file names. Raises UserError where its class cannot be made of these fields.
+    """Returns the runtime that a site file names. Raises UserError if its class cannot be made of these fields.
 
     It is made once: a batch script asks for it a dozen times, and a class from outside may take its time.
     """
@@ -55,7 +55,7 @@ def make_runtime(name: str, *, image: str, mounts: tuple[str, ...], python: str)
 
 
 def start_of(runtime: Runtime, task: Task) -> Start:
-    """Returns how a runtime starts a task. Raises UserError where a class from outside returns something else."""
+    """Returns how a runtime starts a task. Raises UserError if a class from outside returns something else."""
     start = _call(runtime, "start", task)
     if not (isinstance(start, Start) and isinstance(start.python, str) and _are_texts(start.srun_arguments)):
         raise _wrong(runtime, "start", start, "a slurm.runtimes.Start of texts")

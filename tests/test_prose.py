@@ -26,6 +26,9 @@ from tools.prose import findings
         ('raise UserError("the same command goes on")', "continues, resumes"),
         ("x = 1  # made anew", "again"),
         ('raise UserError(f"{name} is no recipe")', "is not a"),
+        ('"""Raises ValueError\nwhere it is none."""', "if"),
+        ('"""Tells what it is."""', "says, shows"),
+        ('"""The parts of a run."""', "begins without a verb"),
     ],
 )
 def test_prose_that_has_to_be_decoded_is_found(code: str, found: str, tmp_path: Path) -> None:

@@ -46,6 +46,10 @@ WORDS = {
     r"\bare told\b|\bis told\b|\bwas told\b|\btold (by|of|in)\b": "says, is given, knows",
     r"\btells? (it|them|what|how|of|no|nothing|its|the|every)\b": "says, shows, describes",
     r"\bwhat (gathers|waits|asks|draws)\b": "the name of the thing",
+    r"\blooks? whether\b": "checks whether",
+    r"\bin the making\b": "in progress, unfinished",
+    r"\b(otherwise|something else) than\b": "differently from, something other than",
+    r"\bRaises \w+ where\b": "if",
 }
 HELP = re.compile(
     r"(what|of|whether|that|as|such|where|which|how|when|if|whose|its?|they|them|these|those|instead|the same"

@@ -154,7 +154,7 @@ def _chain_here(chain: Chain, only: Sequence[str], *, dry_run: bool) -> int:
 def _take_along(chain: Chain, arguments: argparse.Namespace, *, own: bool, submits: bool, console: Console) -> None:
     """Takes the recipes and what they name into the chain's folders: whatever becomes of the files, stages train them.
 
-    Raises UserError where a stage has begun with another recipe.
+    Raises UserError if a stage has begun with another recipe.
     """
     dry_run, data_dir = bool(arguments.dry_run), arguments.data_dir
     stages = [(stage, stage.recipe) for stage in chain.stages if stage.recipe]

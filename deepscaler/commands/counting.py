@@ -60,7 +60,7 @@ def counts_if(
 
 
 def complaint(given: Mapping[argparse.Action, Sequence[str]], values: Values) -> str:
-    """Returns why one of the options that were typed does not count here; empty where all of them do."""
+    """Returns why one of the options that were typed does not count here; empty if all of them do."""
     for action, words in given.items():
         conditions: list[Condition] = getattr(action, "conditions", [])
         for condition in conditions:

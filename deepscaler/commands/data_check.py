@@ -104,7 +104,7 @@ def _check_named(arguments: argparse.Namespace) -> int:
 def _read(
     name: str, temporary: Path, folder: Path, source: Path | None
 ) -> tuple[Callable[[], Iterator[Problem]], Entry]:
-    """Returns what yields a set's problems, and its entry in a manifest, if it has one."""
+    """Returns an iterator over a set's problems, and its entry in a manifest, if it has one."""
     if is_own(name):
         entry = prepare_own(name, temporary)
         path = parquet_path(label(name), temporary)

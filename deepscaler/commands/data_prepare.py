@@ -140,7 +140,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def _compile(recipe: Recipe, arguments: argparse.Namespace) -> int:
-    """Trains one step of a recipe, so that no training compiles on every machine what one has compiled."""
+    """Trains one step of a recipe, so that its kernels are compiled once and not on every machine."""
     from deepscaler.training.compile_once import compile_once, describe_compilation  # noqa: PLC0415  seldom
 
     if arguments.dry_run:

@@ -161,7 +161,7 @@ def _only_scoring(name: str, folder: Path) -> Path:
 
 
 def _rates(results: Results, name: str, folder: Path) -> dict[str, float]:
-    """Returns the pass rate by problem id. Raises UserError where the evaluation is of another set, or is not done."""
+    """Returns the pass rate by problem id. Raises UserError if the evaluation is of another set, or is not done."""
     benchmark = results.benchmarks.get(label(name))
     if benchmark is None:
         raise UserError(

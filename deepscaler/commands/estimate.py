@@ -70,7 +70,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints a row a stage, their sum, and what the figures rest on."""
+    """Prints a row for each stage, their sum, and the basis of the figures."""
     costs = _costs(arguments)
     if arguments.run_dir and not arguments.dry_run:
         keep_estimate(arguments.run_dir, costs[0], arguments.price)
@@ -102,7 +102,7 @@ def _costs(arguments: argparse.Namespace) -> list[StageCost]:
 
 
 def _print_costs(costs: Sequence[StageCost], price: float, console: Console) -> None:
-    """Prints middles, and below each its spread; then what the figures rest on."""
+    """Prints each middle with its spread below it, then the basis of the figures."""
     table = new_table(["stage", "step, s", "GPU-hours", "days", *(["price"] if price else []), "disk"])
     for cost in costs:
         name = f"{cost.name}\n{cost.num_nodes} x {cost.gpus_per_node} GPUs"

@@ -70,7 +70,7 @@ def chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: 
 
 
 def one_chain_far(arguments: argparse.Namespace, recipes: Sequence[Recipe], folder: Path) -> PlannedJob:
-    """Returns a chain as one job on machines of one size. Raises UserError where its stages differ in that."""
+    """Returns a chain as one job on machines of one size. Raises UserError if its stages differ in that."""
     recipes, given, words, datasets, inputs = _packed(arguments, recipes, arguments.recipes, arguments.eval)
     arguments = argparse.Namespace(**vars(arguments) | {"eval": datasets})
     only = ("--only", *arguments.only) if arguments.only else ()

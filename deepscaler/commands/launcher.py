@@ -52,7 +52,7 @@ def add_dry_run(parser: Parser, about: str) -> argparse.Action:
 
 
 def launcher_for(arguments: argparse.Namespace) -> Launcher:
-    """Returns the launcher that was asked for. Raises UserError where its site is missing or wrong."""
+    """Returns the launcher that was asked for. Raises UserError if its site is missing or wrong."""
     return launcher_at(arguments.on, site_of(arguments))
 
 

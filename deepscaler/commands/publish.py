@@ -31,7 +31,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--repo", required=True, metavar="ORG/NAME", help="repository on the hub, created if it does not exist"
     )
-    private = parser.add_argument("--private", action="store_true", help="make the repository a private one")
+    private = parser.add_argument("--private", action="store_true", help="make the repository private")
     revision = parser.add_argument(
         "--revision", default="main", metavar="BRANCH", help="branch to upload to (default: %(default)s)"
     )
@@ -64,7 +64,7 @@ def configure(parser: Parser) -> None:
         metavar="SECONDS",
         help="seconds of silence after which a request to the hub is tried again (default: 60)",
     )
-    parser.add_dry_run("write the folder, ask nobody and upload nothing")
+    parser.add_dry_run("write the folder, contact no server and upload nothing")
     for action in (private, revision, timeout):
         counts_without(action, "--dry-run")
 

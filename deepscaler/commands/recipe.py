@@ -39,7 +39,7 @@ def add_changes(options: argparse._ActionsContainer, *, profile_help: str) -> No
 
 
 def load(given: str, arguments: argparse.Namespace, device: Device = "cuda") -> Recipe:
-    """Returns the recipe that a command line asks for. Raises UserError where it or a key in [verl] is wrong."""
+    """Returns the recipe that a command line asks for. Raises UserError if it or a key in [verl] is wrong."""
     kept = [f"{name}={value}" for name in KEEP if (value := getattr(arguments, name, None)) is not None]
     recipe = load_recipe(given, arguments.profile, [*arguments.set, *kept])
     # only the first: with it repaired, the next call names the second

@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _values(recipes: list[Recipe]) -> dict[str, list[Any]]:
-    """Returns each field's values in some recipes, and those of each key in their tables [verl], None where absent."""
+    """Returns each field's values in some recipes, and those of each key in their tables [verl], None if absent."""
     options = [name for name in options_of(Recipe) if name not in ("name", "verl")]
     found: dict[str, list[Any]] = {name: [value_of(recipe, name) for recipe in recipes] for name in options}
     keys = dict.fromkeys(key for recipe in recipes for key in recipe.verl)

@@ -22,7 +22,7 @@ EXAMPLES = (
     "deepscaler reproduce outputs/8k --output-dir outputs/again --file sums.jsonl=data/sums.jsonl",
 )
 SHOWN = 5
-"""Figures that differ, at most, that are printed."""
+"""Most differing figures that are printed."""
 
 
 def configure(parser: Parser) -> None:
@@ -59,7 +59,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Lists what differs, and trains."""
+    """Lists the differences, and trains."""
     from deepscaler.publish.recorded import read_recorded  # noqa: PLC0415  --help needs none of it
     from deepscaler.publish.repeat import Here, compared_steps, repetition  # noqa: PLC0415
 
@@ -121,7 +121,7 @@ def _print_differences(differences: list[Any], record: Path, console: Console) -
 
 
 def _print_steps(stage: dict[str, Any], same: int, different: list[str], console: Console) -> None:
-    """Says whether the first steps came out as they were recorded."""
+    """Says whether the first steps equal those of the record."""
     last = max(map(int, stage["first_steps"]))
     if not different:
         console.print(f"{stage['name']}: all {same} figures up to step {last} are the same to the last digit.")

@@ -244,7 +244,7 @@ def _print_jobs(title: str, jobs: list[tuple[str, JobState]], console: Console) 
     header = [*(["job"] if has_numbers else []), "name", "state", "reason", "runs for", "nodes"]
     table = new_table(header, text_columns=[index for index, text in enumerate(header) if text != "runs for"])
     for name, state in jobs:
-        # SLURM writes None where there is nothing to say
+        # SLURM writes None if there is nothing to say
         reason = "" if state.reason == "None" else state.reason
         # SLURM says N/A where its backfill has not planned the job yet, and a held job has no start to expect.
         if state.state == "PENDING" and state.start not in ("", "N/A") and not reason.startswith("JobHeld"):

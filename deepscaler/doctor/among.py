@@ -1,4 +1,4 @@
-"""Examines one node among others: its own checks, then what it reaches, then traffic with each of them."""
+"""Examines one node among others: runs its own checks, tries to reach the others, then measures traffic with each."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ ALIKE = {check.name for check in CHECKS if check.alike}
 
 
 def examine_among(subject: Subject, meeting: Meeting, say: Callable[[str], object], *, fast: bool) -> dict[str, Any]:
-    """Returns this node's report (see judge.py); says for which nodes it waits, and for how long at most."""
+    """Returns this node's report (see judge.py); prints which nodes it waits for, and for how long at most."""
     meeting.join()
     try:
         findings = examine_fast(subject) if fast else list(examine(subject))

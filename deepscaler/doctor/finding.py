@@ -1,6 +1,6 @@
 """Describes what a check found: pass, warn, fail or skip, the evidence, and the fix.
 
-Finding("throttling", "warn", "GPU 3: hw_thermal_slowdown", "see to its cooling, ...")
+Finding("throttling", "warn", "GPU 3: hw_thermal_slowdown", "check its cooling, ...")
 """
 
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Judges what only the reports of all nodes together tell: who differs, who is cut off, who is slow.
+"""Finds what only the reports of all nodes together show: which node differs, is cut off, or is slow.
 
 report = {"node": "node1", "versions": {"torch": "2.11.0", ...}, "findings": [...], "alike": {"GPUs": "8 x ..."},
           "saw": ["node1", "node2"], "reach": {"node2": {"error": "", "skew": 0.01}},
@@ -23,10 +23,10 @@ EXPECTED = 0.25
 LEAVE_OUT = "leave it out: --exclude-slow"
 
 MOST_TRIES = 4
-"""Examinations of other nodes in the place of bad ones."""
+"""Most examinations in which other nodes replace bad ones."""
 
 SILENT = "answer"
-"""Name of the only finding of a node that says nothing."""
+"""Name of the only finding about a node that does not report."""
 
 BETWEEN_NODES = {
     SILENT: ("a node that says nothing, or dies meanwhile", "see its log, or leave it out"),
@@ -46,7 +46,7 @@ BETWEEN_NODES = {
     ),
     "bandwidth": (
         "a node whose pairs are 3 times slower than those without it, or that reach a quarter of the link's rate",
-        "see to its cable, its switch port and its driver, or leave it out",
+        "check its cable, its switch port and its driver, or leave it out",
     ),
     "all-reduce": (
         "an all-reduce over all nodes that fails, or is twice as fast without the slow nodes",
@@ -57,12 +57,12 @@ BETWEEN_NODES = {
 
 
 def among_flags(output: str, meet: str, num_nodes: int) -> tuple[str, ...]:
-    """Returns what each node's `deepscaler doctor` gets beside what it examines: `last_report` reads what it prints."""
+    """Returns the flags by which each node's `deepscaler doctor` prints the report that `last_report` reads."""
     return ("--output-dir", output, "--meet", meet, "--nodes", str(num_nodes), "--json")
 
 
 def last_report(lines: Sequence[str]) -> Report | None:
-    """Returns the report that a node printed last; None where it printed none."""
+    """Returns the report that a node printed last; None if it printed none."""
     # json.dumps keeps the order of keys, and `among` puts the node first.
     line = next((line for line in reversed(lines) if line.startswith('{"node": ')), None)
     report: Report | None = json.loads(line) if line else None
@@ -87,7 +87,7 @@ def judge(reports: Sequence[Report], nodes: Iterable[str], num_nodes: int) -> di
 
 
 def bad_nodes(found: Mapping[str, Sequence[Finding]]) -> list[str]:
-    """Returns the nodes to leave out: where others pass and this one fails, or is slow."""
+    """Returns the nodes to leave out: those that fail where others pass, or that are slow."""
     failed = {name: {one.name for one in findings if one.status == "fail"} for name, findings in found.items()}
     # Nobody knows what fails on a silent node, so it has no say in what fails everywhere.
     reported = [names for names in failed.values() if SILENT not in names]
@@ -195,10 +195,10 @@ def _bandwidth(by_node: dict[str, Report]) -> Iterator[tuple[str, Finding]]:
         if name in slow or not typical:
             others = median(rate for pair, rate in rates.items() if not set(pair) & set(slow)) if slow else 0.0
             against = f"; the other nodes reach {gbit(others)}" if others else "; ".join(["", *errors[:2]])
-            fix = "see to its cable, its switch port and its driver, or " + LEAVE_OUT
+            fix = "check its cable, its switch port and its driver, or " + LEAVE_OUT
             yield name, Finding("bandwidth", "fail", f"{shown}{against}", fix)
         elif link and typical < EXPECTED * link:
-            yield name, Finding("bandwidth", "warn", shown, "see to interface, MTU and switches, or use the fabric")
+            yield name, Finding("bandwidth", "warn", shown, "check the interface, MTU and switches, or use the fabric")
         else:
             yield name, Finding("bandwidth", "pass", shown)
 

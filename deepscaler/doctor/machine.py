@@ -17,10 +17,10 @@ from deepscaler.system.memory import level
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  its size is asked for, nothing is written
 MIN_SHARED_MEMORY = 1 << 30
-"""Bytes of it; Docker's default of 64 MB ends Ray's object store and NCCL with a bus error."""
+"""Bytes of shared memory; with Docker's default of 64 MB, Ray's object store and NCCL end with a bus error."""
 
 CORES_PER_GPU = 4
-"""An actor, a rollout engine, its scheduler and a grader want one each."""
+"""Cores per GPU: an actor, a rollout engine, its scheduler and a grader need one each."""
 
 MIN_FILES = 4096
 """Files that a process may open: Ray asks for 65536 and warns below 8192; each worker takes some hundred sockets."""

@@ -1,4 +1,4 @@
-"""Lets the nodes of a job find each other in a folder that all see, and try whether each reaches each.
+"""Lets the nodes of a job find each other in a folder that all see, and tries whether each reaches every other.
 
 meeting = Meeting(Path("/runs/doctor/meet"), num_nodes=3, name="node1", address="10.0.0.1")
 meeting/node1.card.json    {"address": "10.0.0.1", "ports": [40213, 23071], "store": 41877}
@@ -24,7 +24,7 @@ CONNECT = 3.0
 """Seconds to be connected; within a site it takes less than a millisecond."""
 
 OLD = 1800.0
-"""Seconds after which a card is of a meeting that has ended; a node's own checks take minutes at most."""
+"""Seconds after which a card counts as one of an earlier meeting; a node's own checks take minutes at most."""
 
 POLL = 0.2
 RAYS_PORTS = range(20_000, 30_000)
@@ -34,7 +34,7 @@ QUESTION = b"time\n"
 
 
 def node_name() -> str:
-    """Returns what this node is called: as a launcher says, or SLURM, else its own name."""
+    """Returns this node's name: the launcher's or SLURM's, else its own."""
     return os.environ.get("DEEPSCALER_NODE") or os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
@@ -76,7 +76,7 @@ class Meeting:
         write_json(self.folder / f"{self.name}.{kind}.json", value)
 
     def cards(self, seconds: float, say: Callable[[str], object]) -> dict[str, dict[str, Any]]:
-        """Returns the cards of all nodes, or after some seconds of those that came; says how many are missing."""
+        """Returns the cards of all nodes, or after some seconds of those that came; prints how many are missing."""
         deadline, shown = time.monotonic() + seconds, [""]
         while True:
             names = sorted(path.name.removesuffix(".card.json") for path in self.folder.glob("*.card.json"))
@@ -102,13 +102,13 @@ class Meeting:
             time.sleep(POLL)
 
     def reach(self, cards: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Returns for each other node why it is not reached (or nothing), and the seconds its clock is ahead."""
+        """Returns why each other node is not reached (empty if it is), and how many seconds its clock is ahead."""
         others = [name for name in cards if name != self.name]
         with ThreadPoolExecutor(max(1, len(others))) as pool:
             return dict(zip(others, pool.map(lambda name: _try(cards[name]), others), strict=True))
 
     def _check_new(self) -> None:
-        """Raises UserError where a card would be taken for that of a node that does not answer."""
+        """Raises UserError if a card would be taken for that of a node that does not answer."""
         own = f"{self.name}.card.json"
         cards = self.folder.glob("*.card.json")
         # The cards of nodes whose meeting was killed.
@@ -139,7 +139,7 @@ class Meeting:
 
 
 def cut_off(reach: dict[str, dict[str, dict[str, Any]]], names: Iterable[str]) -> list[str]:
-    """Returns the nodes without which every other one reaches every other one: the fewest, the worst first.
+    """Returns the fewest nodes without which all others reach each other, the worst first.
 
     `reach` is what each node said; one that said nothing reaches nobody.
     """

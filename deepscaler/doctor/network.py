@@ -37,7 +37,7 @@ def check_interface(subject: Subject) -> Finding:
 
 
 def check_adapters(_: Subject) -> Finding:
-    """Looks for ports of RDMA adapters that are down or slower than their neighbors: one slow rail slows all."""
+    """Checks for ports of RDMA adapters that are down or slower than their neighbors: one slow rail slows all."""
     ports = adapter_ports()
     if not ports:
         return Finding("InfiniBand", "skip", "no RDMA adapter")
@@ -80,7 +80,7 @@ def check_ports(_: Subject) -> Finding:
 
 
 def chosen_interface(there: Mapping[str, str], wanted: str) -> str:
-    """Returns the interface that NCCL's sockets take; empty where the variable names none that is here.
+    """Returns the interface that NCCL's sockets take; empty if the variable names none that is here.
 
     NCCL 2.28 (socket.cc): what NCCL_SOCKET_IFNAME says (`=` exactly, `^` not these, else beginnings of names), else
     one that begins with ib, else one that is neither docker's nor the loopback, else docker's.
@@ -100,7 +100,7 @@ def chosen_interface(there: Mapping[str, str], wanted: str) -> str:
 
 
 def link_rate(interface: str) -> float:
-    """Returns the bits a second that an interface is rated at; 0 where it does not tell."""
+    """Returns the bits a second that an interface is rated at; 0 if it does not tell."""
     try:
         speed = int((NET / interface / "speed").read_text(encoding="ascii"))
     except (OSError, ValueError):

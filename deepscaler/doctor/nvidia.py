@@ -1,4 +1,4 @@
-"""Reads what the driver says of its GPUs: `nvidia-smi -q -x`, one question for all checks.
+"""Reads the driver's report on its GPUs with `nvidia-smi -q -x`, once for all checks.
 
 Driver(version="535.54.03", cuda="12.2", gpus=(Gpu(index=0, name="NVIDIA A100-SXM4-80GB", ...), ...))
 """
@@ -33,7 +33,7 @@ class Gpu:
     uuid: str
     name: str
     capability: str
-    """`9.0`; empty where the driver does not tell."""
+    """`9.0`; empty if the driver does not tell."""
     memory: int
     used: int
     mig: bool
@@ -77,7 +77,7 @@ def named(gpus: Sequence[Gpu], words: Sequence[str]) -> Iterator[Gpu]:
 
 
 def ask_driver() -> Driver | None:
-    """Returns what nvidia-smi tells; None where it is not there, fails or hangs."""
+    """Returns the report of nvidia-smi; None if it is missing, fails or hangs."""
     if shutil.which("nvidia-smi") is None:
         return None
     try:

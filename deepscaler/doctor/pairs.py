@@ -1,4 +1,4 @@
-"""Pairs nodes: says in which order they meet, and which node makes its pairs slow."""
+"""Pairs nodes: decides in which order they meet, and which node makes its pairs slow."""
 
 from collections.abc import Iterator, Sequence
 from statistics import median

@@ -1,4 +1,4 @@
-"""Asks the hub and other servers: whether they answer, and what they say of a token, of which nothing is printed."""
+"""Asks the hub and other servers whether they answer and know a token, of which nothing is printed."""
 
 import json
 import socket

@@ -50,7 +50,7 @@ def check_python(_: Subject) -> Finding:
 
 
 def check_packages(subject: Subject) -> Finding:
-    """Compares what is installed with a lock. Raises UserError where there is no such file."""
+    """Compares what is installed with a lock. Raises UserError if there is no such file."""
     return check_lock(subject.lock) if subject.lock else Finding("packages", "skip", "needs --lock")
 
 

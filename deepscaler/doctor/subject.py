@@ -23,9 +23,9 @@ class Subject:
     """Folder of the training; it may not exist yet."""
     lock: Path | None = None
     wandb: bool = False
-    """True where the training logs to Weights & Biases."""
+    """True if the training logs to Weights & Biases."""
     starts_training: bool = False
-    """True where a training starts next, so that a failure ends it."""
+    """True if a training starts next, so that a failure ends it."""
     _drivers: list[Driver | None] = field(default_factory=list, init=False, repr=False)
     _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
@@ -36,7 +36,7 @@ class Subject:
 
     @property
     def driver(self) -> Driver | None:
-        """Returns the answer of nvidia-smi; None where there is none, or it does not answer."""
+        """Returns the answer of nvidia-smi; None if there is none, or it does not answer."""
         # The fast checks are threads: the first asks and the others wait for its answer.
         with self._lock:
             # A list, because None is an answer, too.
@@ -51,5 +51,5 @@ class Subject:
 
 
 def examined_folder(subject: Subject) -> Path | None:
-    """Returns the nearest existing folder of the run's; None where no run was named."""
+    """Returns the nearest existing folder of the run's; None if no run was named."""
     return existing_parent(subject.run_dir) if subject.run_dir else None

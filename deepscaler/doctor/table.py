@@ -1,4 +1,4 @@
-"""Shows what all nodes found in one table: a row for each check and each answer to it, the odd ones marked.
+"""Shows the findings of all nodes in one table: a row for each check and each result, with the odd ones marked.
 
 check          nodes    status  evidence
 GPUs           all 4    ok      8 x NVIDIA H100 80GB HBM3
@@ -21,7 +21,7 @@ from deepscaler.system.exit_codes import DONE, FAILED
 
 STYLES: dict[Status, str] = {"pass": "", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 NAMED = 4
-"""Nodes that a row names; of more it shows the number."""
+"""Most nodes that a row names; of more it shows the number."""
 
 
 def conclude(found: Mapping[str, Sequence[Finding]], num_nodes: int, console: Console, *, as_json: bool = False) -> int:

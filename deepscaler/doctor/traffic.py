@@ -35,14 +35,14 @@ ENOUGH = 0.2
 """Seconds that a measurement takes at least, if the largest message allows it."""
 
 REPEATS = 3
-"""Measurements of which the best counts: a busy processor makes a network look slow, nothing makes it look fast."""
+"""Measurements of which the best counts: a busy processor can make a network look slow, but never fast."""
 
 SMALLEST, LARGEST = 1 << 18, 1 << 27
 """Bytes of a message."""
 
 
 def traffic(me: str, members: Sequence[str], store: tuple[str, int], interface: str) -> list[dict[str, Any]]:
-    """Returns what this node measured with the others; what came until its process hung, where it did."""
+    """Returns what this node measured with the others; if its process hung, everything until then."""
     spec = {"me": me, "members": list(members), "store": store}
     variables = {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface} if interface else {}
     seconds = IMPORTS + (len(members) + 1) * PAIR + 3 * TOGETHER
@@ -190,7 +190,7 @@ class Tournament:
                 size *= 2 if longest > ENOUGH / 8 else 8
 
     def _meet(self, moment: str, seconds: float) -> None:
-        """Waits for all that are left, in all so long since the last time; who does not come is left out afterwards."""
+        """Waits for all remaining nodes, until a deadline; later rounds leave out those that miss it."""
         self._store.set(f"{moment}-{self._me}", "")
         # the first node decides who is left out and when all continue: each with a clock of its own, they would
         # drift apart

@@ -24,7 +24,7 @@ Outcome = Literal["left", "done", "stopped"]
 
 
 def plan_chain(chain: Chain, command: Sequence[str], device: Device, reads: tuple[str, ...] = ()) -> list[PlannedJob]:
-    """Returns the jobs that are left. Raises UserError where none is, a gate stopped it, or it is another chain."""
+    """Returns the jobs that are left. Raises UserError if none is, a gate stopped it, or it is another chain."""
     check_state(chain)
     jobs: list[tuple[Job, Path]] = []
     for stage in chain.stages:

@@ -99,7 +99,7 @@ class Launcher(ABC):
 
     @property
     def gpu(self) -> str:
-        """Returns what this place calls its GPUs, such as h100; empty where it does not say."""
+        """Returns what this place calls its GPUs, such as h100; empty if it does not say."""
         return ""
 
     def folder_there(self, folder: Path) -> Path:
@@ -109,12 +109,12 @@ class Launcher(ABC):
     @classmethod
     @abstractmethod
     def at(cls, site: Path | None) -> Self:
-        """Returns the launcher that a site file describes. Raises UserError where it is missing or wrong."""
+        """Returns the launcher that a site file describes. Raises UserError if it is missing or wrong."""
 
     @classmethod
     @abstractmethod
     def of(cls, folder: Path) -> Self | None:
-        """Returns the launcher that submitted the jobs of a run's folder; None where that was another."""
+        """Returns the launcher that submitted the jobs of a run's folder; None if that was another."""
 
     @abstractmethod
     def submit(self, plan: Sequence[PlannedJob], folder: Path, console: Console) -> int:
@@ -151,7 +151,7 @@ class Launcher(ABC):
 
     @abstractmethod
     def cancel(self, folder: Path, console: Console, *, dry_run: bool) -> int:
-        """Ends what is queued or running. Raises UserError where the folder has no jobs."""
+        """Ends what is queued or running. Raises UserError if the folder has no jobs."""
 
     @abstractmethod
     def examine(self, asked: Examination, folder: Path, console: Console) -> int:

@@ -77,7 +77,7 @@ class Bucket:
         return {path[start:]: int(info["size"] or 0) for path, info in found.items() if path[start:]}
 
     def read(self, name: str) -> bytes | None:
-        """Returns an object's content; None where there is none."""
+        """Returns an object's content; None if there is none."""
         with self._told(name):
             try:
                 content: bytes = self._files.cat_file(self._path(name))
@@ -116,7 +116,7 @@ class Bucket:
         return {"size": size, "sha256": digest.hexdigest()}
 
     def download(self, name: str, file: Path, told: dict[str, Any]) -> None:
-        """Fetches an object to a file, whole or not at all. Raises MirrorError where it is not what `told` says."""
+        """Fetches an object to a file, whole or not at all. Raises MirrorError if it is not what `told` says."""
         # Size first, which spares the hash of most that differ; never size alone, which a torn write may have,
         # too.
         if file.is_file() and file.stat().st_size == told["size"] and _sha256(file) == told["sha256"]:

@@ -1,10 +1,10 @@
-"""Keeps what is fetched of a mirror a copy of one run and one checkpoint: what is of another goes first.
+"""Keeps the fetched part of a mirror a copy of one run and one checkpoint: remains of another are removed first.
 
 <cache>/mirror/8k-3f2a91c04be1/{run.json, attempts/, checkpoints/global_step_60/, model/}      as in a run's folder
 <cache>/mirror/8k-3f2a91c04be1/fetched.json      {"run": "3f2a...", "checkpoint": "SHA-256 of its manifest"}
 
-A URL tells where a mirror is, not of which run: its bucket may have been emptied and used again, and a step whose
-checkpoint was lost is saved again.
+A URL says where a mirror is, not which run it is of: its bucket may have been emptied and used again, and a step whose
+checkpoint was lost may have been saved again.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ def cached(url: str) -> RunFolder:
 
 
 def keep_run(run: RunFolder, identity: str) -> None:
-    """Empties the folder where it is not known to be of this run. Raises UserError where that fails."""
+    """Empties the folder where it is not known to be of this run. Raises UserError if that fails."""
     if _record(run).get("run") == identity:
         return
     for path in run.root.iterdir():
@@ -76,7 +76,7 @@ def keep_checkpoint(run: RunFolder, step: int, files: dict[str, dict[str, Any]])
 
 
 def _record(run: RunFolder) -> dict[str, Any]:
-    """Returns which run and checkpoint the folder is of; nothing where that is not known."""
+    """Returns which run and checkpoint the folder is of; nothing if that is not known."""
     try:
         return read_json(run.root / RECORD)
     except UserError:

@@ -1,4 +1,4 @@
-"""Downloads what a run has in its mirror, each file by its size and hash, again where a connection broke."""
+"""Downloads a run from its mirror; verifies each file's size and hash, and retries after a broken connection."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -17,10 +17,10 @@ from deepscaler.system.files import in_bytes, remove_tree, sync_directory, sync_
 
 NUM_STREAMS = 4
 TRIES = 3
-"""A download is tried so often: its connection may break, and the checkpoint may be pruned meanwhile."""
+"""Most tries of a download: its connection may break, and the checkpoint may be pruned meanwhile."""
 
 LAST = "run.json"
-"""Makes a folder a run, so it is put in place when everything else is there."""
+"""File that makes a folder a run, so it is put in place after everything else."""
 
 Say = Callable[[str], None]
 
@@ -30,7 +30,7 @@ def fetch_checkpoint(
 ) -> None:
     """Fetches a checkpoint, every file by its size and hash, and puts it in place by one rename.
 
-    What an earlier try has fetched is used again. Raises UserError where it does not fit or is not whole.
+    What an earlier try has fetched is used again. Raises UserError if it does not fit or is not whole.
     """
     wanted, free = sum(told["size"] for told in files.values()), free_bytes(run.root)
     made, target = (run.checkpoints / f"{start}{PREFIX}{stored.step}" for start in (FETCHED, ""))
@@ -62,7 +62,7 @@ def fetch_checkpoint(
 
 
 def _tried(bucket: Bucket, name: str, file: Path, told: dict[str, Any]) -> None:
-    """Downloads a file, again where a connection broke."""
+    """Downloads a file; retries after a broken connection."""
     for attempt in range(TRIES):
         try:
             return bucket.download(name, file, told)

@@ -42,7 +42,7 @@ def restore(run: RunFolder, url: str, say: Say) -> None:
     """Fetches a run that its disk lacks, or has less of than its mirror; a run that is newer on disk stays as it is.
 
     What this disk has beyond the step at which an attempt elsewhere resumed is set aside: the run went on without it.
-    Raises UserError where the mirror holds another run, an attempt elsewhere is at work, or an empty disk cannot be
+    Raises UserError if the mirror holds another run, an attempt elsewhere is at work, or an empty disk cannot be
     filled. With a run on disk, a mirror that cannot be reached only draws a warning.
     """
     try:
@@ -95,7 +95,7 @@ def _restore(run: RunFolder, bucket: Bucket, view: View, identity: str, say: Say
 
 
 def describe_mirror(run: RunFolder, url: str) -> str:
-    """Returns what `restore` would do, for a dry run. Raises UserError where the package of the bucket is missing."""
+    """Returns what `restore` would do, for a dry run. Raises UserError if the package of the bucket is missing."""
     try:
         bucket: Bucket = within(PATIENCE, lambda: place(url), url)
         view: View = within(PATIENCE, lambda: look(bucket), url)
@@ -136,7 +136,7 @@ def _overtaken_files(run: RunFolder, files: dict[str, dict[str, Any]], local: in
 
 
 def fetched_run(url: str, need: Need, say: Say) -> RunFolder:
-    """Returns a folder in the cache with what a command reads of a mirrored run. Raises UserError where it lacks it."""
+    """Returns a folder in the cache with what a command reads of a mirrored run. Raises UserError if it lacks it."""
     bucket = place(url)
     run = cached(url)
     with alone(run.root, f"fetching {url} into {run.root}", say):
@@ -164,7 +164,7 @@ def fetched_run(url: str, need: Need, say: Say) -> RunFolder:
 
 
 def fetched_chain(url: str, need: Need, say: Say) -> Path | None:
-    """Returns a folder in the cache with the stages of a mirrored chain; None where the URL is not a chain's.
+    """Returns a folder in the cache with the stages of a mirrored chain; None if the URL is not a chain's.
 
     All stages have what a report reads, and the last one with a whole checkpoint has what else is needed.
     """
@@ -218,7 +218,7 @@ def _fetch_needed(bucket: Bucket, view: View, run: RunFolder, need: Need, say: S
 
 
 def _wait_until_dead(bucket: Bucket, view: View, say: Say) -> None:
-    """Returns when the newest attempt has ended or gives no sign of life. Raises UserError where it is at work."""
+    """Returns when the newest attempt has ended or gives no sign of life. Raises UserError if it is at work."""
     [(token, resumed), *_] = view.claims[view.owner].items()
     name = claim_name(view.owner, resumed, token)
     first = read_object(bucket, name) or {}

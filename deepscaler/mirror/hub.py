@@ -20,7 +20,7 @@ TIMEOUT = 90.0
 """Seconds of silence after which a request is given up; less than those after which the process restarts."""
 
 TRIES = 3
-"""A commit is tried so often where another one is made at the same moment."""
+"""Most tries of a commit, because another one may be made at the same moment."""
 
 
 class Hub(Bucket):
@@ -59,7 +59,7 @@ class Hub(Bucket):
         return self._sizes(self._found())
 
     def read(self, name: str) -> bytes | None:
-        """Returns an object's content; None where there is none."""
+        """Returns an object's content; None if there is none."""
         from huggingface_hub import hf_hub_url  # noqa: PLC0415
         from huggingface_hub.errors import EntryNotFoundError  # noqa: PLC0415
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff  # noqa: PLC0415
@@ -145,7 +145,7 @@ class Hub(Bucket):
         raise AssertionError("every try returns or raises")
 
     def _free(self, removed: Mapping[str, str], commit: str) -> None:
-        """Has the hub give up large files, given by name and hash, which it would keep for the history, and count."""
+        """Deletes large files (by name and hash) from the hub for good; it would keep and count them as history."""
         if not removed:
             return
         names = {self._start + name for name in removed}

@@ -117,7 +117,7 @@ def claim_name(number: int, resumed_step: int, token: str) -> str:
 
 
 def read_object(bucket: Bucket, name: str) -> dict[str, Any] | None:
-    """Returns a JSON object of a mirror; None where there is none. Raises MirrorError for anything else."""
+    """Returns a JSON object of a mirror; None if there is none. Raises MirrorError for anything else."""
     content = bucket.read(name)
     if content is None:
         return None

@@ -102,7 +102,7 @@ class Uploader:
         self._small = SmallFiles(self._bucket, self._run, number, view)
 
     def _check_owner(self, view: View, token: str) -> None:
-        """Raises FencedError where a newer attempt owns the mirror, or another start has this one's number."""
+        """Raises FencedError if a newer attempt owns the mirror, or another start has this one's number."""
         others = set(view.claims.get(self._order.attempt, ())) - {token}
         if view.owner > self._order.attempt or others:
             newer = view.owner if view.owner > self._order.attempt else f"{self._order.attempt} of another start"

@@ -61,7 +61,7 @@ def is_small_model(name: str) -> bool:
 
 
 def find_small_model() -> Path | None:
-    """Returns the folder of the small model; None where it would have to be made."""
+    """Returns the folder of the small model; None if it would have to be made."""
     return next((folder for folder in _places() if folder.is_dir()), None)
 
 

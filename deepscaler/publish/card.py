@@ -34,7 +34,7 @@ PLACE_FIELDS = frozenset(("name", "model", "num_nodes", "gpus_per_node", "keep",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All that a card tells."""
+    """Everything that a card states."""
 
     repo: str
     base: Base
@@ -54,7 +54,7 @@ class Facts:
 
 
 def card(facts: Facts) -> str:
-    """Returns README.md. Raises ValueError where huggingface_hub refuses its metadata."""
+    """Returns README.md. Raises ValueError if huggingface_hub refuses its metadata."""
     from huggingface_hub import ModelCard, ModelCardData  # noqa: PLC0415  seconds of import
 
     name = facts.repo.partition("/")[2]

@@ -1,4 +1,4 @@
-"""Reads the record of a training and checks all of it before anything is done with it: it comes from strangers.
+"""Reads the record of a training, and checks all of it before any use, because it may come from strangers.
 
 {"schema": 1, "stages": [{"name": "../x", ...}]}
 UserError("deepscaler.json cannot be used: the name of stage 1 is '../x', expected letters, digits, . _ or -")
@@ -96,7 +96,7 @@ PARTS: dict[str, tuple[Check, str]] = {
 """Parts of a run.json or of a stage in deepscaler.json, what they have to be, and that in words."""
 
 NEEDED = ("recipe", "model")
-"""Parts that every kit has written down."""
+"""Parts that every version of the kit has recorded."""
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def check_parts(stage: Any, where: str) -> None:
-    """Raises UserError where a run.json, or a stage of deepscaler.json, lacks a part or holds one of another kind."""
+    """Raises UserError if a run.json, or a stage of deepscaler.json, lacks a part or holds one of another kind."""
     if not isinstance(stage, dict):
         raise UserError(f"{where} cannot be used: a stage is {shown_value(stage)}, expected a table")
     for name, (check, expected) in PARTS.items():
@@ -128,7 +128,7 @@ def check_parts(stage: Any, where: str) -> None:
 
 
 def check_names(stages: Sequence[Mapping[str, Any]], where: str) -> None:
-    """Raises UserError where a name in checked stages would lead out of its folder, or two stages have the same."""
+    """Raises UserError if a name in checked stages would lead out of its folder, or two stages have the same."""
     names: list[str] = []
     for number, stage in enumerate(stages, start=1):
         recipe, reward = stage["recipe"], stage.get("reward", {})

@@ -13,13 +13,13 @@ from deepscaler.models.provenance import git_revision, installed_versions
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as it was."""
+    """One difference from the record."""
 
     what: str
     recorded: str
     here: str
     stops: bool = False
-    """True where nothing can be trained without it."""
+    """True if nothing can be trained without it."""
 
 
 def programs_here() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Writes the folder that is published, whole or not at all, and opens all of it again before anybody else does.
+"""Writes the folder that is published, whole or not at all, and opens all of it again as a reader would.
 
 README.md  deepscaler.json  curves.png  LICENSE
 model.safetensors  config.json  generation_config.json  tokenizer.json  tokenizer_config.json  chat_template.jinja
@@ -79,7 +79,7 @@ def find_source(folder: Path) -> Source:
 
 
 def _last_run(chain: Path) -> Path:
-    """Returns the run of the last stage that was trained. Raises UserError where that has no model to publish."""
+    """Returns the run of the last stage that was trained. Raises UserError if that has no model to publish."""
     runs = [stage.run for stage in read_stages(chain) if stage.metrics or _has_model(stage.run)]
     if not _has_model(runs[-1]):
         earlier = [str(run.root) for run in runs if _has_model(run)]
@@ -98,7 +98,7 @@ def _has_model(run: RunFolder) -> bool:
 def write_folder(source: Source, target: Path, asked: Asked, say: Say) -> None:
     """Writes what is published into a folder; whatever a publication left there before is replaced.
 
-    Raises UserError where the weights, the tokenizer or the metadata do not come back as they were, where something
+    Raises UserError if the weights, the tokenizer or the metadata do not come back as they were, where something
     private would be published, and where the folder is somebody else's.
     """
     if target.exists() and any(target.iterdir()) and not (target / FILE).is_file():
@@ -154,7 +154,7 @@ def _stages(source: Source) -> list[Stage]:
 
 
 def _check_merge(model: Path, weights: str) -> None:
-    """Raises UserError where a merged model is no longer what the merge verified against its checkpoint."""
+    """Raises UserError if a merged model is no longer what the merge verified against its checkpoint."""
     # A merge may have left no hash (None), which proves nothing.
     if (model / MERGED).is_file() and (merged := read_json(model / MERGED).get("weights")) not in (None, weights):
         raise UserError(f"{model} is not what was merged ({merged}): remove it, then deepscaler merge {model.parent}")

@@ -1,4 +1,4 @@
-"""Writes down what another machine needs to train the same again, and nothing that belongs to this machine alone.
+"""Records what another machine needs to train the same again, and nothing that concerns this machine alone.
 
 deepscaler.json  {"schema": 1, "kit": "0.1.0", "git_revision": "...", "weights": "sha256:...",
                   "stages": [{"name": "8k", "recipe": {...}, "device": "cuda", "steps": 1040, "model": {...},

@@ -39,7 +39,7 @@ class Recorded:
 
 
 def read_recorded(given: Path) -> Recorded:
-    """Returns the record at a path. Raises UserError where there is none."""
+    """Returns the record at a path. Raises UserError if there is none."""
     if given.is_dir() and (given / FILE).is_file():
         return Recorded(stages=read_portable(given / FILE)["stages"], folder=given)
     if given.is_dir() and is_training(given):

@@ -55,7 +55,7 @@ class Repetition:
     """One stage, ready to be trained again."""
 
     recipe: Recipe | None
-    """None where something is missing that nothing can be trained without."""
+    """None if something is missing that nothing can be trained without."""
     differences: tuple[Difference, ...]
     reward: tuple[Path, str] | None
     """The file that the recipe's reward function has to be written to, and its text."""

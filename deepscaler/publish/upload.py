@@ -43,7 +43,7 @@ def check_target(repo: str) -> None:
 
 
 def check_access(repo: str, *, private: bool, revision: str, timeout: float) -> None:
-    """Raises UserError where a publication could not be uploaded; changes nothing."""
+    """Raises UserError if a publication could not be uploaded; changes nothing."""
     with told(repo):
         _open(repo, private=private, revision=revision, timeout=timeout)
 
@@ -141,7 +141,7 @@ def _files(api: Any, repo: str, revision: str) -> list[str]:
 
 
 def _check_visibility(api: Any, repo: str, *, private: bool) -> None:
-    """Raises UserError where --private would not hide what is already public."""
+    """Raises UserError if --private would not hide what is already public."""
     from huggingface_hub.errors import RepositoryNotFoundError  # noqa: PLC0415
 
     if not private:

@@ -89,7 +89,7 @@ def compare_chat(source: Path, copy: Path) -> None:
 
 
 def _tensor_files(folder: Path) -> dict[str, Path]:
-    """Returns the file of each tensor. Raises UserError where shards and their index contradict each other."""
+    """Returns the file of each tensor. Raises UserError if shards and their index contradict each other."""
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
     found: dict[str, Path] = {}

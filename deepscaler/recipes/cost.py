@@ -18,13 +18,13 @@ from deepscaler.recipes.throughput import Spread, slowness
 from deepscaler.system.errors import UserError
 
 LENGTH_SPREAD = (0.75, 1.25)
-"""Times the assumed mean response: below and above it a stage gets cheaper and dearer."""
+"""Least and largest mean response, as multiples of the assumed one."""
 
 EVALUATION_SAMPLES, EVALUATION_TOKENS = 16, 32_768
 """Responses to a problem, and tokens of the longest: `deepscaler evaluate` by DeepScaleR's protocol."""
 
 UNKNOWN_VALIDATION = 30
-"""Problems of a validation set whose size nobody knows before it is read: as many as AIME 2024 has."""
+"""Assumed problems of a validation set that was not read yet: as many as AIME 2024 has."""
 
 BYTES_MERGED = 2
 """A weight in bfloat16."""
@@ -46,7 +46,7 @@ class StageCost:
     """Seconds of a mean step, with its share of saves and validations."""
     start_seconds: float
     evaluation_hours: Spread
-    """Hours of one GPU after the stage; 0 where nothing is evaluated."""
+    """Hours of one GPU after the stage; 0 if nothing is evaluated."""
     disk_bytes: Spread
     """Bytes on disk at its end: checkpoints that stay, rollouts, the merged model."""
     told: tuple[str, ...]

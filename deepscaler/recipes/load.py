@@ -30,7 +30,7 @@ MOST_FILES = 10
 
 
 def load_recipe(given: str, profile: Profile | None = None, settings: Sequence[str] = ()) -> Recipe:
-    """Returns the recipe that a command line asks for. Raises UserError where it cannot run."""
+    """Returns the recipe that a command line asks for. Raises UserError if it cannot run."""
     for setting in settings:
         if setting.startswith("profile="):
             raise UserError(f"--set {setting} would change the name alone: give --profile {setting[8:] or 'NAME'}")

@@ -142,7 +142,7 @@ def shape_of(model: str) -> ModelShape:
 
 
 def check_heads(recipe: Recipe) -> None:
-    """Raises UserError where the heads of a recipe's model, if known, cannot be shared as the recipe asks.
+    """Raises UserError if the heads of a recipe's model, if known, cannot be shared as the recipe asks.
 
     verl (models/transformers/monkey_patch.py) and vLLM (config/model.py) would find it once the job has its GPUs.
     """

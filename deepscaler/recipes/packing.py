@@ -29,7 +29,7 @@ def packed(lengths: Sequence[float], groups: int, budget: int, work: Callable[[f
 
 
 def _filled(lengths: list[float], count: int, budget: int, work: Callable[[float], float]) -> list[float] | None:
-    """Returns the work of so many micro batches, largest first; None where one would hold too many tokens.
+    """Returns the work of so many micro batches, largest first; None if one would hold too many tokens.
 
     The longest sequence left goes where there is least work.
     """

@@ -54,7 +54,7 @@ class Sign:
 
 
 def _mean(values: Collection[float]) -> float:
-    """Returns the mean, of huge numbers too: `fmean` raises OverflowError where their sum is none."""
+    """Returns the mean, of huge numbers too: `fmean` raises OverflowError if their sum is none."""
     return sum(value / len(values) for value in values)
 
 
@@ -71,7 +71,7 @@ def _largest(values: list[float]) -> float | None:
 
 
 def _spread(values: list[float]) -> float | None:
-    """Returns the largest difference; None where all are 0, which is a sign of its own."""
+    """Returns the largest difference; None if all are 0, which is a sign of its own."""
     last = values[-LAST:]
     return max(last) - min(last) if len(last) == LAST and any(last) else None
 
@@ -230,7 +230,7 @@ SIGNS = {sign.name: sign for sign in _SIGNS}
 
 
 def threshold_of(sign: Sign, moved: Mapping[str, Any]) -> float | None:
-    """Returns the threshold of a sign in a recipe; None where the recipe turns it off. Raises UserError."""
+    """Returns the threshold of a sign in a recipe; None if the recipe turns it off. Raises UserError."""
     value = moved.get(sign.name, sign.threshold)
     if value is False:
         return None

@@ -42,7 +42,7 @@ def thinking_of(template: str) -> Thinking:
 
 
 def template_in(folder: Path) -> str:
-    """Returns the chat template of a model's folder; empty where it has none that can be read."""
+    """Returns the chat template of a model's folder; empty if it has none that can be read."""
     try:
         # Newer transformers write the template here, and prefer it to the one in tokenizer_config.json.
         if (folder / "chat_template.jinja").is_file():
@@ -56,7 +56,7 @@ def template_in(folder: Path) -> str:
 def check_thinking(recipe: Recipe) -> str:
     """Returns a note where a recipe and its model's template may not mean the same; nothing where neither tells.
 
-    Raises UserError where every response would score 0.
+    Raises UserError if every response would score 0.
     """
     folder = Path(recipe.model)
     template = template_in(folder) if folder.is_dir() else ""

@@ -1,4 +1,4 @@
-"""Computes how far a GPU was from the model of a step, by measurements and published trainings in throughput.json.
+"""Computes how much longer a GPU takes than the model of a step says, from the measurements in throughput.json.
 
 slowness("H100-80GB", 1)    Spread(1.13, 1.2, 1.3)     so many times as long as step_time says: measured
 slowness("A100-80GB", 32)   Spread(0.78, 1.9, 4.0)     derived: nobody measured an A100, or several GPUs, for this kit
@@ -43,12 +43,12 @@ WHOLE = Lengths(mean=4096, cut_off=1, limit=4096, prompt=100)
 """Responses to that recipe: those of random weights, which never end by themselves."""
 
 DERIVED = (0.8, 1.5)
-"""Times the least and the most of measured cards: how far off a card may be that nobody measured. An assumption."""
+"""Assumed range of a card that nobody measured, as multiples of the least and the most of measured cards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A figure with the least and the most that it may well be."""
+    """A figure with its plausible minimum and maximum."""
 
     low: float
     middle: float

@@ -90,7 +90,7 @@ def read_beats(attempt: Attempt) -> Iterator[Beat]:
 
 
 def role_of(process_title: str) -> str:
-    """Returns the role that a process's title tells: `ray::RewardLoopWorker.compute_score` is a reward worker."""
+    """Returns the role by a process's title: `ray::RewardLoopWorker.compute_score` is a reward worker."""
     # Ray titles a process by its class, then by the method that it runs: `ray::WorkerDict`, `ray::WorkerDict.update()`.
     title = process_title.removeprefix("ray::").partition(".")[0].partition("(")[0].strip()
     return ROLES.get(title, title)

@@ -71,7 +71,7 @@ def unsealed(run: RunFolder) -> list[Path]:
 def newest(run: RunFolder, say: Callable[[str], None]) -> Checkpoint | None:
     """Returns the newest checkpoint whose every file is whole. Damaged ones are set aside with a message.
 
-    Raises UserError where there are checkpoints, but none is whole: training never starts over silently.
+    Raises UserError if there are checkpoints, but none is whole: training never starts over silently.
     """
     return first_whole(run, lambda found: found[0], say)
 
@@ -101,7 +101,7 @@ def first_whole(
 
 
 def read_seal(path: Path) -> Checkpoint | str | None:
-    """Returns what a checkpoint's seal says, or why it cannot be read; None where there is none."""
+    """Returns what a checkpoint's seal says, or why it cannot be read; None if there is none."""
     try:
         seal = json.loads((path / SEAL).read_text(encoding="utf-8"))
     except FileNotFoundError:  # pruned, at this very moment perhaps

@@ -1,4 +1,4 @@
-"""Keeps what a run was expected to take in its folder, and says how far off that was once steps are logged.
+"""Keeps the estimate of a run in its folder, and compares it with the steps once they are logged.
 
 estimate.json   {"gpu": "A100-80GB", "num_gpus": 8, "num_steps": 1040, "price": 1.8,
                  "step_seconds": {"low": 130.1, "middle": 316.4, "high": 823.0}, "gpu_hours": {...}, ...}
@@ -25,9 +25,9 @@ class Comparison:
     """An estimate beside what the run takes; hours and money for all of its steps."""
 
     times: float
-    """So many times as long as the estimate's middle a step takes."""
+    """Ratio of a step's time to the estimate's middle."""
     inside: bool
-    """True where it lies between the estimate's ends."""
+    """True if it lies between the estimate's ends."""
     estimated_step_seconds: float
     step_seconds: float
     """Seconds of a mean step, with its share of saves and validations."""
@@ -38,7 +38,7 @@ class Comparison:
     """GPU-hours of the whole run at the pace until now."""
     hours: float
     price: float
-    """Price of a GPU-hour; 0 where none was given."""
+    """Price of a GPU-hour; 0 if none was given."""
 
 
 def keep_estimate(folder: Path, cost: StageCost, price: float = 0.0) -> None:

@@ -24,7 +24,7 @@ FORGOTTEN = 120.0
 def held(run: RunFolder, step: int) -> Iterator[None]:
     """Keeps a checkpoint from being pruned while it is read; whether it is still there is to be looked at inside.
 
-    Raises OSError where the run's folder cannot be written.
+    Raises OSError if the run's folder cannot be written.
     """
     # A file of its own for each holder: a shared one with a count would be wrong for ever after a kill.
     hold = run.checkpoints / HOLDS / f"{step}-{secrets.token_hex(4)}"

@@ -1,4 +1,4 @@
-"""Tells which problems each step of a run trained on, from a line a step that the trainer writes when it takes a batch.
+"""Reads which problems each step of a run trained on; the trainer writes a line when a step takes its batch.
 
 attempts/0003/prompts.jsonl
 {"step": 412, "prompts": ["deepscaler/17", ...], "discarded": ["deepscaler/5"], "lost": 0}

@@ -45,7 +45,7 @@ class NodeMemory:
     limit: int
     roles: dict[str, int]
     slope: float | None = None
-    """None where there are too few steps, or the growth may be noise."""
+    """None if there are too few steps, or the growth may be noise."""
     full_step: int | None = None
     """The step at which 95% of the limit will be in use; None without growth."""
     earliest: int | None = None

@@ -50,7 +50,7 @@ def step_in_flight(attempt: Attempt) -> int:
 
 
 def claim(attempt: Attempt) -> Path | None:
-    """Returns the file of this node's samples; None where another process of the attempt writes it."""
+    """Returns the file of this node's samples; None if another process of the attempt writes it."""
     path = attempt.root / FOLDER / f"{socket.gethostname()}.jsonl"
     path.parent.mkdir(exist_ok=True)
     try:

@@ -47,7 +47,7 @@ class MirrorState:
 
 
 def read_state(run: RunFolder) -> MirrorState | None:
-    """Returns the state of a run's mirror; None where it has none."""
+    """Returns the state of a run's mirror; None if it has none."""
     try:
         values = json.loads((run.root / "mirror.json").read_text(encoding="utf-8"))
         # A newer kit may have written more: after a step back to this one its state still counts.

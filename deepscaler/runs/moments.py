@@ -1,4 +1,4 @@
-"""Records when the parts of a start were ready, as the processes that know write it down.
+"""Records when each part of a start is ready; the process that knows it writes it down.
 
 attempts/0003/moments.jsonl   {"moment": "verl imported", "time": 1795824023.4}
 

@@ -33,7 +33,7 @@ def find_kind(folder: Path) -> Kind | None:
 
 
 def kind_of(folder: Path) -> Kind:
-    """Returns what a folder is. Raises UserError where it is none of the kit's."""
+    """Returns what a folder is. Raises UserError if it is none of the kit's."""
     if kind := find_kind(folder):
         return kind
     raise UserError(

@@ -129,7 +129,7 @@ def _of_run(run: str, status: Status) -> Iterator[Sample]:
     for name in GAUGES:
         if (value := getattr(status, name)) is not None:
             yield name, labels, float(value)
-    # 0 where it is not seen, because an absent series could also mean that nobody has looked.
+    # 0 if it is not seen, because an absent series could also mean that nobody has looked.
     for sign in SIGNS if status.attempt else ():
         yield "sick", (*labels, sign), float(sign in (status.alarms or {}))
     yield "state", (*labels, _label(status.state)), 1.0

@@ -41,7 +41,7 @@ class Prompts:
             self.num_problems[asked.dataset] = self.num_problems.get(asked.dataset, 0) + 1
 
     def find(self, prompt: str, golds: Any) -> Asked | None:
-        """Returns the problem whose question the prompt holds last; None where the data does not know it."""
+        """Returns the problem whose question the prompt holds last; None if the data does not know it."""
         candidates = self._by_golds.get(golds_of(golds), [])
         # A question may be part of another, and few-shot examples are problems, too: the last and longest is asked.
         found = [(prompt.rfind(one.question), len(one.question), place) for place, one in enumerate(candidates)]

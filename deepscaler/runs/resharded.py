@@ -30,7 +30,7 @@ def planned_copy(run: RunFolder, checkpoint: Checkpoint, num_ranks: int) -> Chec
 
 
 def whole_copy(run: RunFolder, checkpoint: Checkpoint, num_ranks: int) -> Checkpoint | None:
-    """Returns the copy of a checkpoint for so many ranks if every file of it is whole; None where there is none."""
+    """Returns the copy of a checkpoint for so many ranks if every file of it is whole; None if there is none."""
     found = read_seal(copy_folder(run, checkpoint.step, num_ranks))
     # The step alone could be that of an earlier line of the run: resumed from a merged model, verl counts from 0 again,
     # and a step whose checkpoint was lost is saved again.

@@ -41,7 +41,7 @@ def best_whole(run: RunFolder, say: Callable[[str], None]) -> Checkpoint | None:
 
 
 def choose_best(run: RunFolder, checkpoints: list[Checkpoint]) -> Checkpoint:
-    """Returns the checkpoint with the best validation, the newest of equals. Raises UserError where none has one.
+    """Returns the checkpoint with the best validation, the newest of equals. Raises UserError if none has one.
 
     It is found in the metrics each time, and nothing is written down: verl validates a step after it has saved it, so
     the newest checkpoint is judged when the next one is saved, and a kill in between loses nothing.

@@ -28,7 +28,7 @@ def copied_function(run_dir: Path, function: str) -> str:
 def called_file(run: RunFolder, function: str) -> tuple[Path, str]:
     """Returns the file that a run calls, and its function: the run's own copy, or before there is one the user's file.
 
-    Raises UserError where it is not what the run is bound to.
+    Raises UserError if it is not what the run is bound to.
     """
     source, name = split_function(function)
     copy, _ = split_function(copied_function(run.root, function))

@@ -63,7 +63,7 @@ class Room:
         )
 
     def check(self) -> None:
-        """Raises UserError where the next checkpoint does not fit."""
+        """Raises UserError if the next checkpoint does not fit."""
         if self.num_fitting < 1:
             raise UserError(
                 f"{self.folder} has {in_bytes(self.free)} free, the next checkpoint needs {in_bytes(self.checkpoint)}:"

@@ -57,7 +57,7 @@ class Status:
     """Since the last sign of life."""
     stop_reason: str | None = None
     why: str | None = None
-    """Why the kit itself ended the newest attempt, in a sentence; None where it did not."""
+    """Why the kit itself ended the newest attempt, in a sentence; None if it did not."""
     phase: str | None = None
     """Phase of the trainer: start, generate, reward, log-probabilities, update, weight sync, save, validate, step."""
     phase_seconds: float | None = None
@@ -90,7 +90,7 @@ class Status:
     kl: float | None = None
     """KL divergence of the policy to the reference, nats per token; None without a reference."""
     mismatch: float | None = None
-    """KL divergence between rollout engine and trainer, nats per token; None where the trainer does not recompute."""
+    """KL divergence between rollout engine and trainer, nats per token; None if the trainer does not recompute."""
     zero_variance: float | None = None
     """Share of the batch's groups whose responses got one reward: they teach nothing."""
     discarded_tokens: float | None = None
@@ -155,7 +155,7 @@ def read_statuses(directory: Path) -> list[Status]:
 
 
 def _judged(before: Path, evaluation: Path) -> str | None:
-    """Returns what the gate says of a stage; None where one of both models was not evaluated yet."""
+    """Returns what the gate says of a stage; None if one of both models was not evaluated yet."""
     if not ((before / "report.json").is_file() and (evaluation / "report.json").is_file()):
         return None
     from evaluation.compare.gate import judge  # noqa: PLC0415  scipy, which a run without a gate does not need

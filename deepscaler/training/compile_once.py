@@ -28,7 +28,7 @@ LEFT = 86400.0
 def compile_once(recipe: Recipe, device: Device, data_dir: Path | None, console: Console) -> int:
     """Trains one step on this machine, then writes the archive; returns the training's exit code.
 
-    Raises UserError where the environment names folders of compiled kernels that are not the kit's.
+    Raises UserError if the environment names folders of compiled kernels that are not the kit's.
     """
     if not compiled.use():
         names = ", ".join(compiled_caches(""))

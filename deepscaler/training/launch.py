@@ -23,7 +23,7 @@ class Launch:
     folder: Path
     """Its working directory. Ray puts it first on the path of its workers, so it must hold nobody's packages."""
     ray_dir: Path | None
-    """Sockets, logs and token of the Ray that the command starts; None where it joins one."""
+    """Sockets, logs and token of the Ray that the command starts; None if it joins one."""
 
     def clean_up(self) -> None:
         """Removes what a local Ray leaves."""

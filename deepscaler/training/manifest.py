@@ -160,7 +160,7 @@ def check_inputs(
 
 
 def _import_function(run: RunFolder, recipe: Recipe) -> None:
-    """Has a child import the reward file on the machine that trains. Raises UserError where it cannot."""
+    """Has a child import the reward file on the machine that trains. Raises UserError if it cannot."""
     file, name = called_file(run, recipe.reward.function)
     function = UserFunction(file, name, memory=recipe.reward.memory, num_workers=1)
     function.start()

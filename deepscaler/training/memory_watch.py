@@ -33,7 +33,7 @@ BASE = 2
 
 @contextmanager
 def sampled(run: RunFolder, attempt: Attempt) -> Iterator["MemoryWatch"]:
-    """Samples this node while a block runs; yields what tells that a node will be full."""
+    """Samples this node while a block runs; yields the watch that says when a node will be full."""
     path = claim(attempt)
     if path is None:
         yield MemoryWatch(attempt)

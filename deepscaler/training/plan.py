@@ -55,7 +55,7 @@ def print_plan(recipe: Recipe, options: TrainOptions, console: Console) -> None:
 
 
 def _resharded_note(start: Start) -> str:
-    """Returns where the checkpoint of another number of ranks would be resharded to; empty where it has this one."""
+    """Returns where the checkpoint of another number of ranks would be resharded to; empty if it has this one."""
     found = next(iter(sealed(start.run)), None)
     if found is None or start.checkpoint is None or found.world_size == start.recipe.world_size:
         return ""

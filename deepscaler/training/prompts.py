@@ -13,7 +13,7 @@ TEMPLATE_TOKENS = 256
 
 
 def check_prompts(train: Path, recipe: Recipe, tokenizer: ChatTokenizer) -> Iterator[str]:
-    """Yields a note on prompts that verl will leave out. Raises UserError where what is left makes no batch."""
+    """Yields a note on prompts that verl will leave out. Raises UserError if what is left makes no batch."""
     total, lengths = num_rows(train), list(_long_prompts(train, recipe.max_prompt_length, tokenizer))
     left = total - len(lengths)
     if left < recipe.train_batch_size:

@@ -1,4 +1,4 @@
-"""Runs what merges and reshards in a process of its own, within a bounded time."""
+"""Runs a merge or a reshard in a process of its own, within a bounded time."""
 
 import os
 import subprocess

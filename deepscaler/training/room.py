@@ -37,7 +37,7 @@ def print_room(run: RunFolder, recipe: Recipe, console: Console) -> None:
 def make_room(run: RunFolder, recipe: Recipe, say: Callable[[str], None]) -> None:
     """Removes half-written checkpoints of earlier attempts where the next one would not fit beside them.
 
-    Raises UserError where it still does not fit.
+    Raises UserError if it still does not fit.
     """
     room = room_of(run, recipe)
     if room is None:

@@ -81,7 +81,7 @@ def train(recipe: Recipe, options: TrainOptions, console: Console) -> int:
 
 
 def _attempt(recipe: Recipe, options: TrainOptions, console: Console) -> int | None:
-    """Makes one attempt; returns its exit code, or None where another one is to follow in this process."""
+    """Makes one attempt; returns its exit code, or None if another one is to follow in this process."""
     run = RunFolder(options.run_dir.resolve())
     say = partial(console.print, soft_wrap=True)
     with stop_signals() as stop_requests:
@@ -139,7 +139,7 @@ def _subject(recipe: Recipe, options: TrainOptions) -> Subject:
 def _finish_mirror(
     run: RunFolder, options: TrainOptions, stop_requests: "deque[str]", say: Callable[[str], None]
 ) -> None:
-    """Uploads what the last attempt had no time for. Raises UserError where that or another one is at work."""
+    """Uploads what the last attempt had no time for. Raises UserError if that or another one is at work."""
     if not options.mirror:
         return
     # It may be finishing its mirror right now, and two processes must not send one attempt's files.
@@ -339,5 +339,5 @@ def _say_end(start: Start, outcome: str, console: Console) -> int:
 
 
 def _reached(run: RunFolder) -> int:
-    """Returns the step of the newest checkpoint; 0 where there is none."""
+    """Returns the step of the newest checkpoint; 0 if there is none."""
     return max((checkpoint.step for checkpoint in sealed(run)), default=0)

@@ -168,7 +168,7 @@ def _complaint(key: str, value: Any, decided: dict[str, list[str]]) -> str:
 
 
 def kind_of(key: str) -> str:
-    """Returns the kind of a key of verl's configuration, `any` below a free table; empty where it is none."""
+    """Returns the kind of a key of verl's configuration, `any` below a free table; empty if it is none."""
     known = known_keys()
     if kind := known.get(key) or known.get(f"+{key}"):
         return kind

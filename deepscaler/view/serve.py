@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         if name not in ("row", "search"):
             return self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
         try:
-            # urllib raises ValueError where there are more fields than that
+            # urllib raises ValueError if there are more fields than that
             asked = {key: values[0] for key, values in parse_qs(parts.query, max_num_fields=9).items()}
         except ValueError:
             return self._refuse(HTTPStatus.BAD_REQUEST, "there is no such response")

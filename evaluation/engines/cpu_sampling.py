@@ -11,7 +11,7 @@ import torch
 
 
 def replace_sampler() -> None:
-    """Replaces vLLM's sampler where every row has a seed and no top-k, and leaves it alone elsewhere."""
+    """Replaces vLLM's sampler for batches in which every row has a seed and no top-k."""
     from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler  # noqa: PLC0415
 
     original = TopKTopPSampler.forward_cpu

@@ -120,7 +120,7 @@ class EndpointEngine:
                 put(sample)
 
     async def _draw(self, client: Any, request: Request) -> Sample | None:
-        """Returns a sample, after as many requests as it takes; None where it is given up."""
+        """Returns a sample, after as many requests as it takes; None if it is given up."""
         misses, num_before = 0, self._num_drawn
         for num_tries in count(1):
             await self._pace.admit()

@@ -32,7 +32,7 @@ def examine_node(node: Node) -> str:
 
 
 def check_alike(node: Node) -> None:
-    """Raises UserError where a node has other versions than most: its processes would send objects nobody can read."""
+    """Raises UserError if a node has other versions than most: its processes would send objects nobody can read."""
     if not is_asked(node.task.command):
         return
     from deepscaler.doctor.before import SKIP  # noqa: PLC0415

@@ -31,7 +31,7 @@ class PortBlock:
         return self._first + NUM_SERVICES, self._first + BLOCK - 1
 
     def free(self) -> Iterator[int]:
-        """Yields ports that nobody listens on, from the first. Raises UserError where all are taken."""
+        """Yields ports that nobody listens on, from the first. Raises UserError if all are taken."""
         for port in range(self._first, self._first + NUM_SERVICES):
             if _is_free(self._address, port):
                 yield port

@@ -1,4 +1,4 @@
-"""Finds a node's scratch folder: a site file's `$TMPDIR` or `/local/$SLURM_JOB_ID` means something on the nodes only.
+"""Finds a node's scratch folder: `$TMPDIR` or `/local/$SLURM_JOB_ID` in a site file has a meaning only on the nodes.
 
 use_scratch(node)   Path("/local/4711"), and all that starts here has TRITON_CACHE_DIR=/local/4711/deepscaler-ada/triton
 """

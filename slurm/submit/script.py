@@ -97,7 +97,7 @@ class Submission:
 
 
 def _mounted_scratch(site: Site) -> str:
-    """Returns the folder that a container sees as its scratch. Raises UserError where only the nodes know it."""
+    """Returns the folder that a container sees as its scratch. Raises UserError if only the nodes know it."""
     if site.runs_in.is_container and not site.scratch_dir:
         raise UserError(
             f"invalid value {site.scratch!r} for scratch: a container is given a folder when it is submitted, and this"

@@ -1,4 +1,4 @@
-"""Decides whether jobs of a site queue successors (successor.sh), by what the site file says and what SLURM does.
+"""Decides whether jobs of a site queue successors (successor.sh), from the site file and SLURM's settings.
 
 settled(Site(requeue="never"))           has them: nothing else would resume
 settled(Site(partition="preemptible"))   has them where SLURM cancels its jobs for those of a higher tier or QOS

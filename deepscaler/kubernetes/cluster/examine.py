@@ -194,7 +194,7 @@ def _wait(
 ) -> tuple[list[dict[str, Any]], str]:
     """Returns the pods when all have ended, or after some minutes; and then what is waited for.
 
-    Raises ClusterError where `others` are to be examined, and the cluster has no node for one of the pods.
+    Raises ClusterError if `others` are to be examined, and the cluster has no node for one of the pods.
     """
     started = said = time.monotonic()
     while True:
@@ -231,7 +231,7 @@ def _waited_for(manifest: Mapping[str, Any], pods: Pods, num_nodes: int) -> str:
 
 
 def _reason(pod: Mapping[str, Any]) -> str:
-    """Returns why a pod has not ended; empty where it has."""
+    """Returns why a pod has not ended; empty if it has."""
     status = pod.get("status", {})
     if status.get("phase") in ("Succeeded", "Failed"):
         return ""
@@ -248,7 +248,7 @@ def _reason(pod: Mapping[str, Any]) -> str:
 def _read_findings(
     cluster: Kubectl, pods: Pods, num_nodes: int, waits: str, minutes: float, console: Console
 ) -> dict[str, list[str]]:
-    """Returns what each pod says, by its node. Raises ClusterError where time was up."""
+    """Returns what each pod says, by its node. Raises ClusterError if time was up."""
     logs: dict[str, list[str]] = {}
     for pod in sorted(pods, key=_node_of):
         phase, node = pod.get("status", {}).get("phase"), _node_of(pod)

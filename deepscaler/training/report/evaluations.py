@@ -114,7 +114,7 @@ def _benchmarks(evaluations: list[Evaluation]) -> list[str]:
 
 
 def read_evaluation(name: str, path: Path) -> Evaluation:
-    """Returns an evaluation by its report.json. Raises UserError where that cannot be read."""
+    """Returns an evaluation by its report.json. Raises UserError if that cannot be read."""
     results = read_results(path)
     protocol = {
         "grader": results.grader,

@@ -39,7 +39,7 @@ class ForeignCheckpointError(UserError):
 def reshard(run: RunFolder, num_ranks: int, say: Say) -> Checkpoint:
     """Returns the newest whole checkpoint for so many ranks, made unless it is there.
 
-    Raises UserError where no checkpoint is whole or the disk has no room, ForeignCheckpointError for another form.
+    Raises UserError if no checkpoint is whole or the disk has no room, ForeignCheckpointError for another form.
     """
     checkpoint = newest(run, say)
     if checkpoint is None:
@@ -100,7 +100,7 @@ def device_of(run: RunFolder) -> Device:
 
 
 def describe_reshard(run: RunFolder, num_ranks: int, say: Say) -> None:
-    """Says what `reshard` would do (`--dry-run`); no shard is read. Raises UserError where nothing can be done."""
+    """Says what `reshard` would do (`--dry-run`); no shard is read. Raises UserError if nothing can be done."""
     run.read_manifest()
     checkpoints = sealed(run)
     if not checkpoints:
@@ -128,7 +128,7 @@ def for_ranks(run: RunFolder, checkpoint: Checkpoint | None, num_ranks: int, say
     """Returns what a training of so many ranks resumes from: the checkpoint, or a copy made of it.
 
     Where none can be made, the checkpoint comes back with its own number of ranks, and `train` begins from its merged
-    model. Raises UserError where the disk has no room.
+    model. Raises UserError if the disk has no room.
     """
     if checkpoint is None or checkpoint.world_size == num_ranks:
         return checkpoint

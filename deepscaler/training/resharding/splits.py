@@ -92,7 +92,7 @@ def read_ranks(actor: Path, part: str, num_ranks: int) -> list[dict[Any, Any]]:
 def join(ranks: list[dict[Any, Any]], what: str) -> dict[Any, Any]:
     """Returns the entries of all ranks by name: a Split where they share a tensor, else what each of them has.
 
-    Raises ForeignError where ranks have different names, or share a tensor in another way.
+    Raises ForeignError if ranks have different names, or share a tensor in another way.
     """
     if any(one.keys() != ranks[0].keys() for one in ranks):
         raise ForeignError(f"ranks have different entries of {what}")

@@ -32,7 +32,7 @@ MESH = ("fsdp",)
 
 
 def reshard(source: Path, target: Path, num_ranks: int, device: str) -> None:
-    """Writes a folder `actor` for another number of ranks. Raises ForeignError where a form is not known.
+    """Writes a folder `actor` for another number of ranks. Raises ForeignError if a form is not known.
 
     Memory: a share of the optimizer (8 bytes a parameter in float32, over the new ranks) at a time, which that rank
     has to hold anyway; what is mapped of the old files can be dropped by the kernel at any moment.
@@ -111,7 +111,7 @@ def _share(value: Any, rank: int, num_ranks: int, mesh: DeviceMesh | None) -> An
 
 
 def _name_device(mesh: DeviceMesh, device: str) -> None:
-    """Makes a mesh one of the device that trains, which this machine need not have: verl compares it with its own."""
+    """Gives a mesh the device that trains, which this machine need not have, because verl compares it with its own."""
     mesh._device_type = device
     # The hash is cached, and would still be that of a mesh on the CPU.
     mesh._hash = None

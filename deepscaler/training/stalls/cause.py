@@ -29,13 +29,13 @@ FEW = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """A training that stalls, as its processes told before anybody looked at them."""
+    """A training that stalls, as the signs of life of its processes show it."""
 
     moment: Moment
     seconds: float
     """Seconds without progress."""
     usual: float | None = None
-    """Seconds that the phase takes; None for one that was not seen yet."""
+    """Seconds that the phase usually takes; None for a phase that is new to the run."""
     beats: Sequence[tuple[Beat, float]] = field(default_factory=tuple)
     """Each process, and for how many seconds it has said nothing."""
 

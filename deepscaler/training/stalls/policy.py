@@ -34,7 +34,7 @@ def tries_again(run: RunFolder) -> bool:
 
 
 def announcement(stall: Stall, run: RunFolder, *, ends: bool) -> str:
-    """Returns what people hear of a stall: what, why, where the evidence is, and what follows."""
+    """Returns the announcement of a stall for people: what, why, where the evidence is, and what follows."""
     where = stall.folder.relative_to(run.root) if stall.folder.is_relative_to(run.root) else stall.folder
     then = "The attempt is ended, to be resumed" if ends else "It is left as it is (see --on-stall)"
     return f"STALLED: {stall.sentence} Stacks and logs are in {where}. {then}."
