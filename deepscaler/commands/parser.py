@@ -1,6 +1,6 @@
 """Reads a command line of `deepscaler`: one-line errors that name the nearest valid word, help in sections.
 
-deepscaler evaluate: unrecognized option '--datasest' for evaluate; did you mean '--datasets'?; see deepscaler ...
+deepscaler evaluate: unrecognized option '--datasest' for evaluate (did you mean '--datasets'?); see deepscaler ...
 """
 
 import argparse
@@ -95,7 +95,11 @@ class Parser(argparse.ArgumentParser):
         """Prints one line and exits with 2."""
         # argparse puts "argument --nodes: " before the message of a type, which names the value and not the
         # option.
-        message = re.sub(r"^argument (\S+): (invalid value .+?): ", r"\2 for \1: ", " ".join(message.split()))
+        message = re.sub(
+            r"^argument (\S+): (invalid value .+?)( \(did you mean .+?\?\))?: ",
+            r"\2 for \1\3: ",
+            " ".join(message.split()),
+        )
         message = re.sub(r"^argument (\S+): (?=\1 )", "", message)
         print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(BAD_INPUT)
@@ -180,7 +184,8 @@ class Parser(argparse.ArgumentParser):
             return
         choices = [str(choice) for choice in action.choices]
         name = action.option_strings[0] if action.option_strings else str(action.metavar or action.dest)
-        self.error(f"{name} cannot be {value!r}{nearest(str(value), choices)}; valid: {', '.join(choices)}")
+        expected = " or ".join(choices) if len(choices) < 3 else f"one of {', '.join(choices)}"
+        self.error(f"invalid value {value!r} for {name}{nearest(str(value), choices)}: expected {expected}")
 
 
 def add_action(actions: "Actions[Parser]", name: str, about: str) -> Parser:
@@ -189,10 +194,10 @@ def add_action(actions: "Actions[Parser]", name: str, about: str) -> Parser:
 
 
 def nearest(given: str, valid: Iterable[str]) -> str:
-    """Returns `; did you mean 'x'?` for the most similar valid word, or nothing where none is similar."""
+    """Returns ` (did you mean 'x'?)` for the most similar valid word, or nothing if none is similar."""
     names = {name.lstrip("-"): name for name in valid}
     found = get_close_matches(given.lstrip("-"), names, n=1)
-    return f"; did you mean {names[found[0]]!r}?" if found else ""
+    return f" (did you mean {names[found[0]]!r}?)" if found else ""
 
 
 def module_of(name: str) -> CommandModule:

@@ -157,8 +157,12 @@ def unknown_field(name: str, *, is_table: bool) -> UserError:
     names = [*known, *dict.fromkeys(one.partition(".")[0] for one in known if "." in one)]
     here = [one for one in known if one.rpartition(".")[2] == name]  # a key of a table, given without it
     near = here or get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near and not is_table else "a key of verl's belongs into the table [verl];"
-    return UserError(f"unknown recipe field {name!r}; {hint} `deepscaler recipes 8k` shows them all")
+    hint = (
+        f" (did you mean {near[0]!r}?);"
+        if near and not is_table
+        else "; a key of verl's belongs into the table [verl];"
+    )
+    return UserError(f"unknown recipe field {name!r}{hint} `deepscaler recipes 8k` shows them all")
 
 
 def place_of(given: str, name: str) -> str:

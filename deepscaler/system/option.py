@@ -92,9 +92,10 @@ class Option:
         """Returns the text of that error; argparse adds the flag's name itself."""
         shown = shown_value(value)
         nearest = get_close_matches(shown.strip("'"), self.choices, n=1, cutoff=0.5)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else f" ({self.help})" if self.help else ""
+        hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+        meaning = f" ({self.help})" if self.help and not nearest else ""
         limit = digits_limit(value) if self.kind is int else ""
-        return f"invalid value {shown}{place}: expected {self.expected}{limit}{hint}"
+        return f"invalid value {shown}{place}{hint}: expected {self.expected}{limit}{meaning}"
 
     def accepts(self, value: Any) -> bool:
         """Returns whether a value of the right type is in the range or among the choices."""

@@ -5,7 +5,7 @@ class Sampling:
     dtype: Literal["auto", "float32"] = option("auto", "data type of weights and activations")
 
 --num-samples 0      invalid value 0 for --num-samples: expected an integer of at least 1 (responses per problem)
-dtype = "float23"    invalid value 'float23' for dtype: expected auto or float32; did you mean 'float32'?
+dtype = "float23"    invalid value 'float23' for dtype (did you mean 'float32'?): expected auto or float32
 
 A field whose type is such a class again is a table of a file: its options are named `data.weights`.
 

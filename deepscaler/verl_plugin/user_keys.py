@@ -184,7 +184,7 @@ def _unknown(key: str) -> str:
     ending = [name for name in names if name.endswith(f".{key}")]
     same = [name for name in names if name.rpartition(".")[2] == last]
     near = ending or get_close_matches(key, same, n=1, cutoff=0.0) or get_close_matches(key, names, n=1, cutoff=0.6)
-    hint = f"; did you mean {near[0]!r}?" if near else "; see verl's trainer/config/ppo_trainer.yaml"
+    hint = f" (did you mean {near[0]!r}?)" if near else "; see verl's trainer/config/ppo_trainer.yaml"
     return f"unknown verl key {key!r}{hint}"
 
 

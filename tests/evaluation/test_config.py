@@ -52,7 +52,7 @@ def test_every_flag_of_the_original_evaluation_is_understood() -> None:
         ({"temperature": 0.0}, "--num-samples 1"),
         ({"model": " "}, "--model"),
         ({"engines": -1}, "invalid value -1 for --engines"),
-        ({"device": "gpu"}, "invalid value 'gpu' for --device: expected cuda or cpu"),
+        ({"device": "gpu"}, r"invalid value 'gpu' for --device \(did you mean 'cpu'\?\): expected cuda or cpu"),
         ({"shard": "4/4"}, "invalid value '4/4' for --shard: expected I/N with I from 0 to N-1"),
         ({"shard": "1"}, "expected I/N"),
         ({"shard": "0/0"}, "expected I/N"),

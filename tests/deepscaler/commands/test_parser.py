@@ -26,44 +26,44 @@ def refused(line: str, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        ("evalute", "deepscaler: unrecognized command 'evalute'; did you mean 'evaluate'?; see deepscaler --help"),
-        ("--verson", "deepscaler: unrecognized option '--verson'; did you mean '--version'?; see deepscaler --help"),
+        ("evalute", "deepscaler: unrecognized command 'evalute' (did you mean 'evaluate'?); see deepscaler --help"),
+        ("--verson", "deepscaler: unrecognized option '--verson' (did you mean '--version'?); see deepscaler --help"),
         (
             "evaluate --datasest aime",
-            "deepscaler evaluate: unrecognized option '--datasest' for evaluate; did you mean '--datasets'?;"
+            "deepscaler evaluate: unrecognized option '--datasest' for evaluate (did you mean '--datasets'?);"
             " see deepscaler evaluate --help",
         ),
         (
             "data prepare --sourc x",
-            "deepscaler data prepare: unrecognized option '--sourc' for data prepare; did you mean '--source'?;"
+            "deepscaler data prepare: unrecognized option '--sourc' for data prepare (did you mean '--source'?);"
             " see deepscaler data prepare --help",
         ),
         (
             "slurm init --partion gpu",
-            "deepscaler slurm init: unrecognized option '--partion' for slurm init; did you mean '--partition'?;"
+            "deepscaler slurm init: unrecognized option '--partion' for slurm init (did you mean '--partition'?);"
             " see deepscaler slurm init --help",
         ),
         (
             "k8s chek x",
-            "deepscaler k8s: ACTION cannot be 'chek'; did you mean 'check'?; valid: init, setup, check, wait,"
-            " stop, conduct; see deepscaler k8s --help",
+            "deepscaler k8s: invalid value 'chek' for ACTION (did you mean 'check'?): expected one of init, setup,"
+            " check, wait, stop, conduct; see deepscaler k8s --help",
         ),
         (
             "train 8k --device gpu",
-            "deepscaler train: --device cannot be 'gpu'; did you mean 'cpu'?; valid: cuda, cpu;"
+            "deepscaler train: invalid value 'gpu' for --device (did you mean 'cpu'?): expected cuda or cpu;"
             " see deepscaler train --help",
         ),
         # the typo is named, not the value that it would have brought
         (
             "train --dry-runn",
-            "deepscaler train: unrecognized option '--dry-runn' for train; did you mean '--dry-run'?;"
+            "deepscaler train: unrecognized option '--dry-runn' for train (did you mean '--dry-run'?);"
             " see deepscaler train --help",
         ),
         # of another command's options none is near enough to be meant
         ("train 8k --gpus 4", "deepscaler train: unrecognized option '--gpus' for train; see deepscaler train --help"),
         (
             "run 8k --eval aime --eval-options --gather",
-            "deepscaler chain: unrecognized option '--gather' for chain; did you mean '--gate'?;"
+            "deepscaler chain: unrecognized option '--gather' for chain (did you mean '--gate'?);"
             " write --eval-options=--gather if it belongs to --eval-options; see deepscaler chain --help",
         ),
     ],
@@ -99,7 +99,7 @@ def test_the_nearest_valid_word_is_named(line: str, error: str, capsys: pytest.C
         ("render --name '' train 8k", "invalid value '' for --name: expected a name"),
         ("train 8k --output-dir ''", "invalid value '' for --output-dir: it is not a name; give a folder"),
         ("train 8k --deadline soon", "train: --deadline 'soon' is neither a time from now"),
-        ("train --dry-run=short 8k", "--dry-run cannot be 'short'; valid: plan, full"),
+        ("train --dry-run=short 8k", "invalid value 'short' for --dry-run: expected plan or full"),
         ("status 'a\nb' c", "unexpected argument 'c' for status"),
         ("merge 'x\ny' --on 'a\nb'", "unrecognized option '--on' for merge"),
     ],

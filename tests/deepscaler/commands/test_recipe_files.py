@@ -209,7 +209,7 @@ def test_every_command_names_file_line_and_nearest_key(
     assert main([*command.split(), "later.toml"]) == 2
     error = capsys.readouterr().err
     assert error == (
-        f"deepscaler: {folder}/base.toml, line 4: unknown verl key 'data.shufle'; did you mean 'data.shuffle'?\n"
+        f"deepscaler: {folder}/base.toml, line 4: unknown verl key 'data.shufle' (did you mean 'data.shuffle'?)\n"
     )
     assert main([*command.split(), "8k", "--verl", "data.shuffle=no"]) == 2
     assert "deepscaler: --verl: invalid value 'no' for verl's data.shuffle" in capsys.readouterr().err

@@ -58,7 +58,7 @@ def test_a_profile_in_a_file_means_what_it_means_as_a_flag(tmp_path: Path) -> No
         ('extends = "8k"\n[data]\n# id\nname = "q"', "r.toml, line 4: unknown recipe field 'data.name'"),
         (
             'extends = "8k"\nproblem = "q"',
-            "r.toml, line 2: unknown recipe field 'problem'; did you mean 'data.problem'",
+            "r.toml, line 2: unknown recipe field 'problem' (did you mean 'data.problem'",
         ),
         ('extends = "8k"\nactor.x = 1', "belongs into the table [verl]"),
         ('extends = "8k"\nreward.function = 1', "r.toml, line 2: invalid value 1 for reward.function"),

@@ -57,7 +57,7 @@ class Flags:
         ),
         ({"num_samples": -(10**5000)}, "invalid value of 5001 digits for --num-samples"),
         ({"top_p": 10**400}, "invalid value of 401 digits for --top-p: expected a number above 0 and at most 1"),
-        ({"kind": "float23"}, "expected one of auto, bfloat16, float32; did you mean 'float32'?"),
+        ({"kind": "float23"}, "(did you mean 'float32'?): expected one of auto, bfloat16, float32"),
     ],
 )
 def test_a_value_out_of_range_says_what_is_allowed(wrong: dict[str, Any], message: str) -> None:

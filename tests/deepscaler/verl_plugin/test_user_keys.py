@@ -42,7 +42,7 @@ def test_every_key_of_ours_is_in_the_table() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        (f"{ACTOR}.optim.bettas", [0.9, 0.95], f"unknown verl key '{ACTOR}.optim.bettas'; did you mean"),
+        (f"{ACTOR}.optim.bettas", [0.9, 0.95], f"unknown verl key '{ACTOR}.optim.bettas' (did you mean"),
         ("optim.betas", [0.9, 0.95], f"did you mean '{ACTOR}.optim.betas'?"),
         ("no.such.thing", 1, "see verl's trainer/config/ppo_trainer.yaml"),
         ("data.train_batch_size", 3, "set the field train_batch_size instead"),
