@@ -6,7 +6,7 @@
 export DEEPSCALER_SUCCESSOR=${1:-0}
 trap : TERM  # SLURM's own end of a job must not keep this script from its last lines
 
-is_cancelled() {  # by a person, while it ends or later; a preemption and SLURM's own reasons are told apart
+is_cancelled() {  # by a person, while it ends or later; not by a preemption or by SLURM itself
   local told
   told=$(scontrol --oneliner show job "$1" 2>/dev/null) || told=JobState=$(sacct -nPX -o State -j "$1" 2>/dev/null)
   case $told in
