@@ -154,7 +154,7 @@ def compose(mixture: Mixture, run: Path, look: Path) -> RunData:
 
 
 def check_composed(run: Path, hashes: Mapping[str, str]) -> None:
-    """Raises UserError where a run's files are not those of these hashes, before anything is bound to them.
+    """Raises UserError if a run's files are not those of these hashes, before anything is bound to them.
 
     Composing comes before a process owns the run: another start, of other options perhaps, may have composed since.
     """

@@ -123,7 +123,7 @@ def read_seal(path: Path) -> Checkpoint | str | None:
 
 @contextmanager
 def holding(run: RunFolder, checkpoint: Checkpoint) -> Iterator[None]:
-    """Keeps a checkpoint from being pruned while it is read. Raises UserError where it was pruned before."""
+    """Keeps a checkpoint from being pruned while it is read. Raises UserError if it was pruned before."""
     with held(run, checkpoint.step):
         if not (checkpoint.path / SEAL).is_file():
             raise UserError(
