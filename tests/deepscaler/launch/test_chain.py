@@ -12,7 +12,7 @@ from deepscaler.output.cells import Interval
 from deepscaler.recipes.published import RECIPES
 from deepscaler.runs.chain import ChainOptions, build_chain
 from deepscaler.system.errors import UserError
-from tests.deepscaler.runs.runs import seal_checkpoint, write_evaluation
+from tests.deepscaler.runs.runs import end_run, write_evaluation
 
 COMMAND = ["chain", "8k", "16k", "24k", "--output-dir", "/runs/chain"]
 
@@ -44,7 +44,7 @@ def test_each_stage_has_its_own_size_and_waits_for_the_one_before(tmp_path: Path
 
 def test_what_is_done_is_left_out(tmp_path: Path) -> None:
     first = tmp_path / "1-8k"
-    seal_checkpoint(first, RECIPES["8k"].num_steps)
+    end_run(first, RECIPES["8k"].num_steps)
     (first / "model").mkdir()
     (first / "model/merged.json").write_text(json.dumps({"step": RECIPES["8k"].num_steps}))
     assert [name for name, *_ in plan(tmp_path)] == ["train-16k", "after-16k", "train-24k", "after-24k"]
@@ -53,7 +53,7 @@ def test_what_is_done_is_left_out(tmp_path: Path) -> None:
 def evaluated(root: Path, before: float, after: float) -> None:
     """Leaves the first stage as it is after its evaluation, with Pass@1 of the start model and of its own."""
     first = root / "1-8k"
-    seal_checkpoint(first, RECIPES["8k"].num_steps)
+    end_run(first, RECIPES["8k"].num_steps)
     (first / "model").mkdir()
     (first / "model/merged.json").write_text(json.dumps({"step": RECIPES["8k"].num_steps}))
     for folder, score in ((root / "0-base", before), (first, after)):
@@ -103,7 +103,7 @@ def test_what_the_gate_does_in_doubt_goes_along_to_jobs(
 def test_a_chain_that_is_done_has_nothing_to_submit(tmp_path: Path) -> None:
     for number, name in enumerate(("8k", "16k", "24k"), start=1):
         folder = tmp_path / f"{number}-{name}"
-        seal_checkpoint(folder, RECIPES[name].num_steps)
+        end_run(folder, RECIPES[name].num_steps)
         (folder / "model").mkdir()
         (folder / "model/merged.json").write_text(json.dumps({"step": RECIPES[name].num_steps}))
     with pytest.raises(UserError, match="is done; train longer"):

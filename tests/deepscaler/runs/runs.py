@@ -118,3 +118,11 @@ def seal_checkpoint(root: Path, step: int, age: float = 0) -> None:
     path = root / "checkpoints" / f"global_step_{step}" / "seal.json"
     write_json(path, {"step": step, "verl_step": step, "world_size": 8, "files": {}})
     os.utime(path, (time.time() - age,) * 2)
+
+
+def end_run(root: Path, step: int) -> None:
+    """A run that has come to its end at a step, as far as a chain looks."""
+    seal_checkpoint(root, step)
+    attempt = RunFolder(root).attempt(1)
+    attempt.root.mkdir(parents=True)
+    attempt.update_record(outcome="finished")

@@ -245,6 +245,7 @@ def test_one_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match="has not ended after 2 s"):
         reshard(run, 4, print)
     assert time.monotonic() - begun > 1.9, "a large checkpoint has more time"
+    monkeypatch.setattr("deepscaler.system.files.LOCK_PATIENCE", 0.5)
     with locked(copies(run), UserError("")), pytest.raises(UserError, match=r"another process is resharding .* wait"):
         reshard(run, 4, print)
     with locked(run.checkpoints, UserError("")), pytest.raises(UserError, match=r"another process is merging .* wait"):

@@ -15,7 +15,7 @@ from deepscaler.kubernetes.pod import api, conduct
 from deepscaler.output.cells import Interval
 from deepscaler.recipes.published import RECIPES
 from tests.deepscaler.kubernetes.pod.api_server import FAILED, PREFIX, ApiServer, Event
-from tests.deepscaler.runs.runs import seal_checkpoint, write_evaluation
+from tests.deepscaler.runs.runs import end_run, write_evaluation
 
 STEPS = {
     "start": ["start:evaluate"],
@@ -59,7 +59,7 @@ class Chain:
         stage = stage or "start"
         folder = self.root / {"start": "0-base", "8k": "1-8k", "16k": "2-16k"}[stage]
         if kind == "train":
-            seal_checkpoint(folder, RECIPES[stage].num_steps)
+            end_run(folder, RECIPES[stage].num_steps)
             return
         if kind == "after":
             (folder / "model").mkdir(parents=True, exist_ok=True)
