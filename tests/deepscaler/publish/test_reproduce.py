@@ -130,7 +130,7 @@ def test_a_card_elsewhere_says_what_has_to_be_given(
     given = ["--model", "other", "--file", "sums.jsonl=other.jsonl", "--set", "num_steps=4"]
     assert main(["reproduce", str(card), *given]) == 2
     shown = capsys.readouterr()
-    assert "3 differences, listed above: give --yes" in shown.err
+    assert "3 differences, listed above: add --yes" in shown.err
     assert {"weights to start from", "sums.jsonl", "recipe.num_steps"} <= set(rows(shown.out))
     assert not (tmp_path / "outputs").exists(), "nothing is written before it was said to be right"
 

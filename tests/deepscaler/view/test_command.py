@@ -80,6 +80,8 @@ def test_a_large_folder_is_served_unless_a_file_is_asked_for(
 def test_a_server_says_its_address_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     finished(tmp_path)
     command = deepscaler_command(["view", str(tmp_path), "--serve"])
+    # A shell in the background ignores it, and so would this command.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
