@@ -22,7 +22,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -250,7 +250,10 @@ def _nested(rows: list[torch.Tensor]) -> torch.Tensor:
 @contextmanager
 def forked(target: Callable[..., None], *arguments: Any, num: int) -> Iterator[list[Any]]:
     """Forks that many ranks; whatever happens, none of them is left."""
-    threads = {(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("[0-9]*")}
+    threads = set[str]()
+    for task in Path("/proc/self/task").glob("[0-9]*"):
+        with suppress(FileNotFoundError):  # it has just ended
+            threads.add((task / "comm").read_text().strip())
     own = Path("/proc/self/comm").read_text().strip()
     assert threads - {own} <= {"jemalloc_bg_thd"}, f"{threads}: a fork takes one along, and the locks of all"
     gc.freeze()  # or each rank's collector writes to every object that was imported, and shares no page of them

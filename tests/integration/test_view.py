@@ -66,13 +66,18 @@ def served(*folders: Path) -> Iterator[str]:
         server.server_close()
 
 
+NAMES = "items => items.map(item => ['.name', '.sample'].map(part => item.querySelector(part).textContent).join(' '))"
+"""Not as shown: the list is made anew at any moment, and an item that has left the page is shown without spaces."""
+
+
 def names(page: "Page") -> list[str]:
     """Problem and sample of each response in the list."""
-    return [" ".join(item.split("\n")[:2]) for item in page.locator(".item").all_inner_texts()]
+    return [str(name) for name in page.locator(".item").evaluate_all(NAMES)]
 
 
 def chosen(page: "Page") -> str:
-    return " ".join(page.locator(".item[aria-selected=true]").inner_text().split("\n")[:2])
+    (name,) = page.locator(".item[aria-selected=true]").evaluate_all(NAMES)
+    return str(name)
 
 
 def wait_for(page: "Page", count: str) -> None:
