@@ -86,7 +86,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._watch, name="stall watcher", daemon=True)
         self.stall: Stall | None = None
         self.news = False
-        """Whether `stall` has changed since it was last taken."""
+        """True once `stall` has changed, until that is taken."""
 
     def __enter__(self) -> "Watcher":
         self._thread.start()

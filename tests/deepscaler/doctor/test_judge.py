@@ -1,4 +1,4 @@
-"""What the reports of all nodes tell together: who is odd by majority, who is cut off, who is slow."""
+"""Judges the reports of all nodes together: who is odd by majority, who is cut off, who is slow."""
 
 import io
 import os

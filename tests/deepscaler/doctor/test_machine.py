@@ -26,7 +26,7 @@ SHAPE = {
     **dict.fromkeys(("num_hidden_layers", "num_attention_heads", "num_key_value_heads"), 1),
     **dict.fromkeys(("hidden_size", "intermediate_size", "vocab_size"), 64),
 }
-"""Of a model of 32 thousand parameters."""
+"""Configuration of a model of 32 thousand parameters."""
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces and mounts")
 

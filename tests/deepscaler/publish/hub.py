@@ -35,7 +35,7 @@ class Repo:
 
 @dataclass
 class Hub:
-    """What the server holds, and how it misbehaves."""
+    """Holds the repositories of the server, and the ways in which it misbehaves."""
 
     url: str = ""
     repos: dict[str, Repo] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a recipe will cost has a spread that rests on measurements, and holds what published trainings took."""
+"""Estimates of a recipe's cost have a spread that rests on measurements, and hold what published trainings took."""
 
 import runpy
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a node's samples say about when it is full, and that noise says nothing."""
+"""Samples of a node say when it will be full, and noise says nothing."""
 
 import json
 import random

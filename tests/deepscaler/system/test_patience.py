@@ -1,4 +1,4 @@
-"""What may hang for ever is asked with a deadline, and asked again only once it has come back."""
+"""Calls that may hang for ever get a deadline, and are made again only once they have come back."""
 
 import threading
 

@@ -80,7 +80,7 @@ def seconds(address: str, patience: float, *, is_ending: bool = True) -> float:
 
 
 def said(address: str) -> list[str]:
-    """What a head says that has all the time in the world: whether it waits for the operator."""
+    """Returns what a head says that has all the time in the world: nothing, unless it waits for the operator."""
     lines: list[str] = []
     ray_job.see_off(address, time.monotonic() + NEVER, lines.append, is_ending=True)
     return lines
