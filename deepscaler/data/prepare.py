@@ -4,7 +4,6 @@ data/aime.parquet
 data/manifest.json   {"aime": {"rows": 30, "dropped": {}, "input_sha256": ..., "output_sha256": ..., "revision": ...}}
 """
 
-import fcntl
 import hashlib
 import json
 from collections import Counter
@@ -21,7 +20,7 @@ from deepscaler.data.problem import Problem
 from deepscaler.data.sources import SOURCES, Source
 from deepscaler.data.table import problems_of
 from deepscaler.system.errors import UserError, unknown
-from deepscaler.system.files import atomic_path, reason, sha256, write_json
+from deepscaler.system.files import alone, atomic_path, reason, sha256, write_json
 
 
 def prepare(name: str, data_dir: Path, folder: Path | None = None) -> dict[str, Any]:
@@ -198,8 +197,5 @@ def _write_parquet(problems: list[Problem], source: Source, path: Path) -> None:
 @contextmanager
 def locked_manifest(data_dir: Path) -> Iterator[dict[str, Any]]:
     """Yields the manifest's entries while no other process prepares anything into this folder."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / f".{MANIFEST}.lock").open("w") as lock:
-        # On a file of its own, because the manifest itself is replaced by a rename, and a lock stays with the old one.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(data_dir, f"preparing data into {data_dir}"):
         yield read_manifest(data_dir)

@@ -13,6 +13,7 @@ KEPT = ("run.json", "recipe.toml", "recipes/*", "data/**/*", "reward/*.py")
 LOGGED = (
     "attempts/*/attempt.json",
     "attempts/*/metrics.jsonl",
+    "attempts/*/saved.json",
     "attempts/*/prompts.jsonl",
     "rollouts/*.jsonl",
     "validation/*.jsonl",

@@ -5,7 +5,6 @@ The model is converted once to safetensors with its tokenizer and chat template,
 """
 
 import contextlib
-import fcntl
 import io
 import os
 import shutil
@@ -17,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deepscaler.system.errors import UserError
+from deepscaler.system.files import alone
 from deepscaler.system.paths import cache_dir
 from deepscaler.system.processes import python_command
 
@@ -40,9 +40,7 @@ def small_model(say: Callable[[str], None]) -> Path:
     target = cache_dir() / "models" / NAME
     if not (find_spec("torch") and find_spec("transformers")):
         raise UserError("the quickstart needs torch and transformers: `make quickstart` installs them")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{NAME}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(target.parent, f"making {NAME}", say):
         # Asked again under the lock: another process may have made it while this one waited.
         if not target.is_dir():
             # Beside the target, because a rename does not cross file systems.

@@ -6,6 +6,7 @@ attempts/0003/attempt.json            how one start of it went: host, command, r
 attempts/0003/heartbeat               changes while the attempt lives
 attempts/0003/stop                    asks the attempt to stop at the next safe point
 attempts/0003/metrics.jsonl           verl's metrics, a line a step
+attempts/0003/saved.json              the last saved step's line, written before the save counts
 attempts/0003/prompts.jsonl           the problems of each step (see ledger)
 attempts/0003/train.log               all output of verl
 attempts/0003/memory/node17.jsonl     memory of a node, by time, step and role
@@ -144,6 +145,11 @@ class Attempt:
     def metrics_path(self) -> Path:
         """Returns the file of verl's metrics: `{"step": 3, "data": {"critic/score/mean": 0.2, ...}}` a line."""
         return self.root / "metrics.jsonl"
+
+    @property
+    def saved_path(self) -> Path:
+        """Returns the file with the metrics of the step that was saved last, in the form of a line of verl's."""
+        return self.root / "saved.json"
 
     @property
     def log_path(self) -> Path:

@@ -1,6 +1,7 @@
 """Reads a run's metrics over all its attempts, by the run's step.
 
 attempts/0001/metrics.jsonl  {"step": 40, "data": {"critic/score/mean": 0.41, "timing_s/step": 310.2, ...}}
+attempts/0001/saved.json     the last saved step, as verl's log has it unless a kill came between the two
 attempts/0002/metrics.jsonl  {"step": 40, "data": {"val-core/aime/acc/mean@8": 0.29}}      resumed at 40, validated
 => {40: {"critic/score/mean": 0.41, "timing_s/step": 310.2, "val-core/aime/acc/mean@8": 0.29, ...}}
 """
@@ -114,7 +115,8 @@ def read_metrics(run: RunFolder) -> Metrics:
         if resumed is not None:
             # Steps that were never saved were trained again: their old numbers belong to weights that are gone.
             merged = {step: values for step, values in merged.items() if step <= resumed}
-        for step, values in read_lines(attempt.metrics_path):
+        # First the step that was saved last: a kill may have taken it from verl's log, which otherwise says more of it.
+        for step, values in [*read_lines(attempt.saved_path), *read_lines(attempt.metrics_path)]:
             # Updated, not replaced: an attempt that resumes logs a validation under a step that was trained before.
             merged.setdefault(step + offset, {}).update(corrected(values, limit))
     return dict(sorted(merged.items()))

@@ -7,12 +7,13 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from deepscaler.system.errors import UserError
 
@@ -111,25 +112,48 @@ def write_json(path: Path, value: Any) -> None:
 def locked(folder: Path, busy: UserError) -> Iterator[None]:
     """Locks a folder, after making it if necessary. Raises `busy` if another process holds it.
 
-    Raises UserError if the folder is read-only.
+    Raises UserError if the folder is read-only, or if its file system offers no locks.
     """
+    while True:
+        with _open_lock(folder) as lock:
+            try:  # the kernel releases the lock however the process ends, so no lock is ever stale
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise busy from None
+            except OSError as error:  # Lustre that is mounted without the option flock, for one
+                raise UserError(
+                    f"the file system of {folder} offers no locks ({error.strerror}): choose a folder on another one"
+                ) from error
+            # Its holder before may have removed the folder: a lock on a file that is gone keeps nobody away.
+            if _is_at(folder / LOCK, lock):
+                yield
+                return
+
+
+def _open_lock(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # For writing: NFS makes flock a byte-range lock, which is exclusive on writable files only (flock(2)).
-        # The file stays: one process may have opened it before a removal while another makes it again, and both lock.
-        lock = (folder / LOCK).open("w")
+        return (folder / LOCK).open("w")
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another --output-dir") from error
-    with lock:
-        try:  # the kernel releases the lock however the process ends, so no lock is ever stale
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise busy from None
-        yield
+        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another folder") from error
+
+
+def _is_at(path: Path, opened: IO[str]) -> bool:
+    """Returns whether an open file is the one that a path names."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(opened.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def say_aside(sentence: str) -> None:
+    """Prints a sentence to stderr, for functions whose callers print results."""
+    print(sentence, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def alone(folder: Path, doing: str, say: Callable[[str], None]) -> Iterator[None]:
+def alone(folder: Path, doing: str, say: Callable[[str], None] = say_aside) -> Iterator[None]:
     """Waits until no other process does the same in a folder, and keeps others waiting meanwhile.
 
     Raises UserError if another process takes too long, or if the folder cannot be written.

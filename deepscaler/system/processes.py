@@ -59,11 +59,13 @@ def start(
     environment: Mapping[str, str],
     ignored_signals: Collection[int] = (),
     folder: Path | None = None,
+    own_session: bool = True,
 ) -> subprocess.Popen[bytes]:
     """Starts a command under a guardian, in a session of its own, and appends its output to `log`, if given.
 
     The command ignores the signals in `ignored_signals`, regardless of sender: SLURM and Ray signal every process of a
-    job, and the supervisor knows which ones should end, and when. `folder` is its working directory.
+    job, and the supervisor knows which ones should end, and when. `folder` is its working directory. Without a session
+    of its own, Ctrl-C ends the command together with the process that waits for it.
     """
     parent = ":".join(map(str, map(int, [os.getpid(), *ignored_signals])))
     output = log.open("ab") if log else None
@@ -74,7 +76,7 @@ def start(
             cwd=folder,
             # Ctrl-C reaches the whole foreground group of a terminal; in a session of its own the command gets what the
             # supervisor sends, no more.
-            start_new_session=True,
+            start_new_session=own_session,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
         )

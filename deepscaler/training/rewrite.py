@@ -8,6 +8,7 @@ from pathlib import Path
 from deepscaler.runs.checkpoints import Checkpoint
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import in_bytes
+from deepscaler.system.processes import kill, start
 
 DEADLINE = 3600.0
 """Fewest seconds after which the command is taken to hang."""
@@ -25,13 +26,14 @@ def run_apart(command: Sequence[str], log: Path, checkpoint: Checkpoint, doing: 
     seconds = max(DEADLINE, size / SLOWEST)
     # Without GPUs: it must not take memory from a training that runs beside it.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
+    # Under a guardian: if the process that waits is killed, one that reads gigabytes must not work for minutes more.
+    process = start(command, log=log, environment=environment, own_session=False)
     try:
-        with log.open("wb") as output:
-            return subprocess.run(
-                command, stdout=output, stderr=subprocess.STDOUT, env=environment, timeout=seconds, check=False
-            ).returncode
+        return process.wait(seconds)
     except subprocess.TimeoutExpired:
         raise UserError(
             f"{doing} {checkpoint.path} ({in_bytes(size)}) has not ended after {seconds:,.0f} s: check whether its disk"
             " answers, then rerun the same command"
         ) from None
+    finally:
+        kill(process)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -167,3 +168,29 @@ def test_a_file_system_that_hangs_is_named_and_waited_for(tmp_path: Path) -> Non
             assert "the run's folder answers again after" in said[1]
             wait_until(lambda: one.news)
             assert one.take_news() is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to freeze a file system")
+def test_without_room_for_stacks_the_watcher_still_speaks_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    said: list[str] = []
+    with disk_that_freezes(tmp_path) as disk:
+        run = make_run(disk / "run")
+        attempt = run.next_attempt()
+        attempt.root.mkdir(parents=True)
+        with (
+            at_work(attempt),
+            Watcher(run, attempt, Limits(floor=FLOOR, ceiling=FLOOR), os.environ, said.append) as one,
+        ):
+            time.sleep(3)
+            command("fsfreeze", "--freeze", disk)
+            try:
+                assert not found_by(one).helps_to_restart
+                wait_until(lambda: said)
+            finally:
+                command("fsfreeze", "--unfreeze", disk)
+            assert f"{tmp_path}/gone has no room for stacks." in said[0]
+            wait_until(lambda: len(said) > 1)
+            assert "the run's folder answers again after" in said[1]

@@ -192,20 +192,27 @@ class Watcher:
             return
         silence = Silence(moment=self._moment, seconds=silent)
         self._remember(silence)
-        # Elsewhere, since the run's folder is what does not answer.
-        folder = Path(tempfile.mkdtemp(prefix=f"deepscaler-stall-{self._run.name}-"))
         sentence = (
             f"{silence}: the file system of {self._run} has not answered for"
             f" {silent:.0f} s; all processes that use it wait."
         )
         self._hung = sentence, silence
+        folder = self._folder_elsewhere()
         # Before anything is written or said: both may hang as the run's folder does.
-        self._set(Stall(sentence=sentence, folder=folder, helps_to_restart=False))
-        (folder / "sentence.txt").write_text(f"{sentence}\n", encoding="utf-8")
-        self._tell(
-            f"{sentence} Stacks are in {folder}. It continues once the file system answers; a restart would not."
-        )
-        examine(folder / os.uname().nodename, self._run, self._attempt.number)
+        self._set(Stall(sentence=sentence, folder=folder or self._attempt.root, helps_to_restart=False))
+        stacks = f"Stacks are in {folder}." if folder else f"{tempfile.gettempdir()} has no room for stacks."
+        self._tell(f"{sentence} {stacks} It continues once the file system answers; a restart would not.")
+        if folder:
+            with suppress(OSError):  # a disk that is full by now must not end this thread
+                (folder / "sentence.txt").write_text(f"{sentence}\n", encoding="utf-8")
+                examine(folder / os.uname().nodename, self._run, self._attempt.number)
+
+    def _folder_elsewhere(self) -> Path | None:
+        """Returns a new folder that is not the run's, which does not answer; None if this machine's disk is full."""
+        try:
+            return Path(tempfile.mkdtemp(prefix=f"deepscaler-stall-{self._run.name}-"))
+        except OSError:
+            return None
 
     def _write_down_hung(self) -> None:
         """Writes down a stall of the file system once that answers, where others look for stalls."""

@@ -1,5 +1,6 @@
 """A run's metrics are one curve, however often it was killed and resumed."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,20 @@ def test_steps_that_are_done_again_replace_the_lost_ones(tmp_path: Path) -> None
     add_attempt(run, rewards(0.1, 0.2, 0.3, 0.4))
     add_attempt(run, rewards(0.35, first=3), resumed_step=2)
     assert quantity(read_metrics(run), "reward") == [(1, 0.1), (2, 0.2), (3, 0.35)]
+
+
+def test_a_step_that_a_kill_kept_from_verls_log_has_its_numbers(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    path = add_attempt(run, [(1, {REWARD: 0.1, "timing_s/step": 9.0})])
+    saved = path.with_name("saved.json")
+    saved.write_text(json.dumps({"step": 1, "data": {REWARD: 0.1, "timing_s/step": 8.0}}) + "\n")
+    assert read_metrics(run) == {1: {REWARD: 0.1, "timing_s/step": 9.0}}, "verl's log says more"
+    saved.write_text(json.dumps({"step": 2, "data": {REWARD: 0.2}}) + "\n")
+    assert list(read_metrics(run)) == [1, 2]
+    add_attempt(run, [(2, {ACCURACY: 0.5})], resumed_step=2)
+    assert read_metrics(run)[2] == {REWARD: 0.2, ACCURACY: 0.5}
+    add_attempt(run, [], resumed_step=1)
+    assert list(read_metrics(run)) == [1], "it was not saved after all"
 
 
 def test_an_attempt_that_logged_nothing_still_undoes_what_it_resumed_before(tmp_path: Path) -> None:

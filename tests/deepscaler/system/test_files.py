@@ -1,17 +1,33 @@
 """Files are whole or absent."""
 
+import errno
+import fcntl
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.error import URLError
 
 import pytest
 
+from deepscaler.system import files
 from deepscaler.system.errors import UserError, unknown
-from deepscaler.system.files import atomic_path, read_json, read_toml, reason, sha256, write_json, write_text
+from deepscaler.system.files import (
+    alone,
+    atomic_path,
+    locked,
+    read_json,
+    read_toml,
+    reason,
+    sha256,
+    write_json,
+    write_text,
+)
+
+BUSY = UserError("another process is here")
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -97,3 +113,42 @@ def test_a_full_disk_is_told_with_path_and_sizes(tmp_path: Path) -> None:
     [told] = done.stderr.splitlines()
     assert told.startswith(f"deepscaler: {full}/verdicts: the disk or quota is full ")
     assert re.search(r"\(\d+ bytes needed, 0 bytes free\); free some space, or choose another folder$", told)
+
+
+def test_a_lock_that_its_holder_removed_with_the_folder_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, opened, open_lock = tmp_path / "jobs", list[Path](), files._open_lock
+
+    def open_before_the_removal(folder: Path) -> IO[str]:
+        lock = open_lock(folder)
+        if not opened:
+            shutil.rmtree(folder)
+        opened.append(folder)
+        return lock
+
+    monkeypatch.setattr(files, "_open_lock", open_before_the_removal)
+    with locked(folder, BUSY), pytest.raises(UserError, match="another process is here"), locked(folder, BUSY):
+        pytest.fail("two hold one lock")
+
+
+def test_a_wait_for_another_process_is_said_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(files, "LOCK_PATIENCE", 0.2)
+    with (
+        locked(tmp_path, BUSY),
+        pytest.raises(UserError, match="another process is preparing data: wait for it, or end it"),
+        alone(tmp_path, "preparing data"),
+    ):
+        pytest.fail("two hold one lock")
+    assert capsys.readouterr().err == "Another process is preparing data: waiting for it ...\n"
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UserError, match=rf"the file system of {tmp_path} offers no locks"), locked(tmp_path, BUSY):
+        pytest.fail("nothing is locked")

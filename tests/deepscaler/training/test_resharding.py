@@ -2,10 +2,8 @@
 
 import itertools
 import json
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -27,6 +25,8 @@ from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.resharded import copies, copy_folder, remove_superseded, whole_copy
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import locked
+from deepscaler.system.processes import descendants
+from deepscaler.system.stacks import state_of
 from deepscaler.training import rewrite
 from deepscaler.training.merge import merge
 from deepscaler.training.resharding import reshard as resharding
@@ -38,6 +38,7 @@ from deepscaler.training.resharding.reshard import (
     reshard_checkpoint,
 )
 from deepscaler.training.resharding.splits import as_rank, flat_sizes, join, read_ranks
+from deepscaler.training.stalls.watcher import DEAD
 from tests.deepscaler.runs.runs import make_run
 from tests.places import ROOT
 
@@ -191,8 +192,14 @@ def test_what_is_killed_while_it_is_made_leaves_nothing_that_counts(tmp_path: Pa
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+    below = descendants(process.pid)
+    assert below
+    process.kill()
     process.wait()
+    deadline = time.monotonic() + 60
+    while any(state_of(pid) not in DEAD for pid in below):
+        assert time.monotonic() < deadline, "what reads the checkpoint goes on without its command"
+        time.sleep(0.05)
     checkpoint = sealed(run)[0]
     assert whole_copy(run, checkpoint, 4) is None
     assert [path.name[:8] for path in made_in(run)] == [".making-"]
