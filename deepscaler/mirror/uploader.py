@@ -111,10 +111,11 @@ class Uploader:
     def bring_up_to_date(self) -> list[str]:
         """Sends what the mirror lacks, but at most one checkpoint; returns what it still lacks. Raises MirrorError."""
         assert self._small, "an attempt claims its mirror first"
-        self._small.send()
         view = look(self._bucket)
         self._check_fences(view)
         missing = self._missing(view)
+        # Only now: what a checkpoint's step has logged and drawn is on the disk before the checkpoint counts.
+        self._small.send()
         if missing:
             self._state = self._state.lacking(_told(missing))
             write_state(self._run, self._state)

@@ -42,8 +42,10 @@ class Pulse:
 
     def seconds_of_silence(self) -> float:
         """Looks again; returns how long the heartbeat has stood still, or how long it has been watched."""
-        if (beat := self._read()) != self._seen:
-            self._seen, self._changed, self.has_beaten = beat, time.monotonic(), True
+        # A file that cannot be read for a moment proves nothing, and neither does the first text after that.
+        if (beat := self._read()) and beat != self._seen:
+            self.has_beaten = self.has_beaten or bool(self._seen)
+            self._seen, self._changed = beat, time.monotonic()
         return time.monotonic() - self._changed
 
     def _read(self) -> str:

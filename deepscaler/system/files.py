@@ -153,15 +153,18 @@ def say_aside(sentence: str) -> None:
 
 
 @contextmanager
-def alone(folder: Path, doing: str, say: Callable[[str], None] = say_aside) -> Iterator[None]:
+def alone(
+    folder: Path, doing: str, say: Callable[[str], None] = say_aside, patience: float | None = None
+) -> Iterator[None]:
     """Waits until no other process does the same in a folder, and keeps others waiting meanwhile.
 
-    Raises UserError if another process takes too long, or if the folder cannot be written.
+    Raises UserError if another process takes longer than `patience` seconds (default: LOCK_PATIENCE), or if the folder
+    cannot be written.
     """
     # Not refused at once: a launcher ends a training or a chain for good after such an error, and the other process,
     # which somebody started by hand, perhaps makes the very thing.
     busy = UserError(f"another process is {doing}: wait for it, or end it, then rerun the same command")
-    deadline, told = time.monotonic() + LOCK_PATIENCE, False
+    deadline, told = time.monotonic() + (LOCK_PATIENCE if patience is None else patience), False
     with ExitStack() as stack:
         while True:
             try:

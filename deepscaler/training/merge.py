@@ -24,7 +24,7 @@ from deepscaler.system import seldom
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import alone, put_folder, sync_tree, write_json
 from deepscaler.system.processes import python_command
-from deepscaler.training.rewrite import run_apart
+from deepscaler.training.rewrite import run_apart, seconds_allowed
 
 PREFIX = ".merge-"
 MAX_DIFFERENCE = 1.01 * 2**-8
@@ -42,7 +42,7 @@ def merge(run: RunFolder, console: Console, *, of_best: bool = False) -> Path:
     if is_merged(run, checkpoint):
         say(f"The model of step {checkpoint.step} is merged already: {run.model}")
         return run.model
-    with alone(run.checkpoints, f"merging a model of {run.root}", say):
+    with alone(run.checkpoints, f"merging a model of {run.root}", say, seconds_allowed(checkpoint)):
         if not is_merged(run, checkpoint):  # asked again, for this may have waited for a process that made it
             _make_model(run, checkpoint, recipe, say)
     return run.model

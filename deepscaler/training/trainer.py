@@ -34,7 +34,7 @@ from deepscaler.runs.space import room_of
 from deepscaler.system import processes
 from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import FAILED, STOPPED
-from deepscaler.system.files import FullDiskError, free, full_disk, write_json, write_text
+from deepscaler.system.files import FULL, free, full_disk, write_json, write_text
 from deepscaler.system.signals import stop_signals
 from deepscaler.training.deadline import must_stop
 from deepscaler.training.forecast import keep_first_estimate
@@ -108,7 +108,7 @@ def _attempt(recipe: Recipe, options: TrainOptions, console: Console) -> int | N
         attempt.update_record(started=now(), command=command_line(), **doctor)
         note_in(attempt, BEGIN, processes.own_start())
         start = Start(run=run, attempt=attempt, recipe=recipe, options=options, inputs=inputs)
-        outcome = "failed"
+        outcome, failing = "failed", None
         try:
             with alive(attempt):
                 # Inside `alive`: checking large files takes minutes, and a silent attempt would be taken for dead.
@@ -116,18 +116,36 @@ def _attempt(recipe: Recipe, options: TrainOptions, console: Console) -> int | N
                 checkpoint = newest(run, say)
                 make_room(run, recipe, say)
                 start = replace(start, checkpoint=for_ranks(run, checkpoint, recipe.world_size, say))
-                outcome = _supervise(start, prepare_launch(start, console), stop_requests, console)
+                launch = prepare_launch(start, console)
+                try:
+                    outcome = _supervise(start, launch, stop_requests, console)
+                except OSError as error:
+                    if error.errno in FULL:
+                        raise
+                    failing = error
         except FencedError as error:
             # Not `failed`, which a launcher would start again beside the newer attempt.
             outcome = "fenced"
             raise UserError(f"{error}; this attempt has written nothing since") from error
         finally:
-            with suppress(FullDiskError):  # what filled the disk is said below; the next start finds no process
+            # What filled the disk is said below, and a file system that fails now may have failed before. The next
+            # start finds no process.
+            with suppress(OSError, UserError):
                 attempt.update_record(ended=now(), outcome=outcome, step=_reached(run))
+        if failing:
+            # Not bad input, after which no launcher starts anything again: it may be over in a minute.
+            say(f"The attempt failed, since its file system did: {failing}. Rerun the same command to resume.")
+            return FAILED
         # A launcher that gave the Ray cluster starts the attempt again by itself, on a new one.
-        may_go_on = start.has_own_ray and not stop_requests and not attempt.stop_path.exists()
+        may_go_on = start.has_own_ray and not stop_requests and not _is_asked_to_stop(attempt)
         again = outcome == CUT_SHORT and may_go_on and tries_again(run)
         return None if again else _say_end(start, outcome, console)
+
+
+def _is_asked_to_stop(attempt: Attempt) -> bool:
+    """Returns whether anybody but the kit itself, which ends an attempt to resume it, has asked for the end."""
+    why = " ".join(str(attempt.read_record().get("why", "")).split())
+    return attempt.stop_reason not in ("", why)
 
 
 def _subject(recipe: Recipe, options: TrainOptions) -> Subject:
@@ -263,7 +281,7 @@ def _mind_stall(start: Start, watcher: Watcher, console: Console) -> bool:
         attempt.update_record(stall=stall.sentence if stall else "")
         if stall and ends:
             attempt.explain_end(stall.sentence)
-    except OSError:
+    except (OSError, UserError):
         watcher.news = True  # or nobody would hear of it any more
         raise
     if stall:
@@ -278,13 +296,22 @@ def _mind_until_the_end(process: "Popen[bytes]", mind: Callable[[], None], stop_
         try:
             mind()
             failing_since = None
-        except OSError:
+        except (OSError, UserError) as error:
+            failure = _of_file_system(error)
+            if failure is None:
+                raise
             # A shared file system may fail for a moment, which must not cost a training its steps since the last save.
             # For longer than others wait for a heartbeat, this attempt cannot know whether it still owns the run.
             failing_since = failing_since or time.monotonic()
             if time.monotonic() - failing_since > STALE or len(stop_requests) > 1:
-                raise
+                raise failure from None
         time.sleep(POLL)
+
+
+def _of_file_system(error: Exception) -> OSError | None:
+    """Returns the file system's own error behind one; None if it is a fault of what a file holds."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return cause if isinstance(cause, OSError) else None
 
 
 def _mind_memory(attempt: Attempt, full: str) -> None:

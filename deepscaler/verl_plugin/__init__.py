@@ -5,5 +5,6 @@ stops the loop; a reward manager counts truncated responses; a sampler bounds re
 the parts of the reward; an agent loop gives validation its own length and every response a seed, derived from the
 numbers that a manager of agent loops gives to prompts; on CPUs a router has the same requests computed together;
 registries take the platform, engine and rollout for a CPU, and verl's losses with a count for each bound of the ratio.
-`cpu/__init__.py` and `replaced.py`, which lets Ray restart reward workers, name what goes beyond this.
+`cpu/__init__.py`, `durable.py`, which has a step's numbers and samples written before it counts, and `replaced.py`,
+which lets Ray restart reward workers, name what goes beyond this.
 """

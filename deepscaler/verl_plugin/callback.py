@@ -1,8 +1,8 @@
 """Hooks the kit into verl's trainer by `trainer.checkpoint_callback_class`, verl's own extension point.
 
-After each save it writes the step down, publishes the checkpoint and prunes old ones. When a stop is asked for, it
-makes the step in flight the last one: the trainer saves, publishes, logs and leaves its loop by itself. Signs of a sick
-run and stalls become W&B's alerts.
+After each save it publishes the checkpoint and prunes old ones. When a stop is asked for, it makes the step in flight
+the last one: the trainer saves, publishes, logs and leaves its loop by itself. Signs of a sick run and stalls become
+W&B's alerts.
 """
 
 import os
@@ -24,7 +24,7 @@ from deepscaler.runs.retention import Retention, prune
 from deepscaler.runs.rules import STALLED
 from deepscaler.system.exit_codes import FENCED
 from deepscaler.system.files import file_size, text_of
-from deepscaler.verl_plugin import phases, replaced, saved_step
+from deepscaler.verl_plugin import durable, phases, replaced
 
 POLL = 1.0
 """Seconds between two looks at the run folder."""
@@ -45,7 +45,7 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
         record = self._attempt.read_record()
         self._offset = record["step_offset"]
         phases.follow(record["resumed_step"])
-        saved_step.follow()
+        durable.follow(self._run, self._attempt, self._offset)
         trainer = self.config.trainer
         self._retention = Retention(trainer.keep, trainer.keep_every, trainer.keep_best)
         root = self._run.root  # by its inode too: a folder of the same name may be another run
@@ -58,8 +58,6 @@ class RunCallback(CheckpointCallback):  # type: ignore[misc]
         # What a fenced trainer was saving meanwhile must not count beside the newer one's.
         check = partial(check_ownership, self._run, self._attempt)
         step = self._offset + global_step
-        check()  # rollouts are the run's, too
-        saved_step.write_down(trainer, self._attempt)
         publish(self._run, Path(checkpoint_dir), step=step, verl_step=global_step, check_ownership=check)
         prune(self._run, self._retention)
         if self._attempt.stop_path.exists():

@@ -43,8 +43,6 @@ def read_training(root: Path) -> Source:
         reader.read_run(name, run, start, stored_options(recipe), metrics)
         if max(metrics, default=0) < recipe["num_steps"]:
             notes.append(f"So far {name} is at step {max(metrics, default=0):,} of {recipe['num_steps']:,}.")
-        if any(attempt.read_record().get("step_offset") for attempt in run.attempts()):
-            notes.append(f"{name} resumed from a merged model: the numbers of its files count from there.")
         facts[name] = f"{recipe['num_steps']:,} steps, profile {printable(str(recipe['profile']))}"
         start += int(recipe["num_steps"])
     # Not by whole rows: a reward of NaN is neither less nor more than another.

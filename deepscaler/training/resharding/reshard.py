@@ -18,7 +18,7 @@ from deepscaler.runs.space import free_bytes
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import alone, in_bytes
 from deepscaler.system.processes import python_command
-from deepscaler.training.rewrite import run_apart
+from deepscaler.training.rewrite import run_apart, seconds_allowed
 from deepscaler.verl_plugin.overrides import num_storage_units
 
 MAKING = ".making-"
@@ -57,7 +57,7 @@ def reshard_checkpoint(run: RunFolder, checkpoint: Checkpoint, num_ranks: int, s
     # Before anything is removed or copied: a form that is not known must cost nothing.
     if why := _foreign(run, checkpoint, num_ranks):
         raise ForeignCheckpointError(f"the checkpoint {checkpoint.path} cannot be resharded: {why}")
-    with alone(copies(run), f"resharding {run.root}", say):
+    with alone(copies(run), f"resharding {run.root}", say, seconds_allowed(checkpoint)):
         # Asked again, for this may have waited for a process that made it.
         return whole_copy(run, checkpoint, num_ranks) or _make_copy(run, checkpoint, num_ranks, say)
 

@@ -95,6 +95,18 @@ def test_a_silent_attempt_elsewhere_is_taken_over_and_then_fenced(
             fence.check_ownership(run, first)
 
 
+def test_a_heartbeat_that_cannot_be_read_now_and_then_is_no_beat(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "STALE", 1.0)
+    attempt = run.attempt(1)
+    attempt.root.mkdir(parents=True)
+    attempt.heartbeat_path.write_text("7")
+    texts = iter(("", "7", "", "7"))
+    monkeypatch.setattr(fence, "text_of", lambda _: next(texts, "7"))
+    assert fence.acquire(run, print).number == 2
+
+
 def test_of_many_that_start_at_once_one_wins(run: RunFolder) -> None:
     racers = [
         subprocess.Popen([sys.executable, "-c", OWNER, str(run.root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -136,15 +136,57 @@ def test_a_start_whose_data_another_one_replaced_binds_nothing(tmp_path: Path, m
     assert not RunFolder(tmp_path / "run").is_run
 
 
+@pytest.fixture
+def bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainOptions:
+    """Options of a training whose inputs are as if they had been found."""
+    composed, inputs = {"data": {}, "hardware": {"gpus": []}}, start(tmp_path / "other").inputs
+    monkeypatch.setattr(trainer, "check_inputs", lambda *_: (inputs, composed))
+    for name in ("check_composed", "keep_first_estimate", "prepare_launch"):
+        monkeypatch.setattr(trainer, name, lambda *_: None)
+    return TrainOptions(run_dir=tmp_path / "run", device="cpu", skip_doctor=True)
+
+
+def test_a_file_system_that_fails_ends_an_attempt_as_one_that_a_launcher_starts_again(
+    bound: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(trainer, "_supervise", fail)
+    assert train(RECIPES["quickstart"], bound, Console(quiet=True)) == 1
+    [attempt] = RunFolder(bound.run_dir).attempts()
+    assert attempt.read_record()["outcome"] == "failed"
+
+
+@pytest.mark.parametrize(("asked", "code"), [("", 0), ("cancelled", 1)])
+def test_an_attempt_that_the_kit_cuts_short_to_free_memory_is_followed_by_another_unless_a_user_stops_it(
+    bound: TrainOptions, monkeypatch: pytest.MonkeyPatch, asked: str, code: int
+) -> None:
+    def supervise(one: Start, *_: object) -> str:
+        if one.attempt.number > 1:
+            return trainer.FINISHED
+        trainer._mind_memory(one.attempt, "the node is full:  saving and restarting")
+        if asked:
+            one.attempt.stop_path.write_text(asked)
+        return trainer.CUT_SHORT
+
+    monkeypatch.setattr(trainer, "_supervise", supervise)
+    assert train(RECIPES["quickstart"], bound, Console(quiet=True)) == code
+    assert len(RunFolder(bound.run_dir).attempts()) == (1 if asked else 2)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("failures", [1, 99])
 def test_a_file_system_that_fails_for_a_moment_ends_no_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, wrapped: bool
 ) -> None:
     one = start(tmp_path)
     write_json(one.run.manifest_path, {"recipe": asdict(one.recipe)})
     answers = [OSError(errno.ESTALE, "Stale file handle")] * failures
 
     def check(*_: object) -> None:
+        if answers and wrapped:  # as by those who read a record
+            raise UserError("it cannot be read") from answers.pop()
         if answers:
             raise answers.pop()
 
