@@ -74,12 +74,15 @@ def _restore(run: RunFolder, bucket: Bucket, view: View, identity: str, say: Say
         _wait_until_dead(bucket, view, say)
         view = look(bucket)
         _set_overtaken_aside(run, view, local, say)
-    known = replace(state or MirrorState(url=url), url=url, run=identity)
+    known = replace(state or MirrorState(url=url), run=identity).at_place(url)
+    is_behind = not run.is_run or view.owner > local
+    if is_behind:
+        known = known.fetched(sorted(view.whole), view.owner)
     # Not without need: an attempt that lives here has a process that writes the same file.
     if known != state:
         write_state(run, known)
     files = small_files(bucket, view)
-    if not run.is_run or view.owner > local:
+    if is_behind:
         say(f"Fetching the run from {url}.")
         # First, and before any folder of a later attempt is here: a start that is killed in between does it again.
         download(bucket, run, _overtaken_files(run, files, local))

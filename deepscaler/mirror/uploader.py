@@ -61,7 +61,7 @@ class Uploader:
         self._claim = ""
         self._beating, self._is_closed = threading.Lock(), False
         self._small: SmallFiles | None = None
-        self._state = read_state(self._run) or MirrorState(url=order.url)
+        self._state = (read_state(self._run) or MirrorState(url=order.url)).at_place(order.url)
 
     def _moved(self) -> None:
         self.moved_at = time.monotonic()
@@ -140,6 +140,8 @@ class Uploader:
         with self._beating:
             self._beat(self._bucket, ended=True)
             self._is_closed = True
+        self._state = self._state.completed(self._order.attempt)
+        write_state(self._run, self._state)
 
     def _check_fences(self, view: View) -> None:
         check_ownership(self._run, self._attempt)

@@ -18,6 +18,7 @@ from deepscaler.recipes.recipe import Recipe
 from deepscaler.runs.checkpoints import is_merged, sealed
 from deepscaler.runs.finished import is_finished
 from deepscaler.runs.folder import RunFolder
+from deepscaler.runs.mirror_state import is_complete
 from deepscaler.runs.outputs import CHAIN, EVALUATION
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import read_json, write_json
@@ -199,4 +200,12 @@ def is_done(step: Step) -> bool:
         return False  # it tells by itself, and may have been given more to do
     if recipe is None or not is_finished(run, recipe):
         return False
-    return step.kind == "train" or is_merged(run, sealed(run)[0])
+    if step.kind == "train":
+        # What a stage had no time to upload is uploaded by its own command, which therefore runs once more.
+        return not (mirror := _mirror_of(step.command)) or is_complete(run, mirror)
+    return is_merged(run, sealed(run)[0])
+
+
+def _mirror_of(command: Sequence[str]) -> str:
+    """Returns the place that a stage is mirrored to; empty if it is not."""
+    return command[command.index("--mirror") + 1] if "--mirror" in command else ""

@@ -1,6 +1,6 @@
 """Keeps how far a run's mirror is, on the run's own disk, where `status` reads it: mirror.json.
 
-{"url": "s3://bucket/8k", "run": "3f2a...", "steps": [40, 60], "at": 1764277000.0, "left": [], "error": ""}
+{"url": "s3://bucket/8k", "run": "3f2a...", "steps": [40, 60], "at": 1764277000.0, "left": [], "error": "", ...}
 """
 
 import json
@@ -28,10 +28,26 @@ class MirrorState:
     left: list[str] = field(default_factory=list)
     error: str = ""
     """Why the mirror falls behind; empty while it does not."""
+    complete: int = 0
+    """Attempt of which this disk has nothing left to upload: all was uploaded, or came from the mirror. 0 for none."""
 
     def token_of(self, attempt: int) -> str:
         """Returns the token of an attempt, made at the first call."""
         return self.tokens.setdefault(str(attempt), secrets.token_hex(4))
+
+    def at_place(self, url: str) -> "MirrorState":
+        """Returns the state of a mirror at a place; at another one than before, nothing is known to be there."""
+        if url == self.url:
+            return self
+        return replace(self, url=url, steps=[], at=None, left=[], error="", complete=0)
+
+    def fetched(self, steps: list[int], attempt: int) -> "MirrorState":
+        """Returns the state after the run came from its mirror, with the attempt that was the last one there."""
+        return replace(self, steps=steps, left=[], error="", complete=attempt)
+
+    def completed(self, attempt: int) -> "MirrorState":
+        """Returns the state after all of an attempt was uploaded."""
+        return replace(self, complete=attempt)
 
     def reached(self, steps: list[int], left: list[str]) -> "MirrorState":
         """Returns the state after a look that went well."""
@@ -55,6 +71,23 @@ def read_state(run: RunFolder) -> MirrorState | None:
         return MirrorState(**{name: value for name, value in values.items() if name in known})
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def is_complete(run: RunFolder, url: str) -> bool:
+    """Returns whether the mirror at a place has all that this disk has of the run's last attempt."""
+    state, attempts = read_state(run), run.attempts()
+    # By what was seen to arrive, not by what is known to lack: a process that is killed before its first look at the
+    # last checkpoint has written down neither.
+    return bool(state and attempts and state.url == url and state.complete == attempts[-1].number)
+
+
+def is_fetched(run: RunFolder, url: str) -> bool:
+    """Returns whether the run's last attempt came from its mirror at a place, so that nothing of it is to be uploaded.
+
+    Its claim there is that of another disk, which alone may upload as this attempt.
+    """
+    state = read_state(run)
+    return state is not None and is_complete(run, url) and str(run.attempts()[-1].number) not in state.tokens
 
 
 def write_state(run: RunFolder, state: MirrorState) -> None:

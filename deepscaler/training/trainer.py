@@ -28,6 +28,7 @@ from deepscaler.runs.fence import STALE, FencedError, acquire, alive, check_owne
 from deepscaler.runs.finished import FINISHED, is_finished
 from deepscaler.runs.folder import Attempt, RunFolder, now
 from deepscaler.runs.metrics import LiveMetrics
+from deepscaler.runs.mirror_state import is_fetched
 from deepscaler.runs.moments import BEGIN, note_in
 from deepscaler.runs.reward_file import edited_note, keep_copy
 from deepscaler.runs.space import room_of
@@ -158,7 +159,7 @@ def _finish_mirror(
     run: RunFolder, options: TrainOptions, stop_requests: "deque[str]", say: Callable[[str], None]
 ) -> None:
     """Uploads what the last attempt had no time for. Raises UserError if that or another one is at work."""
-    if not options.mirror:
+    if not options.mirror or is_fetched(run, options.mirror):
         return
     # It may be finishing its mirror right now, and two processes must not send one attempt's files.
     last = idle_attempts(run, say)[-1]
