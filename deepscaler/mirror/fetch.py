@@ -25,7 +25,7 @@ from deepscaler.mirror.layout import (
 from deepscaler.runs.checkpoints import Checkpoint, sealed
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.metrics import read_metrics, validation_means
-from deepscaler.runs.mirror_state import MirrorState, read_state, write_state
+from deepscaler.runs.mirror_state import MirrorState, stored_state, write_state
 from deepscaler.runs.outputs import CHAIN
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import alone, write_json
@@ -65,7 +65,7 @@ def restore(run: RunFolder, url: str, say: Say) -> None:
 
 
 def _restore(run: RunFolder, bucket: Bucket, view: View, identity: str, say: Say) -> None:
-    url, state = bucket.url, read_state(run)
+    url, state = bucket.url, stored_state(run)
     # Without run.json the folder may be what a start that was killed has fetched, of whatever the mirror was then.
     if state.run != identity if state else run.is_run:
         raise UserError(f"{url} is the mirror of another run than {run.root}: give another --mirror or --output-dir")

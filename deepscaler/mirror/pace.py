@@ -33,6 +33,17 @@ class Limiter:
             waiting()
 
 
+class Motion:
+    """Remembers when bytes have last moved."""
+
+    def __init__(self) -> None:
+        self.at = time.monotonic()
+
+    def note(self) -> None:
+        """Remembers this moment."""
+        self.at = time.monotonic()
+
+
 class Watched(io.BufferedIOBase):
     """A file that is read to be hashed, then to be sent: at the pace of a limiter, and seen to move."""
 

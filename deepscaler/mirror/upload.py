@@ -10,10 +10,11 @@ import sys
 import threading
 import time
 
-from deepscaler.mirror.bucket import MirrorError
-from deepscaler.mirror.uploader import Order, Uploader
+from deepscaler.mirror.bucket import Bucket, MirrorError
+from deepscaler.mirror.pace import Motion
+from deepscaler.mirror.uploader import Order, Uploader, finish_by, note_failure
 from deepscaler.runs.fence import FencedError
-from deepscaler.system.errors import UserError
+from deepscaler.system.errors import UserError, file_system_error
 from deepscaler.system.exit_codes import BAD_INPUT, DONE, FAILED, FENCED
 
 LONGEST_PAUSE = 60.0
@@ -22,11 +23,10 @@ LONGEST_PAUSE = 60.0
 
 def main() -> int:
     """Mirrors until it is asked to finish; returns an exit code."""
-    order = Order(**json.loads(sys.argv[1]))
+    order, motion = Order(**json.loads(sys.argv[1])), Motion()
+    threading.Thread(target=_watch_for_stalls, args=(order, motion), daemon=True).start()
     try:
-        uploader = Uploader(order)
-        threading.Thread(target=_watch_for_stalls, args=(uploader, order.stall), daemon=True).start()
-        return _run(uploader)
+        return _run(order, motion)
     except FencedError as error:
         print(error, flush=True)
         return FENCED
@@ -35,49 +35,58 @@ def main() -> int:
         return BAD_INPUT
 
 
-def _run(uploader: Uploader) -> int:
-    """Tries again and again what the bucket refuses; ends when all is sent, or the time to finish is over."""
-    claimed, pause = False, uploader.pause
+def _run(order: Order, motion: Motion) -> int:
+    """Tries again and again what the bucket or the disk refuses; ends when all is sent, or the time to finish is over.
+
+    Raises UserError for what no further try mends.
+    """
+    uploader: Uploader | None = None
+    claimed, pause = False, Bucket.pause
     while True:
-        finish_by = uploader.finish_by
+        until = finish_by(order)
         try:
-            # In the loop, because the bucket may be away when the training starts.
+            # In the loop, because the bucket or the disk may be away when the training starts.
+            uploader = uploader or Uploader(order, motion)
             if not claimed:
                 uploader.claim()
                 claimed = True
                 threading.Thread(target=uploader.keep_beating, name="mirror-beat", daemon=True).start()
             left = uploader.bring_up_to_date()
             pause = uploader.pause
-            if finish_by and not left:
+            if until and not left:
                 uploader.close()
                 return DONE
-        except (MirrorError, OSError) as error:
+        except (UserError, OSError) as error:
+            if uploader:
+                uploader.failed(error)
+            else:
+                note_failure(order, error)
+            # A shared file system fails for a moment, too, and after bad input nothing is mirrored any more.
+            if not isinstance(error, MirrorError) and file_system_error(error) is None:
+                raise
             print(f"{time.strftime('%H:%M:%S')} {error}", flush=True)
-            uploader.failed(error)
             left, pause = [], min(2 * pause, LONGEST_PAUSE)
-        except UserError as error:
-            uploader.failed(error)
-            raise
         # Wall time, because the training, another process, wrote the moment down.
-        if finish_by and time.time() > finish_by:
+        if until and time.time() > until:
             return FAILED
-        _wait(uploader, 0.0 if left else pause)
+        _wait(order, motion, 0.0 if left else pause)
 
 
-def _wait(uploader: Uploader, seconds: float) -> None:
+def _wait(order: Order, motion: Motion, seconds: float) -> None:
     """Returns after some seconds, or soon after the process was asked to finish."""
-    end, asked = time.monotonic() + seconds, uploader.finish_by
-    while time.monotonic() < end and uploader.finish_by == asked:
+    end, asked = time.monotonic() + seconds, finish_by(order)
+    while time.monotonic() < end and finish_by(order) == asked:
         time.sleep(0.2)
         # A pause is not a stall.
-        uploader.moved_at = time.monotonic()
+        motion.note()
 
 
-def _watch_for_stalls(uploader: Uploader, seconds: float) -> None:
-    while time.monotonic() - uploader.moved_at < seconds:
-        time.sleep(min(1.0, seconds / 4))
-    print(f"{time.strftime('%H:%M:%S')} no byte was sent for {seconds:.0f} s: restarting", flush=True)
-    uploader.failed(MirrorError(f"no byte was sent for {seconds:.0f} s"))
+def _watch_for_stalls(order: Order, motion: Motion) -> None:
+    while time.monotonic() - motion.at < order.stall:
+        time.sleep(min(1.0, order.stall / 4))
+    problem = MirrorError(f"no byte was sent for {order.stall:.0f} s")
+    print(f"{time.strftime('%H:%M:%S')} {problem}: restarting", flush=True)
+    note_failure(order, problem)
     # sys.exit would end this thread alone, and no exception reaches a main thread that waits for a socket.
     os._exit(FAILED)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from deepscaler.mirror.bucket import Bucket
 from deepscaler.mirror.hub import place
 from deepscaler.mirror.layout import IDENTITY, MANIFEST, Stored, View, as_bytes, claim_name, look, read_object
-from deepscaler.mirror.pace import Limiter
+from deepscaler.mirror.pace import Limiter, Motion
 from deepscaler.mirror.small import SmallFiles
 from deepscaler.mirror.url import check_writable
 from deepscaler.recipes.stored import stored_options
@@ -22,7 +22,7 @@ from deepscaler.runs.fence import FencedError, check_ownership
 from deepscaler.runs.folder import RunFolder
 from deepscaler.runs.holds import held
 from deepscaler.runs.metrics import read_metrics, validation_means
-from deepscaler.runs.mirror_state import MirrorState, read_state, write_state
+from deepscaler.runs.mirror_state import MirrorState, stored_state, write_state
 from deepscaler.runs.retention import Retention
 from deepscaler.system.errors import UserError
 
@@ -52,32 +52,20 @@ class Order:
 class Uploader:
     """One attempt's part of a mirror."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, motion: Motion | None = None) -> None:
         self._order = order
         self._run = RunFolder(Path(order.run_dir))
         self._attempt = self._run.attempt(order.attempt)
-        self.moved_at = time.monotonic()
-        self._bucket = place(check_writable(order.url), Limiter(order.bandwidth), self._moved)
+        self._bucket = place(check_writable(order.url), Limiter(order.bandwidth), (motion or Motion()).note)
         self._claim = ""
         self._beating, self._is_closed = threading.Lock(), False
         self._small: SmallFiles | None = None
-        self._state = (read_state(self._run) or MirrorState(url=order.url)).at_place(order.url)
-
-    def _moved(self) -> None:
-        self.moved_at = time.monotonic()
+        self._state = _state_of(order)
 
     @property
     def pause(self) -> float:
         """Returns how many seconds are between two looks at the run's folder."""
         return self._bucket.pause
-
-    @property
-    def finish_by(self) -> float | None:
-        """Returns when to give up after the training has ended, in Unix seconds."""
-        try:
-            return float(finish_path(self._run, self._order.attempt).read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            return None
 
     def claim(self) -> None:
         """Owns the mirror for this attempt. Raises FencedError for a newer owner, UserError for another run's."""
@@ -208,16 +196,38 @@ class Uploader:
 
     def keep_beating(self) -> None:
         """Gives signs of life in the mirror, until the attempt has ended."""
-        bucket = place(self._order.url)  # of its own: a beat does not show that an upload moves
+        bucket: Bucket | None = None
         while not self._is_closed:
-            time.sleep(bucket.beat)
+            time.sleep(self._bucket.beat)
             with self._beating, suppress(UserError, OSError):
+                # Of its own, since a beat does not show that an upload moves. Here, since this may fail for a moment,
+                # too, and an attempt without a beat is taken for dead.
+                bucket = bucket or place(self._order.url)
                 if not self._is_closed:
                     self._beat(bucket, ended=False)
 
 
+def note_failure(order: Order, error: Exception) -> None:
+    """Writes down why the mirror falls behind, before there is an uploader."""
+    with suppress(OSError, UserError):
+        write_state(RunFolder(Path(order.run_dir)), _state_of(order).failing(str(error)))
+
+
+def _state_of(order: Order) -> MirrorState:
+    """Returns the state of an order's mirror, a new one if it has none. Raises UserError."""
+    return (stored_state(RunFolder(Path(order.run_dir))) or MirrorState(url=order.url)).at_place(order.url)
+
+
 def _told(checkpoints: Sequence[Checkpoint]) -> list[str]:
     return [f"the checkpoint of step {one.step}" for one in checkpoints]
+
+
+def finish_by(order: Order) -> float | None:
+    """Returns when to give up after the training has ended, in Unix seconds; None while it has not."""
+    try:
+        return float(finish_path(RunFolder(Path(order.run_dir)), order.attempt).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def finish_path(run: RunFolder, attempt: int) -> Path:

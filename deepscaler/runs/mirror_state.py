@@ -3,13 +3,13 @@
 {"url": "s3://bucket/8k", "run": "3f2a...", "steps": [40, 60], "at": 1764277000.0, "left": [], "error": "", ...}
 """
 
-import json
 import secrets
 import time
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from deepscaler.runs.folder import RunFolder
-from deepscaler.system.files import write_json
+from deepscaler.system.errors import UserError, file_system_error
+from deepscaler.system.files import read_json, write_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +63,32 @@ class MirrorState:
 
 
 def read_state(run: RunFolder) -> MirrorState | None:
-    """Returns the state of a run's mirror; None if it has none."""
+    """Returns the state of a run's mirror; None if it has none that can be read, for those who only show it."""
     try:
-        values = json.loads((run.root / "mirror.json").read_text(encoding="utf-8"))
+        return stored_state(run)
+    except (UserError, OSError):
+        return None
+
+
+def stored_state(run: RunFolder) -> MirrorState | None:
+    """Returns the state of a run's mirror; None if it has none. Raises UserError for a file that cannot be read."""
+    path = run.root / "mirror.json"
+    try:
+        values = read_json(path)
         # A newer kit may have written more: after a step back to this one its state still counts.
         known = {one.name for one in fields(MirrorState)}
         return MirrorState(**{name: value for name, value in values.items() if name in known})
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-        return None
+    except (UserError, TypeError) as error:
+        failure = file_system_error(error)
+        # Nothing but its absence means that there is none: with another identity, the run's own mirror is a stranger's.
+        if isinstance(failure, FileNotFoundError):
+            return None
+        if failure:
+            raise
+        raise UserError(
+            f"{path} is damaged ({error}): move {run.root} away and rerun the same command, which fetches the run from"
+            f" its mirror, or remove {path.name} and give another --mirror"
+        ) from None
 
 
 def is_complete(run: RunFolder, url: str) -> bool:

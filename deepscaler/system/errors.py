@@ -1,4 +1,4 @@
-"""Defines the one exception that users cause, and the wording that its messages share.
+"""Defines the one exception that users cause, and the wording of its messages; distinguishes a file system's faults.
 
 >>> unknown("data set", "amie", ["aime", "amc"])
 UserError("unknown data set 'amie' (did you mean 'aime'?); valid: aime, amc")
@@ -10,6 +10,12 @@ from difflib import get_close_matches
 
 class UserError(ValueError):
     """Signals a user's mistake. The command line prints its message on one line and exits with code 2."""
+
+
+def file_system_error(error: Exception) -> OSError | None:
+    """Returns the file system's own error behind one; None if the fault is in what a file holds."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return cause if isinstance(cause, OSError) else None
 
 
 def unknown(kind: str, given: str, valid: Iterable[str], *, or_else: str = "") -> UserError:

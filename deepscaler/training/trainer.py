@@ -33,7 +33,7 @@ from deepscaler.runs.moments import BEGIN, note_in
 from deepscaler.runs.reward_file import edited_note, keep_copy
 from deepscaler.runs.space import room_of
 from deepscaler.system import processes
-from deepscaler.system.errors import UserError
+from deepscaler.system.errors import UserError, file_system_error
 from deepscaler.system.exit_codes import FAILED, STOPPED
 from deepscaler.system.files import FULL, free, full_disk, write_json, write_text
 from deepscaler.system.signals import stop_signals
@@ -298,7 +298,7 @@ def _mind_until_the_end(process: "Popen[bytes]", mind: Callable[[], None], stop_
             mind()
             failing_since = None
         except (OSError, UserError) as error:
-            failure = _of_file_system(error)
+            failure = file_system_error(error)
             if failure is None:
                 raise
             # A shared file system may fail for a moment, which must not cost a training its steps since the last save.
@@ -307,12 +307,6 @@ def _mind_until_the_end(process: "Popen[bytes]", mind: Callable[[], None], stop_
             if time.monotonic() - failing_since > STALE or len(stop_requests) > 1:
                 raise failure from None
         time.sleep(POLL)
-
-
-def _of_file_system(error: Exception) -> OSError | None:
-    """Returns the file system's own error behind one; None if it is a fault of what a file holds."""
-    cause = error if isinstance(error, OSError) else error.__cause__
-    return cause if isinstance(cause, OSError) else None
 
 
 def _mind_memory(attempt: Attempt, full: str) -> None:
