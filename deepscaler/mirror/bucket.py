@@ -15,7 +15,7 @@ from typing import Any
 from deepscaler.mirror.pace import Limiter
 from deepscaler.mirror.url import PACKAGES, check_url
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import FullDiskError, naming_full_disk
+from deepscaler.system.files import FullDiskError, naming_full_disk, sync_directory
 from deepscaler.system.patience import HangingError, Patience
 
 CHUNK = 1 << 20
@@ -31,6 +31,10 @@ SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 class MirrorError(UserError):
     """A bucket that cannot be reached, refuses, or lacks an object."""
+
+
+class DamagedError(MirrorError):
+    """A bucket that answers, and holds something other than was written to it: no further try mends it."""
 
 
 class Bucket:
@@ -116,12 +120,12 @@ class Bucket:
         return {"size": size, "sha256": digest.hexdigest()}
 
     def download(self, name: str, file: Path, told: dict[str, Any]) -> None:
-        """Fetches an object to a file, whole or not at all. Raises MirrorError if it is not what `told` says."""
+        """Fetches an object to a file, whole or not at all. Raises DamagedError if it is not what `told` says."""
         # Size first, which spares the hash of most that differ; never size alone, which a torn write may have,
         # too.
         if file.is_file() and file.stat().st_size == told["size"] and _sha256(file) == told["sha256"]:
             return
-        digest, part = hashlib.sha256(), file.with_name(f".{file.name}.part")
+        digest, size, part = hashlib.sha256(), 0, file.with_name(f".{file.name}.part")
         file.parent.mkdir(parents=True, exist_ok=True)
         with (
             self._told(name),
@@ -132,11 +136,16 @@ class Bucket:
             while chunk := source.read(CHUNK):
                 target.write(chunk)
                 digest.update(chunk)
+                size += len(chunk)
             # Before the name: after a crash the rename may be on the disk and the bytes not.
             os.fsync(target.fileno())
+            there = source.size
+        if size != there:  # a connection that ended early says nothing about the object
+            part.unlink()
+            raise MirrorError(f"{self.url}/{name} ended after {size} of {there} bytes")
         if digest.hexdigest() != told["sha256"]:
             part.unlink()
-            raise MirrorError(f"{self.url}/{name} is not what its manifest tells: another size or hash")
+            raise DamagedError(f"{self.url}/{name} is not what its manifest tells: another size or hash")
         part.replace(file)
 
     def remove(self, names: Iterable[str]) -> None:
@@ -177,9 +186,16 @@ class Bucket:
         if not self._is_local:
             yield path
             return
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        yield f"{path}.part"
-        Path(f"{path}.part").replace(path)
+        folder, part = Path(path).parent, Path(f"{path}.part")
+        made = [one for one in (folder, *folder.parents) if not one.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        yield str(part)
+        # A power cut must not leave a manifest and take what it vouches for: bytes, then the name, then the folders.
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(path)
+        for one in (folder, *(new.parent for new in made)):
+            sync_directory(one)
 
     @contextmanager
     def _told(self, name: str) -> Iterator[None]:

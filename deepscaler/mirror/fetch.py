@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from deepscaler.mirror.bucket import Bucket, MirrorError, within
+from deepscaler.mirror.bucket import Bucket, DamagedError, MirrorError, within
 from deepscaler.mirror.cache import cached, keep_checkpoint, keep_files, keep_run
-from deepscaler.mirror.download import LAST, TRIES, Say, download, fetch_checkpoint, fetch_small
+from deepscaler.mirror.download import LAST, TRIES, Say, download, fetch_checkpoint, fetch_small, fetched_folder
 from deepscaler.mirror.hub import place
 from deepscaler.mirror.layout import (
     IDENTITY,
@@ -28,7 +28,7 @@ from deepscaler.runs.metrics import read_metrics, validation_means
 from deepscaler.runs.mirror_state import MirrorState, stored_state, write_state
 from deepscaler.runs.outputs import CHAIN
 from deepscaler.system.errors import UserError
-from deepscaler.system.files import alone, write_json
+from deepscaler.system.files import alone, remove_tree, write_json
 
 Need = Literal["metrics", "newest", "best"]
 
@@ -89,12 +89,31 @@ def _restore(run: RunFolder, bucket: Bucket, view: View, identity: str, say: Say
         fetch_small(bucket, run, files, keep=run.is_run)
     for number in view.claims:  # so that the next attempt's number is higher than any that the mirror has seen
         run.attempt(number).root.mkdir(parents=True, exist_ok=True)
-    newest = max(view.whole, default=0)
-    if newest > max((checkpoint.step for checkpoint in sealed(run)), default=0):
-        stored = view.whole[newest]
-        fetch_checkpoint(bucket, stored, read_manifest(bucket, stored), run, say)
+    _fetch_newest(bucket, view, run, say)
     if LAST in files and not run.is_run:
         fetch_small(bucket, run, {LAST: files[LAST]}, keep=False, last=True)
+
+
+def _fetch_newest(bucket: Bucket, view: View, run: RunFolder, say: Say) -> None:
+    """Fetches the newest checkpoint that is whole in the mirror, if it is newer than those on disk.
+
+    Raises DamagedError if there is none on disk and none in the mirror is whole: training never starts over silently.
+    """
+    here, damaged = max((checkpoint.step for checkpoint in sealed(run)), default=0), None
+    for step in sorted((step for step in view.whole if step > here), reverse=True):
+        stored = view.whole[step]
+        try:
+            return fetch_checkpoint(bucket, stored, read_manifest(bucket, stored), run, say)
+        except DamagedError as error:
+            damaged = damaged or error
+            # It stays damaged: a run that fetched it at every start would never resume.
+            say(f"WARNING: the checkpoint of step {step} in the mirror is damaged: {error}")
+            remove_tree(fetched_folder(run, step))
+    if damaged and not here:
+        raise damaged
+    if damaged:
+        say(f"Resuming from the checkpoint of step {here} on this disk.")
+    return None
 
 
 def describe_mirror(run: RunFolder, url: str) -> str:

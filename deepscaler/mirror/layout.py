@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from deepscaler.mirror.bucket import Bucket, MirrorError
+from deepscaler.mirror.bucket import Bucket, DamagedError
 from deepscaler.runs.checkpoints import PREFIX
 
 IDENTITY = "mirror.json"
@@ -117,7 +117,7 @@ def claim_name(number: int, resumed_step: int, token: str) -> str:
 
 
 def read_object(bucket: Bucket, name: str) -> dict[str, Any] | None:
-    """Returns a JSON object of a mirror; None if there is none. Raises MirrorError for anything else."""
+    """Returns a JSON object of a mirror; None if there is none. Raises DamagedError for anything else."""
     content = bucket.read(name)
     if content is None:
         return None
@@ -127,7 +127,7 @@ def read_object(bucket: Bucket, name: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise MirrorError(f"{bucket.url}/{name} holds no JSON object")
+        raise DamagedError(f"{bucket.url}/{name} holds no JSON object")
     return value
 
 
@@ -148,11 +148,11 @@ def small_files(bucket: Bucket, view: View) -> dict[str, dict[str, Any]]:
 
 
 def read_manifest(bucket: Bucket, stored: Stored) -> dict[str, dict[str, Any]]:
-    """Returns `{"size", "sha256"}` of every file of a checkpoint, by its path. Raises MirrorError."""
+    """Returns `{"size", "sha256"}` of every file of a checkpoint, by its path. Raises DamagedError."""
     manifest = read_object(bucket, f"{stored.folder}/{MANIFEST}") or {}
     files = manifest.get("files")
     if not isinstance(files, dict) or not all(_is_safe(path) and _is_entry(files[path], "sha256") for path in files):
-        raise MirrorError(f"{bucket.url}/{stored.folder}/{MANIFEST} is not a manifest, or the checkpoint is gone")
+        raise DamagedError(f"{bucket.url}/{stored.folder}/{MANIFEST} is not a manifest, or the checkpoint is gone")
     return files
 
 

@@ -4,13 +4,14 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from deepscaler.mirror.bucket import Bucket
+from deepscaler.mirror.bucket import Bucket, MirrorError
 from deepscaler.mirror.hub import place
 from deepscaler.mirror.layout import IDENTITY, MANIFEST, Stored, View, as_bytes, claim_name, look, read_object
 from deepscaler.mirror.pace import Limiter, Motion
@@ -25,6 +26,7 @@ from deepscaler.runs.metrics import read_metrics, validation_means
 from deepscaler.runs.mirror_state import MirrorState, stored_state, write_state
 from deepscaler.runs.retention import Retention
 from deepscaler.system.errors import UserError
+from deepscaler.system.files import file_size
 
 NUM_STREAMS = 4
 """Files that are sent at once: one stream of S3's seldom fills a link."""
@@ -107,7 +109,8 @@ class Uploader:
         if missing:
             self._state = self._state.lacking(_told(missing))
             write_state(self._run, self._state)
-            self._send_checkpoint(missing[0])
+            # One that is not as it was saved keeps no other back; by its size, which is known before it is sent.
+            self._send_checkpoint(next((one for one in missing if not _difference(one)), missing[0]))
             view = look(self._bucket)
             self._check_fences(view)
         self._prune(view)
@@ -153,6 +156,8 @@ class Uploader:
         with held(self._run, checkpoint.step):
             if not (checkpoint.path / SEAL).is_file():  # pruned a moment ago
                 return
+            if difference := _difference(checkpoint):
+                raise MirrorError(f"the checkpoint of step {checkpoint.step} cannot be mirrored: {difference}")
             # The largest first, or one stream would send it at the end while the others have nothing to do; the
             # seal comes last.
             names = sorted([*checkpoint.sizes, SEAL], key=lambda name: checkpoint.sizes.get(name, 0), reverse=True)
@@ -169,6 +174,8 @@ class Uploader:
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
         files = dict(zip(names, sent, strict=True))
+        if difference := _difference(checkpoint, files):
+            raise MirrorError(f"the checkpoint of step {checkpoint.step} was not sent as it was saved: {difference}")
         # Once more, because the upload took minutes: behind the manifest the checkpoint counts.
         self._check_fences(look(self._bucket))
         manifest = {"step": checkpoint.step, "attempt": self._order.attempt, "files": files}
@@ -207,8 +214,17 @@ class Uploader:
                     self._beat(bucket, ended=False)
 
 
+def _difference(checkpoint: Checkpoint, sent: Mapping[str, dict[str, Any]] | None = None) -> str:
+    """Returns how a file on disk, or as it was sent, differs from its size in the checkpoint's seal; else nothing."""
+    for name, size in checkpoint.sizes.items():
+        found = sent[name]["size"] if sent else file_size(checkpoint.path / name)
+        if found != size:
+            return f"{name} has {found} of {size} bytes"
+    return ""
+
+
 def note_failure(order: Order, error: Exception) -> None:
-    """Writes down why the mirror falls behind, before there is an uploader."""
+    """Writes down why the mirror falls behind, for a process whose uploader is not made yet or does not return."""
     with suppress(OSError, UserError):
         write_state(RunFolder(Path(order.run_dir)), _state_of(order).failing(str(error)))
 
