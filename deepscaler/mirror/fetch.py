@@ -33,7 +33,7 @@ from deepscaler.system.files import alone, remove_tree, write_json
 Need = Literal["metrics", "newest", "best"]
 
 PATIENCE = 90.0
-"""Seconds in which a mirror has to answer at a start."""
+"""Seconds in which a mirror has to say at a start what it holds."""
 
 LOOK = 5.0
 
@@ -45,11 +45,14 @@ def restore(run: RunFolder, url: str, say: Say) -> None:
     Raises UserError if the mirror holds another run, an attempt elsewhere is at work, or an empty disk cannot be
     filled. With a run on disk, a mirror that cannot be reached only draws a warning.
     """
+
+    def ask() -> tuple[Bucket, View, dict[str, Any] | None]:
+        bucket = place(url)
+        bucket.prepare()
+        return bucket, look(bucket), read_object(bucket, IDENTITY)
+
     try:
-        bucket: Bucket = within(PATIENCE, lambda: place(url), url)
-        within(PATIENCE, bucket.prepare, url)
-        view: View = within(PATIENCE, lambda: look(bucket), url)
-        identity = within(PATIENCE, lambda: read_object(bucket, IDENTITY), url)
+        bucket, view, identity = within(PATIENCE, ask, url)
     except MirrorError as error:
         if not run.is_run:
             raise UserError(f"{error}; without it, nobody knows whether the run has begun elsewhere") from error
@@ -81,7 +84,8 @@ def _restore(run: RunFolder, bucket: Bucket, view: View, identity: str, say: Say
     # Not without need: an attempt that lives here has a process that writes the same file.
     if known != state:
         write_state(run, known)
-    files = small_files(bucket, view)
+    # Not without need: where this disk has all, what the mirror answers from here on keeps no run from its start.
+    files = small_files(bucket, view) if is_behind else {}
     if is_behind:
         say(f"Fetching the run from {url}.")
         # First, and before any folder of a later attempt is here: a start that is killed in between does it again.
@@ -119,8 +123,7 @@ def _fetch_newest(bucket: Bucket, view: View, run: RunFolder, say: Say) -> None:
 def describe_mirror(run: RunFolder, url: str) -> str:
     """Returns what `restore` would do, for a dry run. Raises UserError if the package of the bucket is missing."""
     try:
-        bucket: Bucket = within(PATIENCE, lambda: place(url), url)
-        view: View = within(PATIENCE, lambda: look(bucket), url)
+        view: View = within(PATIENCE, lambda: look(place(url)), url)
     except MirrorError as error:
         return f"cannot be reached ({error})"
     if not view.whole:

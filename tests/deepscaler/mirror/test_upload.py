@@ -6,14 +6,17 @@ import json
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deepscaler.cli import main
-from deepscaler.mirror.bucket import Bucket, MirrorError
+from deepscaler.mirror import fetch
+from deepscaler.mirror import uploader as module
+from deepscaler.mirror.bucket import Bucket, DamagedError, MirrorError
 from deepscaler.mirror.fetch import restore
 from deepscaler.mirror.hub import place
-from deepscaler.mirror.layout import look, read_manifest, read_object, small_files
+from deepscaler.mirror.layout import View, look, read_manifest, read_object, small_files
 from deepscaler.mirror.uploader import Order, Uploader
 from deepscaler.mirror.url import PACKAGES, check_url, check_writable
 from deepscaler.runs.checkpoints import newest, sealed
@@ -95,6 +98,59 @@ def test_what_is_not_as_its_manifest_tells_is_refused(
         restore(fresh, anywhere, print)
     assert sealed(fresh) == []
     assert not fresh.is_run, "so that training does not start over silently"
+
+
+def test_a_steps_numbers_come_before_its_checkpoint_counts(
+    run: RunFolder, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"file://{tmp_path}/bucket/8k"
+    one = uploader(run, url)
+
+    def look_while_a_step_is_saved(bucket: Bucket) -> View:
+        if not sealed(run):
+            save(run, 20)
+        return look(bucket)
+
+    monkeypatch.setattr(module, "look", look_while_a_step_is_saved)
+    one.bring_up_to_date()
+    assert list(look(place(url)).whole) == [20]
+    one.close()  # and a kill right here
+    fresh = RunFolder(tmp_path / "fresh")
+    restore(fresh, url, print)
+    assert read_metrics(fresh) == read_metrics(run) != {}
+    assert (fresh.root / "rollouts/20.jsonl").is_file()
+
+
+def test_a_start_waits_for_its_mirror_once(
+    run: RunFolder, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"file://{tmp_path}/bucket/8k"
+    save(run, 20)
+    bring_up_to_date(uploader(run, url))
+    names, read = Bucket.names, Bucket.read
+    monkeypatch.setattr(fetch, "PATIENCE", 1.0)
+    monkeypatch.setattr(Bucket, "prepare", lambda _: time.sleep(0.6))
+    monkeypatch.setattr(Bucket, "names", lambda bucket: (time.sleep(0.6), names(bucket))[1])
+    monkeypatch.setattr(Bucket, "read", lambda bucket, name: (time.sleep(0.6), read(bucket, name))[1])
+    with pytest.raises(UserError, match="does not answer within 1 s; without it, nobody knows"):
+        restore(RunFolder(tmp_path / "fresh"), url, print)
+    said: list[str] = []
+    restore(run, url, said.append)
+    assert "WARNING: the mirror cannot be reached" in said[0]
+
+
+def test_a_run_that_its_disk_has_starts_whatever_the_rest_of_its_mirror_says(
+    run: RunFolder, save: Save, tmp_path: Path
+) -> None:
+    url = f"file://{tmp_path}/bucket/8k"
+    save(run, 20)
+    one = uploader(run, url)
+    bring_up_to_date(one)
+    one.close()
+    place(url).write("attempts/0001/files.json", b"")
+    restore(run, url, print)
+    with pytest.raises(UserError, match=r"files\.json holds no JSON object"):
+        restore(RunFolder(tmp_path / "fresh"), url, print)
 
 
 def test_a_zombie_overwrites_and_outlives_nothing(run: RunFolder, anywhere: str, save: Save, tmp_path: Path) -> None:
@@ -224,6 +280,33 @@ def test_a_bucket_that_fails_is_said_without_secrets_and_tried_again(
     assert look(Bucket(url)).whole == {}
     bring_up_to_date(one)
     assert list(look(Bucket(url)).whole) == [20]
+
+
+def test_a_download_that_is_cut_costs_no_steps(
+    run: RunFolder, url: str, proxy: Proxy, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (20, 40):
+        save(run, step, 100_000)
+    one = uploader(run, url)
+    bring_up_to_date(one)
+    one.close()
+    fetch_checkpoint = fetch.fetch_checkpoint
+
+    def cut(*given: Any) -> None:
+        proxy.fault = "cut"
+        proxy.drop()
+        fetch_checkpoint(*given)
+
+    fresh = RunFolder(tmp_path / "fresh")
+    with monkeypatch.context() as patched:
+        patched.setattr(fetch, "fetch_checkpoint", cut)
+        with pytest.raises(MirrorError, match="global_step_40") as caught:
+            restore(fresh, url, print)
+    assert not isinstance(caught.value, DamagedError)
+    assert sealed(fresh) == []
+    proxy.fault = ""
+    restore(fresh, url, print)
+    assert [checkpoint.step for checkpoint in sealed(fresh)] == [40]
 
 
 def test_an_upload_is_as_slow_as_it_is_told(run: RunFolder, anywhere: str, save: Save) -> None:
