@@ -29,11 +29,12 @@ from tests.deepscaler.mirror.test_upload import bring_up_to_date, uploader
 @pytest.fixture
 def mirror(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Mirrors the run in this process until all is sent; returns the exit code."""
-    # Without a watch for stalls, which would end this process.
-    order = Order(run_dir=str(run.root), attempt=1, url=f"file://{tmp_path}/bucket/8k", stall=1e9)
+    order = Order(run_dir=str(run.root), attempt=1, url=f"file://{tmp_path}/bucket/8k")
     monkeypatch.setattr(sys, "argv", ["upload", order.words()])
     monkeypatch.setattr(Bucket, "pause", 0.1)
-    monkeypatch.setattr(Bucket, "beat", 0.1)
+    # Threads that live as long as their process, which the watch for stalls would end.
+    monkeypatch.setattr(upload, "_watch_for_stalls", lambda *_: None)
+    monkeypatch.setattr(module.Uploader, "keep_beating", lambda _: None)
     finish_path(run, 1).write_text(str(time.time() + 60))
     return upload.main
 
