@@ -56,7 +56,10 @@ class EndpointEngine:
         self._pace = Pace(config.max_requests)
         self._num_drawn = 0
         self._given_up: list[str] = []
+        self._num_open = 0
+        """Requests whose answers have not ended."""
         self._last_line = 0.0
+        self._has_told_end = False
         self._answered_as: set[str] = set()
         self._limit = SMALLEST_LIMIT + BYTES_A_TOKEN * config.max_tokens
 
@@ -103,10 +106,13 @@ class EndpointEngine:
         }
 
     async def _draw_all(self, requests: list[Request], put: Callable[[Sample], None]) -> None:
-        waiting = iter(requests)
+        waiting, num_wanted = iter(requests), self._num_drawn + len(requests)
         async with self._client() as client, asyncio.TaskGroup() as group:
             for _ in range(min(self._config.concurrency, len(requests))):
                 group.create_task(self._work(client, waiting, put))
+        # The last answer may spend a limit, and then nothing is missing.
+        if self._pace.end and self._num_drawn < num_wanted:
+            raise self._pace.end
         if self._given_up:
             raise EngineError(
                 f"{len(self._given_up)} samples failed repeatedly (last: {self._given_up[-1]}); the others are"
@@ -116,14 +122,24 @@ class EndpointEngine:
     async def _work(self, client: Any, waiting: Iterator[Request], put: Callable[[Sample], None]) -> None:
         # One iterator for all tasks: it is only touched between two awaits, so it needs no lock.
         for request in waiting:
-            if sample := await self._draw(client, request):
-                put(sample)
+            try:
+                if sample := await self._draw(client, request):
+                    put(sample)
+            except (EngineError, UserError) as error:
+                # Not raised here: the group would cancel every other request, and their answers are paid for.
+                self._pace.close(error)
+            if self._pace.end:
+                break
+        if self._pace.end and self._num_open and not self._has_told_end:
+            self._has_told_end = True
+            self._say(f"Sending no more requests: {self._pace.end}. Waiting for {self._num_open} open ones ...")
 
     async def _draw(self, client: Any, request: Request) -> Sample | None:
-        """Returns a sample, after as many requests as it takes; None if it is given up."""
+        """Returns a sample, after as many requests as it takes; None if it is given up, or if requests are over."""
         misses, num_before = 0, self._num_drawn
         for num_tries in count(1):
-            await self._pace.admit()
+            if not await self._pace.admit():
+                break
             try:
                 sample = await self._ask(client, request)
                 self._num_drawn += 1
@@ -142,12 +158,13 @@ class EndpointEngine:
                 if miss.wait:
                     self._pace.hold(miss.wait)
                 else:
-                    await asyncio.sleep(backoff(misses))
+                    await self._pace.sleep(backoff(misses))
         return None
 
     async def _ask(self, client: Any, request: Request) -> Sample:
         """Returns the answer to one request. Raises Miss for a failure that may pass, UserError for any other."""
         started = time.time()
+        self._num_open += 1
         try:
             async with asyncio.timeout(self._config.request_timeout):
                 return await self._answer(client, request, started)
@@ -166,6 +183,8 @@ class EndpointEngine:
             told = said(str(origin).encode("utf-8", "replace"), self._key)
             reason = f"no answer in {time.time() - started:.0f} s" if is_timeout else f"{name}: {told}"
             raise Miss(reason, timed_out=is_timeout) from None
+        finally:
+            self._num_open -= 1
 
     async def _answer(self, client: Any, request: Request, started: float) -> Sample:
         parameters = {
@@ -192,10 +211,9 @@ class EndpointEngine:
                 if "error" in event:  # servers report a failure within a stream whose status was 200
                     raise Miss(f"the server said: {said(json.dumps(event).encode(), self._key)}")
                 answer.add(event)
-        if not answer.finish_reason:
-            raise Miss(f"the answer broke off after {len(answer.text):,} characters")
+        sample = answer.to_sample(request, started)
         self._answered_as |= answer.names
-        return answer.to_sample(request, started)
+        return sample
 
     def _client(self) -> Any:
         """Returns a client that neither retries, as retries are counted here, nor follows redirects with the key."""

@@ -23,6 +23,8 @@ MISSES_OF_A_TIMEOUT = 4
 LONGEST_BACKOFF = 60.0
 LONGEST_WAIT = 600.0
 """Most seconds that a server may ask to wait; beyond that the command ends."""
+PAUSE = 0.5
+"""Seconds after which a task that waits looks whether requests are over."""
 MAX_SAID = 300
 """Characters of a server's own words in an error."""
 
@@ -58,31 +60,55 @@ class Answer(Exception):  # noqa: N818  raised through the client, which would o
 
 
 class Pace:
-    """Enforces the limits that all requests of one process share: the server's and the user's budget."""
+    """Enforces the limits that all requests of one process share: the server's and the user's budget.
+
+    Whatever ends the command, the open requests keep their time: their answers are counted and paid for.
+    """
 
     def __init__(self, max_requests: int) -> None:
         self._max_requests = max_requests
         self._closed_until = 0.0
         self.num_requests = 0
+        self.end: Exception | None = None
+        """Why no more requests go out; None while they do."""
 
-    async def admit(self) -> None:
-        """Waits until the server accepts a request, and counts it. Raises UserError if the budget is spent."""
-        while (wait := self._closed_until - time.monotonic()) > 0:
-            await asyncio.sleep(wait * random.uniform(1.0, 1.1))  # otherwise all would return in the same instant
+    async def admit(self) -> bool:
+        """Waits until the server accepts a request, and counts it. Returns False once no more requests go out."""
+        while not self.end and (wait := self._closed_until - time.monotonic()) > 0:
+            await self.sleep(wait * random.uniform(1.0, 1.1))  # otherwise all would return in the same instant
         if self._max_requests and self.num_requests >= self._max_requests:
-            raise UserError(
-                f"--max-requests {self._max_requests} are sent, and samples are missing; drawn samples are saved:"
-                " rerun the same command to send as many again for the missing samples"
+            self.close(
+                UserError(
+                    f"--max-requests {self._max_requests} are sent, and samples are missing; drawn samples are saved:"
+                    " rerun the same command to send as many again for the missing samples"
+                )
             )
+        if self.end:
+            return False
         self.num_requests += 1
+        return True
 
     def hold(self, seconds: float) -> None:
-        """Delays every request by these seconds. Raises UserError if the server asks for too long a wait."""
+        """Delays every request by these seconds; if that is too long a wait, no more requests go out."""
         if seconds > LONGEST_WAIT:
-            raise UserError(
-                f"the server asks to wait {seconds:,.0f} s: drawn samples are saved; rerun the same command after that"
+            self.close(
+                UserError(
+                    f"the server asks to wait {seconds:,.0f} s: drawn samples are saved; rerun the same command after"
+                    " that"
+                )
             )
-        self._closed_until = max(self._closed_until, time.monotonic() + seconds)
+        else:
+            self._closed_until = max(self._closed_until, time.monotonic() + seconds)
+
+    def close(self, reason: Exception) -> None:
+        """Lets no more requests out, for the first reason given."""
+        self.end = self.end or reason
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleeps, but not longer than requests go out."""
+        deadline = time.monotonic() + seconds
+        while not self.end and (left := deadline - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, PAUSE))
 
 
 def backoff(misses: int) -> float:

@@ -10,12 +10,18 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from evaluation.engines.manners import Miss
+from evaluation.engines.manners import Miss, said
 from evaluation.requests import Request
 from evaluation.samples import Sample
 
 MAX_LINE = 4 << 20
 """Most bytes of one event."""
+ENDS = {
+    **dict.fromkeys(("stop", "eos", "content_filter", "tool_calls", "function_call"), "stop"),
+    "length": "length",
+}
+"""How the model or its limit ended a response, and what the sample says. `eos` is `stop` at some gateways. Any other
+reason (vLLM's `abort`, DeepSeek's `insufficient_system_resource`, a gateway's `error`) means that the text is half."""
 
 
 class Parts:
@@ -25,7 +31,7 @@ class Parts:
         self._reasoning: list[str] = []
         self._content: list[str] = []
         self._usage: dict[str, Any] = {}
-        self.finish_reason = ""
+        self.finish_reason: Any = ""
         self.names: set[str] = set()
 
     def add(self, event: dict[str, Any]) -> None:
@@ -47,7 +53,16 @@ class Parts:
         return content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written as UTF-8
 
     def to_sample(self, request: Request, started: float) -> Sample:
-        """Returns the sample; its token counts are 0 if the server does not report them."""
+        """Returns the sample; its token counts are 0 if the server does not report them.
+
+        Raises Miss for a response that neither the model nor its limit has ended.
+        """
+        if not self.finish_reason:
+            raise Miss(f"the answer broke off after {len(self.text):,} characters")
+        finish_reason = ENDS.get(str(self.finish_reason))
+        if finish_reason is None:
+            told = said(json.dumps(self.finish_reason).encode(), "")
+            raise Miss(f"the server ended the answer after {len(self.text):,} characters with finish_reason {told}")
         prompt, total = (_count(self._usage, f"{name}_tokens") for name in ("prompt", "total"))
         # Some servers leave reasoning tokens out of completion_tokens, but not out of the total.
         response = max(_count(self._usage, "completion_tokens"), total - prompt)
@@ -57,7 +72,7 @@ class Parts:
             text=self.text,
             prompt_tokens=prompt or len(request.prompt_token_ids),
             response_tokens=response,
-            finish_reason="length" if self.finish_reason == "length" else "stop",
+            finish_reason=finish_reason,
             seed=request.seed,
             started=started,
             finished=time.time(),

@@ -1,5 +1,6 @@
 """Every sample arrives once from a server that limits, fails, breaks off, hangs or lies; the key goes nowhere else."""
 
+import asyncio
 import json
 import resource
 import time
@@ -122,6 +123,11 @@ def test_a_server_that_does_not_stream_is_understood(draw: Draw) -> None:
         "other choices": stream(b'data: {"choices": {"a": 1}}\n\n'),
         "deep JSON": stream(b"data: " + b"[" * 100_000 + b"\n\n"),
         "error inside": stream(event(delta={"content": "h"}), b'data: {"error": {"message": "engine died"}}\n\n'),
+        "aborted": text("half", "abort"),
+        "out of room": text("half", "insufficient_system_resource"),
+        "an error": text("half", "error"),
+        "a number": stream(event(delta={"content": "half"}, finish_reason=1)),
+        "a list": stream(event(delta={"content": "half"}, finish_reason=["stop"])),
         "no bytes": lambda handler: None,
         "endless line": endless,
         "endless refusal": endless_refusal,
@@ -134,6 +140,22 @@ def test_what_may_pass_is_asked_again(broken: tuple[str, Any], draw: Draw) -> No
         assert [sample.text for sample in draw(server)] == ["fine"]
     assert len(server.asked) == 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [("stop", "stop"), ("eos", "stop"), ("content_filter", "stop"), ("tool_calls", "stop"), ("length", "length")],
+)
+def test_what_the_model_or_its_limit_ended_is_kept(told: str, kept: str, draw: Draw) -> None:
+    with serving(text("whole", told)) as server:
+        [sample] = draw(server)
+    assert (sample.text, sample.finish_reason, len(server.asked)) == ("whole", kept, 1)
+
+
+def test_a_response_that_never_ends_by_itself_is_not_saved_and_its_reason_is_told(draw: Draw) -> None:
+    told = r"failed 12 times in a row .last: the server ended the answer after 4 characters with finish_reason abort.;"
+    with serving(text("half", "abort")) as server, pytest.raises(EngineError, match=told):
+        draw(server)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +267,68 @@ def test_a_wait_of_an_hour_ends_the_command(draw: Draw) -> None:
     told = "asks to wait 3,600 s: drawn samples are saved"
     with serving(status(429, b"", Retry_After="3600")) as server, pytest.raises(UserError, match=told):
         draw(server)
+
+
+HOUR = {"X_RateLimit_Remaining_Requests": "0", "X_RateLimit_Reset_Requests": "1h"}
+
+
+@pytest.mark.parametrize(
+    ("first", "options", "num_drawn", "told"),
+    [
+        (text("first"), {"max_requests": 8}, 8, "--max-requests 8 are sent, and samples are missing"),
+        (status(429, b"", Retry_After="3600"), {}, 7, "asks to wait 3,600 s: drawn samples are saved"),
+        (text("first", **HOUR), {}, 8, "asks to wait 3,600 s: drawn samples are saved"),
+        (status(400, b"no seed"), {}, 7, "400: no seed; omit"),
+    ],
+    ids=["budget", "429", "200", "400"],
+)
+def test_whatever_ends_it_the_answers_in_flight_are_kept(
+    first: Any, options: dict[str, Any], num_drawn: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server answers one of eight requests at once, and the others after that one has ended the command."""
+    monkeypatch.setattr(endpoint, "backoff", lambda misses: 0.01)
+    together, first_come, lines = Barrier(8), Lock(), []
+
+    def one_of_eight(handler: Any) -> None:
+        together.wait(BUSY)
+        if first_come.acquire(blocking=False):
+            return first(handler)
+        deadline = time.monotonic() + BUSY
+        while not any("no more requests" in line for line in lines) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return text("late")(handler)
+
+    drawn: list[Sample] = []
+    with serving(one_of_eight) as server:
+        config = EvaluationConfig(
+            model="m", output_dir=Path("out"), engine="openai", base_url=server.url, concurrency=8, **options
+        )
+        with pytest.raises(UserError, match=told):
+            drawn.extend(EndpointEngine(config, lines.append).generate(requests(20)))
+    assert len(server.asked) == 8
+    assert len(drawn) == num_drawn
+    [line] = [line for line in lines if line.startswith("Sending no more requests: ")]
+    assert "Waiting for 7 open ones" in line
+
+
+def test_an_answer_that_spends_the_limit_and_is_the_last_one_ends_nothing(draw: Draw) -> None:
+    with serving(text("first"), text("last", **HOUR)) as server:
+        assert len(draw(server, 2, concurrency=1)) == 2
+
+
+def test_a_task_that_waits_notices_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wait_and_end() -> bool:
+        pace = manners.Pace(0)
+        pace.hold(500)
+        waiting = asyncio.create_task(pace.admit())
+        await asyncio.sleep(0)
+        pace.close(EngineError("gone"))
+        return await waiting
+
+    monkeypatch.setattr(manners, "PAUSE", 0.01)
+    started = time.monotonic()
+    assert not asyncio.run(wait_and_end())
+    assert time.monotonic() - started < BUSY
 
 
 @pytest.mark.parametrize(
