@@ -22,7 +22,7 @@ from typing import Any
 from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig
 from evaluation.engines.manners import MISSES, Answer, Miss, Pace, backoff, judge, limit_told, said
-from evaluation.engines.stream import Parts, events
+from evaluation.engines.stream import MOST_NAMES, Parts, events
 from evaluation.requests import EngineError, Request
 from evaluation.samples import Sample
 
@@ -61,6 +61,8 @@ class EndpointEngine:
         self._last_line = 0.0
         self._has_told_end = False
         self._answered_as: set[str] = set()
+        self._num_named_otherwise = 0
+        """Answers with a name beyond the first MOST_NAMES."""
         self._limit = SMALLEST_LIMIT + BYTES_A_TOKEN * config.max_tokens
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Sample]:
@@ -97,13 +99,16 @@ class EndpointEngine:
 
     def describe(self) -> dict[str, object]:
         """Returns the server's address, and the models and fingerprints that its answers have named so far."""
-        return {
+        found = {
             "name": self.name,
             "version": self._openai.__version__,
             "base_url": self._config.base_url,
             "api": self._config.api,
             "answered_as": sorted(self._answered_as),
         }
+        if self._num_named_otherwise:
+            found["answers_with_other_names"] = self._num_named_otherwise
+        return found
 
     async def _draw_all(self, requests: list[Request], put: Callable[[Sample], None]) -> None:
         waiting, num_wanted = iter(requests), self._num_drawn + len(requests)
@@ -212,7 +217,10 @@ class EndpointEngine:
                     raise Miss(f"the server said: {said(json.dumps(event).encode(), self._key)}")
                 answer.add(event)
         sample = answer.to_sample(request, started)
-        self._answered_as |= answer.names
+        new = sorted(answer.names - self._answered_as)
+        room = MOST_NAMES - len(self._answered_as)
+        self._answered_as |= {*new[:room]}
+        self._num_named_otherwise += len(new) > room
         return sample
 
     def _client(self) -> Any:

@@ -24,6 +24,10 @@ ENDS = {
 reason (vLLM's `abort`, DeepSeek's `insufficient_system_resource`, a gateway's `error`) means that the text is half."""
 
 
+MOST_NAMES = 50
+"""Names of models and fingerprints to keep; a proxy may invent one for each answer, or for each event."""
+
+
 class Parts:
     """Assembles an answer from the events of its stream, for either API and several servers."""
 
@@ -37,7 +41,8 @@ class Parts:
     def add(self, event: dict[str, Any]) -> None:
         """Adds one event. Raises TypeError, AttributeError or KeyError for an unexpected form."""
         self._usage = event.get("usage") or self._usage
-        self.names |= {str(event[name])[:200] for name in ("model", "system_fingerprint") if event.get(name)}
+        if len(self.names) < MOST_NAMES:
+            self.names |= {str(event[name])[:200] for name in ("model", "system_fingerprint") if event.get(name)}
         for choice in event.get("choices", [])[:1]:
             part = choice.get("delta") or choice.get("message") or {}
             self._reasoning.append(part.get("reasoning_content") or part.get("reasoning") or "")

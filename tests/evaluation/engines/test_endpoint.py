@@ -5,6 +5,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from threading import Barrier, Lock
 from typing import Any
@@ -16,6 +17,7 @@ from deepscaler.system.errors import UserError
 from evaluation.config import EvaluationConfig
 from evaluation.engines import endpoint, manners
 from evaluation.engines.endpoint import EndpointEngine
+from evaluation.engines.stream import MOST_NAMES
 from evaluation.folder import EvaluationFolder
 from evaluation.requests import EngineError, Request
 from evaluation.samples import Sample, read_samples
@@ -87,6 +89,25 @@ def test_token_ids_go_to_the_other_api(draw: Draw) -> None:
     assert (sample.text, sample.prompt_tokens, sample.response_tokens) == ("one two", 2, 0)
     assert (server.asked[0]["path"], server.asked[0]["prompt"]) == ("/v1/completions", [5, 6])
     assert engine.describe()["answered_as"] == ["m-2"]
+
+
+def test_a_server_that_names_itself_differently_each_time_fills_no_memory() -> None:
+    numbers = count()
+
+    def renamed(handler: Any) -> None:
+        told = [
+            b"data: " + json.dumps({"model": f"m-{next(numbers)}", "choices": []}).encode() + b"\n\n"
+            for _ in range(200)
+        ]
+        stream(*told, event(delta={"content": "x"}, finish_reason="stop"))(handler)
+
+    with serving(renamed) as server:
+        config = EvaluationConfig(model="m", output_dir=Path("o"), engine="openai", base_url=server.url, concurrency=1)
+        engine = EndpointEngine(config, print)
+        assert len(list(engine.generate(requests(4)))) == 4
+    found = engine.describe()
+    assert len(found["answered_as"]) == MOST_NAMES  # type: ignore[arg-type]
+    assert found["answers_with_other_names"] == 3
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
