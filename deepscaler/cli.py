@@ -1,6 +1,7 @@
 """Runs the command `deepscaler`: lists all commands, or imports and runs the one that was typed."""
 
 import argparse
+import errno
 import os
 import sys
 import tempfile
@@ -13,17 +14,19 @@ from deepscaler import __version__
 from deepscaler.commands.parser import Parser, module_of, nearest, parse
 from deepscaler.commands.table import COMMANDS, NAMES
 from deepscaler.system.errors import UserError
-from deepscaler.system.exit_codes import BAD_INPUT, DONE, INTERRUPTED
+from deepscaler.system.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from deepscaler.system.files import FULL, FullDiskError, free, full_disk
 from deepscaler.system.paths import cache_dir
 
 ABOUT = "Train, evaluate and compare DeepScaleR-like models, on this machine or a cluster."
 MORE = "`deepscaler COMMAND --help` shows a command's options and two examples."
 HELP = ("-h", "--help")
+FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ESHUTDOWN)
+"""Errors of a disk or file server that fails, perhaps on this machine only: no bad input, so launchers try again."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns its exit code: 0 done, 2 bad input with one line that says what to do."""
+    """Runs one command. Returns its exit code: 0 done, 2 bad input with one line that says what to do, 1 a failure."""
     if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
         from deepscaler.commands.completion import complete  # noqa: PLC0415  no other start needs argcomplete
 
@@ -46,11 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("deepscaler: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # `deepscaler ... | head`: the reader left; keep the interpreter from failing again on flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
     except OSError as error:  # a full disk, a folder that may not be written
+        # To Python a file server that shut down is a broken pipe, too.
+        if isinstance(error, BrokenPipeError) and error.errno not in FAILING:
+            # `deepscaler ... | head`: the reader left; keep the interpreter from failing again on flush.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return DONE
         where = f"{error.filename}: " if error.filename else ""
         is_full = error.errno in FULL and error.filename and not isinstance(error, FullDiskError)
         why = (
@@ -60,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         told = f"{where}{why}; {_advice(error)}"
         print(f"deepscaler: {' '.join(told.split())}", file=sys.stderr)
-        return BAD_INPUT
+        return FAILED if error.errno in FAILING else BAD_INPUT
 
 
 def overview() -> str:
@@ -84,6 +88,8 @@ def _advice(error: OSError) -> str:
     """Returns what to do about a failure of the system."""
     if error.errno in FULL:
         return "free some space, or choose another folder"
+    if error.errno in FAILING:
+        return "check the disk, file server or network, then rerun the same command"
     if isinstance(error, FileNotFoundError):
         return "check the path"
     return "check who owns it, or choose another folder"

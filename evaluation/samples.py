@@ -7,6 +7,8 @@
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -76,23 +78,27 @@ class SampleStore:
         self._path = path
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         if self.repaired_bytes:
-            os.ftruncate(self._file, whole)
+            with _naming(path):
+                os.ftruncate(self._file, whole)
         self._synced = time.monotonic()
 
     def append(self, sample: Sample) -> None:
         """Writes one line at once. It survives a kill immediately, and a power cut after SYNC_INTERVAL seconds."""
         line = json.dumps(asdict(sample), ensure_ascii=True).encode() + b"\n"
-        with naming_full_disk(self._path, wanted=len(line)):
+        with _naming(self._path, wanted=len(line)):
             while line:  # os.write may write less than it is given, and O_APPEND keeps each part at the end
                 line = line[os.write(self._file, line) :]
-        if time.monotonic() - self._synced > SYNC_INTERVAL:
-            os.fsync(self._file)
-            self._synced = time.monotonic()
+            if time.monotonic() - self._synced > SYNC_INTERVAL:
+                os.fsync(self._file)
+                self._synced = time.monotonic()
 
     def close(self) -> None:
         """Syncs and closes the file."""
-        os.fsync(self._file)
-        os.close(self._file)
+        with _naming(self._path):
+            try:
+                os.fsync(self._file)
+            finally:
+                os.close(self._file)
 
     def __enter__(self) -> "SampleStore":
         return self
@@ -101,6 +107,17 @@ class SampleStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def _naming(path: Path, wanted: int = 0) -> Iterator[None]:
+    """Adds the file to every error of the system: those of a descriptor name none, so a failing disk would not be."""
+    try:
+        with naming_full_disk(path, wanted):
+            yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _typed(value: Any, kind: type | tuple[type, ...]) -> Any:

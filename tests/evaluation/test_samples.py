@@ -1,11 +1,16 @@
 """What a kill may leave behind is repaired; nothing else is guessed at."""
 
+import errno
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from deepscaler import cli
 from deepscaler.system.errors import UserError
+from deepscaler.system.files import FullDiskError
 from evaluation.samples import Sample, SampleStore, read_samples
 from tests.evaluation.conftest import make_sample
 
@@ -83,3 +88,41 @@ def test_lone_surrogates_and_control_characters_survive(tmp_path: Path) -> None:
     with SampleStore(tmp_path / "s.jsonl") as store:
         store.append(sample)
     assert read_samples(tmp_path / "s.jsonl") == [sample]
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_disk_that_fails_is_named(call: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "s.jsonl"
+    store = SampleStore(path)
+    store._synced = -1000.0  # so that it syncs with the next sample
+
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))  # as of a descriptor, which names no file
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(OSError, match=f"{path}") as caught:
+            store.append(make_sample(1, 0, "x"))
+        assert (caught.value.errno, caught.value.filename) == (number, str(path))
+        assert isinstance(caught.value, FullDiskError) == (number == errno.ENOSPC)
+        if call == "fsync":
+            with pytest.raises(OSError, match=f"{path}"):
+                store.close()
+    if call == "write":
+        store.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(store._file)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ESHUTDOWN])
+def test_a_disk_that_fails_is_a_failure_that_launchers_try_again(
+    number: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(_: object) -> int:
+        raise OSError(number, os.strerror(number), "/data/samples/aime.jsonl")
+
+    monkeypatch.setattr(cli, "module_of", lambda _: SimpleNamespace(run=run))
+    assert cli.main(["evaluate", "--model", "m", "--datasets", "aime", "--output-dir", "out"]) == 1
+    told = f"deepscaler: /data/samples/aime.jsonl: {os.strerror(number)}; check the disk, file server or network"
+    assert capsys.readouterr().err == f"{told}, then rerun the same command\n"
