@@ -5,7 +5,7 @@ scores/aime.jsonl   {"problem_id": "aime/2024-I-1", "sample": 3, "correct": true
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from evaluation.folder import EvaluationFolder
 from evaluation.protocols import samples_of
 from evaluation.samples import Sample, read_samples
 from evaluation.statistics import clustered_interval, ks, majority_at_n, pass_at_1, pass_at_k
-from evaluation.until import estimate, halves_of, numbers_of, plan
+from evaluation.until import Halves, estimate, halves_of, means_of, num_fixed, numbers_of, plan
 
 NUM_THREADS = 8
 """Threads that grade. Each waits for a worker process in the rare hard case; the cheap cases share the GIL anyway."""
@@ -51,7 +51,7 @@ class BenchmarkScores:
     scored: list[Scored]
     pass_at_1: Interval
     pass_at_k: dict[int, float]
-    """Pass@k by k, up to the fewest samples that any problem has."""
+    """Pass@k by k, up to the fewest samples that any problem has; under `--until` up to the first samples."""
     majority: float
     reasons: dict[str, int]
     num_truncated: int
@@ -169,22 +169,39 @@ def summarize(
 
 def _by_halves(scores: BenchmarkScores, by_problem: dict[str, list[Scored]], half_width: float) -> BenchmarkScores:
     """Returns the scores as `--until` changes them: unbiased means, their interval and the samples needed."""
-    numbered = {
-        problem: {one.sample.sample: one.grade.correct for one in group} for problem, group in by_problem.items()
-    }
-    halves = {problem: halves_of(found) for problem, found in numbered.items()}
+    halves = _halves(by_problem)
     wanted = plan(halves, scores.num_samples, half_width)
-    missing = sum(number not in numbered[p] for p, counts in wanted.items() for number in numbers_of(counts))
+    there = {one.sample.key for one in scores.scored}
+    missing = sum((p, number) not in there for p, counts in wanted.items() for number in numbers_of(counts))
     scores = replace(scores, num_expected=len(scores.scored) + missing)
-    if any(not half for both in halves.values() for half in both):
+    if not _are_begun(halves):
         return scores
     means, these_problems = estimate(halves, half_width)
+    interval = clustered_interval(list(means.values()), len(scores.scored))
+    # Outcomes decide how many samples follow the first ones, so a larger k is estimated from the first ones alone.
+    num_first = num_fixed(halves, half_width)
+    first = [[*even[:num_first], *odd[:num_first]] for even, odd in halves.values()]
     return replace(
         scores,
-        pass_at_1=clustered_interval(list(means.values()), len(scores.scored)),
+        pass_at_1=interval,
+        pass_at_k={k: interval.value if k == 1 else pass_at_k(first, k) for k in ks(2 * num_first)},
         problem_means=means,
         these_problems=these_problems,
     )
+
+
+def unbiased_means(by_problem: Mapping[str, list[Scored]]) -> dict[str, float]:
+    """Returns each problem's share of correct samples as `--until` estimates it; empty while a half has none."""
+    halves = _halves(by_problem)
+    return means_of(halves) if _are_begun(halves) else {}
+
+
+def _halves(by_problem: Mapping[str, list[Scored]]) -> dict[str, Halves]:
+    return {p: halves_of({one.sample.sample: one.grade.correct for one in group}) for p, group in by_problem.items()}
+
+
+def _are_begun(halves: Mapping[str, Halves]) -> bool:
+    return all(half for both in halves.values() for half in both)
 
 
 def _votes(group: Iterable[Scored]) -> list[str | None]:

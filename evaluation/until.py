@@ -88,12 +88,27 @@ def estimate(problems: Mapping[str, Halves], half_width: float) -> tuple[dict[st
     The interval is over repeated sampling of the same problems, so more samples shrink it toward zero. Each half of
     every problem must have a sample.
     """
-    counts = np.array([[len(half) for half in halves] for halves in problems.values()])
-    # A folder that was drawn with another width may have fewer first samples than this one asks for.
-    num_first = min(first_samples(len(problems), half_width), int(counts.min()))
+    counts = _sizes(problems)
+    num_first = num_fixed(problems, half_width)
     right, first = _num_right(problems, counts), _num_right(problems, np.full_like(counts, num_first))
-    means = map(float, (right / counts).mean(axis=1))
-    return dict(zip(problems, means, strict=True)), _interval(right, counts, first, num_first)
+    return means_of(problems), _interval(right, counts, first, num_first)
+
+
+def means_of(problems: Mapping[str, Halves]) -> dict[str, float]:
+    """Returns the unbiased mean of each problem. Each half of every problem must have a sample."""
+    counts = _sizes(problems)
+    means = map(float, (_num_right(problems, counts) / counts).mean(axis=1))
+    return dict(zip(problems, means, strict=True))
+
+
+def num_fixed(problems: Mapping[str, Halves], half_width: float) -> int:
+    """Returns how many samples of each half are there whatever the outcomes are."""
+    # A folder that was drawn with another width may have fewer first samples than this one asks for.
+    return min(first_samples(len(problems), half_width), int(_sizes(problems).min()))
+
+
+def _sizes(problems: Mapping[str, Halves]) -> Table:
+    return np.array([[len(half) for half in halves] for halves in problems.values()])
 
 
 def _num_right(problems: Mapping[str, Halves], counts: Table) -> Table:

@@ -15,7 +15,7 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import file_size
 from evaluation.folder import EvaluationFolder
 from evaluation.results import Results, read_results
-from evaluation.score import Scored, read_scored
+from evaluation.score import Scored, read_scored, unbiased_means
 
 MOST_SAMPLES = 1_000_000
 """Most samples per problem that a report.json may claim; it bounds the search for fractions."""
@@ -26,7 +26,7 @@ class Graded:
     """Holds the grades of one evaluation on one benchmark."""
 
     counts: dict[str, tuple[int, int]]
-    """Number of correct samples and of all samples, by problem id."""
+    """Number of correct samples and of all samples by problem id; under `--until` numbers with the report's rate."""
     scored: dict[str, list[Scored]] = field(default_factory=dict)
     """Samples with their grades by problem id; empty for a report.json."""
 
@@ -69,6 +69,11 @@ class Side:
         # groupby joins neighbors only; read_scored has sorted them by problem.
         groups = {name: list(group) for name, group in groupby(scored, key=lambda one: one.sample.problem_id)}
         counts = {name: (sum(one.grade.correct for one in group), len(group)) for name, group in groups.items()}
+        # The rates of the report: with --until outcomes decide how many samples there are, so a plain mean is biased.
+        if self.config.get("until") and len(groups) == len(self.problems(dataset)):
+            most = self.config.get("num_samples")
+            for name, rate in unbiased_means(groups).items():
+                counts[name] = to_counts(rate, most, counts[name][1], f"{self.path}: {name}")
         return Graded(counts, groups)
 
 
@@ -108,15 +113,23 @@ def open_side(name: str, path: Path, mode: Mode) -> Side:
 def counts_of(results: Results, dataset: str, path: Path) -> dict[str, tuple[int, int]]:
     """Returns correct and drawn samples per problem from a report's rates. Raises UserError for impossible rates."""
     most, one = results.config.get("num_samples"), results.benchmarks[dataset]
-    found = {}
-    for problem, rate in one.problem_pass_rates.items():
-        if not 0 <= rate <= 1 or not isinstance(most, int) or not 0 < most <= MOST_SAMPLES:
-            raise UserError(
-                f"{path}: {problem} has an impossible rate of {rate} over {most} samples; write the report again"
-            )
-        exact = Fraction(rate).limit_denominator(most)
-        # A report gives only the total of all problems' samples. So the rate is exact, but the number of samples is
-        # the nearest multiple of the denominator to the mean.
-        times = max(1, round(one.num_samples / len(one.problem_pass_rates) / exact.denominator))
-        found[problem] = (exact.numerator * times, exact.denominator * times)
-    return found
+    # A report gives only the total of all problems' samples.
+    num_drawn = one.num_samples / max(len(one.problem_pass_rates), 1)
+    return {
+        problem: to_counts(rate, most, num_drawn, f"{path}: {problem}")
+        for problem, rate in one.problem_pass_rates.items()
+    }
+
+
+def to_counts(rate: float, most: object, num_drawn: float, where: str) -> tuple[int, int]:
+    """Returns the counts of correct and drawn samples with a rate, near to `num_drawn`.
+
+    Raises UserError, naming `where`, if no count up to `most` can have it.
+    """
+    if not 0 <= rate <= 1 or not isinstance(most, int) or not 0 < most <= MOST_SAMPLES:
+        raise UserError(f"{where} has an impossible rate of {rate} over {most} samples; write the report again")
+    exact = Fraction(rate).limit_denominator(most)
+    # So the rate of up to `most` samples is exact, and that of two halves' mean almost (a mean over problems to some
+    # hundredths of a point). The number of samples is the nearest multiple of the denominator.
+    times = max(1, round(num_drawn / exact.denominator))
+    return exact.numerator * times, exact.denominator * times

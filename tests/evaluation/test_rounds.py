@@ -11,6 +11,7 @@ from rich.console import Console
 from deepscaler.data.problem import Problem, ask
 from deepscaler.models.model import Model
 from deepscaler.system.errors import UserError
+from evaluation.compare.sides import open_side
 from evaluation.config import EvaluationConfig
 from evaluation.folder import EvaluationFolder
 from evaluation.inputs import Inputs
@@ -20,6 +21,9 @@ from evaluation.requests import Key
 from evaluation.results import BenchmarkResults
 from evaluation.rounds import Rounds
 from evaluation.samples import SampleStore
+from evaluation.score import read_scored
+from evaluation.statistics import ks, pass_at_k
+from evaluation.until import first_samples
 from tests.evaluation.conftest import CONFIG, make_sample
 
 NUM_PROBLEMS, MOST = 20, 64
@@ -114,3 +118,28 @@ def test_a_plan_says_the_least_and_the_most(tmp_path: Path) -> None:
 def test_what_until_cannot_do_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         EvaluationConfig(model="m", output_dir=Path("out"), **{"until": 1.5, **options})  # type: ignore[arg-type]
+
+
+def test_every_rate_of_one_evaluation_is_the_unbiased_one(tmp_path: Path) -> None:
+    folder, inputs = begun(tmp_path, 3.0)
+    rounds = Rounds(inputs, folder)
+    while keys := rounds.next():
+        draw(folder, keys)
+    found = write_report(folder.root, Console(file=io.StringIO())).benchmarks["aime"]
+    outcomes: dict[str, list[bool]] = {}
+    for one in read_scored(folder, "aime"):
+        outcomes.setdefault(one.sample.problem_id, []).append(one.grade.correct)
+    assert len({len(row) for row in outcomes.values()}) > 2, "outcomes decided how many samples there are"
+
+    assert found.pass_at_k[1] == found.pass_at_1.value
+    num_first = 2 * first_samples(NUM_PROBLEMS, 0.03)
+    assert sorted(found.pass_at_k) == ks(num_first)
+    assert found.pass_at_k[4] == pytest.approx(pass_at_k([row[:num_first] for row in outcomes.values()], 4))
+
+    sides = [open_side("A", path, "kit") for path in (folder.root, folder.report_path("json"))]
+    rates = [{name: right / drawn for name, (right, drawn) in side.read("aime").counts.items()} for side in sides]
+    assert rates[0] == rates[1]
+    assert rates[0] == pytest.approx(found.problem_pass_rates, abs=0.005)
+    assert sum(rates[0].values()) / NUM_PROBLEMS == pytest.approx(found.pass_at_1.value, abs=0.0005)
+    plain = {name: sum(row) / len(row) for name, row in outcomes.items()}
+    assert rates[0] != pytest.approx(plain, abs=0.01)
