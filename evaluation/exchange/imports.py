@@ -6,6 +6,7 @@ theirs/aime.jsonl   {"problem_id": "aime/2024-I-1", "sample": 3, "score": 1.0}
 import hashlib
 import json
 import re
+import shutil
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ from evaluation.samples import Sample, SampleStore
 
 SHORTEST = 20
 """Least characters of a benchmark's problem to search for within a prompt; a shorter one must be the whole prompt."""
+PARTS = ("problems", "samples", "theirs")
+"""Folders that an import writes before it writes config.json."""
+BEGUN = ".importing"
+"""File that says that these folders are of an import that has not ended."""
 UNTOLD = ("revision", "temperature", "top_p", "max_tokens", "seed", "dtype")
 """Options that a file may leave out."""
 
@@ -73,6 +78,8 @@ def write_import(imported: Imported, root: Path, file: Path, form: str, model: s
     if thinking == "auto":
         thinking = "yes" if any(thinks(sample.text) for sample, _ in pairs) else "no"
     with folder.held():
+        check_new(root)  # again: another import may have ended since
+        _remove_half_an_import(root)
         for name, by_id in imported.problems.items():
             prompts = {sample.problem_id: ask(one.question, suffix="") for sample, one in imported.samples[name]}
             folder.write_problems(name, list(by_id.values()), prompts)
@@ -80,7 +87,7 @@ def write_import(imported: Imported, root: Path, file: Path, form: str, model: s
                 for sample, _ in imported.samples[name]:
                     store.append(sample)
             _write_theirs(folder, name, imported.samples[name])
-        # last: without this file the folder is not an evaluation, so after a kill the same command starts over
+        # last: without this file the folder is not an evaluation, so after a kill an import starts over
         write_json(
             folder.config_path,
             {
@@ -95,12 +102,27 @@ def write_import(imported: Imported, root: Path, file: Path, form: str, model: s
                 "imported": {"format": form, "file": file.name, "sha256": digest},
             },
         )
+        (root / BEGUN).unlink()
 
 
 def check_new(root: Path) -> None:
     """Raises UserError if a folder holds an evaluation."""
     if EvaluationFolder(root).is_bound:
         raise UserError(f"{root} holds an evaluation already; give another --output-dir, or remove it")
+
+
+def _remove_half_an_import(root: Path) -> None:
+    """Removes what an import that was killed has left, so that this one's samples are not mixed with another model's.
+
+    Raises UserError if the folders are not an import's, and marks those that follow as one.
+    """
+    for folder in (root / name for name in PARTS):
+        if not folder.exists():
+            continue
+        if not (root / BEGUN).exists():
+            raise UserError(f"{folder} exists, and no import has made it; give another --output-dir, or remove it")
+        shutil.rmtree(folder)
+    (root / BEGUN).touch()
 
 
 def disagreements(folder: EvaluationFolder, dataset: str, grades: dict[tuple[str, int], bool]) -> str:

@@ -11,6 +11,7 @@ import pytest
 from deepscaler.cli import main
 from deepscaler.data.prepare import load_problems
 from deepscaler.data.problem import SUFFIX
+from evaluation.exchange import child, imports
 from evaluation.folder import EvaluationFolder
 from evaluation.results import read_results
 from evaluation.samples import read_samples
@@ -150,6 +151,34 @@ def test_a_dry_run_writes_nothing_and_a_folder_is_never_written_twice(
     assert "holds an evaluation already" in capsys.readouterr().err
 
 
+def test_an_import_after_a_killed_one_mixes_no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"problem": "1 + 1?", "response": r"\boxed{2}", "gold": 2}
+    killed = jsonl(tmp_path / "mine.jsonl", {**row, "response": "of A"}, {**row, "problem": "2 + 2?"})
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(imports, "write_json", stop)
+        assert main(["import", str(killed), "--from", "jsonl", "--output-dir", str(out)]) == 130
+    folder = EvaluationFolder(out)
+    assert len(read_samples(folder.samples_path("mine"))) == 2
+    imported(jsonl(tmp_path / "mine.jsonl", row), "jsonl", out)
+    assert [sample.text for sample in read_samples(folder.samples_path("mine"))] == [r"\boxed{2}"]
+    assert len(folder.read_problems("mine")) == 1
+    assert not (out / imports.BEGUN).exists()
+
+
+def test_folders_that_no_import_made_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples/mine.txt").touch()
+    words = ["import", str(FOREIGN / "verl-0.9.1.jsonl"), "--from", "verl", "--output-dir", str(tmp_path)]
+    assert main(words) == 2
+    assert "samples exists, and no import has made it" in capsys.readouterr().err
+    assert (tmp_path / "samples/mine.txt").exists()
+
+
 GOOD = {"input": "1 + 1?", "output": "2", "gts": "2", "score": 1.0}
 
 
@@ -176,6 +205,15 @@ def test_a_broken_file_is_named_with_its_line(
     file.write_bytes(content)
     error = refused(file, "verl", tmp_path / "out", capsys)
     assert re.search(told, error), error
+
+
+def test_more_responses_than_memory_takes_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "MOST_BYTES", 1 << 20)
+    rows = [{"problem": f"{n}?", "response": "x" * 100_000, "gold": n} for n in range(20)]
+    error = refused(jsonl(tmp_path / "many.jsonl", *rows), "jsonl", tmp_path / "out", capsys)
+    assert "holds more than 1 MiB of responses, the most that an import takes; split it" in error
 
 
 def archive(path: Path, **members: bytes) -> Path:
