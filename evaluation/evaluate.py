@@ -103,7 +103,7 @@ def _draw(inputs: Inputs, folder: EvaluationFolder, console: Console) -> None:
             work = Claims(folder.root.parent.parent / "queue", folder.claimed_path, request)
         else:
             work = OwnWork(Rounds(inputs, folder), request, progress, console.print)
-        engine = None
+        engine, is_recorded = None, False
         try:
             while work.wait():
                 if engine is None:  # a folder that is complete already must not need the model's hardware
@@ -112,10 +112,13 @@ def _draw(inputs: Inputs, folder: EvaluationFolder, console: Console) -> None:
                 for number, sample in enumerate(engine.generate(work)):
                     stores[sample.problem_id].append(sample)
                     work.drawn(sample)
+                    is_recorded = True
                     if number == 0:  # an endpoint's first answer names the model behind it
                         _record_attempt(config, folder, inputs.model, engine, is_new=False)
         finally:
-            if engine:  # a hosted model may have been replaced while it was drawn from
+            # Again: a hosted model may have been replaced while it was drawn from. A start without a record, as on a
+            # full disk, must not replace that of an earlier one.
+            if engine and is_recorded:
                 _record_attempt(config, folder, inputs.model, engine, is_new=False)
 
 
