@@ -21,6 +21,7 @@ from evaluation.config import EvaluationConfig, thinks, with_thinking
 from evaluation.engines.coordinator import draw_with_engines
 from evaluation.engines.gather import done_keys, gather, require_complete
 from evaluation.engines.own_work import OwnWork
+from evaluation.engines.pulse import Pulse
 from evaluation.engines.queue import Claims
 from evaluation.folder import DIFFERING, EvaluationFolder
 from evaluation.inputs import Inputs, read_inputs
@@ -99,20 +100,22 @@ def _draw(inputs: Inputs, folder: EvaluationFolder, console: Console) -> None:
 
         progress = opened.enter_context(show_progress(console))
         work: Claims | OwnWork
+        pulse = None
         if folder.claimed_path.is_dir():
-            work = Claims(folder.root.parent.parent / "queue", folder.claimed_path, request)
+            pulse = Pulse(folder.alive_path)
+            work = Claims(folder.root.parent.parent / "queue", folder.claimed_path, request, pulse)
         else:
             work = OwnWork(Rounds(inputs, folder), request, progress, console.print)
         engine, is_recorded = None, False
         try:
             while work.wait():
                 if engine is None:  # a folder that is complete already must not need the model's hardware
-                    engine = _load_engine(config, inputs.model, inputs.context, console)
+                    engine = _load_engine(config, inputs.model, inputs.context, console, pulse)
                     _record_attempt(config, folder, inputs.model, engine)
+                    is_recorded = True
                 for number, sample in enumerate(engine.generate(work)):
                     stores[sample.problem_id].append(sample)
                     work.drawn(sample)
-                    is_recorded = True
                     if number == 0:  # an endpoint's first answer names the model behind it
                         _record_attempt(config, folder, inputs.model, engine, is_new=False)
         finally:
@@ -128,21 +131,26 @@ def _first_thought(inputs: Inputs, folder: EvaluationFolder) -> str:
     return next((sample.text for sample in samples if thinks(sample.text)), "")
 
 
-def _load_engine(config: EvaluationConfig, model: Model, context: int, console: Console) -> Engine:
+def _load_engine(config: EvaluationConfig, model: Model, context: int, console: Console, pulse: Pulse | None) -> Engine:
     if config.engine == "openai":
         from evaluation.engines.endpoint import EndpointEngine  # noqa: PLC0415  its client is in extras
 
         console.print(f"Connecting to {config.model} at {config.base_url} ...", soft_wrap=True)
         return EndpointEngine(config, console.print)
     console.print(f"Loading {config.model} into {config.engine} ...", soft_wrap=True)
+    beat = pulse.beat if pulse else lambda: None
     try:
         if config.engine == "vllm":
             from evaluation.engines.vllm import VllmEngine  # noqa: PLC0415  imports torch and vLLM
 
-            return VllmEngine(config, model.path, context)
-        from evaluation.engines.transformers import TransformersEngine  # noqa: PLC0415
+            engine: Engine = VllmEngine(config, model.path, context, beat)
+        else:
+            from evaluation.engines.transformers import TransformersEngine  # noqa: PLC0415
 
-        return TransformersEngine(config, model.path, context)
+            engine = TransformersEngine(config, model.path, context, beat)
+        if pulse:
+            pulse.loaded()
+        return engine
     except UserError:
         raise
     except Exception as error:  # engines raise any type when weights do not match their configuration or do not fit

@@ -2,7 +2,7 @@
 
 config.json  provenance.json  problems/NAME.jsonl  samples/NAME.jsonl  scores/NAME.jsonl  report.{json,md,html}
 shards/0-of-4/  shards/aime-1-of-2/  ...     each with the same layout, bound to its shard
-queue/  shards/0-of-4/claimed/     while engines pull from one queue
+queue/  shards/0-of-4/{claimed/,alive}     while engines pull from one queue
 """
 
 import hashlib
@@ -66,6 +66,11 @@ class EvaluationFolder:
     def claimed_path(self) -> Path:
         """Returns the folder of an engine's claims; only the shard of an engine that pulls from a queue has it."""
         return self.root / "claimed"
+
+    @property
+    def alive_path(self) -> Path:
+        """Returns the file in which such an engine counts its steps."""
+        return self.root / "alive"
 
     def num_bytes(self) -> int:
         """Returns the bytes of all samples, here and in the shards. The number grows as long as engines draw."""

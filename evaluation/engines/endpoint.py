@@ -99,7 +99,7 @@ class EndpointEngine:
 
     def describe(self) -> dict[str, object]:
         """Returns the server's address, and the models and fingerprints that its answers have named so far."""
-        found = {
+        found: dict[str, object] = {
             "name": self.name,
             "version": self._openai.__version__,
             "base_url": self._config.base_url,

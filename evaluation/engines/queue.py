@@ -17,6 +17,7 @@ from pathlib import Path
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 from evaluation.engines.backlog import Backlog, fair_share
+from evaluation.engines.pulse import Pulse
 from evaluation.requests import Key, Request
 from evaluation.samples import Sample
 
@@ -37,6 +38,8 @@ class Queue:
         self.backlog = Backlog(num_engines=num_engines)
         self.unseen: set[Key] = set()
         """Requested samples that have not appeared in any engine's folder yet."""
+        self._claimed: dict[Path, list[Key]] = {}
+        """Samples of every claim that was read; a claim never changes, and stays after its samples are drawn."""
         folder.mkdir(parents=True, exist_ok=True)
 
     def learn(self, lengths: Mapping[Key, int]) -> None:
@@ -78,6 +81,16 @@ class Queue:
             path.unlink()
         self.fill()
 
+    def held(self, claimed: Path) -> tuple[int, int]:
+        """Returns how many pieces an engine has claimed, and how many of their samples it has not drawn yet."""
+        paths = list(claimed.glob("*.json"))
+        for path in paths:
+            if path not in self._claimed:
+                with suppress(OSError, ValueError):  # not written through yet
+                    self._claimed[path] = _read(path)[1]
+            self._claimed[path] = [key for key in self._claimed.get(path, []) if key in self.unseen]
+        return len(paths), sum(len(self._claimed[path]) for path in paths)
+
     def close(self) -> None:
         """Marks the queue as over, which ends the engines."""
         (self._folder / "over").touch()
@@ -89,8 +102,8 @@ class Claims:
     Iteration ends when the queue has nothing at the moment; after `wait` it may have more.
     """
 
-    def __init__(self, queue: Path, claimed: Path, to_request: Callable[[Key], Request]) -> None:
-        self._queue, self._claimed, self._to_request = queue, claimed, to_request
+    def __init__(self, queue: Path, claimed: Path, to_request: Callable[[Key], Request], pulse: Pulse) -> None:
+        self._queue, self._claimed, self._to_request, self._pulse = queue, claimed, to_request, pulse
         self._seen = {path.name for path in claimed.glob("*.json")}
         self._keys: list[Key] = []
         self._num_held, self._share = 0, 1
@@ -118,6 +131,7 @@ class Claims:
                 return True
             if is_over:
                 return False
+            self._pulse.idle()
             time.sleep(POLL)
 
     def _claim(self) -> bool:

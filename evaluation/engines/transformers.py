@@ -4,7 +4,7 @@ Every sample has its own random generator, so its seed means the same in any bat
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +21,9 @@ class TransformersEngine:
 
     name = "transformers"
 
-    def __init__(self, config: EvaluationConfig, model: str, context: int) -> None:
+    def __init__(
+        self, config: EvaluationConfig, model: str, context: int, beat: Callable[[], None] = lambda: None
+    ) -> None:
         try:
             import torch  # noqa: PLC0415
             from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
@@ -39,6 +41,7 @@ class TransformersEngine:
         revision = "main" if Path(model).is_dir() else config.revision
         self._tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
         self._model = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype=dtype).to(device).eval()
+        self._model.register_forward_hook(lambda *_: beat())
         self._device, self._dtype = device, dtype
         self._ends = end_tokens(self._model)
 

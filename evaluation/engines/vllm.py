@@ -6,7 +6,7 @@ all are done. So finished samples can be saved at once, and one batch holds all 
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from math import ceil
 from pathlib import Path
@@ -73,8 +73,10 @@ class VllmEngine:
 
     name = "vllm"
 
-    def __init__(self, config: EvaluationConfig, model: str, context: int) -> None:
-        self._config = config
+    def __init__(
+        self, config: EvaluationConfig, model: str, context: int, beat: Callable[[], None] = lambda: None
+    ) -> None:
+        self._config, self._beat = config, beat
         self._on_gpu = _has_gpu()
         self._max_num_seqs = config.max_num_seqs or (_GPU_MAX_NUM_SEQS if self._on_gpu else _CPU_MAX_NUM_SEQS)
         if config.deterministic and not self._on_gpu:
@@ -140,7 +142,9 @@ class VllmEngine:
                 running[identifier] = request, time.time()
             if not running:
                 return
-            for output in self._engine.step():
+            outputs = self._engine.step()
+            self._beat()
+            for output in outputs:
                 if output.finished:
                     request, started = running.pop(output.request_id)
                     yield _to_sample(request, output.outputs[0], started)

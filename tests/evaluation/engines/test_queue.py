@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from deepscaler.system.errors import UserError
 from evaluation.engines import queue as queue_module
 from evaluation.engines.backlog import CHUNK, CHUNKS_LEFT, Backlog, chunk_size, fair_share
+from evaluation.engines.pulse import Pulse
 from evaluation.engines.queue import Claims, Queue
 from evaluation.requests import Key, Request, to_request
 from evaluation.samples import Sample
@@ -71,7 +72,7 @@ def test_the_first_engine_leaves_others_their_share(tmp_path: Path) -> None:
     queue = Queue(tmp_path / "queue", 4)
     queue.add(KEYS)
     (tmp_path / "claimed").mkdir()
-    claims = Claims(tmp_path / "queue", tmp_path / "claimed", request)
+    claims = Claims(tmp_path / "queue", tmp_path / "claimed", request, Pulse(tmp_path / "alive"))
     share = fair_share(len(KEYS), 4)
     first = list(claims)
     while len(first) < share:
@@ -93,7 +94,7 @@ def test_engines_that_claim_at_once_draw_every_sample_once(tmp_path: Path, monke
     def draw(index: int) -> None:
         claimed = tmp_path / f"claimed-{index}"
         claimed.mkdir()
-        claims = Claims(tmp_path / "queue", claimed, request)
+        claims = Claims(tmp_path / "queue", claimed, request, Pulse(tmp_path / "alive"))
         while claims.wait():
             for one in claims:
                 drawn[index].append((one.problem_id, one.sample))
@@ -114,7 +115,7 @@ def test_what_a_dead_engine_claimed_and_did_not_draw_goes_back(tmp_path: Path) -
     queue, claimed = Queue(tmp_path / "queue", 1), tmp_path / "claimed"
     claimed.mkdir()
     queue.add(KEYS[:6])
-    dead = Claims(tmp_path / "queue", claimed, request)
+    dead = Claims(tmp_path / "queue", claimed, request, Pulse(tmp_path / "alive"))
     taken = [next(dead) for _ in range(2)]
     assert queue.drawn((taken[0].problem_id, taken[0].sample), 8)
     assert not queue.drawn((taken[0].problem_id, taken[0].sample), 8), "a sample counts once"
@@ -131,7 +132,7 @@ def test_a_claim_whose_answer_was_lost_is_drawn(tmp_path: Path) -> None:
     queue, claimed = Queue(tmp_path / "queue", 1), tmp_path / "claimed"
     claimed.mkdir()
     queue.add(KEYS[:1])
-    claims = Claims(tmp_path / "queue", claimed, request)
+    claims = Claims(tmp_path / "queue", claimed, request, Pulse(tmp_path / "alive"))
     (piece,) = (tmp_path / "queue").glob("*.json")
     piece.rename(claimed / piece.name)
     assert claims.wait()
@@ -140,4 +141,4 @@ def test_a_claim_whose_answer_was_lost_is_drawn(tmp_path: Path) -> None:
 
 def test_an_engine_without_a_queue_ends_with_a_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the command that handed out the work has ended; rerun it"):
-        Claims(tmp_path / "queue", tmp_path, request).wait()
+        Claims(tmp_path / "queue", tmp_path, request, Pulse(tmp_path / "alive")).wait()
