@@ -24,7 +24,7 @@ LONGEST_BACKOFF = 60.0
 LONGEST_WAIT = 600.0
 """Most seconds that a server may ask to wait; beyond that the command ends."""
 PAUSE = 0.5
-"""Seconds after which a task that waits looks whether requests are over."""
+"""Seconds after which a task that waits checks whether requests are over."""
 MAX_SAID = 300
 """Characters of a server's own words in an error."""
 

@@ -2,8 +2,8 @@
 
 shards/1-of-4/alive      {"host": "gpu7", "pid": 4242, "beats": 120}         -1 beats: it is loading
 
-A sample is no sign of life: one response of 32,768 tokens may take half an hour. A thread would be none either, because
-it would keep counting beside a GPU that hangs.
+Samples alone do not show it, because one response of 32,768 tokens may take half an hour. A thread that counts would
+not either, because it would keep counting beside a GPU that hangs.
 """
 
 import json
@@ -82,7 +82,7 @@ class Silence:
     LEAST = 900.0
     """Seconds without a step after which an engine counts as hung, at least."""
     TIMES = 5.0
-    """How many times its longest step so far an engine may take for one."""
+    """An engine may take this many times its longest step so far for one."""
     MOST_BETWEEN = 30.0
     """Seconds that count at most between two looks: a file system that hangs keeps whoever looks from looking."""
 
@@ -94,7 +94,10 @@ class Silence:
         self._looked = time.monotonic()
 
     def look(self, path: Path, *, has_moved: bool, has_work: bool) -> None:
-        """Reads the engine's file. New samples and claims are signs of life, too; no work is no reason for any."""
+        """Reads the engine's file. New samples and claims are signs of life, too.
+
+        An engine without work need not show any.
+        """
         now = time.monotonic()
         self.seconds += min(now - self._looked, self.MOST_BETWEEN)
         self._looked = now

@@ -20,8 +20,8 @@ ENDS = {
     **dict.fromkeys(("stop", "eos", "content_filter", "tool_calls", "function_call"), "stop"),
     "length": "length",
 }
-"""How the model or its limit ended a response, and what the sample says. `eos` is `stop` at some gateways. Any other
-reason (vLLM's `abort`, DeepSeek's `insufficient_system_resource`, a gateway's `error`) means that the text is half."""
+"""Reasons with which the model or its limit ends a response, and those that samples keep. Some gateways say `eos`. Any
+other (vLLM's `abort`, DeepSeek's `insufficient_system_resource`, a gateway's `error`) means that text is missing."""
 
 
 MOST_NAMES = 50

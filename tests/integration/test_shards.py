@@ -2,16 +2,20 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from deepscaler.cli import main
 from deepscaler.system.processes import process_start
-from tests.integration.processes import deepscaler, ray_cluster, run, started, wait_until
+from evaluation.engines.pulse import Silence
+from tests.integration.processes import DEADLINE, deepscaler, ray_cluster, run, started, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -206,6 +210,38 @@ def test_engines_stopped_and_killed_go_on_in_another_number(tiny_model: Path, wh
     last = run(draw(1))
     assert last.returncode == 0, last.stdout + last.stderr
     assert drawn(tmp_path) == whole
+
+
+def test_an_engine_that_hangs_is_named_and_killed_and_its_samples_are_drawn(
+    tiny_model: Path, whole: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, for shorter bounds than a user's. The engine is stopped, as if its GPU hung, with claims."""
+    monkeypatch.setattr(Silence, "LEAST", 30.0)
+    monkeypatch.setattr(Silence, "TIMES", 1.0)
+    stopped: list[Path] = []
+
+    def stop_one() -> None:
+        deadline = time.monotonic() + DEADLINE
+        while not stopped and time.monotonic() < deadline:
+            for shard in with_a_sample(tmp_path):
+                if num_lines(shard) < NUM_PROBLEMS * NUM_SAMPLES // 2:  # its share, so it holds more
+                    stopped.append(shard)
+                    os.kill(engines_of(shard)[0], signal.SIGSTOP)
+                    break
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=stop_one)
+    thread.start()
+    words = evaluate(tiny_model, tmp_path, "--engines", 2, "--device", "cpu")
+    assert main(words[words.index("evaluate") :]) == 0
+    thread.join()
+    shown = capsys.readouterr().out
+    number = stopped[0].name[0]
+    assert re.search(rf"engine {number} \(process \d+ on \S+\) took no step for \d minutes with \d+ claimed", shown), (
+        shown
+    )
+    assert drawn(tmp_path) == whole
+    wait_until_gone(f"{tmp_path}/shards")
 
 
 def kill(process: subprocess.Popen[str]) -> None:
