@@ -85,11 +85,10 @@ class Queue:
         """Returns how many pieces an engine has claimed, and how many of their samples it has not drawn yet."""
         paths = list(claimed.glob("*.json"))
         for path in paths:
-            if path not in self._claimed:
-                with suppress(OSError, ValueError):  # not written through yet
-                    self._claimed[path] = _read(path)[1]
-            self._claimed[path] = [key for key in self._claimed.get(path, []) if key in self.unseen]
-        return len(paths), sum(len(self._claimed[path]) for path in paths)
+            with suppress(OSError, ValueError):  # a shared file system shows it late; the next look reads it again
+                keys = self._claimed[path] if path in self._claimed else _read(path)[1]
+                self._claimed[path] = [key for key in keys if key in self.unseen]
+        return len(paths), sum(len(self._claimed.get(path, ())) for path in paths)
 
     def close(self) -> None:
         """Marks the queue as over, which ends the engines."""

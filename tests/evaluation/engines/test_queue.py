@@ -128,6 +128,21 @@ def test_what_a_dead_engine_claimed_and_did_not_draw_goes_back(tmp_path: Path) -
     assert not list(claimed.iterdir())
 
 
+def test_what_an_engine_holds_is_what_it_claimed_and_has_not_drawn(tmp_path: Path) -> None:
+    queue, claimed = Queue(tmp_path / "queue", 1), tmp_path / "claimed"
+    claimed.mkdir()
+    queue.add(KEYS[:2])
+    late, early = sorted((tmp_path / "queue").glob("*.json"))
+    content = late.read_text()
+    (claimed / late.name).write_text("")  # its bytes come later
+    early.rename(claimed / early.name)
+    assert queue.held(claimed) == (2, 1)
+    (claimed / late.name).write_text(content)
+    assert queue.held(claimed) == (2, 2)
+    assert queue.drawn(KEYS[0], 8)
+    assert queue.held(claimed) == (2, 1)
+
+
 def test_a_claim_whose_answer_was_lost_is_drawn(tmp_path: Path) -> None:
     queue, claimed = Queue(tmp_path / "queue", 1), tmp_path / "claimed"
     claimed.mkdir()
