@@ -166,7 +166,7 @@ while test ! -e $0/over; do sleep 0.05; done
 def test_an_engine_that_takes_no_step_is_named_and_killed_and_its_claims_go_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Silence, "LEAST", 0.5)
+    monkeypatch.setattr(Silence, "LEAST", 2.0)
     place, console = _Shell(HANG_ONCE), Console(file=io.StringIO(), width=500)
     _, queue = run_in(place, tmp_path, monkeypatch, console)
     assert place.num_starts == 2
