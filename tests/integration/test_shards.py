@@ -15,7 +15,7 @@ import pytest
 from deepscaler.cli import main
 from deepscaler.system.processes import process_start
 from evaluation.engines.pulse import Silence
-from tests.integration.processes import DEADLINE, deepscaler, ray_cluster, run, started, wait_until
+from tests.integration.processes import deepscaler, ray_cluster, run, started, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -219,22 +219,29 @@ def test_an_engine_that_hangs_is_named_and_killed_and_its_samples_are_drawn(
     monkeypatch.setattr(Silence, "LEAST", 30.0)
     monkeypatch.setattr(Silence, "TIMES", 1.0)
     stopped: list[Path] = []
+    over = threading.Event()
 
     def stop_one() -> None:
-        deadline = time.monotonic() + DEADLINE
-        while not stopped and time.monotonic() < deadline:
-            for shard in with_a_sample(tmp_path):
-                if num_lines(shard) < NUM_PROBLEMS * NUM_SAMPLES // 2:  # its share, so it holds more
+        while not stopped and not over.is_set():
+            for shard in with_a_sample(tmp_path)[:1]:
+                [engine, *_] = engines_of(shard)
+                os.kill(engine, signal.SIGSTOP)
+                time.sleep(0.1)  # a stop takes effect at the end of a system call
+                # A piece is one sample here. Between two of them the engine holds none, and nobody waits for it.
+                if len(list((shard / "claimed").iterdir())) > num_lines(shard):
                     stopped.append(shard)
-                    os.kill(engines_of(shard)[0], signal.SIGSTOP)
-                    break
+                else:
+                    os.kill(engine, signal.SIGCONT)
             time.sleep(0.01)
 
     thread = threading.Thread(target=stop_one)
     thread.start()
     words = evaluate(tiny_model, tmp_path, "--engines", 2, "--device", "cpu")
-    assert main(words[words.index("evaluate") :]) == 0
-    thread.join()
+    try:
+        assert main(words[words.index("evaluate") :]) == 0
+    finally:
+        over.set()
+        thread.join()
     shown = capsys.readouterr().out
     number = stopped[0].name[0]
     assert re.search(rf"engine {number} \(process \d+ on \S+\) took no step for \d minutes with \d+ claimed", shown), (
