@@ -16,8 +16,11 @@ from deepscaler.runs.folder import Attempt, own_attempt, seconds_of
 BEGIN = "command began"
 """The first moment: this process's own start, before it imported anything."""
 
+INPUTS_READY = "inputs ready"
+"""The moment at which the kit has done its part, and starts verl."""
+
 PHASES = {
-    "inputs ready": "the kit: imports, hashes, checks of data and model",
+    INPUTS_READY: "the kit: imports, hashes, checks of data and model",
     "verl imported": "verl's imports",
     "Ray up": "Ray, and its first process",
     "weights begin": "verl's processes: imports, the data, queues",
@@ -48,7 +51,7 @@ def start_phases(attempt: Attempt) -> list[tuple[str, float]]:
 
     A part that was not written down counts to the one after it.
     """
-    moments = {**_read(attempt), **_recorded(attempt.read_record())}
+    moments = {**read_moments(attempt), **_recorded(attempt.read_record())}
     if BEGIN not in moments:
         return []
     before, found = moments[BEGIN], []
@@ -59,7 +62,8 @@ def start_phases(attempt: Attempt) -> list[tuple[str, float]]:
     return found
 
 
-def _read(attempt: Attempt) -> dict[str, float]:
+def read_moments(attempt: Attempt) -> dict[str, float]:
+    """Returns the moments that an attempt's processes have written down, in Unix seconds."""
     found: dict[str, float] = {}
     with suppress(OSError):
         for line in (attempt.root / "moments.jsonl").read_bytes().splitlines():

@@ -4,7 +4,8 @@ attempts/0003/phase.json  {"beat": 812, "phase": "generate", "entered": 61, "pro
                            "told": "37 of 64 prompts are finished", "ray": "10.0.0.1:6379"}
 
 The trainer writes it every BEAT seconds. verl's own timers name the phases, and the same timers, logged with each step,
-say how long each usually takes. The first step of an attempt compiles, so it is compared with first steps alone.
+say how long each usually takes. The first step of an attempt compiles, so it teaches nothing about later ones; until a
+later one has shown a phase, it bounds it all the same.
 """
 
 import json
@@ -18,11 +19,12 @@ from statistics import median
 from deepscaler.runs.beats import read_stalls
 from deepscaler.runs.folder import Attempt, seconds_of
 from deepscaler.runs.metrics import read_lines
+from deepscaler.runs.moments import INPUTS_READY, read_moments
 
 BEAT = 2.0
 """Seconds between two signs of life of a process of verl."""
 
-START, GENERATE, VALIDATE, STEP = "start", "generate", "validate", "step"
+START, GENERATE, VALIDATE, SAVE, STEP = "start", "generate", "validate", "save", "step"
 
 TIMERS = {
     "gen": GENERATE,
@@ -32,7 +34,7 @@ TIMERS = {
     **dict.fromkeys(("adv", "update_critic", "update_actor"), "update"),
     **dict.fromkeys(("update_weights", "switch_to_trainer", "switch_to_rollout"), "weight sync"),
     "switch_wait": GENERATE,
-    "save_checkpoint": "save",
+    "save_checkpoint": SAVE,
     "testing": VALIDATE,
     STEP: STEP,
 }
@@ -51,7 +53,7 @@ COLD = 5.0
 """Multiple of FLOOR that is always allowed in the start and the first step of an attempt, which compile and load."""
 
 RECENT = 20
-"""Number of steps that define what is usual."""
+"""Number of steps, and of starts, that define what is usual."""
 
 LAG = 20
 """Steps, of a tenth of a second at least, that a trainer may have begun since it last said where it is."""
@@ -102,7 +104,7 @@ class Usual:
     """Seconds that each phase took in each of the last steps."""
 
     first: dict[str, list[float]] = field(default_factory=dict)
-    """Seconds in the start and the first step of each attempt."""
+    """Seconds in the start and the first step of each of the last attempts."""
     later: dict[str, list[float]] = field(default_factory=dict)
     num_steps: int = 0
     """Steps of the newest attempt that were logged."""
@@ -110,14 +112,14 @@ class Usual:
     """Step that the trainer had last named, and seconds, of each stall whose step was not logged yet."""
 
     def begin(self, start_seconds: float | None = None) -> None:
-        """Begins with another attempt; the one before took so long until its first step could begin."""
+        """Begins with another attempt; verl took so long until the first step of the one before could begin."""
         if start_seconds is not None:
-            self.first.setdefault(START, []).append(start_seconds)
+            self._learn(self.first, START, start_seconds)
         self.num_steps, self.stalls = 0, []
 
     def stall(self, phase: str, step: int, seconds: float) -> None:
         """Takes a stall that was noticed after so many seconds in a phase of a step."""
-        if phase != START:  # no step is longer by it
+        if phase != START:  # no step is longer by it, and a start's seconds are given to `begin` alone
             self.stalls.append((step, seconds))
 
     def add(self, values: Mapping[str, float], step: int = 0) -> None:
@@ -132,9 +134,13 @@ class Usual:
             return
         table = self.later if self.num_steps else self.first
         for phase, value in () if stalled else seconds.items():
-            # A new list, not an append: the watcher's thread reads this one meanwhile.
-            table[phase] = [*table.get(phase, [])[1 - RECENT :], value]
+            self._learn(table, phase, value)
         self.num_steps += 1
+
+    @staticmethod
+    def _learn(table: dict[str, list[float]], phase: str, seconds: float) -> None:
+        # A new list, not an append: the watcher's thread reads this one meanwhile.
+        table[phase] = [*table.get(phase, [])[1 - RECENT :], seconds]
 
     def _take_stall(self, step: int, seconds: float) -> bool:
         """Removes the stall that made a step take so long, and returns whether there was one.
@@ -157,23 +163,33 @@ class Usual:
         Responses come when they are ready: an asynchronous rollout hands over several batches at once, then waits for
         a long one, so generating may stall as long as a whole step takes.
         """
-        table, floor = (self.later, floor) if self.num_steps else (self.first, COLD * floor)
-        values = table.get(phase, [])
+        if self.num_steps and self.later.get(phase):
+            tables = [self.later]
+        else:
+            # The first step of this attempt, or a phase that no later step has reached. It may compile, and it may be
+            # as long as later steps have become since the last first step.
+            tables, floor = [self.first, self.later], COLD * floor
+        values = [value for table in tables for value in table.get(phase, [])]
         if not values:
             return max(floor, ceiling)
-        if phase in (GENERATE, VALIDATE):
-            values = [*values, *table.get(STEP, [])]
         # By the longest, not the median: responses grow in a training, and a false alarm costs a restart.
-        return max(floor, SLACK * max(values))
+        longest = max(values)
+        if phase in (GENERATE, VALIDATE):
+            longest = max([longest, *(value for table in tables for value in table.get(STEP, []))])
+        if phase == START:
+            # A run's first start loads no checkpoint and every other one does, which takes about as long as to save it.
+            longest += max((value for table in tables for value in table.get(SAVE, [])), default=0.0)
+        return max(floor, SLACK * longest)
 
 
 def usual_of(attempts: Iterable[Attempt]) -> Usual:
     """Returns what some attempts at a run say of its phases, the newest last. Raises UserError for damaged files."""
     usual = Usual()
     for attempt in attempts:
-        # One attempt after the other: the first step of each compiles, and is compared with first steps.
-        usual.begin(_start_seconds(attempt))
-        for stall in read_stalls(attempt):
+        stalls = list(read_stalls(attempt))
+        # A start that stalled and recovered is not what is usual.
+        usual.begin(None if any(phase == START for phase, *_ in stalls) else _start_seconds(attempt))
+        for stall in stalls:
             usual.stall(*stall)
         offset = attempt.read_record().get("step_offset") or 0
         for step, values in read_lines(attempt.metrics_path):
@@ -182,9 +198,11 @@ def usual_of(attempts: Iterable[Attempt]) -> Usual:
 
 
 def _start_seconds(attempt: Attempt) -> float | None:
+    """Returns for how long verl started: the kit's own work before it, such as to reshard, is nobody's silence."""
     record = attempt.read_record()
     begun, started = (seconds_of(record.get(name)) for name in ("begun", "started"))
-    return None if begun is None or started is None else begun - started
+    ready = read_moments(attempt).get(INPUTS_READY, started)  # missing in attempts of an older kit
+    return None if begun is None or ready is None else max(0.0, begun - ready)
 
 
 def seconds_since(path: Path) -> float:

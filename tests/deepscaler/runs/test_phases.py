@@ -9,7 +9,8 @@ import pytest
 from deepscaler.cli import main
 from deepscaler.runs.beats import beats_folder, read_beats, stalls_folder
 from deepscaler.runs.fence import identity
-from deepscaler.runs.moments import BEGIN, start_phases
+from deepscaler.runs.folder import seconds_of
+from deepscaler.runs.moments import BEGIN, INPUTS_READY, note_in, start_phases
 from deepscaler.runs.phases import CEILING, COLD, FLOOR, SLACK, Usual, phase_path, read_moment, usual_of
 from tests.deepscaler.runs.runs import add_attempt, make_run
 
@@ -33,21 +34,41 @@ def test_before_anything_is_known_the_ceiling_holds_in_every_phase() -> None:
     assert usual.seconds("generate") is None
 
 
-def test_the_first_step_teaches_nothing_about_later_ones() -> None:
-    usual = after(step(update=900.0))  # it compiled
-    assert usual.bound("update") == CEILING
+def test_the_first_step_bounds_later_ones_until_they_show_the_phase_themselves() -> None:
+    """It compiles, so it takes longer than they will: waiting for the ceiling instead would cost half an hour."""
+    usual = after(step(update=90.0))
+    assert usual.bound("update") == COLD * FLOOR
+    assert usual.bound("generate") == SLACK * sum(step(update=90.0).values()) / 2
+    assert usual.bound("save") == CEILING
     usual.add(step())
     assert usual.bound("update") == SLACK * 20.0
     assert usual.bound("log-probabilities") == FLOOR
     assert usual.seconds("log-probabilities") == 10.0
 
 
-def test_another_attempt_compares_its_first_step_with_first_steps() -> None:
+def test_another_attempt_compares_its_first_step_with_all_steps() -> None:
     usual = after(step(update=900.0), step())
     usual.begin(start_seconds=200.0)
-    assert usual.bound("start") == SLACK * 200.0
     assert usual.bound("update") == SLACK * 900.0
     assert usual.bound("log-probabilities") == COLD * FLOOR
+
+
+def test_a_first_step_may_take_as_long_as_steps_have_become() -> None:
+    """Responses grow: otherwise every attempt would be ended in its first step, and would never learn of it."""
+    usual = after(step(), step(), step(update=320.0))
+    usual.begin(start_seconds=100.0)
+    assert usual.bound("update") == SLACK * 320.0
+    assert usual.bound("generate") == SLACK * sum(step(update=320.0).values()) / 2
+
+
+def test_a_start_may_take_as_long_as_the_longest_and_a_save_since_it_loads_what_was_saved() -> None:
+    usual = after(step(), step(save_checkpoint=400.0), step(save_checkpoint=500.0))
+    usual.begin(start_seconds=100.0)
+    assert usual.bound("start") == SLACK * (100.0 + 500.0)
+    usual = Usual()
+    for seconds in (900.0, *[200.0] * 20):
+        usual.begin(start_seconds=seconds)
+    assert usual.bound("start") == SLACK * 200.0  # the last twenty alone
 
 
 def test_a_phase_that_comes_rarely_has_the_ceiling_until_it_was_seen() -> None:
@@ -76,14 +97,33 @@ def test_a_step_that_stood_still_teaches_nothing(tmp_path: Path) -> None:
     assert usual_of(run.attempts()).bound("generate") == SLACK * sum(step().values()) / 2
 
 
+TIMES = {"started": "2026-11-24T06:49:47+0000", "begun": "2026-11-24T06:59:47+0000"}
+
+
 def test_what_attempts_have_logged_is_known_to_the_next(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    times = {"started": "2026-11-24T06:49:47+0000", "begun": "2026-11-24T06:52:47+0000"}
-    add_attempt(run, [(0, {"val-core/aime/acc/mean@8": 0.3}), (1, step()), (2, step())], **times)
+    add_attempt(run, [(0, {"val-core/aime/acc/mean@8": 0.3}), (1, step()), (2, step())], **TIMES)
     usual = usual_of(run.attempts())
     usual.begin()
-    assert usual.bound("start") == SLACK * 180.0
+    assert usual.bound("start") == SLACK * 600.0
     assert usual.bound("generate") == COLD * FLOOR
+
+
+def test_what_the_kit_does_before_verl_starts_is_not_part_of_the_start(tmp_path: Path) -> None:
+    """The watcher looks at verl alone: forty minutes of resharding must not allow hours in every later start."""
+    run = make_run(tmp_path)
+    add_attempt(run, [(1, step())], **TIMES)
+    note_in(run.attempts()[0], INPUTS_READY, float(seconds_of(TIMES["begun"]) or 0) - 200)
+    assert usual_of(run.attempts()).bound("start") == SLACK * 200.0
+
+
+def test_a_start_that_stalled_and_recovered_teaches_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    add_attempt(run, [(1, step())], **TIMES)
+    folder = stalls_folder(run.attempts()[0]) / "1"
+    folder.mkdir(parents=True)
+    (folder / "silence.json").write_text('{"moment": {"phase": "start", "step": 0}, "seconds": 500.0}')
+    assert usual_of(run.attempts()).bound("start") == CEILING
 
 
 def test_status_shows_the_phase_and_what_is_usual(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +164,7 @@ def test_what_the_watcher_and_status_read_may_hold_anything(tmp_path: Path) -> N
     for number, content in enumerate((b"5", b"[]", b"{}", b"\xff", json.dumps(beat).encode())):
         (beats_folder(attempt) / f"{number}.json").write_bytes(content)
     assert [one.pid for one in read_beats(attempt)] == [7]
-    moments = [{"moment": name, "time": seconds} for name, seconds in ((BEGIN, 1.0), ("inputs ready", 3.0))]
+    moments = [{"moment": name, "time": seconds} for name, seconds in ((BEGIN, 1.0), (INPUTS_READY, 3.0))]
     first, second = (json.dumps(moment).encode() for moment in moments)
     (attempt.root / "moments.jsonl").write_bytes(first + b"\n\xff\n5\n" + second + b"\n")
     assert [seconds for _, seconds in start_phases(attempt)] == [2.0]
