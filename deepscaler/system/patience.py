@@ -1,6 +1,7 @@
 """Gives a deadline to calls that may hang, forever if a file system does; such a call holds only its own thread."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -19,7 +20,11 @@ class Patience(Generic[T]):
         self._thread: threading.Thread | None = None
 
     def call(self, function: Callable[[], T], seconds: float) -> T:
-        """Returns or raises the result of a function. Raises HangingError after `seconds`."""
+        """Returns or raises the result of a function. Raises HangingError after `seconds`.
+
+        Raises RuntimeError if no thread can be started.
+        """
+        deadline = time.monotonic() + seconds
         if self._thread:
             self._thread.join(seconds)
             if self._thread.is_alive():
@@ -33,10 +38,11 @@ class Patience(Generic[T]):
             except BaseException as error:  # raised again in the caller's thread
                 errors.append(error)
 
-        self._thread = threading.Thread(target=run, name=self._name, daemon=True)
-        self._thread.start()
-        self._thread.join(seconds)
-        if self._thread.is_alive():
+        thread = threading.Thread(target=run, name=self._name, daemon=True)
+        thread.start()  # raises RuntimeError if the machine has no room for a thread, and the next call tries again
+        self._thread = thread
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
             raise HangingError(f"{self._name}: not back after {seconds:.0f} s")
         if errors:
             raise errors[0]

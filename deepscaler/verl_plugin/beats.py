@@ -66,7 +66,9 @@ def _live(attempt: Attempt) -> None:
     with suppress(OSError):
         path.parent.mkdir(exist_ok=True)
     for beat in itertools.count():
-        with suppress(OSError):
+        # Of any kind, such as RuntimeError where the machine has no room for a thread: a process without signs of life
+        # would be called stopped, and a trainer's phase would stand still.
+        with suppress(Exception):
             # Nothing more than this: a thousand processes do it every two seconds in one folder of a shared disk.
             if (who := _who())["role"] != IDLE:
                 _write(path, {"beat": beat, "host": host, "pid": pid, **who, **_what()})

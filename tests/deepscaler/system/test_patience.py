@@ -20,9 +20,22 @@ def test_a_call_that_hangs_holds_nobody_and_none_follows_it_until_it_is_back() -
     assert calls == [1]
 
 
+def test_a_thread_that_cannot_be_started_is_started_by_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    patience = Patience[bool]("look")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _no_thread)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            patience.call(lambda: True, 10)
+    assert patience.call(lambda: True, 10)
+
+
 def test_what_a_call_raises_is_raised() -> None:
     with pytest.raises(OSError, match="gone"):
         Patience[None]("look").call(_fail, 10)
+
+
+def _no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def _fail() -> None:
