@@ -4,8 +4,8 @@ attempts/0003/phase.json  {"beat": 812, "phase": "generate", "entered": 61, "pro
                            "told": "37 of 64 prompts are finished", "ray": "10.0.0.1:6379"}
 
 The trainer writes it every BEAT seconds. verl's own timers name the phases, and the same timers, logged with each step,
-say how long each usually takes. The first step of an attempt compiles, so it teaches nothing about later ones; until a
-later one has shown a phase, it bounds it all the same.
+say how long each usually takes. The first step of an attempt compiles, so it bounds a phase of later steps only until
+one of them has reached that phase.
 """
 
 import json

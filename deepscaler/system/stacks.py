@@ -5,7 +5,7 @@ node2/RewardLoopWorker-4711.txt the stack, then the end of what it has printed
 
 py-spy reads another process's memory. The same user may do that unless the kernel's Yama forbids it (each process of a
 training allows it, see verl_plugin/beats); root and CAP_SYS_PTRACE always may. py-spy does not stop the process, so it
-can also read one that is stopped.
+can also read one that is stopped. Reading /proc, a log or a program may itself hang, so threads do it that hold nobody.
 """
 
 import json
@@ -14,17 +14,25 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 from deepscaler.system.files import write_json
+from deepscaler.system.memory import DAEMONS
 
 PATIENCE = 10.0
 """Seconds that py-spy has to read one process."""
+
+TOTAL = 20.0
+"""Seconds that py-spy has for all processes; those that are left get no stack, but their state and their log."""
+
+LEFT_BEHIND = 5.0
+"""Seconds after TOTAL in which the last process must be done, or is left out."""
 
 AT_ONCE = 4
 """Processes to read in parallel, because the machine may be busy and all should be read within seconds."""
@@ -59,13 +67,33 @@ def claim(folder: Path, host: str) -> bool:
     return True
 
 
-def examine(folder: Path, run: Path, attempt: int) -> list[Seen]:
-    """Records what each process of a run's attempt on this machine is doing, and returns the records."""
+def examine(folder: Path, run: Path, attempt: int, hanging: Path | None = None) -> list[Seen]:
+    """Records what each process of a run's attempt on this machine is doing, and returns the records.
+
+    A launcher's Ray is examined, too. No log is read in the folder `hanging`, which does not answer.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        seen = list(threads.map(partial(_look_at, folder), processes_of(run, attempt)))
-    write_json(folder / EXAMINED, [asdict(one) for one in seen])
-    return seen
+    deadline = time.monotonic() + TOTAL
+    left, seen = SimpleQueue[int](), list[Seen]()
+    for pid in _to_examine(run, attempt):
+        left.put(pid)
+
+    def look() -> None:
+        with suppress(Empty):
+            while True:
+                pid = left.get_nowait()
+                with suppress(OSError):
+                    seen.append(_look_at(pid, folder, deadline, hanging))
+
+    # Not an executor's threads: Python waits for those at its end, and one of them may hang for ever.
+    threads = [Thread(target=look, name="examines a process", daemon=True) for _ in range(AT_ONCE)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline + LEFT_BEHIND - time.monotonic()))
+    found = sorted(seen, key=lambda one: one.pid)
+    write_json(folder / EXAMINED, [asdict(one) for one in found])
+    return found
 
 
 def read_examined(folder: Path) -> list[Seen]:
@@ -89,21 +117,43 @@ def processes_of(run: Path, attempt: int | None = None) -> list[int]:
     return sorted(found)
 
 
-def _look_at(folder: Path, pid: int) -> Seen:
+def _to_examine(run: Path, attempt: int) -> list[int]:
+    """Returns an attempt's processes, and the daemons of its Ray if a launcher has started that before the run."""
+    found = processes_of(run, attempt)
+    if any(_daemon(pid) for pid in found):
+        return found
+    daemons = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _daemon(int(path.name))]
+    return sorted({*found, *(pid for pid in daemons if _is_launchers(pid))})
+
+
+def _daemon(pid: int) -> bool:
+    return _read(f"/proc/{pid}/comm").strip() in DAEMONS
+
+
+def _is_launchers(pid: int) -> bool:
+    """Returns whether a process is this user's, and was started by no run: that of another run is not to blame."""
+    with suppress(OSError):
+        folder = Path(f"/proc/{pid}")
+        return folder.stat().st_uid == os.getuid() and b"DEEPSCALER_RUN_DIR=" not in (folder / "environ").read_bytes()
+    return False
+
+
+def _look_at(pid: int, folder: Path, deadline: float, hanging: Path | None) -> Seen:
     name = _title(pid)
     seen = Seen(pid=pid, name=name, state=state_of(pid), waits_in=_read(f"/proc/{pid}/wchan"), stack=False)
     # A job starts the environment's Python by its path, so its folder need not be in PATH.
     python = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    stack = "py-spy is not installed\n"
-    if python:
+    seconds = min(PATIENCE, deadline - time.monotonic())
+    stack = "py-spy is not installed\n" if not python else "no time was left for py-spy\n"
+    if python and seconds > 0:
         command = [python, "dump", "--nonblocking", "--pid", str(pid)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
             stack = done.stdout or done.stderr
             seen = replace(seen, stack=done.returncode == 0)
         except (subprocess.TimeoutExpired, OSError) as error:
             stack = f"{error}\n"
-    logs = "".join(f"\n== the end of {path}\n{_tail(path)}" for path in _outputs(pid))
+    logs = "".join(f"\n== the end of {path}\n{_tail(path)}" for path in _outputs(pid, hanging))
     head = f"{name}, process {pid}, state {seen.state}, waits in {seen.waits_in or '?'}\n\n"
     label = re.sub(r"[^\w-]+", "", name.removeprefix("ray::"))[:40] or "process"
     (folder / f"{label}-{pid}.txt").write_text(f"{head}{stack}{logs}", encoding="utf-8")
@@ -123,12 +173,14 @@ def _title(pid: int) -> str:
     return next((name for name in names if not name.startswith("python")), "?")
 
 
-def _outputs(pid: int) -> Iterator[Path]:
-    """Yields the files that a process prints to, each once."""
+def _outputs(pid: int, hanging: Path | None) -> Iterator[Path]:
+    """Yields the files that a process prints to, each once, but for those in a folder that does not answer."""
     found = []
     for number in (1, 2):
         with suppress(OSError):
             path = Path(f"/proc/{pid}/fd/{number}").readlink()
+            if hanging and path.is_relative_to(hanging):
+                continue
             if path.is_file() and path not in found:
                 found.append(path)
                 yield path

@@ -20,10 +20,13 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.patience import HangingError, Patience
 from deepscaler.system.stacks import examine, state_of
 from deepscaler.training.stalls.cause import Silence, likely_cause, not_replaced
-from deepscaler.training.stalls.evidence import collect, write_down
+from deepscaler.training.stalls.evidence import collect, write_down, write_sentence
 
 PATIENCE = 10.0
 """Seconds for the run's folder to answer."""
+
+EVIDENCE = 50.0
+"""Seconds for evidence to be collected and written down; then the stall is reported without it."""
 
 LOST_TIME = 5 * BEAT
 """Seconds between two looks after which this process itself was stopped, or its machine slept."""
@@ -74,14 +77,17 @@ class Watcher:
         self._usual = _known(run.attempts()[:-1])
         # The attempts before show what is usual; this one compiles again, so it begins with first steps.
         self._usual.begin()
-        self._files, self._voice = Patience[None]("stall watcher's look"), Patience[object]("stall watcher's voice")
+        self._files, self._voice = Patience[object]("stall watcher's look"), Patience[object]("stall watcher's voice")
+        self._evidence = Patience[tuple[str, Path]]("stall watcher's evidence")
         self._moment, self._beats = Moment(), dict[tuple[str, int], tuple[Beat, float]]()
         self._progressed = self._answered = self._looked = time.monotonic()
-        self._num_stalls = self._num_looks = 0
+        self._num_looks = 0
         self._seen = set[tuple[str, int]]()
         """Processes that were alive on this machine."""
         self._hung: tuple[str, Silence] | None = None
         """Sentence about a file system that hangs, and its silence, until they can be written there."""
+        self._has_failed = False
+        """True once an error that nobody expects has been reported."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="stall watcher", daemon=True)
         self.stall: Stall | None = None
@@ -106,21 +112,29 @@ class Watcher:
 
     def _watch(self) -> None:
         while not self._over.wait(BEAT):
-            now = time.monotonic()
-            if now - self._looked > LOST_TIME + PATIENCE:
-                lost = now - self._looked
-                # The time in which this process was stopped (Ctrl-Z, a laptop's lid) is nobody's silence.
-                self._progressed += lost
-                self._answered += lost
-                self._beats = {key: (beat, since + lost) for key, (beat, since) in self._beats.items()}
-            self._looked = now
+            # Nothing ends this loop: a training that nobody watches could stall for days.
             try:
-                self._files.call(self._look, PATIENCE)
-            except HangingError:
-                self._files_hang()
-                continue
+                self._look_once()
             except (OSError, UserError):
                 continue
+            except Exception as error:
+                if not self._has_failed:  # the next look may succeed, or fail in the same way
+                    self._has_failed = self._tell(f"{type(error).__name__}: {error}. It keeps looking.")
+
+    def _look_once(self) -> None:
+        now = time.monotonic()
+        if now - self._looked > LOST_TIME + PATIENCE:
+            lost = now - self._looked
+            # The time in which this process was stopped (Ctrl-Z, a laptop's lid) is nobody's silence.
+            self._progressed += lost
+            self._answered += lost
+            self._beats = {key: (beat, since + lost) for key, (beat, since) in self._beats.items()}
+        self._looked = now
+        try:
+            self._files.call(self._look, PATIENCE)
+        except HangingError:
+            self._files_hang()
+        else:
             self._judge()
 
     def _look(self) -> None:
@@ -159,7 +173,6 @@ class Watcher:
                 self._tell("the training continues by itself.")
                 self._set(None)
         elif self.stall is None:
-            self._num_stalls += 1
             silence = Silence(
                 moment=moment,
                 seconds=silent,
@@ -171,19 +184,32 @@ class Watcher:
     def _is_someone_gone(self, now: float) -> bool:
         """Returns whether an actor of this machine has died that nobody will replace, and not because the run ends."""
         here = [(beat, now - since) for key, (beat, since) in self._beats.items() if key in self._seen]
-        gone = any(beat.role in NOT_REPLACED and state_of(beat.pid) in DEAD for beat, _ in not_replaced(here))
-        return gone and not self._is_ending()
+        if not any(beat.role in NOT_REPLACED and state_of(beat.pid) in DEAD for beat, _ in not_replaced(here)):
+            return False
+        try:
+            return not self._files.call(self._is_ending, PATIENCE)
+        except Exception:  # of any kind, as the caller's function is: where nobody knows, the usual bound holds
+            return False
 
     def _found(self, silence: Silence) -> None:
         self._remember(silence)
         try:
-            evidence = collect(self._attempt, self._num_stalls, silence, self._environment)
-            cause = likely_cause(silence, evidence.seen, evidence.unreachable, evidence.gone)
-            sentence, folder = f"{silence}: {cause}.", evidence.folder
-            (folder / "sentence.txt").write_text(f"{sentence}\n", encoding="utf-8")
-        except (OSError, UserError) as error:  # a full disk, for one
-            sentence, folder = f"{silence}: {error}.", self._attempt.root
+            sentence, folder = self._evidence.call(lambda: self._collect(silence), EVIDENCE)
+            self._answered = time.monotonic()
+        except Exception as error:  # a full disk, a file system that hangs, a machine without room for a thread
+            why = f" within {EVIDENCE:.0f} s" if isinstance(error, HangingError) else f": {error}"
+            sentence = f"{silence}: {likely_cause(silence, {})}; evidence could not be collected{why}."
+            folder = self._attempt.root
+        self._looked = time.monotonic()  # the time that this took was not lost
         self._set(Stall(sentence=sentence, folder=folder, helps_to_restart=True))
+
+    def _collect(self, silence: Silence) -> tuple[str, Path]:
+        """Saves the evidence of a stall; returns the sentence about it, and the folder."""
+        evidence = collect(self._attempt, silence, self._environment)
+        cause = likely_cause(silence, evidence.seen, evidence.unreachable, evidence.gone)
+        sentence = f"{silence}: {cause}."
+        write_sentence(evidence.folder, sentence)
+        return sentence, evidence.folder
 
     def _files_hang(self) -> None:
         """Says once that the run's folder does not answer, and looks at this machine's processes, elsewhere."""
@@ -203,9 +229,14 @@ class Watcher:
         stacks = f"Stacks are in {folder}." if folder else f"{tempfile.gettempdir()} has no room for stacks."
         self._tell(f"{sentence} {stacks} It continues once the file system answers; a restart would not.")
         if folder:
-            with suppress(OSError):  # a disk that is full by now must not end this thread
-                (folder / "sentence.txt").write_text(f"{sentence}\n", encoding="utf-8")
-                examine(folder / os.uname().nodename, self._run, self._attempt.number)
+            with suppress(OSError, RuntimeError):  # a disk that is full by now, or a process that cannot be looked at
+                self._evidence.call(lambda: self._collect_elsewhere(folder, sentence), EVIDENCE)
+            self._looked = time.monotonic()
+
+    def _collect_elsewhere(self, folder: Path, sentence: str) -> tuple[str, Path]:
+        write_sentence(folder, sentence)
+        examine(folder / os.uname().nodename, self._run, self._attempt.number, hanging=self._run)
+        return sentence, folder
 
     def _folder_elsewhere(self) -> Path | None:
         """Returns a new folder that is not the run's, which does not answer; None if this machine's disk is full."""
@@ -218,9 +249,8 @@ class Watcher:
         """Writes down a stall of the file system once that answers, where others look for stalls."""
         if self._hung:
             (sentence, silence), self._hung = self._hung, None
-            self._num_stalls += 1
-            with suppress(HangingError, OSError):
-                self._files.call(lambda: write_down(self._attempt, self._num_stalls, silence, sentence), PATIENCE)
+            with suppress(OSError, RuntimeError):
+                self._files.call(lambda: write_down(self._attempt, silence, sentence), PATIENCE)
 
     def _remember(self, silence: Silence) -> None:
         self._usual.stall(silence.moment.phase, silence.moment.step, silence.seconds)
@@ -228,11 +258,13 @@ class Watcher:
     def _set(self, stall: Stall | None) -> None:
         self.stall, self.news = stall, True
 
-    def _tell(self, sentence: str) -> None:
+    def _tell(self, sentence: str) -> bool:
+        """Returns whether it could be said: the terminal may hang, or be gone."""
         try:
             self._voice.call(lambda: self._say(f"Stall watcher: {sentence}"), PATIENCE)
-        except (HangingError, OSError):
-            return
+        except Exception:
+            return False
+        return True
 
 
 def _known(attempts: Sequence[Attempt]) -> Usual:
