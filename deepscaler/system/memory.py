@@ -63,15 +63,15 @@ def _machine(proc: Path) -> Level:
 def _bounds(groups: Path, proc: Path) -> Iterator[Level]:
     """Yields the control groups above this process that have a limit, by version 2 or 1."""
     for folder, version in bounding("memory", groups, proc):
-        names = ("memory.max", "memory.current", "inactive_file")
+        names, prefix = ("memory.max", "memory.current"), ""
         if version == 1:
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            names, prefix = ("memory.limit_in_bytes", "memory.usage_in_bytes"), "total_"
         with suppress(OSError, ValueError):  # `max`, or no such file: no limit here
-            limit = int((folder / names[0]).read_text(encoding="ascii"))
+            limit, used = (int((folder / name).read_text(encoding="ascii")) for name in names)
             stat = (folder / "memory.stat").read_text(encoding="ascii")
-            found = re.search(rf"^{names[2]} (\d+)$", stat, re.MULTILINE)
-            # The page cache counts as used, but the kernel gives it up before it kills; the kubelet subtracts it, too.
-            used = int((folder / names[1]).read_text(encoding="ascii")) - (int(found[1]) if found else 0)
+            # The page cache counts as used, but the kernel gives it up before it kills. Ray's monitor, which kills
+            # first, subtracts the same two (ray/_private/utils.py, get_cgroup_used_memory).
+            used -= sum(map(int, re.findall(rf"^{prefix}(?:in)?active_file (\d+)$", stat, re.MULTILINE)))
             if limit < UNBOUNDED:
                 yield Level(used, limit, "control group")
 

@@ -23,11 +23,14 @@ def group(folder: Path, limit: str, used: int, cached: int, names: tuple[str, st
     folder.mkdir(parents=True, exist_ok=True)
     (folder / names[0]).write_text(f"{limit}\n")
     (folder / names[1]).write_text(f"{used}\n")
-    (folder / "memory.stat").write_text(f"anon 7\n{names[2]} {cached}\n")
+    # Version 1 has the values of this group alone beside those with its children, which its usage includes.
+    stat = f"anon 7\n{names[2]}inactive_file {cached}\n{names[2]}active_file {2 * cached}\nunevictable 5\n"
+    own = f"inactive_file {cached - 1}\nactive_file {cached - 1}\n" if names[2] else ""
+    (folder / "memory.stat").write_text(own + stat)
 
 
-V2 = ("memory.max", "memory.current", "inactive_file")
-V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+V2 = ("memory.max", "memory.current", "")
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
 
 
 def test_the_nearest_limit_counts_without_what_can_be_taken_back(tmp_path: Path) -> None:
@@ -36,13 +39,13 @@ def test_the_nearest_limit_counts_without_what_can_be_taken_back(tmp_path: Path)
     group(groups / "job_7", "9000", 5000, 1000, V2)
     group(groups / "job_7/step_0", "max", 5000, 1000, V2)
     group(groups / "job_7/step_0/task", "20000", 5000, 1000, V2)
-    assert level(groups, proc) == Level(4000, 9000, "control group")
+    assert level(groups, proc) == Level(2000, 9000, "control group")
 
 
 def test_a_container_sees_its_own_group_as_the_root(tmp_path: Path) -> None:
     proc = proc_of(tmp_path, "5:cpu:/\n4:memory:/docker/0a1b\n0::/docker/0a1b\n")
     group(tmp_path / "groups/memory", "9000", 5000, 500, V1)
-    assert level(tmp_path / "groups", proc) == Level(4500, 9000, "control group")
+    assert level(tmp_path / "groups", proc) == Level(3500, 9000, "control group")
 
 
 def test_without_a_limit_the_machine_counts(tmp_path: Path) -> None:
