@@ -131,7 +131,7 @@ class Status:
     @property
     def stalled(self) -> bool:
         """Returns whether the training stands still now."""
-        return bool(self.stall and self.phase)
+        return bool(self.stall) and self.state in ("running", "stopping")
 
 
 def read_statuses(directory: Path) -> list[Status]:

@@ -12,6 +12,7 @@ from deepscaler.runs.fence import identity
 from deepscaler.runs.folder import seconds_of
 from deepscaler.runs.moments import BEGIN, INPUTS_READY, note_in, start_phases
 from deepscaler.runs.phases import CEILING, COLD, FLOOR, SLACK, Usual, phase_path, read_moment, usual_of
+from deepscaler.runs.status import read_status
 from tests.deepscaler.runs.runs import add_attempt, make_run
 
 
@@ -141,6 +142,21 @@ def test_status_shows_the_phase_and_what_is_usual(tmp_path: Path, capsys: pytest
     assert found
     assert int(found[1]) >= 41
     assert "STALLED no progress for 63 s in generate: a prompt was lost." in text
+
+
+def test_a_stall_before_there_is_a_trainer_shows_until_the_attempt_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ray may never come up, and then nothing says in which phase the training is."""
+    run = make_run(tmp_path)
+    add_attempt(run, [], **identity())
+    attempt = run.attempts()[-1]
+    attempt.update_record(stall="no progress for 1800 s in start: the trainer waits for something to come up.")
+    assert read_status("8k", run).stalled
+    assert main(["status", str(tmp_path)]) == 0
+    assert "STALLED no progress for 1800 s in start" in " ".join(capsys.readouterr().out.split())
+    attempt.update_record(ended="2026-11-24T08:00:00+0000", outcome="failed")
+    assert not read_status("8k", run).stalled
 
 
 def test_status_says_why_the_kit_ended_an_attempt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
