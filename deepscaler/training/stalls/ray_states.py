@@ -10,6 +10,7 @@
 import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from deepscaler.system.files import write_json
 
 TIMEOUT = 5.0
 """Seconds for each of the three answers, and for a connection to each node."""
+
+AT_ONCE = 128
+"""Nodes to connect to in parallel: who asks waits half a minute, and every cut node takes the whole TIMEOUT."""
 
 LIVING, DEAD = "ALIVE", "DEAD"
 
@@ -36,9 +40,12 @@ ENDED = ("FINISHED", "FAILED")
 
 
 def main() -> None:
-    """Writes down what Ray says, and why where it does not."""
-    address, file = sys.argv[1:3]
-    write_json(Path(file), {"ray": address, **states(address)})
+    """Writes down what Ray says, and why where it does not; then also which nodes take a connection."""
+    address, file = sys.argv[1], Path(sys.argv[2])
+    told = {"ray": address, **states(address)}
+    write_json(file, told)  # whoever asked may end this process while it connects
+    connect(told["nodes"])
+    write_json(file, told)
 
 
 def states(address: str) -> dict[str, Any]:
@@ -66,13 +73,18 @@ def states(address: str) -> dict[str, Any]:
         "actors": ask(actors, messages.GetAllActorInfoRequest(limit=MOST), "actorTableData"),
         "tasks": ask(tasks, messages.GetTaskEventsRequest(limit=MOST), "eventsByTask"),
     }
-    if not isinstance(told["nodes"], str):
-        for node in told["nodes"]:
-            node["answers"] = _answers(node)
     return {
         kind: found if isinstance(found, str) else [one for one in map(_CHOSEN[kind], found) if one]
         for kind, found in told.items()
     }
+
+
+def connect(nodes: list[dict[str, Any]] | str) -> None:
+    """Adds to each node whether it answers, unless Ray has given it up; does nothing to a text of why none is known."""
+    living = [node for node in nodes if node.get("state", LIVING) != DEAD] if not isinstance(nodes, str) else []
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for node, answers in zip(living, threads.map(_answers, living), strict=True):
+            node["answers"] = answers
 
 
 def _answers(node: dict[str, Any]) -> bool:
@@ -136,7 +148,7 @@ def unfinished(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 _CHOSEN: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "nodes": lambda entry: {**_chosen("nodes", entry), "answers": entry["answers"]},
+    "nodes": lambda entry: _chosen("nodes", entry),
     "actors": lambda entry: _chosen("actors", entry),
     "tasks": unfinished,
 }
