@@ -79,7 +79,7 @@ async def run(self, sampling_params, **kwargs):
 
 SingleTurnAgentLoop.run = run
 """
-"""verl imports this module in every process, so that its own agent loop loses prompts while a file is there."""
+"""verl imports this module in every process, so that its own agent loop holds prompts while a file is there."""
 
 
 class Training:
@@ -239,7 +239,7 @@ FAULTS: dict[str, tuple[Strike, str]] = {
     "kill raylet": (send(KILL, "raylet"), "gone|failed"),
     "kill Ray's GCS": (send(KILL, "gcs_server"), "gone|failed"),
     "reward never returns": (hang("hang-reward"), "a reward has been in progress"),
-    "prompt never returns": (hang("lose-prompt"), "a prompt was lost"),
+    "prompt never returns": (hang("lose-prompt"), "a prompt has been in progress .* agent loop"),
     "file system blocked": (freeze, "file system .* has not answered"),
 }
 """Each fault, and the words that have to name it."""

@@ -19,6 +19,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 
 from deepscaler.runs.moments import note
+from deepscaler.verl_plugin.beats import doing
 from deepscaler.verl_plugin.cpu import turn
 from deepscaler.verl_plugin.dispatch import FIELD, Dispatched, problem_id
 from deepscaler.verl_plugin.overrides import RESPONSE_LIMIT, VALIDATION_TOP_K
@@ -42,7 +43,9 @@ class BoundedAgentLoop(SingleTurnAgentLoop):  # type: ignore[misc]
         asked = {**sampling_params, "max_tokens": limit}
         if settings["seeded"]:
             asked |= self._seeded(validates, **kwargs)
-        output = await super().run(asked, **kwargs, **self._numbered(validates, **kwargs))
+        # The only sign of a response that an engine never returns: vLLM's servers are verl's own and say nothing.
+        with doing("prompt"):
+            output = await super().run(asked, **kwargs, **self._numbered(validates, **kwargs))
         output.extra_fields[RESPONSE_LIMIT] = limit
         if settings["mask_truncated"] and not validates and len(output.response_ids) >= limit:
             output.response_mask = [0] * len(output.response_mask)

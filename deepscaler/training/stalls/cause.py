@@ -7,7 +7,8 @@ one process silent, state D             it waits for a disk
 one process silent and gone             it was killed, often for lack of memory
 one process silent, any other state     it hangs in native code without letting Python run
 an actor that Ray has seen die          it was killed, before it gave a sign of life or on a machine that is gone
-a reward, a rollout in flight for long  it does not return
+generating, and a reward in flight      it does not return; else the same of a response at a rollout worker of the kit,
+                                        or of a prompt at an agent loop, which any rollout worker may hold
 generating, and nothing is in flight    a prompt was lost (verl #7155)
 another phase, all alive                ranks wait for each other, or for Ray
 """
@@ -131,7 +132,8 @@ def _of_living(silence: Silence, alive: Sequence[Beat]) -> str:
     """Returns what holds a training whose processes all live."""
     phase = silence.moment.phase
     if phase in (GENERATE, VALIDATE):
-        for what in ("reward", "response"):
+        # The innermost first: a prompt is in progress at its agent loop while its response is.
+        for what in ("reward", "response", "prompt"):
             if held := [(seconds, beat) for beat in alive for name, seconds in beat.doing if name == what]:
                 seconds, beat = max(held, key=lambda one: one[0])
                 return f"a {what} has been in progress for {seconds:.0f} s at {beat}"

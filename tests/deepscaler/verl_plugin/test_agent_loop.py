@@ -23,6 +23,7 @@ with warnings.catch_warnings():
 
 from deepscaler.recipes.published import RECIPES
 from deepscaler.system.errors import UserError
+from deepscaler.verl_plugin import beats
 from deepscaler.verl_plugin.overrides import RESPONSE_LIMIT, TRAINING_TOP_K, VALIDATION_TOP_K, to_overrides
 from tests.deepscaler.verl_plugin.conftest import PATHS
 
@@ -38,11 +39,15 @@ def drawn(monkeypatch: pytest.MonkeyPatch, num_tokens: int, top_k: int, masks: b
         mask, metrics = [1] * len(tokens), AgentLoopMetrics()
         return AgentLoopOutput(prompt_ids=[1], response_ids=tokens, response_mask=mask, metrics=metrics)
 
+    return asyncio.run(loop_that(monkeypatch, draw, masks).run({"top_k": top_k}, session_id=0))
+
+
+def loop_that(monkeypatch: pytest.MonkeyPatch, draw: Any, masks: bool = True) -> Any:
     monkeypatch.setattr(SingleTurnAgentLoop, "run", draw)
     loop = BoundedAgentLoop.__new__(BoundedAgentLoop)
     settings = {"training_length": LIMIT, "validation_length": LONGER, "mask_truncated": masks, "seeded": False}
     loop.rollout_config = OmegaConf.create({"custom": settings, "full_determinism": False})
-    return asyncio.run(loop.run({"top_k": top_k}, session_id=0))
+    return loop
 
 
 @pytest.mark.parametrize(("num_tokens", "mask"), [(LIMIT - 1, [1, 1, 1]), (LIMIT, [0] * 4), (LIMIT + 1, [0] * 4)])
@@ -58,6 +63,26 @@ def test_validation_has_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (output.response_mask, output.extra_fields) == ([1] * LONGER, {RESPONSE_LIMIT: LONGER})
     output = drawn(monkeypatch, 100, TRAINING_TOP_K)
     assert (len(output.response_ids), output.extra_fields) == (LIMIT, {RESPONSE_LIMIT: LIMIT})
+
+
+def test_a_prompt_is_known_to_be_in_progress_until_its_response_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM's servers give no sign of a response that they never return."""
+    seen: list[Any] = []
+
+    async def draw(*_: Any, **__: Any) -> AgentLoopOutput:
+        await asyncio.sleep(0)  # the others begin meanwhile
+        seen.append([what for what, _ in beats._what()["doing"]])
+        if len(seen) == 3:
+            raise OSError("the engine is gone")
+        return AgentLoopOutput(prompt_ids=[1], response_ids=[1], response_mask=[1], metrics=AgentLoopMetrics())
+
+    async def draw_three() -> list[Any]:
+        runs = [loop_that(monkeypatch, draw).run({"top_k": TRAINING_TOP_K}, session_id=0) for _ in range(3)]
+        return await asyncio.gather(*runs, return_exceptions=True)
+
+    assert isinstance(asyncio.run(draw_three())[2], OSError)
+    assert seen == [["prompt"]] * 3
+    assert beats._what()["doing"] == []
 
 
 def asked(seed: int = 1, offset: int = 0, top_k: int = TRAINING_TOP_K, **changes: Any) -> dict[str, Any]:

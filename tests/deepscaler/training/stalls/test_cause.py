@@ -72,10 +72,16 @@ def test_a_stopped_process_that_never_gave_a_sign_is_found_by_looking() -> None:
 
 
 def test_with_all_alive_what_is_in_flight_tells() -> None:
-    held = [*processes(), (Beat(beat=1, role="reward worker", host="node2", pid=9, doing=(("reward", 64.0),)), 1.0)]
-    assert "a reward has been in progress for 64 s at the reward worker on node2" in likely_cause(
-        silence("generate", held), seen()
-    )
+    held = [
+        (Beat(beat=1, role="agent loop", host=host, pid=pid, doing=(("prompt", seconds),)), 1.0)
+        for host, pid, seconds in (("node1", 7, 64.0), ("node2", 8, 66.0))
+    ]
+    told = "a prompt has been in progress for 66 s at the agent loop on node2 (pid 8)"
+    assert likely_cause(silence("generate", [*processes(), *held]), seen()) == told
+    for role, what in (("rollout worker", "response"), ("reward worker", "reward")):
+        held.append((Beat(beat=1, role=role, host="node2", pid=9, doing=((what, 63.0),)), 1.0))
+        told = f"a {what} has been in progress for 63 s at the {role} on node2 (pid 9)"
+        assert likely_cause(silence("validate", [*processes(), *held]), seen()) == told
     assert "a prompt was lost" in likely_cause(silence("validate", processes()), seen())
     assert "wait for each other or for Ray in update" in likely_cause(silence("update", processes()), seen())
     assert "to come up" in likely_cause(silence("start", processes()), seen())
