@@ -25,7 +25,7 @@ from deepscaler.training.stalls.evidence import collect, write_down, write_sente
 PATIENCE = 10.0
 """Seconds for the run's folder to answer."""
 
-EVIDENCE = 50.0
+EVIDENCE = 45.0
 """Seconds for evidence to be collected and written down; then the stall is reported without it."""
 
 LOST_TIME = 5 * BEAT
@@ -193,15 +193,18 @@ class Watcher:
 
     def _found(self, silence: Silence) -> None:
         self._remember(silence)
+        folder: Path | None
         try:
             sentence, folder = self._evidence.call(lambda: self._collect(silence), EVIDENCE)
             self._answered = time.monotonic()
         except Exception as error:  # a full disk, a file system that hangs, a machine without room for a thread
             why = f" within {EVIDENCE:.0f} s" if isinstance(error, HangingError) else f": {error}"
             sentence = f"{silence}: {likely_cause(silence, {})}; evidence could not be collected{why}."
-            folder = self._attempt.root
+            folder = None
         self._looked = time.monotonic()  # the time that this took was not lost
-        self._set(Stall(sentence=sentence, folder=folder, helps_to_restart=True))
+        self._set(Stall(sentence=sentence, folder=folder or self._attempt.root, helps_to_restart=True))
+        if folder is None:
+            self._tell(sentence)  # the supervisor writes it down before it says it, which may hang as well
 
     def _collect(self, silence: Silence) -> tuple[str, Path]:
         """Saves the evidence of a stall; returns the sentence about it, and the folder."""

@@ -71,7 +71,8 @@ def test_a_stall_is_reported_in_time_though_its_evidence_cannot_be_collected(
     hanging = threading.Event()
     monkeypatch.setattr(watcher, "EVIDENCE", 1.0)
     monkeypatch.setattr(watcher, "collect", lambda *_: hanging.wait(60))
-    with watching(attempt, []) as one:
+    said: list[str] = []
+    with watching(attempt, said) as one:
         stall = found_by(one)
         assert stall
         assert stall.helps_to_restart
@@ -79,6 +80,7 @@ def test_a_stall_is_reported_in_time_though_its_evidence_cannot_be_collected(
         assert stall.sentence.endswith("; evidence could not be collected within 1 s.")
         comes_forward(attempt, 3)
         assert found_by(one) is None
+    assert said[0] == f"Stall watcher: {stall.sentence}"
     hanging.set()
 
 
