@@ -98,7 +98,7 @@ def test_a_step_that_stood_still_teaches_nothing(tmp_path: Path) -> None:
     assert usual_of(run.attempts()).bound("generate") == SLACK * sum(step().values()) / 2
 
 
-TIMES = {"started": "2026-11-24T06:49:47+0000", "begun": "2026-11-24T06:59:47+0000"}
+TIMES = {"started": "2026-11-24T06:49:47+0000", "begun": "2026-11-24T06:54:47+0000"}
 
 
 def test_what_attempts_have_logged_is_known_to_the_next(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_what_attempts_have_logged_is_known_to_the_next(tmp_path: Path) -> None:
     add_attempt(run, [(0, {"val-core/aime/acc/mean@8": 0.3}), (1, step()), (2, step())], **TIMES)
     usual = usual_of(run.attempts())
     usual.begin()
-    assert usual.bound("start") == SLACK * 600.0
+    assert usual.bound("start") == SLACK * 300.0
     assert usual.bound("generate") == COLD * FLOOR
 
 

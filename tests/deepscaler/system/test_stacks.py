@@ -68,7 +68,8 @@ def test_without_time_for_stacks_the_states_are_recorded_all_the_same(
     """A machine has dozens of processes, and py-spy may need seconds for each."""
     monkeypatch.setattr(stacks, "TOTAL", 0.0)
     (seen,) = of_attempt(examine(tmp_path / "node", tmp_path / "run", 3))
-    assert (seen.pid, seen.state, seen.stack) == (process.pid, "S", False)
+    assert (seen.pid, seen.stack) == (process.pid, False)
+    assert seen.state in ("R", "S")
     (told,) = (tmp_path / "node").glob(f"*-{process.pid}.txt")
     assert "no time was left for py-spy" in told.read_text()
 
