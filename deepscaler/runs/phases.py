@@ -202,7 +202,9 @@ def _start_seconds(attempt: Attempt) -> float | None:
     record = attempt.read_record()
     begun, started = (seconds_of(record.get(name)) for name in ("begun", "started"))
     ready = read_moments(attempt).get(INPUTS_READY, started)  # missing in attempts of an older kit
-    return None if begun is None or ready is None else max(0.0, begun - ready)
+    if begun is None or ready is None or begun < ready:  # a clock that was set back meanwhile
+        return None
+    return begun - ready
 
 
 def seconds_since(path: Path) -> float:

@@ -116,6 +116,9 @@ def test_what_the_kit_does_before_verl_starts_is_not_part_of_the_start(tmp_path:
     add_attempt(run, [(1, step())], **TIMES)
     note_in(run.attempts()[0], INPUTS_READY, float(seconds_of(TIMES["begun"]) or 0) - 200)
     assert usual_of(run.attempts()).bound("start") == SLACK * 200.0
+    add_attempt(run, [], **TIMES)
+    note_in(run.attempts()[1], INPUTS_READY, float(seconds_of(TIMES["begun"]) or 0) + 5)
+    assert usual_of(run.attempts()).first["start"] == [200.0]  # the clock was set back
 
 
 def test_a_start_that_stalled_and_recovered_teaches_nothing(tmp_path: Path) -> None:
