@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -13,11 +14,12 @@ from deepscaler.commands.parser import Parser, add_action, named
 from deepscaler.kubernetes import require_yaml
 from deepscaler.kubernetes.pod.api import ACCOUNT, RayJobs, server_of_pod
 from deepscaler.kubernetes.pod.beside import wait_beside
-from deepscaler.kubernetes.pod.conduct import conduct, owned, read_stages
+from deepscaler.kubernetes.pod.conduct import conduct, is_of_file_system, owned, read_stages
 from deepscaler.kubernetes.pod.lifecycle import GRACE, stop_training
 from deepscaler.kubernetes.pod.ray_job import DASHBOARD, MARGIN, see_off
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.system.errors import UserError
+from deepscaler.system.exit_codes import AGAIN
 from deepscaler.system.flags import whole
 
 EXAMPLES = ("deepscaler k8s init cluster.toml", "deepscaler k8s check k8s")
@@ -179,4 +181,11 @@ def _conduct(arguments: argparse.Namespace) -> int:
         stages = owned(stages, job, uid)
     namespace = str(stages[0].rayjob["metadata"]["namespace"])
     rayjobs = RayJobs(arguments.server or server_of_pod(), namespace, arguments.account, say)
-    return conduct(stages, rayjobs, progress_of, say)
+    try:
+        return conduct(stages, rayjobs, progress_of, say)
+    except (OSError, UserError) as error:
+        if not is_of_file_system(error):
+            raise
+        # Not 2, which ends the chain for good: the Job's next pod may find the file system well again.
+        print(f"deepscaler: {' '.join(str(error).split())}", file=sys.stderr)
+        return AGAIN

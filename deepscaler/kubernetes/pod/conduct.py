@@ -96,6 +96,12 @@ def conduct(stages: Sequence[Stage], rayjobs: RayJobs, look: Look, say: Callable
     return DONE
 
 
+def is_of_file_system(error: BaseException) -> bool:
+    """Returns whether the file system caused an error, so that a later try may succeed."""
+    # Whoever reads a file for a user raises UserError and keeps the file system's own error as its cause.
+    return isinstance(error, OSError) or isinstance(error.__cause__, OSError)
+
+
 def _references(reference: Mapping[str, str]) -> dict[str, Any]:
     return {"ownerReferences": [dict(reference)]}
 
@@ -141,7 +147,10 @@ def _seen(look: Look, stage: Stage, say: Callable[[str], None], seconds: float =
     while True:
         try:
             outcome, told = look(stage.arguments)
-        except OSError as error:  # such as a file server that restarts
+        except (OSError, UserError) as error:
+            if not is_of_file_system(error):
+                raise
+            # such as a file server that restarts
             say(f"The runs' volume cannot be read ({error}): looking again in {POLL:g} s.")
         else:
             if outcome != "left" or time.monotonic() >= until:

@@ -1,5 +1,6 @@
 """A conductor makes the stages of a chain one after another, whatever happens to it, against a real HTTP server."""
 
+import errno
 import json
 import multiprocessing
 from collections.abc import Iterator
@@ -11,9 +12,12 @@ import pytest
 
 from deepscaler.cli import main
 from deepscaler.commands.chain import progress_of
+from deepscaler.kubernetes.cluster.conductor import FINAL
 from deepscaler.kubernetes.pod import api, conduct
 from deepscaler.output.cells import Interval
 from deepscaler.recipes.published import RECIPES
+from deepscaler.system.errors import UserError
+from deepscaler.system.exit_codes import BAD_INPUT
 from tests.deepscaler.kubernetes.pod.api_server import FAILED, PREFIX, ApiServer, Event
 from tests.deepscaler.runs.runs import end_run, write_evaluation
 
@@ -212,6 +216,37 @@ def test_what_is_refused_for_good_is_told(chain: Chain) -> None:
         api.RefusedError, match=f'refuses GET .*{PREFIX}/start: 403 rayjobs.ray.io "start" is forbidden'
     ):
         chain.conduct()
+
+
+def test_a_volume_that_is_away_for_a_moment_ends_no_chain(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read that fails reaches the conductor as the user's error that the reader makes of it."""
+    for name in JOBS[:3]:
+        chain.finish(name)
+    report, read, failures = chain.root / "1-8k/evaluation/report.json", Path.read_text, iter([True] * 2)
+
+    def fail_twice(path: Path, *words: Any, **more: Any) -> str:
+        if path == report and next(failures, False):
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return read(path, *words, **more)
+
+    monkeypatch.setattr(Path, "read_text", fail_twice)
+    assert chain.conduct() == 0
+    assert chain.server.created == JOBS[3:]
+    assert sum("volume cannot be read" in line for line in chain.lines) == 2
+
+
+def test_another_pod_may_follow_a_failure_of_the_file_system(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for cause, code in ((OSError(errno.EIO, "Input/output error"), None), (None, BAD_INPUT)):
+
+        def fail(*_: object, cause: OSError | None = cause) -> int:
+            raise UserError("the token cannot be read") from cause
+
+        monkeypatch.setattr("deepscaler.commands.k8s.conduct", fail)
+        ended = main(["k8s", "conduct", str(chain.file), "--server", chain.server.url])
+        assert ended == code if code else ended not in (*FINAL, 0)
+        assert "the token cannot be read" in capsys.readouterr().err
 
 
 def test_rayjobs_belong_to_the_conductors_job(chain: Chain) -> None:
