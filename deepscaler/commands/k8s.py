@@ -1,6 +1,7 @@
 """`deepscaler k8s`: a site file, a namespace for jobs, a check of manifests; what pods call: wait, stop, conduct."""
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -16,7 +17,7 @@ from deepscaler.kubernetes.pod.api import ACCOUNT, RayJobs, server_of_pod
 from deepscaler.kubernetes.pod.beside import wait_beside
 from deepscaler.kubernetes.pod.conduct import conduct, is_of_file_system, owned, read_stages
 from deepscaler.kubernetes.pod.lifecycle import GRACE, stop_training
-from deepscaler.kubernetes.pod.ray_job import DASHBOARD, MARGIN, see_off
+from deepscaler.kubernetes.pod.ray_job import DASHBOARD, MARGIN, last_save, see_off
 from deepscaler.output.terminal import PlainConsole
 from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import AGAIN
@@ -160,9 +161,12 @@ def _stop(arguments: argparse.Namespace) -> int:
     # KubeRay sets it in every pod of a Ray cluster.
     cluster = os.environ.get("RAY_CLUSTER_NAME", "")
     folder, dry_run = arguments.run_dir, arguments.dry_run
-    is_ending = folder is not None and stop_training(folder, cluster, print, dry_run=dry_run)
+    # A worker has nothing to do afterwards, so that only the head must stop waiting for a save.
+    save_until = last_save(until) if arguments.head else math.inf
+    say = partial(print, flush=True)
+    is_ending = folder is not None and stop_training(folder, cluster, say, save_until, dry_run=dry_run)
     if arguments.head:
-        see_off(arguments.dashboard, until, print, is_ending=is_ending, dry_run=dry_run)
+        see_off(arguments.dashboard, until, say, is_ending=is_ending, dry_run=dry_run)
     return 0
 
 

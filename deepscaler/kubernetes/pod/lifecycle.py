@@ -11,6 +11,7 @@ job, a worker that is drained has no driver to signal, and `ray job stop` sends 
 next head runs `wait` first, so two heads never overlap (deepscaler.kubernetes.pod.beside).
 """
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -47,8 +48,13 @@ def wait_for_others(root: Path, say: Callable[[str], None], pause: Callable[[], 
         _outlast(attempt, say, pause)
 
 
-def stop_training(root: Path, cluster: str, say: Callable[[str], None], *, dry_run: bool = False) -> bool:
-    """Asks the living attempt of a Ray cluster to save, and waits until it has ended. Returns whether there was one."""
+def stop_training(
+    root: Path, cluster: str, say: Callable[[str], None], until: float = math.inf, *, dry_run: bool = False
+) -> bool:
+    """Asks the living attempt of a Ray cluster to save, and waits for its end. Returns whether one has ended.
+
+    The function waits no longer than `until`, a time of time.monotonic().
+    """
     found = False
     for attempt in unfinished_attempts(root):
         # an attempt of another Ray cluster is left alone: a pod that lingers must not stop the one that
@@ -62,17 +68,22 @@ def stop_training(root: Path, cluster: str, say: Callable[[str], None], *, dry_r
         # Every pod of a cluster that is deleted comes here; the first one's reason stays.
         if not attempt.stop_path.exists():
             attempt.stop_path.write_text(f"pod {os.environ.get('HOSTNAME', '')} is taken away", encoding="utf-8")
-        found = _outlast(attempt, say) or found
+        found = _outlast(attempt, say, until=until) or found
     return found
 
 
-def _outlast(attempt: Attempt, say: Callable[[str], None], pause: Callable[[], None] = pause) -> bool:
-    """Waits for the end of an attempt. Returns whether it ended; if not, its heartbeat has stopped."""
+def _outlast(
+    attempt: Attempt, say: Callable[[str], None], pause: Callable[[], None] = pause, until: float = math.inf
+) -> bool:
+    """Waits for the end of an attempt. Returns whether it ended; if not, its heartbeat has stopped or time is up."""
     # the reason is said at once, and then every REPEAT seconds
     pulse, said = Pulse(attempt), -REPEAT
     while "ended" not in attempt.read_record():
         if pulse.seconds_of_silence() > STALE:
             say(f"{_told(attempt)} is dead.")
+            return False
+        if time.monotonic() >= until:
+            say(f"{_told(attempt)} has not ended in time: the pod ends without waiting longer.")
             return False
         if time.monotonic() - said >= REPEAT:
             say(f"{_told(attempt)} has not ended: waiting for its end, or {STALE:.0f} s without a heartbeat.")

@@ -42,6 +42,12 @@ SILENCE = 30.0
 ENDING = 60.0
 """Seconds that a command has to end after its training; a chain whose stage was just done continues instead."""
 
+LAST = 40.0
+"""Seconds before the operator must see the end: the head no longer waits for a save, and asks the command to end."""
+
+KILLING = 10.0
+"""Seconds before the operator must see the end: a command that stays is killed, and Ray has time to notice."""
+
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR="
 """Variable that Ray adds to a job's command: {"metadata": {"job_submission_id": "train-8k-x7k2p"}, ...}."""
 
@@ -53,13 +59,16 @@ def see_off(
 ) -> None:
     """Ends Ray's job, and stays until the operator has seen the end, or until `until` (of time.monotonic()).
 
-    A command gets SIGTERM once; a command that is ending by itself gets it only if that takes too long.
+    A command gets SIGTERM once; a command that is ending by itself gets it only if that takes too long. A command that
+    would outlive the grace period is killed: the operator retries a job that has failed, but not one that it last saw
+    running.
     """
     if dry_run:
         for pid in [] if is_ending else commands(_at_work(jobs_of(dashboard) or [])):
             say(f"Process {pid} would be asked to end.")
         return
-    signalled, patient_until = False, time.monotonic() + (ENDING if is_ending else 0)
+    signalled = killed = False
+    patient_until = min(time.monotonic() + ENDING, last_save(until)) if is_ending else 0.0
     answered, jobs = time.monotonic(), jobs_of(dashboard)
     while (now := time.monotonic()) < until and now - answered < SILENCE:
         if jobs is not None:
@@ -68,7 +77,8 @@ def see_off(
                 break
             # a signal and not Ray's own request to stop: that makes the job STOPPED, which counts as complete,
             # so the operator would not retry it
-            signalled = signalled or (now >= patient_until and _terminate(at_work, say))
+            signalled = signalled or (now >= patient_until and _signal(signal.SIGTERM, at_work, say))
+            killed = killed or (now >= until - SEEN - KILLING and _signal(signal.SIGKILL, at_work, say))
         time.sleep(POLL)
         jobs = jobs_of(dashboard)
     for job in jobs or []:
@@ -93,6 +103,11 @@ def jobs_of(dashboard: str) -> list[dict[str, Any]] | None:
     return None
 
 
+def last_save(until: float) -> float:
+    """Returns the time until which a head can wait for a save, if its pod ends at `until` (of time.monotonic())."""
+    return until - SEEN - LAST
+
+
 def commands(names: Collection[str]) -> list[int]:
     """Returns the processes of the jobs' commands: the child of Ray's shell, or the process that replaced the shell."""
     inside = {int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if _job_of(path) in names}
@@ -106,13 +121,13 @@ def _at_work(jobs: Sequence[dict[str, Any]]) -> list[str]:
     return [job["submission_id"] for job in jobs if job["status"] in ("PENDING", "RUNNING")]
 
 
-def _terminate(names: Collection[str], say: Callable[[str], None]) -> bool:
-    """Asks the commands of jobs to end; returns whether there was one."""
+def _signal(number: signal.Signals, names: Collection[str], say: Callable[[str], None]) -> bool:
+    """Sends a signal to the commands of jobs; returns whether there was one."""
     found = commands(names)
     for pid in found:
-        say(f"Process {pid} is asked to end.")
+        say(f"Process {pid} is {'killed' if number == signal.SIGKILL else 'asked to end'}.")
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, number)
     return bool(found)
 
 

@@ -47,6 +47,17 @@ def test_a_pod_asks_the_training_of_its_own_cluster_and_waits(tmp_path: Path, mo
     training.join()
 
 
+def test_a_head_waits_for_a_long_save_only_until_its_time_is_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "STALE", 60.0)
+    living, said = attempt(tmp_path), list[str]()
+    with alive(living):
+        assert not lifecycle.stop_training(tmp_path, "train-8k-abcde", said.append, time.monotonic() + 0.2)
+    assert living.stop_path.exists()
+    assert said[-1].endswith("has not ended in time: the pod ends without waiting longer.")
+
+
 def test_a_pod_that_lingers_leaves_the_next_attempt_alone(tmp_path: Path) -> None:
     attempt(tmp_path, 1, ended="before")
     successor = attempt(tmp_path, 2, host="train-8k-fghij-head-q1w2e")

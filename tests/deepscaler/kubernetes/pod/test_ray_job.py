@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 
 from deepscaler.cli import main
 from deepscaler.kubernetes.pod import ray_job
+from deepscaler.runs.fence import alive
+from deepscaler.runs.folder import RunFolder
 
 NAME = f"train-8k-{os.getpid()}"
 """Of a job; unique, because every process of this machine is looked at."""
@@ -138,9 +141,9 @@ def test_a_head_does_not_wait_for_a_dashboard_that_is_gone(monkeypatch: pytest.M
 
 
 @contextmanager
-def staying(server: Dashboard, address: str, *, is_ending: bool) -> Iterator[None]:
+def staying(server: Dashboard, address: str, *, is_ending: bool, patience: float = NEVER) -> Iterator[None]:
     """A head that stays beside the block, and until its job has ended after it."""
-    thread = Thread(target=seconds, args=(address, NEVER), kwargs={"is_ending": is_ending}, daemon=True)
+    thread = Thread(target=seconds, args=(address, patience), kwargs={"is_ending": is_ending}, daemon=True)
     thread.start()
     yield
     server.job("FAILED", time.time())
@@ -156,12 +159,24 @@ def test_a_command_that_is_no_training_is_ended_once_and_its_shell_tells_how(scr
             assert process.wait(120) in (-signal.SIGTERM, 128 + signal.SIGTERM, 1)
 
 
-def test_a_command_that_saves_is_not_asked_again() -> None:
+def test_a_command_that_saves_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second signal would end a training before it has saved."""
+    monkeypatch.setattr(ray_job, "SEEN", -NEVER)  # its time is not up
     with dashboard() as (server, address), command("sleep 600") as process:
         server.job("RUNNING")
         seconds(address, 0.5, is_ending=True)
         assert process.poll() is None
+
+
+@pytest.mark.parametrize("is_ending", [True, False])
+@pytest.mark.parametrize("script", ["exec {}", "trap true TERM; {} || test $? -eq 3"])
+def test_a_command_that_outlives_the_grace_period_fails_before_the_pod_ends(script: str, is_ending: bool) -> None:
+    """Otherwise the operator would last see the job RUNNING, and would not retry it."""
+    stubborn = """sh -c "trap '' TERM; exec sleep 600" """
+    with dashboard() as (server, address), command(script.format(stubborn)) as process:
+        server.job("RUNNING")
+        with staying(server, address, is_ending=is_ending, patience=ray_job.SEEN + ray_job.KILLING + 0.5):
+            assert process.wait(120) in (-signal.SIGKILL, 1)
 
 
 def test_a_chain_that_goes_on_after_a_stage_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,3 +198,20 @@ def test_a_dry_run_names_the_command(capsys: pytest.CaptureFixture[str]) -> None
 def test_something_has_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["k8s", "stop"]) == 2
     assert "give RUN_DIR, or --head" in capsys.readouterr().err
+
+
+def test_a_head_leaves_itself_the_time_to_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step and a save that take longer than the grace period must not keep the head from ending the job."""
+    monkeypatch.setenv("RAY_CLUSTER_NAME", "train-8k-abcde")
+    monkeypatch.setattr(ray_job, "LAST", 0.5)
+    monkeypatch.setattr(ray_job, "KILLING", 0.2)
+    saving = RunFolder(tmp_path).attempt(1)
+    saving.root.mkdir(parents=True)
+    saving.update_record(host="train-8k-abcde-head-x1y2z")
+    grace = str(int(ray_job.MARGIN + ray_job.SEEN) + 2)
+    with alive(saving), dashboard() as (server, address), command("exec sleep 600") as process:
+        server.job("RUNNING")
+        words = ["k8s", "stop", str(tmp_path), "--head", "--grace", grace, "--dashboard", address]
+        assert main(words) == 0
+        assert saving.stop_path.exists()
+        assert process.wait(120) == -signal.SIGTERM
