@@ -29,8 +29,26 @@ POLL = 10.0
 VISIBLE = 120.0
 """Seconds until another machine's file is visible on a network file system; NFS caches attributes for a minute."""
 
+REPEAT = 300.0
+"""Seconds between two lines about a RayJob whose state does not change."""
+
+STUCK = 6 * 3600.0
+"""Seconds that a RayJob may take to be deleted, or to be noticed by the operator. Meanwhile no GPU is held."""
+
+LOST_HEAD = "JobStatusCheckTimeoutExceeded"
+"""Reason of a RayJob whose head did not answer the operator for too long, which never retries that itself."""
+
+LOST_HEADS = "deepscaler/lost-heads"
+"""Annotation of a RayJob that counts how many RayJobs of its stage ended by LOST_HEAD before it."""
+
+MOST_LOST_HEADS = 3
+"""Most new RayJobs of one stage after lost heads."""
+
 ENDED = ("Complete", "Failed", "ValidationFailed")
 """Values of jobDeploymentStatus after which the operator stops acting."""
+
+JUST_MADE = "just made"
+"""Word for a RayJob to which the operator has given no state."""
 
 Look = Callable[[Sequence[str]], tuple[Outcome, str]]
 """Function that returns the progress of a job's steps on the runs' volume, and why a gate has stopped."""
@@ -108,26 +126,78 @@ def _references(reference: Mapping[str, str]) -> dict[str, Any]:
 
 def _run(stage: Stage, rayjobs: RayJobs, say: Callable[[str], None]) -> str:
     """Creates a stage's RayJob if necessary and waits for its end. Returns why it failed; empty if it succeeded."""
-    said, is_mine = "", False
+    manifest, waiting, is_mine = stage.rayjob, _Waiting(stage.name, say), False
     while True:
         found = rayjobs.find(stage.name)
-        state = _state(found) if found else ""
-        if state != said and found:
-            say(f"{stage.name}: {state}.")
-            said = state
         if found is None:
             if is_mine:
                 return "its RayJob was deleted"
-            rayjobs.create(stage.rayjob)
-        elif "deletionTimestamp" not in found["metadata"]:
-            # Only one that was seen alive can have been deleted under this conductor; one that was going
-            # already is of an earlier try.
-            is_mine = True
-            status = found.get("status", {})
-            if status.get("jobDeploymentStatus") in ENDED:
+            rayjobs.create(manifest)
+        else:
+            state = _state(found)
+            seconds = waiting.tell(state)
+            is_going = "deletionTimestamp" in found["metadata"]
+            # A queue may keep a RayJob suspended for days before the operator gives it a state.
+            is_new = state == JUST_MADE and not found["spec"].get("suspend")
+            if (is_going or is_new) and seconds > STUCK:
+                why = "its finalizers hold it" if is_going else "does KubeRay's operator run?"
+                return f"nothing has happened to its RayJob ({state}) for {seconds / 3600:.3g} h: {why}"
+            again = _after_lost_head(stage, found)
+            if is_going:
+                # It belongs to an earlier try; a conductor that was replaced here finds the count on it.
+                manifest = again or manifest
+            elif found.get("status", {}).get("jobDeploymentStatus") in ENDED:
                 # Not by Complete, which is also the state of a job that was stopped.
-                return "" if status.get("jobStatus") == "SUCCEEDED" else f"its RayJob has ended: {state}"
+                if found["status"].get("jobStatus") == "SUCCEEDED":
+                    return ""
+                if again is None:
+                    return f"its RayJob has ended: {state}"
+                say(f"{stage.name}: its head was lost. Deleting its RayJob to create it again; it resumes.")
+                rayjobs.delete(stage.name)
+                manifest, is_mine = again, False
+            else:
+                # only one that was seen alive can have been deleted by somebody else
+                is_mine = True
         time.sleep(POLL)
+
+
+class _Waiting:
+    """Says the state of a RayJob when it changes, and again every REPEAT seconds."""
+
+    def __init__(self, name: str, say: Callable[[str], None]) -> None:
+        self._name = name
+        self._say = say
+        self._state = ""
+        self._since = self._said = 0.0
+
+    def tell(self, state: str) -> float:
+        """Returns for how many seconds a RayJob has been in a state."""
+        now = time.monotonic()
+        if state != self._state:
+            self._say(f"{self._name}: {state}.")
+            self._state, self._since, self._said = state, now, now
+        elif now - self._said >= REPEAT:
+            self._say(f"{self._name}: {state}, for {(now - self._since) / 60:.0f} min.")
+            self._said = now
+        return now - self._since
+
+
+def _after_lost_head(stage: Stage, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Returns the manifest that follows a RayJob whose head was lost; None for another end, or after too many."""
+    if found.get("status", {}).get("reason") != LOST_HEAD:
+        return None
+    metadata, mine = found["metadata"], stage.rayjob["metadata"]
+    # The count of a RayJob that another Job's conductor left behind is not ours: the user has rerun the chain since.
+    is_ours = _owners(metadata) == _owners(mine)
+    lost = 1 + (int(metadata.get("annotations", {}).get(LOST_HEADS, 0)) if is_ours else 0)
+    if lost > MOST_LOST_HEADS:
+        return None
+    annotations = {**mine.get("annotations", {}), LOST_HEADS: str(lost)}
+    return {**stage.rayjob, "metadata": {**mine, "annotations": annotations}}
+
+
+def _owners(metadata: Mapping[str, Any]) -> list[str]:
+    return [str(one["uid"]) for one in metadata.get("ownerReferences", ())]
 
 
 def _state(rayjob: Mapping[str, Any]) -> str:
@@ -138,7 +208,7 @@ def _state(rayjob: Mapping[str, Any]) -> str:
     names = ("jobDeploymentStatus", "jobStatus", "reason", "message")
     words = [str(status[name]).rstrip(".") for name in names if status.get(name)]
     retries = f"{status['failed']} of {rayjob['spec'].get('backoffLimit', 0)} retries" if status.get("failed") else ""
-    return " ".join("; ".join([*dict.fromkeys(words), *([retries] if retries else [])]).split()) or "just made"
+    return " ".join("; ".join([*dict.fromkeys(words), *([retries] if retries else [])]).split()) or JUST_MADE
 
 
 def _seen(look: Look, stage: Stage, say: Callable[[str], None], seconds: float = 0) -> tuple[Outcome, str]:

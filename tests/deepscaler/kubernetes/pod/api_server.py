@@ -15,6 +15,7 @@ STATES: list[dict[str, Any]] = [
 ]
 SUCCEEDED = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
 FAILED = {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "reason": "AppFailed", "message": "exit code 1"}
+LOST_HEAD = {"jobDeploymentStatus": "Failed", "jobStatus": "RUNNING", "reason": "JobStatusCheckTimeoutExceeded"}
 
 Event = tuple[str, str, str, str]
 """`before` or `after`, method, name, state."""
@@ -71,7 +72,7 @@ class ApiServer(ThreadingHTTPServer):
             return
         end = self.ends.get(name, SUCCEEDED)
         following = [*STATES, end, end]
-        if rayjob["status"] not in (SUCCEEDED, FAILED):
+        if rayjob["status"] not in (SUCCEEDED, FAILED, LOST_HEAD):
             rayjob["status"] = following[following.index(rayjob["status"]) + 1]
             if rayjob["status"] == SUCCEEDED:
                 self.finish(name)

@@ -3,6 +3,7 @@
 import errno
 import json
 import multiprocessing
+import time
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -18,7 +19,7 @@ from deepscaler.output.cells import Interval
 from deepscaler.recipes.published import RECIPES
 from deepscaler.system.errors import UserError
 from deepscaler.system.exit_codes import BAD_INPUT
-from tests.deepscaler.kubernetes.pod.api_server import FAILED, PREFIX, ApiServer, Event
+from tests.deepscaler.kubernetes.pod.api_server import FAILED, LOST_HEAD, PREFIX, SUCCEEDED, ApiServer, Event
 from tests.deepscaler.runs.runs import end_run, write_evaluation
 
 STEPS = {
@@ -152,6 +153,117 @@ def test_a_failed_stage_ends_the_chain_with_the_reason(chain: Chain) -> None:
     told = "Stage 2 of 5, train-8k: its RayJob has ended: Failed; FAILED; AppFailed; exit code 1."
     assert chain.lines[-1] == f"{told} No further stage is started; rerun the same command to resume."
     assert "train-8k" in chain.server.rayjobs  # its logs can be read until its time is up
+
+
+def lost_heads(chain: Chain, times: int) -> None:
+    """Has the first heads of a stage be lost; a RayJob that is deleted stays for some looks, as with a finalizer."""
+    server, left, remove = chain.server, [times], chain.server.remove
+    server.ends["train-8k"] = LOST_HEAD
+
+    def go(event: Event) -> None:
+        when, method, name, _ = event
+        if (when, method, name) == ("before", "POST", "train-8k"):
+            left[0] -= 1
+            if left[0] < 0:
+                server.ends["train-8k"] = SUCCEEDED
+
+    server.at = go
+    looks: list[str] = []
+
+    def remove_later(name: str) -> tuple[int, dict[str, Any]]:
+        if name == "train-8k" and server.ends[name] == LOST_HEAD:
+            server.rayjobs[name]["metadata"]["deletionTimestamp"] = "2026-11-27T18:00:00Z"
+            looks.append(name)
+            return 200, {}
+        return remove(name)
+
+    find = server.find
+
+    def find_some_times(name: str) -> tuple[int, dict[str, Any]]:
+        if "deletionTimestamp" in server.rayjobs.get(name, {}).get("metadata", {}):
+            looks.append(name)
+            if len(looks) % 4 == 0:
+                remove(name)
+        return find(name)
+
+    server.remove, server.find = remove_later, find_some_times  # type: ignore[method-assign]
+
+
+def test_a_stage_whose_head_was_lost_is_made_again(chain: Chain) -> None:
+    """The operator retries every other failure itself, and never this one."""
+    lost_heads(chain, 3)
+    assert chain.conduct() == 0
+    assert chain.server.created == ["start", *["train-8k"] * 4, *JOBS[2:]]
+    assert sum("its head was lost" in line for line in chain.lines) == 3
+
+
+def test_heads_that_are_lost_each_time_end_the_chain(chain: Chain) -> None:
+    lost_heads(chain, 99)
+    assert chain.conduct() == 1
+    assert chain.server.created == ["start", *["train-8k"] * 4]
+    assert "its RayJob has ended: Failed; RUNNING; JobStatusCheckTimeoutExceeded" in chain.lines[-1]
+
+
+@pytest.mark.parametrize("state", ["at work", "lost", "being deleted"])
+def test_a_new_conductor_counts_the_lost_heads_of_the_one_before(chain: Chain, state: str) -> None:
+    chain.finish("start")
+    lost_heads(chain, 99)
+    metadata: dict[str, Any] = {"name": "train-8k", "annotations": {"deepscaler/lost-heads": "2"}}
+    chain.server.add({"metadata": metadata, "spec": {}})
+    if state != "at work":
+        chain.server.rayjobs["train-8k"]["status"] = LOST_HEAD
+    if state == "being deleted":
+        metadata["deletionTimestamp"] = "2026-11-27T18:00:00Z"
+    assert chain.conduct() == 1
+    assert chain.server.created == ["train-8k"] * 2
+
+
+def test_a_chain_that_the_user_reruns_counts_its_own_lost_heads(chain: Chain) -> None:
+    lost_heads(chain, 99)
+    _, stages = conduct.read_stages(chain.file)
+    [_, stage, *_] = conduct.owned(stages, "chain-x", "uid-2")
+    left = {**stage.rayjob["metadata"], "annotations": {"deepscaler/lost-heads": "3"}}
+    left["ownerReferences"] = [{**left["ownerReferences"][0], "uid": "uid-1"}]
+    found = {"metadata": left, "status": LOST_HEAD}
+    assert conduct._after_lost_head(stage, found)["metadata"]["annotations"] == {"deepscaler/lost-heads": "1"}  # type: ignore[index]
+
+
+def test_what_is_waited_for_is_said_again(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conduct, "REPEAT", 0.05)
+    looks: list[Event] = []
+
+    def admit_late(event: Event) -> None:
+        looks.append(event)
+        rayjob = chain.server.rayjobs.get("start")
+        if rayjob and rayjob["status"] == {"jobDeploymentStatus": "Initializing"} and len(looks) < 40:
+            rayjob["status"] = {}
+
+    chain.server.at = admit_late
+    assert chain.conduct() == 0
+    assert "start: just made, for 0 min." in chain.lines
+
+
+@pytest.mark.parametrize("held", ["deleted", "new"])
+def test_a_rayjob_to_which_nothing_happens_ends_the_chain(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, held: str
+) -> None:
+    monkeypatch.setattr(conduct, "STUCK", 0.2)
+    monkeypatch.setattr(chain.server, "go_on", lambda _: None)
+    going = {"deletionTimestamp": "2026-11-27T18:00:00Z"} if held == "deleted" else {}
+    chain.server.add({"metadata": {"name": "start", **going}, "spec": {}})
+    assert chain.conduct() == 1
+    told = "its finalizers hold it" if held == "deleted" else "does KubeRay's operator run?"
+    assert told in chain.lines[-1]
+
+
+def test_a_rayjob_in_a_queue_is_waited_for(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conduct, "STUCK", 0.1)
+    chain.server.add({"metadata": {"name": "start"}, "spec": {"suspend": True}})
+    began, go_on = time.monotonic(), chain.server.go_on
+    monkeypatch.setattr(
+        chain.server, "go_on", lambda name: go_on(name) if name != "start" or time.monotonic() > began + 0.5 else None
+    )
+    assert chain.conduct() == 0
 
 
 def test_a_gate_ends_the_chain_with_success_and_says_so_again(chain: Chain) -> None:
