@@ -42,8 +42,9 @@ class Plan:
     """Number of new Ray clusters after failures; each continues where the previous one stopped."""
     deadline: int
     """Most seconds of one Ray cluster, far more than the job takes, to end one that hangs."""
-    start_deadline: int = 2 * HOUR
-    """Most seconds until the command runs, including scheduling, images and the model's download."""
+    start_deadline: int = DAY
+    """Most seconds until the command runs, including scheduling, images and the model's download. Each time uses up a
+    retry, so it is long: without a queue, pods wait for GPUs during this time."""
     inputs: Mapping[str, bytes] = field(default_factory=dict)
     """Files that accompany the job, by their names in the pods: the user's recipes, and the files that these name."""
     inputs_map: str = ""

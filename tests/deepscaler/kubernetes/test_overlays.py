@@ -69,6 +69,18 @@ def test_each_component_fits_a_training(component: str, tmp_path: Path) -> None:
 
 
 @needs_kubectl
+@pytest.mark.parametrize(
+    ("components", "limit"), [(["volcano"], None), (["kai"], None), (["kueue"], 86400), (["h100"], 86400)]
+)
+def test_waiting_for_gpus_uses_up_no_retry(components: list[str], limit: int | None, tmp_path: Path) -> None:
+    """A gang waits as long as it must; without one, half of the pods may hold GPUs for a day."""
+    built = overlay(tmp_path, "train-16k", components)
+    [rayjob] = [tree for tree in built if tree["kind"] == "RayJob"]
+    assert rayjob["spec"].get("preRunningDeadlineSeconds") == limit
+    assert "preRunningDeadlineSeconds" not in rayjob["spec"] or limit
+
+
+@needs_kubectl
 def test_all_components_together_keep_what_each_adds(tmp_path: Path) -> None:
     others = ("h100", "h100-gke", "gcs-fuse", "roce", "efa", "tcp")
     together = [name for name in COMPONENTS if name not in others]  # of each kind one
