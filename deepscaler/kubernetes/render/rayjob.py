@@ -36,7 +36,7 @@ COMMENTS = {
     "spec.submissionMode": "the operator posts the command: no pod that submits, one shell, every gang scheduler",
     "spec.backoffLimit": "each retry is a new Ray cluster, which resumes from the newest whole checkpoint",
     "spec.activeDeadlineSeconds": "of one Ray cluster: an end for what hangs; it is not retried",
-    "spec.preRunningDeadlineSeconds": "until it runs, wait for GPUs included; retried, so that half a gang gives its nodes back",
+    "spec.preRunningDeadlineSeconds": "until it runs, with any wait for GPUs; retried, so that half a gang ends",
     "spec.shutdownAfterJobFinishes": "the pods go at once when it is over, and free the GPUs; the volumes stay",
     "spec.rayClusterSpec.authOptions": "the operator makes a token, and every process of Ray has to show it",
 }
