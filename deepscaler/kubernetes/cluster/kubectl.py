@@ -107,8 +107,9 @@ def allowed(cluster: Kubectl, rights: Sequence[tuple[str, str]]) -> list[tuple[s
     lacking = []
     for verb, resource in rights:
         done = cluster.run("auth", "can-i", verb, resource)
-        # `can-i` ends with 1 for "no" and for any failure, whose reason is on stderr.
-        if done.returncode and done.stdout.strip() == "no":
+        # `can-i` ends with 1 for "no", to which an authorizer may add its reason, and for any failure, whose reason is
+        # on stderr.
+        if done.returncode and done.stdout.split()[:1] == ["no"]:
             lacking.append((verb, resource))
         elif done.returncode:
             raise explain(done.stderr or done.stdout, cluster.context, cluster.namespace)

@@ -36,7 +36,8 @@ if answer and isinstance(answer, list) and not isinstance(answer[0], int):
     asked = sum((" ".join(one) + " ").startswith(key + " ") for one in before)
     answer = answer[min(asked, len(answer) - 1)]
 code, text = answer if isinstance(answer, list) else (0, answer)
-print(text, end="", file=sys.stderr if code else sys.stdout)
+answers_no = words[:2] == ["auth", "can-i"] and text.startswith("no")
+print(text, end="", file=sys.stderr if code and not answers_no else sys.stdout)
 sys.exit(code)
 """
 
