@@ -47,14 +47,16 @@ def say_whether_taken(
     silence: str,
     *,
     needs_claims: bool,
+    rights: Sequence[tuple[str, str]],
     accounts: Sequence[str] = (SERVICE_ACCOUNT,),
 ) -> None:
     """Prints whether the cluster would accept objects in a namespace that is set up, or `silence`: why it is not asked.
 
-    Raises ClusterError if it would refuse one.
+    Raises ClusterError if it would refuse one, or if the user lacks one of the rights (verb, resource).
     """
     try:
         if not silence:
+            check_rights(cluster, rights)
             check_set_up(cluster, place, needs_claims=needs_claims, accounts=accounts)
             check_taken(cluster, objects)
     except UnreachableError as reason:

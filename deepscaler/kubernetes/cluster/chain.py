@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -31,7 +31,19 @@ from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
 
 ACCOUNTS = (SERVICE_ACCOUNT, ACCOUNT)
-CHAIN_RIGHTS = (*RIGHTS, ("create", "jobs.batch"), ("delete", "jobs.batch"))
+CHAIN_RIGHTS = (*RIGHTS, ("create", "jobs.batch"), ("delete", "jobs.batch"), ("list", "jobs.batch"))
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Holds what an earlier conductor of a chain has left."""
+
+    has_conductor: bool
+    """True if its Job has ended and is still there."""
+    ended: Sequence[str]
+    """RayJobs that have ended, to be removed."""
+    kept: Sequence[str]
+    """RayJobs that have not ended, with which the new conductor continues."""
 
 
 def submit_chain(name: str, plans: Sequence[Plan], place: Place, folder: Path, console: Console) -> int:
@@ -44,13 +56,13 @@ def submit_chain(name: str, plans: Sequence[Plan], place: Place, folder: Path, c
         check_set_up(cluster, place, needs_claims=True, accounts=ACCOUNTS)
         records = _records(name, plans, place, owner)
         try:
-            has_conductor, left = _find_left(cluster, name, plans, owner)
+            left = _find_left(cluster, name, plans, owner)
         except AtWorkError:
             write_jobs(folder, records)  # the record may be missing
             raise
         # Before anything is removed: a refusal leaves the cluster as it was.
         check_taken(cluster, [*conductor, *rayjobs])
-        _remove_left(cluster, name, left, console, has_conductor=has_conductor)
+        _remove_left(cluster, name, left, console)
         make(cluster, conductor)
         write_jobs(folder, records)
     console.print(f"Submitted {name}, which makes {len(plans)} jobs, one after another:", soft_wrap=True)
@@ -69,9 +81,11 @@ def describe_chain(name: str, plans: Sequence[Plan], place: Place, console: Cons
     user, silence = greet_if_it_answers(cluster, console)
     owner = owner_of(user)
     if not silence:
-        has_conductor, left = _find_left(cluster, name, plans, owner)
-        for one in [name] * has_conductor + left:
+        left = _find_left(cluster, name, plans, owner)
+        for one in [*[name] * left.has_conductor, *left.ended]:
             console.print(f"Would remove the job {one} that has ended.", soft_wrap=True)
+        for one in left.kept:
+            console.print(f"Would keep the job {one}, which has not ended, and continue with it.", soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="deepscaler-k8s-") as scratch:
         conductor, rayjobs = _compose(name, plans, place, Path(scratch), owner)
     for number, plan in enumerate(plans):
@@ -81,7 +95,9 @@ def describe_chain(name: str, plans: Sequence[Plan], place: Place, console: Cons
         console.print(dump(conductor), soft_wrap=True)
         console.print(f"# {name} makes these, one after another:\n---\n{dump(rayjobs)}", soft_wrap=True)
     asked = [*conductor, *rayjobs]
-    say_whether_taken(cluster, asked, place, console, silence, needs_claims=True, accounts=ACCOUNTS)
+    say_whether_taken(
+        cluster, asked, place, console, silence, needs_claims=True, rights=CHAIN_RIGHTS, accounts=ACCOUNTS
+    )
     return 0
 
 
@@ -115,11 +131,10 @@ def _compose(name: str, plans: Sequence[Plan], place: Place, folder: Path, owner
     return conductor, rayjobs
 
 
-def _find_left(cluster: Kubectl, name: str, plans: Sequence[Plan], owner: str) -> tuple[bool, list[str]]:
-    """Returns whether a conductor of the same chain has ended, and the stages' RayJobs to remove before a new one.
+def _find_left(cluster: Kubectl, name: str, plans: Sequence[Plan], owner: str) -> Left:
+    """Returns the conductor of the same chain that has ended, and the stages' RayJobs.
 
-    A stage that runs without a conductor is kept, and the new one continues with it. Raises UserError if the conductor
-    is running, or if something belongs to another run.
+    Raises UserError if the conductor is running, or if something belongs to another run.
     """
     names, run_dir = [plan.job.name for plan in plans], plans[0].run_dir
     conductor = cluster.find("job", name)
@@ -145,17 +160,25 @@ def _find_left(cluster: Kubectl, name: str, plans: Sequence[Plan], owner: str) -
                 f"{cluster.namespace} has a job {one['metadata']['name']} of another run: give another --output-dir,"
                 " whose last name names the jobs"
             )
-    going = [one["metadata"]["name"] for one in found if conductor is not None or is_ended(one)]
-    return conductor is not None, going
+    ended = [str(one["metadata"]["name"]) for one in found if is_ended(one)]
+    kept = [str(one["metadata"]["name"]) for one in found if not is_ended(one)]
+    return Left(conductor is not None, ended, kept)
 
 
-def _remove_left(cluster: Kubectl, name: str, rayjobs: Sequence[str], console: Console, *, has_conductor: bool) -> None:
-    """Removes a conductor that has ended, and RayJobs."""
-    if has_conductor:
+def _remove_left(cluster: Kubectl, name: str, left: Left, console: Console) -> None:
+    """Removes a conductor that has ended, and RayJobs that have ended."""
+    if left.has_conductor:
         console.print(f"Removing the job {name} that has ended; what was written stays on the volume.", soft_wrap=True)
-        # It waits: until the old Job is gone no other one can have its name.
-        cluster.ask("delete", "job", name, f"--timeout={DELETE_SECONDS:.0f}s", seconds=DELETE_SECONDS + 30)
-        forget_inputs(cluster, name)
-    if rayjobs:
-        # they go with their conductor sooner or later; deleted here, the new conductor sees that they are going
-        cluster.ask("delete", "rayjob", *rayjobs, "--ignore-not-found", "--wait=false")
+        # The RayJobs belong to the Job: without `orphan`, one that is at work would be deleted, too. It waits: until
+        # the old Job is gone no other one can have its name.
+        words = ("--cascade=orphan", f"--timeout={DELETE_SECONDS:.0f}s")
+        cluster.ask("delete", "job", name, *words, seconds=DELETE_SECONDS + 30)
+        # `run` and not `ask`: pods that have ended disturb nothing
+        cluster.run("delete", "pods", f"--selector=batch.kubernetes.io/job-name={name}", "--wait=false")
+        if not left.kept:  # a job that is at work may still need the files, for the pods of its next try
+            forget_inputs(cluster, name)
+    for one in left.kept:
+        console.print(f"Keeping the job {one}, which has not ended: the chain continues with it.", soft_wrap=True)
+    if left.ended:
+        # they would stay until their time is up; deleted here, the new conductor sees that they are going
+        cluster.ask("delete", "rayjob", *left.ended, "--ignore-not-found", "--wait=false")

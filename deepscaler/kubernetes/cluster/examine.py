@@ -122,7 +122,7 @@ def describe_examination(job: Job, place: Place, console: Console, *, full: bool
         console.print(dump([manifest]), soft_wrap=True)
     cluster = Kubectl(place.context, place.namespace)
     _, silence = greet_if_it_answers(cluster, console)
-    say_whether_taken(cluster, [manifest], place, console, silence, needs_claims=True)
+    say_whether_taken(cluster, [manifest], place, console, silence, needs_claims=True, rights=RIGHTS)
     return 0
 
 

@@ -24,7 +24,14 @@ from deepscaler.kubernetes.cluster.refusals import ClusterError
 from deepscaler.kubernetes.render.plans import Plan
 from deepscaler.system.errors import UserError
 
-RIGHTS = (("create", "rayjobs.ray.io"), ("delete", "rayjobs.ray.io"), ("create", "configmaps"), ("get", "pods/log"))
+RIGHTS = (
+    ("create", "rayjobs.ray.io"),
+    ("delete", "rayjobs.ray.io"),
+    ("list", "rayjobs.ray.io"),
+    ("create", "configmaps"),
+    ("list", "pods"),
+    ("get", "pods/log"),
+)
 """Rights that a submission and later commands need."""
 
 DELETE_SECONDS = 120.0
@@ -80,7 +87,7 @@ def describe(plan: Plan, place: Place, console: Console, *, full: bool) -> int:
     console.print(f"{plan.job.name}: {size_of(plan)}: {plan.job.command_line}", soft_wrap=True)
     if full:
         console.print(dump(objects), soft_wrap=True)
-    say_whether_taken(cluster, objects, place, console, silence, needs_claims=plan.shared)
+    say_whether_taken(cluster, objects, place, console, silence, needs_claims=plan.shared, rights=RIGHTS)
     return 0
 
 

@@ -195,16 +195,56 @@ def test_a_conductor_of_another_run_is_left_alone(
 
 def test_the_same_command_removes_what_has_ended_before_it_applies(cluster: FakeKubectl, tmp_path: Path) -> None:
     cluster.answers["get job chain-mine"] = conductor(ENDED)
-    running = {"metadata": {"name": "chain-mine-train-8k"}, "spec": {"entrypoint": "chain --output-dir /runs/mine"}}
-    cluster.answers["get rayjob chain-mine-train-8k"] = json.dumps(running)
+    cluster.answers["get rayjob chain-mine-train-8k"] = json.dumps(stage("train-8k", "Failed"))
     assert chain(tmp_path) == 0
     told = [" ".join(call[:3]) for call in done(cluster)]
     assert told == [
         "delete job chain-mine",
+        "delete pods --selector=batch.kubernetes.io/job-name=chain-mine",
         "delete configmaps --selector=app.kubernetes.io/instance=chain-mine",
         "delete rayjob chain-mine-train-8k",
         *["create --field-manager=deepscaler -f"] * 2,
     ]
+
+
+def stage(name: str, state: str) -> dict[str, Any]:
+    """A stage's RayJob."""
+    metadata, spec = {"name": f"chain-mine-{name}"}, {"entrypoint": "chain --output-dir /runs/mine"}
+    return {"metadata": metadata, "spec": spec, "status": {"jobDeploymentStatus": state}}
+
+
+def test_a_stage_at_work_outlives_the_conductor_that_failed(
+    cluster: FakeKubectl, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It belongs to the Job, whose deletion would delete it, too."""
+    cluster.answers["get job chain-mine"] = conductor(ENDED)
+    cluster.answers["get rayjob chain-mine-start"] = json.dumps(stage("start", "Complete"))
+    cluster.answers["get rayjob chain-mine-train-8k"] = json.dumps(stage("train-8k", "Running"))
+    assert chain(tmp_path, "8k", "16k", "--eval", "aime", "--dry-run") == 0
+    told = capsys.readouterr().out
+    assert "Would remove the job chain-mine that has ended." in told
+    assert "Would remove the job chain-mine-start that has ended." in told
+    assert "Would keep the job chain-mine-train-8k, which has not ended, and continue with it." in told
+    assert not done(cluster)
+    assert chain(tmp_path) == 0
+    assert "Keeping the job chain-mine-train-8k, which has not ended" in capsys.readouterr().out
+    deleted = [" ".join(call[1:]) for call in done(cluster) if call[0] == "delete"]
+    assert deleted == [
+        "job chain-mine --cascade=orphan --timeout=120s",
+        "pods --selector=batch.kubernetes.io/job-name=chain-mine --wait=false",
+        "rayjob chain-mine-start --ignore-not-found --wait=false",
+    ]
+
+
+@pytest.mark.parametrize("words", [("8k", "16k"), ("8k", "16k", "--dry-run")])
+@pytest.mark.parametrize("right", ["list pods", "list rayjobs.ray.io", "create jobs.batch"])
+def test_a_right_that_is_lacking_is_told_before_anything_is_made(
+    words: tuple[str, ...], right: str, cluster: FakeKubectl, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.answers[f"auth can-i {right}"] = (1, "no - RBAC: clusterrole.rbac.authorization.k8s.io not found\n")
+    assert chain(tmp_path, *words) == 2
+    assert f"your user may not {right} in namespace deepscaler: ask who runs" in capsys.readouterr().err
+    assert not done(cluster)
 
 
 def test_a_stage_whose_conductor_was_lost_is_kept_for_the_new_one(cluster: FakeKubectl, tmp_path: Path) -> None:
