@@ -156,7 +156,8 @@ class Following:
         """Returns whether no more lines will come; while a chain's conductor runs, another job may start."""
         watched = [one for one in seen if self._wanted in (None, one.submitted.name)]
         makers = [one for one in watched if one.submitted.kind == "job" and one.job is not None]
-        return bool(watched) and all(one.job is None or one.is_ended for one in makers or watched)
+        # The pods of a job that was cancelled are still there while its training saves.
+        return bool(watched) and all(not one.pods if one.job is None else one.is_ended for one in (makers or watched))
 
     def _say(self, text: str) -> None:
         """Prints the reason for waiting when it changes, and twice a minute."""

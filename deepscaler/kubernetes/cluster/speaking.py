@@ -25,6 +25,8 @@ def chosen(seen: Sequence[Seen], wanted: str | None) -> Seen:
 def why_no_log(seen: Seen) -> str:
     """Returns why a job has no log."""
     name = seen.submitted.name
+    if seen.job is None and seen.pods:
+        return f"{name} was deleted; {len(seen.pods)} of its pods still end, and a training saves first"
     if seen.job is None:
         return f"{name} is not on the cluster; what it wrote is on the volume of the runs"
     state = seen.status.get("jobDeploymentStatus") or "just made"

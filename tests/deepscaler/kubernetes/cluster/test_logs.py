@@ -215,6 +215,19 @@ def test_following_ends_with_the_job_though_its_pod_lives_on(
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+def test_a_training_that_is_cancelled_is_followed_until_its_pods_are_gone(
+    tmp_path: Path, kubectl: FakeKubectl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects = working()
+    answer(kubectl, objects)
+    pods = [one for one in objects if one["kind"] == "Pod"]
+    kubectl.answers[OBJECTS] = [listed(objects), *[listed(pods)] * 4, listed([])]
+    kubectl.answers["logs"] = [line(1, "step 1"), line(2, "saving"), line(3, "saved"), ""]
+    assert main(["logs", str(submitted(tmp_path)), "--follow"]) == 0
+    out = capsys.readouterr().out
+    assert out.endswith("| saved\n== job train-mine has ended\n")
+
+
 def test_ctrl_c_ends_the_kubectl_that_follows(tmp_path: Path, kubectl: FakeKubectl) -> None:
     answer(kubectl, working())
     run = submitted(tmp_path)
