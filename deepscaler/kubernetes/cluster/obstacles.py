@@ -157,6 +157,9 @@ def num_expected(seen: Seen) -> int:
 
 def _current(seen: Seen) -> list[Object]:
     """Returns the pods of the newest try."""
+    if seen.submitted.kind == "job":
+        # The Job keeps its failed pods for their logs, and a healthy one may have replaced them.
+        return list(seen.pods[-1:])
     cluster = seen.status.get("rayClusterName")
     return [pod for pod in seen.pods if cluster in (None, pod["metadata"]["labels"].get("ray.io/cluster"))]
 

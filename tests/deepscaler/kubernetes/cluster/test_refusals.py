@@ -1,8 +1,14 @@
 """What kubectl 1.37 prints when a server of Kubernetes 1.36 refuses something, word for word, and what users read."""
 
+from pathlib import Path
+
 import pytest
 
+from deepscaler.kubernetes.check import check
+from deepscaler.kubernetes.cluster import kubectl
+from deepscaler.kubernetes.cluster.discover import discover
 from deepscaler.kubernetes.cluster.refusals import ClusterError, NotThereError, UnreachableError, advice_for, explain
+from deepscaler.system.errors import UserError
 
 NO_ANSWER = (
     'E1127 18:25:30.022034   28804 memcache.go:381] "Couldn\'t get current server API group list" err="Get'
@@ -247,6 +253,22 @@ def test_a_refusal_is_told_in_one_line_with_what_to_do(case: str) -> None:
     error = explain(said, "research", "deepscaler")
     assert str(error) == f"research, namespace deepscaler: {shown}: {advice}"
     assert type(error) is kind
+
+
+def test_a_kubectl_that_hangs_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the kubeconfig is on a file server that does not answer."""
+    program = tmp_path / "kubectl"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(kubectl, "SECONDS", 0.2)
+    monkeypatch.setattr(check, "SECONDS", 0.2)
+    with pytest.raises(UnreachableError, match="`kubectl config current-context` did not end within 0"):
+        kubectl.current_context()
+    with pytest.raises(UnreachableError, match="`kubectl config view` did not end"):
+        discover(tmp_path / "cluster.toml", "research")
+    with pytest.raises(UserError, match="did not end within 0"):
+        check.build(tmp_path)
 
 
 def test_what_nobody_has_foreseen_is_told_as_it_is() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from deepscaler.cli import main
-from deepscaler.kubernetes.cluster.look import look
-from deepscaler.kubernetes.cluster.obstacles import obstacle, queue_reason, unschedulable
+from deepscaler.kubernetes.cluster.look import Seen, look
+from deepscaler.kubernetes.cluster.obstacles import obstacle, obstacles, queue_reason, unschedulable
 from deepscaler.kubernetes.cluster.record import Submitted, read_jobs
 from deepscaler.runs.status import Status, from_json
 from tests.deepscaler.kubernetes.cluster.conftest import FakeKubectl
@@ -312,6 +312,21 @@ def test_a_chain_is_shown_stage_by_stage(
     assert [stage["name"] for stage in found["stages"]] == ["8k", "16k"]
     states = {job["name"]: (job["state"], job["reason"]) for job in found["jobs"]}
     assert states == {NAME: ("not there", "made when its turn comes, or done"), "chain-mine": ("Running", "")}
+
+
+def test_a_conductor_that_was_replaced_is_no_obstacle() -> None:
+    """A Job keeps every pod that has failed."""
+    labels = {"app.kubernetes.io/instance": "chain-mine"}
+    pods: list[dict[str, Any]] = []
+    for name, state in (("a", {"terminated": {"exitCode": 137}}), ("b", {"running": {}})):
+        metadata = {"name": f"chain-mine-{name}", "labels": labels}
+        container = {"name": "conductor", "image": IMAGE, "ready": "running" in state, "state": state}
+        status = {"conditions": [{"type": "PodScheduled", "status": "True"}], "containerStatuses": [container]}
+        pods.append({"kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}, "status": status})
+    job = Submitted(name="chain-mine", kind="job", context="sandbox", namespace="kstate")
+    assert obstacles(Seen(submitted=job, job={"metadata": {}, "spec": {}}, pods=pods)) == []
+    [told] = obstacles(Seen(submitted=job, job={"metadata": {}, "spec": {}}, pods=pods[::-1]))
+    assert "container conductor has ended (exit code 137)" in told
 
 
 APP_FAILED = (
