@@ -69,8 +69,11 @@ def check_queues(report: Report) -> None:
     for name, trees in report.sound.items():
         for tree in trees:
             if tree["kind"] == "RayJob":
-                for problem in queue_problems(tree, trees, everything):
-                    report.findings.append(Finding(name, _title(tree), problem))
+                try:
+                    problems = list(queue_problems(tree, trees, everything))
+                except UserError as error:  # a core kind's schema does not say what a quantity is
+                    problems = [Problem("", str(error), "correct it")]
+                report.findings += [Finding(name, _title(tree), problem) for problem in problems]
 
 
 def check_text(text: str, name: str, report: Report) -> None:
@@ -170,9 +173,18 @@ def _kustomization(tree: dict[str, Any]) -> Iterator[Problem]:
     fix = "use a JSON 6902 patch (op, path, value) with target kind: RayJob"
     if "patchesStrategicMerge" in tree:
         yield Problem("patchesStrategicMerge", "replaces whole lists of a RayJob", fix)
-    for number, entry in enumerate(tree.get("patches") or []):
-        text = entry.get("patch", "") if isinstance(entry, dict) else ""
-        patch = yaml.safe_load(text) if text else None
+    entries = tree.get("patches") or []
+    if not isinstance(entries, list):
+        yield Problem("patches", "is not a list", "list patches, each with target and patch")
+        return
+    for number, entry in enumerate(entries):
+        text = entry.get("patch") or "" if isinstance(entry, dict) else ""
+        try:
+            patch = yaml.safe_load(text) if text else None
+        # PyYAML raises the others for a value that is not a text, and for a date that does not exist
+        except (yaml.YAMLError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            yield Problem(f"patches[{number}].patch", f"is not YAML: {' '.join(str(error).split())[:200]}", "repair it")
+            continue
         lists = [name for name in ("containers:", "workerGroupSpecs:") if name in text]
         if isinstance(patch, dict) and patch.get("kind", "RayJob") == "RayJob" and lists:
             yield Problem(f"patches[{number}]", f"replaces the whole list {lists[0][:-1]} of a RayJob", fix)

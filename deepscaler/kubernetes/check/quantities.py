@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+from deepscaler.system.errors import UserError
+
 BINARY: dict[str, int] = {f"{letter}i": 1024**power for power, letter in enumerate("KMGTPE", start=1)}
 DECIMAL: dict[str, int | Fraction] = {
+    "n": Fraction(1, 10**9),
+    "u": Fraction(1, 10**6),
     "m": Fraction(1, 1000),
     "": 1,
     "k": 10**3,
@@ -39,8 +43,14 @@ def pod_requests(spec: Mapping[str, Any]) -> dict[str, Fraction]:
 
 
 def quantity(text: Any) -> Fraction:
-    """Returns the number of a Kubernetes quantity: `500m`, `2Ti`, `32`, `1e3`."""
-    text = str(text)
+    """Returns the number of a Kubernetes quantity: `500m`, `2Ti`, `32`, `1e3`. Raises UserError for another text."""
+    try:
+        return _quantity(str(text))
+    except (ValueError, ZeroDivisionError) as error:
+        raise UserError(f"{text!r} is not a quantity: expected a number with a unit, such as 500m or 512Gi") from error
+
+
+def _quantity(text: str) -> Fraction:
     for suffix, factor in BINARY.items():
         if text.endswith(suffix):
             return Fraction(text.removesuffix(suffix)) * factor

@@ -71,6 +71,8 @@ def _problem(error: jsonschema.ValidationError) -> Problem:
         return Problem(path, f"{', '.join(missing)} is missing", "")
     if error.validator == "type":
         return Problem(path, f"{shown} is not of type {error.validator_value}", "")
+    if error.validator == "pattern" and "[KMGTPE]i" in error.validator_value:
+        return Problem(path, f"{shown} is not a quantity", "such as 500m, 64, 512Gi or 1e3")
     if error.validator == "enum":
         return Problem(path, f"{shown} is not allowed", f"valid: {', '.join(map(str, error.validator_value))}")
     return Problem(path, " ".join(error.message.split())[:300], "")
@@ -102,7 +104,8 @@ def strict(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     if schema.get("x-kubernetes-int-or-string"):
-        return {"type": ["integer", "string"]}
+        # The pattern, as of a quantity, is about texts; JSON schema does not apply it to integers.
+        return {"type": ["integer", "string"], **({"pattern": schema["pattern"]} if "pattern" in schema else {})}
     properties = {name: strict(value) for name, value in schema.get("properties", {}).items()}
     result = {key: value for key, value in schema.items() if not key.startswith("x-kubernetes-") and key != "format"}
     if properties:

@@ -17,6 +17,8 @@ from deepscaler.cli import main
 from deepscaler.kubernetes.check import schemas
 from deepscaler.kubernetes.check.cel import RULES, VALIDATIONS
 from deepscaler.kubernetes.check.check import Report, check_paths, check_text
+from deepscaler.kubernetes.check.quantities import quantity
+from deepscaler.system.errors import UserError
 from tests.places import ROOT
 from tools import crds
 
@@ -70,6 +72,11 @@ def test_every_file_and_kustomization_here_passes() -> None:
         (("spec", "backoffLimt"), 3, "unknown field backoffLimt"),
         (("spec", "backoffLimit"), "3", 'spec.backoffLimit: "3" is not of type integer'),
         (("spec", "backoffLimit"), -1, "must not be negative"),
+        (
+            (*CONTAINER, "resources", "limits", "memory"),
+            "512GB",
+            'containers[0].resources.limits.memory: "512GB" is not a quantity; such as 500m, 64, 512Gi or 1e3',
+        ),
         (("spec", "activeDeadlineSeconds"), 0, "must be above 0"),
         (("spec", "rayClusterSpec", "rayVersion"), "2.51.0", "2.52.0 or later is needed"),
         (("spec", "rayClusterSpec", "rayVersion"), None, "2.52.0 or later is needed"),
@@ -257,6 +264,29 @@ def test_a_strategic_patch_of_a_list_is_refused() -> None:
     patch = "kind: RayJob\nspec:\n  rayClusterSpec:\n    workerGroupSpecs: []\n"
     tree = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "patches": [{"patch": patch}]}
     assert any("replaces the whole list workerGroupSpecs of a RayJob" in line for line in findings(tree))
+
+
+@pytest.mark.parametrize("patch", ["a: [", "on: 2026-13-01", 5, ["op"], {"op": "add"}, "\0"])
+def test_a_patch_that_is_broken_is_a_finding(patch: Any) -> None:
+    tree = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "patches": [{"patch": patch}]}
+    [told] = findings(tree)
+    assert "Kustomization: patches[0].patch: is not YAML: " in told
+
+
+def test_patches_that_are_no_list_are_a_finding() -> None:
+    tree = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "patches": 5}
+    assert "patches: is not a list" in findings(tree)[0]
+
+
+@pytest.mark.parametrize("text", ["512GB", "", "1/0", "Gi", "1e3Gi0"])
+def test_a_text_that_is_no_quantity_is_named(text: str) -> None:
+    with pytest.raises(UserError, match="is not a quantity: expected a number with a unit"):
+        quantity(text)
+
+
+def test_every_unit_of_a_quantity_is_known() -> None:
+    assert quantity("100n") * 10**9 == quantity("100u") * 10**6 == quantity("100m") * 1000 == 100
+    assert quantity("2Ti") == 2 * 1024**4
 
 
 def test_no_manifest_names_a_registry_or_a_secret() -> None:
