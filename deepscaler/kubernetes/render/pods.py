@@ -66,7 +66,9 @@ def worker_pod(
         ray["lifecycle"] = _before_end(run_dir)
     ray["ports"] = [{"name": "metrics", "containerPort": 8080}]
     # the place stays: components count their containers
-    examine = ["true"] if "--skip-doctor" in job.arguments else ["deepscaler", "doctor"]
+    # Under tini, because PID 1 ignores SIGTERM without a handler, and a job that is cancelled during its start would
+    # hold its GPUs for the whole grace period.
+    examine = ["true"] if "--skip-doctor" in job.arguments else ["tini", "--", "deepscaler", "doctor"]
     preflight = _init_container("preflight", image, examine, resources, mounts=tuple(MOUNTS))
     pod = _pod(job, "worker", [preflight], ray, machine, GRACE if run_dir else SHORT_GRACE, shared)
     pod["spec"]["affinity"] = one_a_node(

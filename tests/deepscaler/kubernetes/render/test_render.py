@@ -164,7 +164,7 @@ def test_a_head_goes_anywhere_and_a_finished_job_frees_its_gpus() -> None:
 def test_a_worker_is_examined_before_it_joins_unless_the_doctor_is_skipped() -> None:
     plan = PLANS["train-16k"]
     skipping = replace(plan, job=replace(plan.job, arguments=(*plan.job.arguments, "--skip-doctor")))
-    for one, expected in ((plan, ["deepscaler", "doctor"]), (skipping, ["true"])):
+    for one, expected in ((plan, ["tini", "--", "deepscaler", "doctor"]), (skipping, ["true"])):
         preflight = pods(to_rayjob(one))[1]["initContainers"][0]
         assert (preflight["name"], preflight["command"]) == ("preflight", expected)
 
