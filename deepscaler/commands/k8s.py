@@ -164,7 +164,14 @@ def _stop(arguments: argparse.Namespace) -> int:
     # A worker has nothing to do afterwards, so that only the head must stop waiting for a save.
     save_until = last_save(until) if arguments.head else math.inf
     say = partial(print, flush=True)
-    is_ending = folder is not None and stop_training(folder, cluster, say, save_until, dry_run=dry_run)
+    is_ending = False
+    try:
+        is_ending = folder is not None and stop_training(folder, cluster, say, save_until, dry_run=dry_run)
+    except (OSError, UserError) as error:
+        if not arguments.head:
+            raise
+        # Without the second half the operator would not retry the job, whatever became of the save.
+        say(f"The training cannot be asked to save ({' '.join(str(error).split())}).")
     if arguments.head:
         see_off(arguments.dashboard, until, say, is_ending=is_ending, dry_run=dry_run)
     return 0

@@ -1,5 +1,6 @@
 """How a head waits for the end of Ray's job; tests/integration/test_rayjob.py asks a real Ray."""
 
+import errno
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from deepscaler.cli import main
 from deepscaler.kubernetes.pod import ray_job
 from deepscaler.runs.fence import alive
 from deepscaler.runs.folder import RunFolder
+from deepscaler.system.errors import UserError
 
 NAME = f"train-8k-{os.getpid()}"
 """Of a job; unique, because every process of this machine is looked at."""
@@ -198,6 +200,18 @@ def test_a_dry_run_names_the_command(capsys: pytest.CaptureFixture[str]) -> None
 def test_something_has_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["k8s", "stop"]) == 2
     assert "give RUN_DIR, or --head" in capsys.readouterr().err
+
+
+def test_a_head_ends_the_job_though_the_volume_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> bool:
+        raise UserError("attempt.json cannot be read") from OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr("deepscaler.commands.k8s.stop_training", fail)
+    with dashboard() as (server, address), command("exec sleep 600") as process:
+        server.job("RUNNING")
+        assert main(["k8s", "stop", str(tmp_path), "--head", "--grace", "12", "--dashboard", address]) == 0
+        assert process.wait(120) in (-signal.SIGTERM, -signal.SIGKILL)
+    assert main(["k8s", "stop", str(tmp_path)]) == 2
 
 
 def test_a_head_leaves_itself_the_time_to_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
