@@ -29,7 +29,7 @@ from deepscaler.runs.finished import FINISHED, is_finished
 from deepscaler.runs.folder import Attempt, RunFolder, now
 from deepscaler.runs.metrics import LiveMetrics
 from deepscaler.runs.mirror_state import is_fetched
-from deepscaler.runs.moments import BEGIN, note_in
+from deepscaler.runs.moments import BEGIN, INPUTS_READY, note_in
 from deepscaler.runs.reward_file import edited_note, keep_copy
 from deepscaler.runs.space import room_of
 from deepscaler.system import processes
@@ -172,7 +172,7 @@ def _finish_mirror(
 def _supervise(start: Start, launch: Launch, stop_requests: "deque[str]", console: Console) -> str:
     """Starts the trainer and watches it to its end; returns how it ended. Raises FencedError."""
     attempt = start.attempt
-    note_in(attempt, "inputs ready")
+    note_in(attempt, INPUTS_READY)
     process = processes.start(
         launch.command,
         log=attempt.log_path,
