@@ -39,7 +39,7 @@ lint: setup
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python tools/prose.py
-	@$(BIN)/shellcheck .ci/run .ci/image slurm/submit/successor.sh
+	@$(BIN)/shellcheck .ci/run .ci/image slurm/submit/restart.sh slurm/submit/successor.sh
 	@$(BIN)/hadolint docker/Dockerfile
 
 format: setup  ## let ruff rewrite the code

@@ -188,41 +188,50 @@ def _gpus(site: Site, job: Job) -> dict[str, Any]:
 
 
 def _setup(submission: Submission) -> list[str]:
-    """Returns lines for the successor, the site, variables and the allocation's end, which older SLURM omits."""
+    """Returns lines for the next start, the site, variables and the allocation's end, which older SLURM omits."""
     site = submission.site
     # Where squeue is missing the text is empty, which the head takes for unknown.
     ends = 'date -d "$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %e)" +%s'
     exports = [f"export {name}={shlex.quote(value)}" for name, value in environment(site).items()]
     return [
-        *_successor(submission),
+        *_next_start(submission),
         *site.setup,
         *exports,
         f"DEEPSCALER_JOB_END=${{SLURM_JOB_END_TIME:-$({ends})}}; export DEEPSCALER_JOB_END",
     ]
 
 
-def _successor(submission: Submission) -> list[str]:
-    """Queues the successor before anything else: a job may be ended at any moment from here on."""
-    if not submission.site.has_successors:
+def _next_start(submission: Submission) -> list[str]:
+    """Asks for the next start before anything else: a job may be ended at any moment from here on."""
+    if not _starts_again(submission):
         return []
-    functions = Path(__file__).with_name("successor.sh").read_text(encoding="utf-8").splitlines()
-    # In the middle of a batch script shellcheck's line would speak of the code behind it.
-    functions = [line for line in functions if not line.startswith("# shellcheck")]
-    return [f"job_folder={shlex.quote(str(submission.folder))}", *functions, 'take_over "$@"', ""]
-
-
-def _teardown(submission: Submission) -> list[str]:
-    """Returns the lines that requeue the job if the head asks for it, unless SLURM is ending the job by itself."""
-    settle = ["settle_successor"] if submission.site.has_successors else []
     folder = shlex.quote(str(submission.folder))
     if len(submission.tasks) > 1:
         folder += '/"$SLURM_ARRAY_TASK_ID"'
-    # After scancel the state is COMPLETING here, and a requeue would bring back what a person has cancelled.
-    running = '[ "$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %T)" = RUNNING ]'
-    requeue = 'scontrol requeue "$SLURM_JOB_ID"'
-    if submission.site.requeue == "never":
-        return ["code=$?", *settle, "exit $code"] if settle else ["exit $?"]
-    return ["code=$?", *settle, f"if [ -e {folder}/again ] && {running}; then {requeue}; fi", "exit $code"]
+    lines = [f"job_folder={folder}", *_functions("restart.sh")]
+    if submission.site.has_successors:
+        return [*lines, *_functions("successor.sh"), 'take_over "$@"', ""]
+    return [*lines, ': >"$job_folder/again"', ""]
+
+
+def _functions(name: str) -> list[str]:
+    lines = Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
+    # In the middle of a batch script shellcheck's line would speak of the code behind it.
+    return [line for line in lines if not line.startswith("# shellcheck")]
+
+
+def _starts_again(submission: Submission) -> bool:
+    # What runs on every node for itself has no head that could say that it is done.
+    site = submission.site
+    return (site.requeue == "always" or site.has_successors) and not submission.tasks[0].everywhere
+
+
+def _teardown(submission: Submission) -> list[str]:
+    """Returns the lines that start the job again if something is left to do, unless SLURM is ending it by itself."""
+    if not _starts_again(submission):
+        return ["exit $?"]
+    settle = ["settle_start", *(["settle_successor"] if submission.site.has_successors else [])]
+    return ["code=$?", *settle, *(["requeue"] if submission.site.requeue == "always" else []), "exit $code"]
 
 
 def node_task(job: Job, site: Site, folder: Path, output: Path) -> NodeTask:

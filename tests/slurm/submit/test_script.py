@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -75,7 +76,7 @@ def test_a_job_that_waits_goes_when_that_can_never_succeed(fake: Fake) -> None:
 def test_a_site_that_forbids_requeueing_gets_none(fake: Fake) -> None:
     fake()
     script = submission("8k", Site(requeue="never")).script()
-    assert "scontrol requeue" not in script
+    assert "requeue" not in script.splitlines()
     assert "#SBATCH --no-requeue\n" in script
     assert "sbatch" not in submission("8k", Site(requeue="never", successor="never")).script().replace("#SBATCH", "")
     assert not submission("8k", Site(requeue="never", successor="never")).tasks[0].again
@@ -90,7 +91,36 @@ def test_where_a_job_may_be_ended_for_good_it_queues_a_successor_before_anything
         assert script.index('take_over "$@"\n') < script.index("module load cuda") < script.index("srun ")
         assert script.index("settle_successor\n", script.index("# teardown"))
         assert one.tasks[0].again
-    assert "scontrol requeue" in script
+    assert script.splitlines()[-2:] == ["requeue", "exit $code"]
+
+
+def run_script(one: Submission, tmp_path: Path, code: int) -> list[str]:
+    """Runs a batch script as SLURM would, with a task that ends with a code; returns what scontrol was asked."""
+    (tmp_path / "bin/srun").write_text(f"#!/bin/sh\nexit {code}\n")
+    asked = tmp_path / "asked"
+    told = "JobId=8 JobState=RUNNING Reason=None PreemptTime=None"
+    (tmp_path / "bin/scontrol").write_text(f'#!/bin/sh\necho "$*" >>{asked}\necho {told}\n')
+    environment = {**os.environ, "SLURM_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "1", "SLURM_JOB_END_TIME": "1"}
+    done = subprocess.run(["bash", "-c", one.script()], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return asked.read_text().splitlines() if asked.is_file() else []
+
+
+def test_a_job_that_a_signal_ends_before_python_has_begun_is_requeued(fake: Fake, tmp_path: Path) -> None:
+    fake(srun="", scontrol="")
+    one = replace(submission("8k", Site()), folder=tmp_path / "job", run_folder=tmp_path)
+    for shown in (one, replace(one, tasks=one.tasks * 2)):
+        assert run_script(shown, tmp_path, 143)[-1] == "requeue 8"
+    assert (tmp_path / "job/again").exists()
+    assert (tmp_path / "job/1/again").exists(), "each element of an array has its own"
+
+
+def test_what_runs_on_every_node_for_itself_is_not_started_again(fake: Fake, tmp_path: Path) -> None:
+    fake(srun="", scontrol="")
+    one = submission("8k", Site())
+    alone = replace(one, tasks=(replace(one.tasks[0], everywhere=True),), folder=tmp_path / "job", run_folder=tmp_path)
+    assert run_script(alone, tmp_path, 0) == []
+    assert not (tmp_path / "job").exists()
 
 
 def test_a_container_is_told_which_successor_it_is(fake: Fake) -> None:
@@ -122,7 +152,7 @@ def test_hostile_values_stay_words(fake: Fake) -> None:
     assert "#SBATCH --account='a b;c'\n" in script
     folder = Path("/runs/it's $(here)")
     hostile = replace(submission("8k", site), folder=folder)
-    assert """[ -e '/runs/it'"'"'s $(here)'/again ]""" in hostile.script()
+    assert """job_folder='/runs/it'"'"'s $(here)'\n""" in hostile.script()
 
 
 def test_the_job_says_what_the_local_command_says(fake: Fake) -> None:
