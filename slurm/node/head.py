@@ -12,7 +12,6 @@ from subprocess import Popen
 from deepscaler.system import processes
 from deepscaler.system.exit_codes import AGAIN, FAILED, INTERRUPTED, exit_code
 from deepscaler.system.files import write_json, write_text
-from deepscaler.system.signals import stop_signals
 from slurm.cluster import how_ending
 from slurm.job_folder import read_joined, write_token
 from slurm.node.examine import check_alike
@@ -20,6 +19,7 @@ from slurm.node.network import answers
 from slurm.node.node import FINAL, Node
 from slurm.node.ray import RayNode, ray_node
 from slurm.node.scratch import use_scratch
+from slurm.node.stopping import stop_requests
 
 POLL = 0.2
 RESERVE = 20.0
@@ -36,6 +36,11 @@ SAY_EVERY = 15.0
 
 def run_head(node: Node) -> int:
     """Returns 0 or the command's final code, 75 where another start may go better, 1 where it did not too often."""
+    with stop_requests() as requests:
+        return _run_start(node, requests)
+
+
+def _run_start(node: Node, requests: "deque[str]") -> int:
     now = node.progress()
     lost = node.folder.attempts_without_progress(node.restart, now)
     attempt = node.folder.begin(node.restart, now)
@@ -44,8 +49,7 @@ def run_head(node: Node) -> int:
         node.say(f"giving up: {reason}; submitting again tries again")
         node.folder.end(attempt, FAILED, reason, again=False)
         return FAILED
-    with stop_signals() as wishes:
-        code, reason = _run(node, wishes)
+    code, reason = _run(node, requests)
     again = code not in FINAL and node.task.again
     node.folder.end(attempt, code, reason, again=again)
     after = "another start follows" if node.task.successor else "the job goes back into the queue"
@@ -53,23 +57,25 @@ def run_head(node: Node) -> int:
     return AGAIN if again else code
 
 
-def _run(node: Node, wishes: "deque[str]") -> tuple[int, str]:
+def _run(node: Node, requests: "deque[str]") -> tuple[int, str]:
     """Returns the exit code and the reason."""
     attempt = node.attempt
+    if requests:
+        return AGAIN, f"{requests[0]} came before the command began"
     if not node.task.ray:
         use_scratch(node)
-        return _run_command(node, None, dict(os.environ), wishes)
+        return _run_command(node, None, dict(os.environ), requests)
     # The folder may be there already, and its `over` would send the workers away at once. This comes before the
     # token is written, since that is what workers wait for.
     attempt.over_path.unlink(missing_ok=True)
     write_token(attempt.token_path, secrets.token_hex(32))
     ray = ray_node(node)
     try:
-        address, reason = _wait_for_nodes(node, ray, wishes)
+        address, reason = _wait_for_nodes(node, ray, requests)
         if reason:
             return AGAIN, reason
         check_alike(node)
-        return _run_command(node, ray, {**ray.environment(), "RAY_ADDRESS": address}, wishes)
+        return _run_command(node, ray, {**ray.environment(), "RAY_ADDRESS": address}, requests)
     finally:
         # Before Ray is stopped: a worker whose raylet dies without it reports a failure of the job.
         with suppress(OSError):  # on a full disk SLURM ends the workers
@@ -78,7 +84,7 @@ def _run(node: Node, wishes: "deque[str]") -> tuple[int, str]:
         attempt.token_path.unlink(missing_ok=True)
 
 
-def _wait_for_nodes(node: Node, ray: RayNode, wishes: "deque[str]") -> tuple[str, str]:
+def _wait_for_nodes(node: Node, ray: RayNode, requests: "deque[str]") -> tuple[str, str]:
     """Starts Ray's head, again if it gives up, and waits until it counts every node.
 
     Returns the cluster's address, and "" or why the nodes are not all there.
@@ -105,8 +111,8 @@ def _wait_for_nodes(node: Node, ray: RayNode, wishes: "deque[str]") -> tuple[str
             missing = [name for name in node.names if name not in joined]
             if failed := node.attempt.failures():
                 return address, failed
-            if wishes:
-                return address, f"{wishes[0]} came while nodes were joining"
+            if requests:
+                return address, f"{requests[0]} came while nodes were joining"
             if time.monotonic() - started > node.task.join_seconds:
                 return address, f"{len(missing)} of {len(node.names)} nodes did not join in time: {_few(missing)}"
             if time.monotonic() - said > SAY_EVERY:
@@ -133,7 +139,9 @@ def _start_census(node: Node, environment: dict[str, str]) -> "Popen[bytes]":
     return processes.start(command, log=node.attempt.log_path("census"), environment=environment)
 
 
-def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], wishes: "deque[str]") -> tuple[int, str]:
+def _run_command(
+    node: Node, ray: RayNode | None, environment: dict[str, str], requests: "deque[str]"
+) -> tuple[int, str]:
     """Runs the command to its end, to the death of Ray, or to the end of the allocation."""
     end = _end_of_allocation()
     command = node.resolved_command()
@@ -145,19 +153,19 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
     # SLURM sends its warning, SIGUSR2, to every process of the step; the loop below passes the request on,
     # once.
     process = processes.start(command, log=log, environment=environment, ignored_signals=ignored)
-    wished = 0
+    asked = 0
     try:
         while process.poll() is None:
             if ray and ray.ended() is not None:
                 return AGAIN, f"Ray ended with code {ray.ended()}; see {ray.log}"
             if failed := node.attempt.failures():
                 return AGAIN, failed
-            if wishes and not wished:
-                wished = 1
+            if requests and not asked:
+                asked = 1
                 if ending := how_ending(node.raw_job_id):
                     processes.kill(process)
-                    return INTERRUPTED if ending == "cancels" else AGAIN, f"{wishes[0]}: SLURM {ending} the job"
-                node.say(f"{wishes[0]}: the command is asked to stop")
+                    return INTERRUPTED if ending == "cancels" else AGAIN, f"{requests[0]}: SLURM {ending} the job"
+                node.say(f"{requests[0]}: the command is asked to stop")
                 process.send_signal(signal.SIGTERM)
             # Wall time, as SLURM gives it; a monotonic clock has another origin on every machine.
             if time.time() > end - RESERVE:
@@ -165,13 +173,13 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], w
             time.sleep(POLL)
     finally:
         # Without a request the command gets time to save; after one it had its time in the loop above.
-        processes.end(process, PATIENCE if not wished else 0.0)
+        processes.end(process, PATIENCE if not asked else 0.0)
     code = exit_code(process.returncode)
     # Any other code after a request means that the command stopped because of it, or that Ray was killed under
     # it.
-    if code in FINAL or not wishes:
+    if code in FINAL or not requests:
         return code, f"the command ended with code {code}{_last_words(log) if code else ''}"
-    return AGAIN, f"the command stopped after {wishes[0]}"
+    return AGAIN, f"the command stopped after {requests[0]}"
 
 
 def _last_words(log: Path) -> str:

@@ -18,6 +18,7 @@ def run_worker(node: Node) -> int:
     """Returns 0 when the head has ended the job, 75 where this node's Ray did not join or died."""
     for number in IGNORED:  # the command on the head decides, and needs this node until it has saved
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED)  # begin.py holds them back: now they are gone
     deadline = time.monotonic() + node.task.join_seconds
     # The token is the last thing that the head prepares before its Ray.
     while not node.attempt.token_path.is_file():
