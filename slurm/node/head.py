@@ -8,6 +8,7 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from subprocess import Popen
+from typing import NamedTuple
 
 from deepscaler.system import processes
 from deepscaler.system.exit_codes import AGAIN, FAILED, INTERRUPTED, exit_code
@@ -34,6 +35,15 @@ SAY_EVERY = 15.0
 """Seconds between two lines about who is missing."""
 
 
+class Outcome(NamedTuple):
+    """How a start ended."""
+
+    code: int
+    reason: str
+    by_slurm: bool = False
+    """True if SLURM ended it before its time, which says nothing about the command."""
+
+
 def run_head(node: Node) -> int:
     """Returns 0 or the command's final code, 75 where another start may go better, 1 where it did not too often."""
     with stop_requests() as requests:
@@ -49,7 +59,7 @@ def _run_start(node: Node, requests: "deque[str]") -> int:
         node.say(f"giving up: {reason}; submitting again tries again")
         node.folder.end(attempt, FAILED, reason, again=False)
         return FAILED
-    code, reason = _run(node, requests)
+    code, reason, _ = _run(node, requests)
     again = code not in FINAL and node.task.again
     node.folder.end(attempt, code, reason, again=again)
     after = "another start follows" if node.task.successor else "the job goes back into the queue"
@@ -57,11 +67,11 @@ def _run_start(node: Node, requests: "deque[str]") -> int:
     return AGAIN if again else code
 
 
-def _run(node: Node, requests: "deque[str]") -> tuple[int, str]:
-    """Returns the exit code and the reason."""
+def _run(node: Node, requests: "deque[str]") -> Outcome:
+    """Returns how this start ended, with whatever it started gone."""
     attempt = node.attempt
     if requests:
-        return AGAIN, f"{requests[0]} came before the command began"
+        return _stopped(node, requests, "before the command began")
     if not node.task.ray:
         use_scratch(node)
         return _run_command(node, None, dict(os.environ), requests)
@@ -71,9 +81,9 @@ def _run(node: Node, requests: "deque[str]") -> tuple[int, str]:
     write_token(attempt.token_path, secrets.token_hex(32))
     ray = ray_node(node)
     try:
-        address, reason = _wait_for_nodes(node, ray, requests)
-        if reason:
-            return AGAIN, reason
+        address = _wait_for_nodes(node, ray, requests)
+        if isinstance(address, Outcome):
+            return address
         check_alike(node)
         return _run_command(node, ray, {**ray.environment(), "RAY_ADDRESS": address}, requests)
     finally:
@@ -84,10 +94,29 @@ def _run(node: Node, requests: "deque[str]") -> tuple[int, str]:
         attempt.token_path.unlink(missing_ok=True)
 
 
-def _wait_for_nodes(node: Node, ray: RayNode, requests: "deque[str]") -> tuple[str, str]:
+def _stopped(node: Node, requests: "deque[str]", when: str) -> Outcome:
+    """Returns how a start ended in which a signal came while no command was running."""
+    return _ended_by_slurm(node, requests) or Outcome(AGAIN, f"{requests[0]} came {when}", by_slurm=_is_early(node))
+
+
+def _ended_by_slurm(node: Node, requests: "deque[str]") -> Outcome | None:
+    """Returns how SLURM is ending the job for good, with whatever still runs; None if it leaves time to save."""
+    if ending := how_ending(node.raw_job_id):
+        code = INTERRUPTED if ending == "cancels" else AGAIN
+        return Outcome(code, f"{requests[0]}: SLURM {ending} the job", by_slurm=_is_early(node))
+    return None
+
+
+def _is_early(node: Node) -> bool:
+    """Returns whether the time limit is still too far away to be what SLURM has just signalled."""
+    # sbatch(1): the warning may come up to a minute before its time.
+    return time.time() < _end_of_allocation() - node.task.warning_seconds - 60
+
+
+def _wait_for_nodes(node: Node, ray: RayNode, requests: "deque[str]") -> str | Outcome:
     """Starts Ray's head, again if it gives up, and waits until it counts every node.
 
-    Returns the cluster's address, and "" or why the nodes are not all there.
+    Returns the cluster's address, or how the start ended because the nodes are not all there.
     """
     started = said = time.monotonic()
     census: Popen[bytes] | None = None
@@ -110,11 +139,13 @@ def _wait_for_nodes(node: Node, ray: RayNode, requests: "deque[str]") -> tuple[s
                 census = _start_census(node, {**ray.environment(), "RAY_ADDRESS": address})
             missing = [name for name in node.names if name not in joined]
             if failed := node.attempt.failures():
-                return address, failed
+                return Outcome(AGAIN, failed)
             if requests:
-                return address, f"{requests[0]} came while nodes were joining"
+                return _stopped(node, requests, "while nodes were joining")
             if time.monotonic() - started > node.task.join_seconds:
-                return address, f"{len(missing)} of {len(node.names)} nodes did not join in time: {_few(missing)}"
+                return Outcome(
+                    AGAIN, f"{len(missing)} of {len(node.names)} nodes did not join in time: {_few(missing)}"
+                )
             if time.monotonic() - said > SAY_EVERY:
                 said = time.monotonic()
                 node.say(f"{len(joined)} of {len(node.names)} nodes have joined; missing: {_few(missing)}")
@@ -124,7 +155,7 @@ def _wait_for_nodes(node: Node, ray: RayNode, requests: "deque[str]") -> tuple[s
             processes.kill(census)
     seconds = time.monotonic() - started
     node.say(f"all {len(joined)} nodes with {sum(joined.values())} GPUs have joined in {seconds:.1f} s")
-    return address, ""
+    return address
 
 
 def _few(names: list[str]) -> str:
@@ -139,9 +170,7 @@ def _start_census(node: Node, environment: dict[str, str]) -> "Popen[bytes]":
     return processes.start(command, log=node.attempt.log_path("census"), environment=environment)
 
 
-def _run_command(
-    node: Node, ray: RayNode | None, environment: dict[str, str], requests: "deque[str]"
-) -> tuple[int, str]:
+def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], requests: "deque[str]") -> Outcome:
     """Runs the command to its end, to the death of Ray, or to the end of the allocation."""
     end = _end_of_allocation()
     command = node.resolved_command()
@@ -153,33 +182,35 @@ def _run_command(
     # SLURM sends its warning, SIGUSR2, to every process of the step; the loop below passes the request on,
     # once.
     process = processes.start(command, log=log, environment=environment, ignored_signals=ignored)
-    asked = 0
+    asked = False
     try:
         while process.poll() is None:
-            if ray and ray.ended() is not None:
-                return AGAIN, f"Ray ended with code {ray.ended()}; see {ray.log}"
-            if failed := node.attempt.failures():
-                return AGAIN, failed
             if requests and not asked:
-                asked = 1
-                if ending := how_ending(node.raw_job_id):
-                    processes.kill(process)
-                    return INTERRUPTED if ending == "cancels" else AGAIN, f"{requests[0]}: SLURM {ending} the job"
-                node.say(f"{requests[0]}: the command is asked to stop")
+                asked = True
+                # Before SLURM is asked, which may take seconds: SLURM's own SIGTERM has reached the command, too, and
+                # a later one would be a second request, which ends a training without another checkpoint.
                 process.send_signal(signal.SIGTERM)
+                if ended := _ended_by_slurm(node, requests):
+                    processes.kill(process)
+                    return ended
+                node.say(f"{requests[0]}: the command is asked to stop")
+            if ray and ray.ended() is not None:
+                return Outcome(AGAIN, f"Ray ended with code {ray.ended()}; see {ray.log}")
+            if failed := node.attempt.failures():
+                return Outcome(AGAIN, failed)
             # Wall time, as SLURM gives it; a monotonic clock has another origin on every machine.
             if time.time() > end - RESERVE:
-                return AGAIN, "the time limit is reached"
+                return Outcome(AGAIN, "the time limit is reached")
             time.sleep(POLL)
     finally:
         # Without a request the command gets time to save; after one it had its time in the loop above.
-        processes.end(process, PATIENCE if not asked else 0.0)
+        processes.end(process, 0.0 if asked else PATIENCE)
     code = exit_code(process.returncode)
     # Any other code after a request means that the command stopped because of it, or that Ray was killed under
     # it.
     if code in FINAL or not requests:
-        return code, f"the command ended with code {code}{_last_words(log) if code else ''}"
-    return AGAIN, f"the command stopped after {requests[0]}"
+        return Outcome(code, f"the command ended with code {code}{_last_words(log) if code else ''}")
+    return Outcome(AGAIN, f"the command stopped after {requests[0]}", by_slurm=_is_early(node))
 
 
 def _last_words(log: Path) -> str:

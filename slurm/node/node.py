@@ -38,6 +38,8 @@ class TaskOptions:
     """True if another start follows one that ends before its time."""
     successor: bool = False
     """True if the next start may be another job, which waits already."""
+    warning_seconds: float = 0.0
+    """Seconds before the time limit at which SLURM warns."""
     caches: tuple[str, ...] = ()
     """Variables of compiled kernels that each node sets below its scratch, because only nodes know where that is."""
 

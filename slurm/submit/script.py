@@ -250,4 +250,5 @@ def node_task(job: Job, site: Site, folder: Path, output: Path) -> NodeTask:
         max_attempts_without_progress=site.max_attempts_without_progress,
         again=site.requeue == "always" or site.has_successors,
         successor=site.has_successors,
+        warning_seconds=site.warning_seconds,
     )

@@ -1,8 +1,21 @@
-"""The head knows which commands are trainings: those save before the allocation ends."""
+"""The head runs a command: it stops it once, knows whose fault an end is, and saves what another start needs."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from deepscaler.system.processes import python_command
+from deepscaler.system.signals import ECHO
+from slurm.job_folder import JobFolder
 from slurm.node.head import takes_deadline
+from tests.slurm.conftest import Fake
+from tests.slurm.node.test_begin import wait_until
 
 
 @pytest.mark.parametrize(
@@ -17,3 +30,69 @@ from slurm.node.head import takes_deadline
 )
 def test_a_training_and_a_chain_are_given_the_deadline(words: list[str], takes: bool) -> None:
     assert takes_deadline(["python3", "-P", "-m", "deepscaler", *words]) is takes
+
+
+NOTES_SIGNALS = """
+import os, signal, sys, time
+from pathlib import Path
+here = Path(sys.argv[1])
+def note(number, _):
+    with (here / "signals").open("a") as file:
+        file.write(f"{time.monotonic()}\\n")
+signal.signal(signal.SIGTERM, note)
+(here / "pid").write_text(str(os.getpid()))
+(here / "ready").touch()
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    time.sleep(0.05)
+    if (here / "signals").exists():
+        end = min(end, time.monotonic() + 5)
+sys.exit(143)
+"""
+HEAD = """
+import sys
+from pathlib import Path
+from slurm.job_folder import JobFolder
+from slurm.node.head import run_head
+from slurm.node.node import Node
+from slurm.node.task import NodeTask
+folder, *command = sys.argv[1:]
+task = NodeTask(command=tuple(command), folder=folder, output=folder, num_gpus=0, ray=False)
+sys.exit(run_head(Node(task=task, name="n1", names=("n1",), rank=0, restart=0, folder=JobFolder(Path(folder)))))
+"""
+
+
+@contextmanager
+def head_of(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Runs a head whose command notes its signals, from the command's first moment."""
+    (folder / "command.py").write_text(NOTES_SIGNALS)
+    command = (sys.executable, str(folder / "command.py"), str(folder))
+    process = subprocess.Popen(python_command("-c", HEAD, str(folder), *command), env={**os.environ})
+    try:
+        wait_until((folder / "ready").exists, "the command runs")
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_while_slurm_is_slow_to_answer_one_preemption_stays_one_request(tmp_path: Path, fake: Fake) -> None:
+    fake(scontrol="")
+    (tmp_path / "bin/scontrol").write_text("#!/bin/sh\nexec sleep 10\n")
+    with head_of(tmp_path) as head:
+        for pid in (int((tmp_path / "pid").read_text()), head.pid):  # SLURM signals every process of a step
+            os.kill(pid, signal.SIGTERM)
+        assert head.wait(60) == 75
+    came = [float(line) for line in (tmp_path / "signals").read_text().split()]
+    assert len(came) > 1, "SLURM's and the head's"
+    assert came[-1] - came[0] < ECHO, "a later one is a second request: a training ends without saving"
+
+
+def test_what_slurm_ends_for_good_is_killed_and_recorded(tmp_path: Path, fake: Fake) -> None:
+    fake(scontrol="JobId=8 JobState=COMPLETING Reason=None PreemptTime=None")
+    with head_of(tmp_path) as head:
+        head.send_signal(signal.SIGTERM)
+        assert head.wait(4) == 130, "it does not wait for the command, which takes five seconds"
+    folder = JobFolder(tmp_path)
+    assert folder.last_record()["reason"] == "SIGTERM: SLURM cancels the job"
+    assert not folder.again_path.exists()
