@@ -14,15 +14,15 @@ from deepscaler.system import processes
 from deepscaler.system.exit_codes import AGAIN, FAILED, INTERRUPTED, exit_code
 from deepscaler.system.files import write_json, write_text
 from slurm.cluster import how_ending
-from slurm.job_folder import read_joined, write_token
+from slurm.job_folder import JobAttempt, read_joined, write_token
 from slurm.node.examine import check_alike
 from slurm.node.network import answers
 from slurm.node.node import FINAL, Node
+from slurm.node.patience import POLL, Patience
 from slurm.node.ray import RayNode, ray_node
 from slurm.node.scratch import use_scratch
 from slurm.node.stopping import stop_requests
 
-POLL = 0.2
 RESERVE = 20.0
 """Seconds before the time limit at which whatever still runs is killed, so that the job can ask for another start."""
 
@@ -61,10 +61,19 @@ def _run_start(node: Node, requests: "deque[str]") -> int:
         return FAILED
     code, reason, _ = _run(node, requests)
     again = code not in FINAL and node.task.again
-    node.folder.end(attempt, code, reason, again=again)
+    _record(node, attempt, Outcome(code, reason), again=again)
     after = "another start follows" if node.task.successor else "the job goes back into the queue"
     node.say(f"{reason}; {after if again else f'ending with code {code}'}")
     return AGAIN if again else code
+
+
+def _record(node: Node, attempt: JobAttempt, outcome: Outcome, *, again: bool) -> None:
+    patience = Patience()
+    while True:
+        with patience.bear():
+            node.folder.end(attempt, outcome.code, outcome.reason, again=again)
+            return
+        time.sleep(POLL)
 
 
 def _run(node: Node, requests: "deque[str]") -> Outcome:
@@ -88,10 +97,11 @@ def _run(node: Node, requests: "deque[str]") -> Outcome:
         return _run_command(node, ray, {**ray.environment(), "RAY_ADDRESS": address}, requests)
     finally:
         # Before Ray is stopped: a worker whose raylet dies without it reports a failure of the job.
-        with suppress(OSError):  # on a full disk SLURM ends the workers
+        with suppress(OSError):  # else SLURM ends the workers
             write_text(attempt.over_path, "")
         ray.stop()
-        attempt.token_path.unlink(missing_ok=True)
+        with suppress(OSError):  # how the start ended says more
+            attempt.token_path.unlink(missing_ok=True)
 
 
 def _stopped(node: Node, requests: "deque[str]", when: str) -> Outcome:
@@ -121,34 +131,36 @@ def _wait_for_nodes(node: Node, ray: RayNode, requests: "deque[str]") -> str | O
     started = said = time.monotonic()
     census: Popen[bytes] | None = None
     address = ""
+    patience = Patience()
     try:
         while not (joined := read_joined(node.attempt)).keys() >= set(node.names):
-            if not address or ray.ended() is not None:
-                if address:
-                    node.say(f"Ray's head ended with code {ray.ended()}, see {ray.log}: once more")
-                if census:
-                    processes.kill(census)
-                    census = None
-                    node.attempt.head_path.unlink(missing_ok=True)  # no worker is to join the old one
-                address = ray.start_head()
-                node.say(f"Ray's head is starting at {address}, with {len(node.names)} nodes to come")
-            # poll() is None while it runs and 0 when it has counted all: both are falsy, only a failure starts
-            # it again.
-            if (census is None or census.poll()) and answers(address, POLL):
-                write_json(node.attempt.head_path, {"address": address})
-                census = _start_census(node, {**ray.environment(), "RAY_ADDRESS": address})
-            missing = [name for name in node.names if name not in joined]
-            if failed := node.attempt.failures():
-                return Outcome(AGAIN, failed)
-            if requests:
-                return _stopped(node, requests, "while nodes were joining")
-            if time.monotonic() - started > node.task.join_seconds:
-                return Outcome(
-                    AGAIN, f"{len(missing)} of {len(node.names)} nodes did not join in time: {_few(missing)}"
-                )
-            if time.monotonic() - said > SAY_EVERY:
-                said = time.monotonic()
-                node.say(f"{len(joined)} of {len(node.names)} nodes have joined; missing: {_few(missing)}")
+            with patience.bear():
+                if not address or ray.ended() is not None:
+                    if address:
+                        node.say(f"Ray's head ended with code {ray.ended()}, see {ray.log}: once more")
+                    if census:
+                        processes.kill(census)
+                        census = None
+                        node.attempt.head_path.unlink(missing_ok=True)  # no worker is to join the old one
+                    address = ray.start_head()
+                    node.say(f"Ray's head is starting at {address}, with {len(node.names)} nodes to come")
+                # poll() is None while it runs and 0 when it has counted all: both are falsy, only a failure starts
+                # it again.
+                if (census is None or census.poll()) and answers(address, POLL):
+                    write_json(node.attempt.head_path, {"address": address})
+                    census = _start_census(node, {**ray.environment(), "RAY_ADDRESS": address})
+                missing = [name for name in node.names if name not in joined]
+                if failed := node.attempt.failures():
+                    return Outcome(AGAIN, failed)
+                if requests:
+                    return _stopped(node, requests, "while nodes were joining")
+                if time.monotonic() - started > node.task.join_seconds:
+                    return Outcome(
+                        AGAIN, f"{len(missing)} of {len(node.names)} nodes did not join in time: {_few(missing)}"
+                    )
+                if time.monotonic() - said > SAY_EVERY:
+                    said = time.monotonic()
+                    node.say(f"{len(joined)} of {len(node.names)} nodes have joined; missing: {_few(missing)}")
             time.sleep(POLL)
     finally:
         if census:
@@ -183,6 +195,7 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], r
     # once.
     process = processes.start(command, log=log, environment=environment, ignored_signals=ignored)
     asked = False
+    patience = Patience()
     try:
         while process.poll() is None:
             if requests and not asked:
@@ -196,8 +209,9 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], r
                 node.say(f"{requests[0]}: the command is asked to stop")
             if ray and ray.ended() is not None:
                 return Outcome(AGAIN, f"Ray ended with code {ray.ended()}; see {ray.log}")
-            if failed := node.attempt.failures():
-                return Outcome(AGAIN, failed)
+            with patience.bear():
+                if failed := node.attempt.failures():
+                    return Outcome(AGAIN, failed)
             # Wall time, as SLURM gives it; a monotonic clock has another origin on every machine.
             if time.time() > end - RESERVE:
                 return Outcome(AGAIN, "the time limit is reached")
@@ -215,11 +229,14 @@ def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], r
 
 def _last_words(log: Path) -> str:
     """Returns the last line that the kit's own command printed, which names bad input; other lines are for readers."""
-    with log.open("rb") as file:
-        # A long training's log is not read as a whole, and seek may land inside a character: hence
-        # errors="replace".
-        file.seek(max(0, log.stat().st_size - TAIL))
-        lines = file.read().decode(errors="replace").splitlines()
+    try:
+        with log.open("rb") as file:
+            # A long training's log is not read as a whole, and seek may land inside a character: hence
+            # errors="replace".
+            file.seek(max(0, log.stat().st_size - TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
     last = next((line for line in reversed(lines) if line.strip()), "")
     return f": {last.removeprefix('deepscaler: ')}" if last.startswith("deepscaler: ") else ""
 

@@ -10,8 +10,8 @@ from contextlib import suppress
 
 from deepscaler.system import processes
 from deepscaler.system.errors import UserError
-from deepscaler.system.exit_codes import BAD_INPUT, exit_code
-from deepscaler.system.files import write_text
+from deepscaler.system.exit_codes import AGAIN, BAD_INPUT, FAILED, exit_code
+from deepscaler.system.files import FULL, write_text
 from slurm.node.node import Node, TaskOptions
 from slurm.node.scratch import use_scratch
 from slurm.node.worker import run_worker
@@ -27,17 +27,27 @@ class NodeTask(TaskOptions):
         node = Node.here(self)
         try:
             code = (run_everywhere if self.everywhere else run_worker if node.rank else _run_head)(node)
-        except (UserError, OSError) as error:  # bad input, a full disk: another start would find the same
-            node.say(f"ending for good: {error}")
-            code = BAD_INPUT
-            if node.rank == 0:
-                # Apart from and before `end`, which writes: on a full disk a removal still succeeds, and it
-                # alone keeps the job from coming back.
-                node.folder.again_path.unlink(missing_ok=True)
-                with suppress(OSError):
-                    node.folder.end(node.attempt, code, str(error), again=False)
+        except (UserError, OSError) as error:
+            code = self._give_up(node, error)
         if code:
             sys.exit(code)
+
+    def _give_up(self, node: Node, error: UserError | OSError) -> int:
+        """Returns the code after an error of the kit's own; the head also records it."""
+        # Bad input and a full disk are the same for another start; a file system that failed may be well by then.
+        final = isinstance(error, UserError) or error.errno in FULL
+        again = not final and self.again
+        code = BAD_INPUT if final else AGAIN if again else FAILED
+        node.say(f"{'another start may go better' if again else 'ending for good'}: {error}")
+        if node.rank == 0:
+            if not again:
+                # Apart from and before `end`, which writes: on a full disk a removal still succeeds, and it
+                # alone keeps the job from coming back.
+                with suppress(OSError):
+                    node.folder.again_path.unlink(missing_ok=True)
+            with suppress(OSError):
+                node.folder.end(node.attempt, code, str(error), again=again)
+        return code
 
 
 def _run_head(node: Node) -> int:

@@ -1,5 +1,6 @@
 """The head runs a command: it stops it once, knows whose fault an end is, and saves what another start needs."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -7,13 +8,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deepscaler.system.processes import python_command
 from deepscaler.system.signals import ECHO
 from slurm.job_folder import JobFolder
-from slurm.node.head import takes_deadline
+from slurm.node import patience
+from slurm.node.head import run_head, takes_deadline
+from slurm.node.node import Node
+from slurm.node.task import NodeTask
 from tests.slurm.conftest import Fake
 from tests.slurm.node.test_begin import wait_until
 
@@ -96,3 +101,65 @@ def test_what_slurm_ends_for_good_is_killed_and_recorded(tmp_path: Path, fake: F
     folder = JobFolder(tmp_path)
     assert folder.last_record()["reason"] == "SIGTERM: SLURM cancels the job"
     assert not folder.again_path.exists()
+
+
+def node_of(folder: Path, *command: str, restart: int = 0) -> Node:
+    """Returns a node alone in its job, which runs a command without Ray."""
+    task = NodeTask(command=command, folder=str(folder), output=str(folder), num_gpus=0, ray=False)
+    return Node(task=task, name="n1", names=("n1",), rank=0, restart=restart, folder=JobFolder(folder))
+
+
+def failing(patched: pytest.MonkeyPatch, number: int, times: int) -> None:
+    """Has a look for files fail so many times."""
+    glob, left = Path.glob, [times]
+
+    def fail(path: Path, pattern: str) -> Iterator[Path]:
+        if pattern == "*.failed" and left[0]:
+            left[0] -= 1
+            raise OSError(number, os.strerror(number))
+        return glob(path, pattern)
+
+    patched.setattr(Path, "glob", fail)
+
+
+SLEEPS = (sys.executable, "-c", "import time; time.sleep(1)")
+
+
+def test_a_file_system_that_fails_for_a_moment_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, errno.ESTALE, 3)
+    assert run_head(node_of(tmp_path, *SLEEPS)) == 0
+    assert JobFolder(tmp_path).last_record()["code"] == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "again"), [(errno.EIO, 75, True), (errno.ESHUTDOWN, 75, True), (errno.ENOSPC, 2, False)]
+)
+def test_one_that_stays_away_costs_a_start_and_a_full_one_the_job(
+    number: int, code: int, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, number, 1000)
+    monkeypatch.setattr(patience, "STALE", 0.5)
+    node = node_of(tmp_path, *SLEEPS)
+    monkeypatch.setattr(Node, "here", lambda _: node)
+    with pytest.raises(SystemExit) as ended:
+        node.task()  # type: ignore[operator]
+    record = node.folder.last_record()
+    assert (ended.value.code, record["code"], record["again"]) == (code, code, again)
+    assert os.strerror(number) in record["reason"]
+    assert node.folder.again_path.exists() is again
+
+
+def test_a_disk_that_is_away_when_a_start_is_recorded_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end, left = JobFolder.end, [2]
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.EIO, "away")
+        end(*arguments, **options)
+
+    monkeypatch.setattr(JobFolder, "end", fail)
+    assert run_head(node_of(tmp_path, sys.executable, "-c", "")) == 0
+    assert not JobFolder(tmp_path).again_path.exists()
