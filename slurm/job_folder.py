@@ -6,7 +6,8 @@ RUN/slurm/0002-train-16k/             submitit's files: what every node unpickle
 RUN/slurm/0002-train-16k/again        while it exists, work is left: the job is requeued, or its successor resumes
 RUN/slurm/0002-train-16k/successors   numbers of its successors at SLURM, a line each; they write to the same folder
 RUN/slurm/0002-train-16k/attempt-02/  the job's third start (SLURM_RESTART_COUNT 2)
-    attempt.json                      {"progress": 40, "started": ..., "ended": ..., "code": 0, "reason": "..."}
+    attempt.json                      {"progress": 40, "started": ..., "ended": ..., "code": 0, "reason": "..."},
+                                      with "by_slurm" if SLURM ended it before its time
     head.json                         {"address": "10.0.0.1:20017"}, once Ray's head answers
     joined.json                       {"node1": 8, "node2": 8}: GPUs that Ray knows of, by node
     over                              the command has ended: workers stop
@@ -144,22 +145,32 @@ class JobFolder:
         write_text(self.again_path, "")
         return attempt
 
-    def end(self, attempt: JobAttempt, code: int, reason: str, *, again: bool) -> None:
-        """Records how a start ended."""
-        attempt.update_record(ended=time.time(), code=code, reason=reason, again=again)
+    def end(self, attempt: JobAttempt, code: int, reason: str, *, again: bool, by_slurm: bool = False) -> None:
+        """Records how a start ended, and whether that was SLURM's doing; asks for no other start unless `again`."""
+        told = {"by_slurm": True} if by_slurm else {}
+        attempt.update_record(ended=time.time(), code=code, reason=reason, again=again, **told)
         if not again:
             self.again_path.unlink(missing_ok=True)
 
-    def attempts_without_progress(self, number: int, progress: int) -> int:
-        """Starts in a row before this one that began where this one does."""
-        count = 0
+    def attempts_without_progress(self, number: int, progress: int) -> tuple[int, int]:
+        """Counts the starts in a row before this one that began where this one does.
+
+        Returns the number of those that ended by themselves, and of those that SLURM ended.
+        """
+        own = slurms = 0
         for earlier in reversed(self.attempts()):
             if earlier.root == self.attempt(number).root:
                 continue
-            if earlier.read(earlier.record_path).get("progress") != progress:
+            record = earlier.read(earlier.record_path)
+            # One without a record was killed before it could write one.
+            if record.get("progress", progress) != progress:
                 break
-            count += 1
-        return count
+            # SLURM kills without a warning, too; but where a worker had failed, the kill came of that.
+            if record.get("by_slurm") or ("code" not in record and not earlier.failures()):
+                slurms += 1
+            else:
+                own += 1
+        return own, slurms
 
 
 def _number(attempt: Path) -> int:

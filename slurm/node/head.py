@@ -26,6 +26,9 @@ from slurm.node.stopping import stop_requests
 RESERVE = 20.0
 """Seconds before the time limit at which whatever still runs is killed, so that the job can ask for another start."""
 
+MOST_ENDED_BY_SLURM = 20
+"""Starts without progress that preemptions and lost nodes may end: they say nothing of the job, but nodes are given."""
+
 PATIENCE = 10.0
 TAIL = 2000
 """Bytes of a log that hold its last line."""
@@ -54,24 +57,32 @@ def _run_start(node: Node, requests: "deque[str]") -> int:
     now = node.progress()
     lost = node.folder.attempts_without_progress(node.restart, now)
     attempt = node.folder.begin(node.restart, now)
-    if lost >= node.task.max_attempts_without_progress:
-        reason = f"{lost} starts have brought no step more; see their logs in {node.folder.root}"
+    if reason := _gives_up(node, *lost):
         node.say(f"giving up: {reason}; submitting again tries again")
         node.folder.end(attempt, FAILED, reason, again=False)
         return FAILED
-    code, reason, _ = _run(node, requests)
-    again = code not in FINAL and node.task.again
-    _record(node, attempt, Outcome(code, reason), again=again)
+    outcome = _run(node, requests)
+    again = outcome.code not in FINAL and node.task.again
+    _record(node, attempt, outcome, again=again)
     after = "another start follows" if node.task.successor else "the job goes back into the queue"
-    node.say(f"{reason}; {after if again else f'ending with code {code}'}")
-    return AGAIN if again else code
+    node.say(f"{outcome.reason}; {after if again else f'ending with code {outcome.code}'}")
+    return AGAIN if again else outcome.code
+
+
+def _gives_up(node: Node, own: int, slurms: int) -> str:
+    """Returns why this start is one too many; empty if it is not."""
+    if own >= node.task.max_attempts_without_progress:
+        return f"{own} starts have brought no step more; see their logs in {node.folder.root}"
+    if slurms >= MOST_ENDED_BY_SLURM:
+        return f"SLURM has ended {slurms} starts before they brought a step more; see {node.folder.root}"
+    return ""
 
 
 def _record(node: Node, attempt: JobAttempt, outcome: Outcome, *, again: bool) -> None:
     patience = Patience()
     while True:
         with patience.bear():
-            node.folder.end(attempt, outcome.code, outcome.reason, again=again)
+            node.folder.end(attempt, outcome.code, outcome.reason, again=again, by_slurm=outcome.by_slurm)
             return
         time.sleep(POLL)
 

@@ -10,10 +10,21 @@ from slurm.job_folder import JobFolder, new_folder, write_token
 def test_starts_without_progress_are_counted_back_to_the_last_that_made_some(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     for number, reached in enumerate([0, 10, 10]):
-        folder.begin(number, reached)
-    assert folder.attempts_without_progress(3, 10) == 2
-    assert folder.attempts_without_progress(3, 20) == 0
-    assert folder.attempts_without_progress(0, 0) == 0
+        folder.end(folder.begin(number, reached), 1, "died", again=True)
+    assert folder.attempts_without_progress(3, 10) == (2, 0)
+    assert folder.attempts_without_progress(3, 20) == (0, 0)
+    assert folder.attempts_without_progress(0, 0) == (0, 0)
+
+
+def test_starts_that_slurm_ended_are_counted_apart(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    folder.end(folder.begin(0, 0), 1, "died", again=True)
+    folder.begin(1, 10)  # killed, and so was the next, before it could write its record
+    folder.attempt(2).root.mkdir()
+    folder.end(folder.begin(3, 10), 75, "SIGTERM", again=True, by_slurm=True)
+    folder.end(folder.begin(4, 10), 75, "Ray ended", again=True)
+    folder.begin(5, 10).failed_path("node2").write_text("node2: no Ray")
+    assert folder.attempts_without_progress(6, 10) == (2, 3)
 
 
 def test_a_start_asks_for_another_until_it_has_ended_for_good(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -163,3 +164,25 @@ def test_a_disk_that_is_away_when_a_start_is_recorded_is_waited_for(
     monkeypatch.setattr(JobFolder, "end", fail)
     assert run_head(node_of(tmp_path, sys.executable, "-c", "")) == 0
     assert not JobFolder(tmp_path).again_path.exists()
+
+
+@pytest.mark.parametrize(("by_slurm", "before", "runs"), [(True, 19, True), (True, 20, False), (False, 3, False)])
+def test_preemptions_without_progress_are_borne_longer_than_starts_that_failed(
+    by_slurm: bool, before: int, runs: bool, tmp_path: Path
+) -> None:
+    folder = JobFolder(tmp_path)
+    for number in range(before):
+        folder.end(folder.begin(number, 0), 75, "SIGTERM", again=True, by_slurm=by_slurm)
+    assert run_head(node_of(tmp_path, sys.executable, "-c", "", restart=before)) == (0 if runs else 1)
+    assert not folder.again_path.exists()
+
+
+@pytest.mark.parametrize(("minutes_left", "by_slurm"), [(60, True), (1, False)])
+def test_a_warning_is_slurms_doing_unless_the_time_limit_is_near(
+    minutes_left: int, by_slurm: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPSCALER_JOB_END", str(time.time() + 60 * minutes_left))
+    with head_of(tmp_path) as head:
+        head.send_signal(signal.SIGUSR2)
+        assert head.wait(60) == 75
+    assert JobFolder(tmp_path).last_record().get("by_slurm", False) is by_slurm

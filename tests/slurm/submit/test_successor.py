@@ -109,7 +109,7 @@ def test_a_successor_is_shown_and_cancelled_with_its_job(
     for number, progress in ((start_number(0, 0), 0), (start_number(0, 1), 4), (start_number(1, 0), 4)):
         folder.begin(number, progress)
     assert [attempt.root.name for attempt in folder.attempts()] == ["attempt-00", "attempt-01", "attempt-1000"]
-    assert folder.attempts_without_progress(start_number(1, 1), 4) == 2, "starts of all of them are counted"
+    assert folder.attempts_without_progress(start_number(1, 1), 4) == (0, 2), "starts of all of them are counted"
     (folder.root / "successors").write_text("8\n9\n")
 
     fake(squeue="8|RUNNING|None|1:02|n1|N/A\n9|PENDING|Dependency|0:00||N/A")
