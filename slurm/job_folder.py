@@ -150,7 +150,20 @@ class JobFolder:
         told = {"by_slurm": True} if by_slurm else {}
         attempt.update_record(ended=time.time(), code=code, reason=reason, again=again, **told)
         if not again:
+            self.ask_no_more(attempt)
+
+    def ask_no_more(self, attempt: JobAttempt) -> None:
+        """Asks for no other start, unless a newer one is at work, which decides for itself."""
+        # A node that SLURM lost sight of still runs its start, which the newer one fences off: that ends as bad input.
+        began = attempt.read(attempt.record_path).get("started", 0.0)
+        others = (other.read(other.record_path).get("started", 0.0) for other in self.attempts())
+        if all(other <= began for other in others):
             self.again_path.unlink(missing_ok=True)
+
+    def unended(self, number: int) -> list[JobAttempt]:
+        """Returns the starts other than this one that have not said how they ended: killed, or out of SLURM's sight."""
+        own = self.attempt(number).root
+        return [one for one in self.attempts() if one.root != own and "ended" not in one.read(one.record_path)]
 
     def attempts_without_progress(self, number: int, progress: int) -> tuple[int, int]:
         """Counts the starts in a row before this one that began where this one does.

@@ -10,8 +10,9 @@ from pathlib import Path
 from subprocess import Popen
 from typing import NamedTuple
 
+from deepscaler.runs.fence import STALE, Pulse
 from deepscaler.system import processes
-from deepscaler.system.exit_codes import AGAIN, FAILED, INTERRUPTED, exit_code
+from deepscaler.system.exit_codes import AGAIN, BAD_INPUT, FAILED, INTERRUPTED, exit_code
 from deepscaler.system.files import write_json, write_text
 from slurm.cluster import how_ending
 from slurm.job_folder import JobAttempt, read_joined, write_token
@@ -29,6 +30,9 @@ RESERVE = 20.0
 MOST_ENDED_BY_SLURM = 20
 """Starts without progress that preemptions and lost nodes may end: they say nothing of the job, but nodes are given."""
 
+EARLIER = 600.0
+"""Seconds for which an earlier start of the job is waited for that still works on the same output."""
+
 PATIENCE = 10.0
 TAIL = 2000
 """Bytes of a log that hold its last line."""
@@ -39,7 +43,7 @@ SAY_EVERY = 15.0
 
 
 class Outcome(NamedTuple):
-    """How a start ended."""
+    """End of a start."""
 
     code: int
     reason: str
@@ -94,7 +98,7 @@ def _run(node: Node, requests: "deque[str]") -> Outcome:
         return _stopped(node, requests, "before the command began")
     if not node.task.ray:
         use_scratch(node)
-        return _run_command(node, None, dict(os.environ), requests)
+        return _run_alone(node, None, dict(os.environ), requests)
     # The folder may be there already, and its `over` would send the workers away at once. This comes before the
     # token is written, since that is what workers wait for.
     attempt.over_path.unlink(missing_ok=True)
@@ -105,7 +109,7 @@ def _run(node: Node, requests: "deque[str]") -> Outcome:
         if isinstance(address, Outcome):
             return address
         check_alike(node)
-        return _run_command(node, ray, {**ray.environment(), "RAY_ADDRESS": address}, requests)
+        return _run_alone(node, ray, {**ray.environment(), "RAY_ADDRESS": address}, requests)
     finally:
         # Before Ray is stopped: a worker whose raylet dies without it reports a failure of the job.
         with suppress(OSError):  # else SLURM ends the workers
@@ -191,6 +195,43 @@ def _start_census(node: Node, environment: dict[str, str]) -> "Popen[bytes]":
     who = (str(node.attempt.joined_path), str(len(node.names)))
     command = processes.python_command("-m", "slurm.node.census", *who)
     return processes.start(command, log=node.attempt.log_path("census"), environment=environment)
+
+
+def _run_alone(node: Node, ray: RayNode | None, environment: dict[str, str], requests: "deque[str]") -> Outcome:
+    """Runs the command, again if it was refused because an earlier start of this job was still at work.
+
+    SLURM starts a job elsewhere when it loses sight of a node, whose processes may live on until the node is back.
+    """
+    may_live = bool(node.folder.unended(node.restart))
+    deadline = time.monotonic() + EARLIER
+    is_sure = False
+    while True:
+        outcome = _run_command(node, ray, environment, requests)
+        if outcome.code != BAD_INPUT or not may_live or is_sure:
+            return outcome
+        node.say("an earlier start of this job may still be at work: waiting for its end")
+        # One that has fallen silent meanwhile may have been the reason, once.
+        is_sure = not _wait_for_silence(node, deadline, requests)
+        if requests:
+            return _stopped(node, requests, "while an earlier start of this job was at work")
+        if time.monotonic() > deadline:
+            return Outcome(AGAIN, f"an earlier start of this job is at work: {outcome.reason}", by_slurm=True)
+
+
+def _wait_for_silence(node: Node, deadline: float, requests: "deque[str]") -> bool:
+    """Waits until no attempt in the output has a heartbeat, or until the deadline; returns whether one had."""
+    from deepscaler.runs.outputs import unfinished_attempts  # noqa: PLC0415  it imports the grader
+
+    pulses: dict[Path, Pulse] = {}
+    patience = Patience()
+    while not requests and time.monotonic() < deadline:
+        with patience.bear():
+            found = unfinished_attempts(Path(node.task.output))
+            silent = [pulses.setdefault(one.root, Pulse(one)).seconds_of_silence() > STALE for one in found]
+            if all(silent):
+                break
+        time.sleep(POLL)
+    return any(pulse.has_beaten for pulse in pulses.values())
 
 
 def _run_command(node: Node, ray: RayNode | None, environment: dict[str, str], requests: "deque[str]") -> Outcome:

@@ -44,7 +44,7 @@ class NodeTask(TaskOptions):
                 # Apart from and before `end`, which writes: on a full disk a removal still succeeds, and it
                 # alone keeps the job from coming back.
                 with suppress(OSError):
-                    node.folder.again_path.unlink(missing_ok=True)
+                    node.folder.ask_no_more(node.attempt)
             with suppress(OSError):
                 node.folder.end(node.attempt, code, str(error), again=again)
         return code

@@ -26,6 +26,9 @@ shown() {  # how SLURM describes a job; the number of an array's last element st
 settle_start() {  # at the end of the script: counts starts that did not come to the task, unless SLURM ended them
   local attempt
   this_job=$(shown "$SLURM_JOB_ID") || this_job=
+  if [[ $this_job =~ ' Restarts='([0-9]+) && ${BASH_REMATCH[1]} != "${SLURM_RESTART_COUNT:-0}" ]]; then
+    this_job=  # SLURM lost sight of this node and started the job elsewhere, which is not this script's to requeue
+  fi
   printf -v attempt '%s/attempt-%02d' "$job_folder" $((1000 * ${DEEPSCALER_SUCCESSOR:-0} + ${SLURM_RESTART_COUNT:-0}))
   if [ -d "$attempt" ]; then
     rm -f "$job_folder/unstarted"

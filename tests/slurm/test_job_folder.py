@@ -38,6 +38,15 @@ def test_a_start_asks_for_another_until_it_has_ended_for_good(tmp_path: Path) ->
     assert attempt.read(attempt.record_path)["progress"] == 5
 
 
+def test_a_start_that_a_newer_one_has_fenced_off_does_not_end_the_job(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    old, new = folder.begin(0, 0), folder.begin(1000, 0)
+    folder.end(old, 2, "attempt 2 has taken over", again=False)
+    assert folder.again_path.exists()
+    folder.end(new, 0, "done", again=False)
+    assert not folder.again_path.exists()
+
+
 def test_what_workers_leave_is_read_whatever_it_holds(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     attempt = folder.begin(0, 5)

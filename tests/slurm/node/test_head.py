@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from deepscaler.runs.folder import RunFolder
 from deepscaler.system.processes import python_command
 from deepscaler.system.signals import ECHO
 from slurm.job_folder import JobFolder
-from slurm.node import patience
+from slurm.node import head, patience
 from slurm.node.head import run_head, takes_deadline
 from slurm.node.node import Node
 from slurm.node.task import NodeTask
@@ -85,10 +86,10 @@ def head_of(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
 def test_while_slurm_is_slow_to_answer_one_preemption_stays_one_request(tmp_path: Path, fake: Fake) -> None:
     fake(scontrol="")
     (tmp_path / "bin/scontrol").write_text("#!/bin/sh\nexec sleep 10\n")
-    with head_of(tmp_path) as head:
-        for pid in (int((tmp_path / "pid").read_text()), head.pid):  # SLURM signals every process of a step
+    with head_of(tmp_path) as started:
+        for pid in (int((tmp_path / "pid").read_text()), started.pid):  # SLURM signals every process of a step
             os.kill(pid, signal.SIGTERM)
-        assert head.wait(60) == 75
+        assert started.wait(60) == 75
     came = [float(line) for line in (tmp_path / "signals").read_text().split()]
     assert len(came) > 1, "SLURM's and the head's"
     assert came[-1] - came[0] < ECHO, "a later one is a second request: a training ends without saving"
@@ -96,9 +97,9 @@ def test_while_slurm_is_slow_to_answer_one_preemption_stays_one_request(tmp_path
 
 def test_what_slurm_ends_for_good_is_killed_and_recorded(tmp_path: Path, fake: Fake) -> None:
     fake(scontrol="JobId=8 JobState=COMPLETING Reason=None PreemptTime=None")
-    with head_of(tmp_path) as head:
-        head.send_signal(signal.SIGTERM)
-        assert head.wait(4) == 130, "it does not wait for the command, which takes five seconds"
+    with head_of(tmp_path) as started:
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(4) == 130, "it does not wait for the command, which takes five seconds"
     folder = JobFolder(tmp_path)
     assert folder.last_record()["reason"] == "SIGTERM: SLURM cancels the job"
     assert not folder.again_path.exists()
@@ -182,7 +183,85 @@ def test_a_warning_is_slurms_doing_unless_the_time_limit_is_near(
     minutes_left: int, by_slurm: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEEPSCALER_JOB_END", str(time.time() + 60 * minutes_left))
-    with head_of(tmp_path) as head:
-        head.send_signal(signal.SIGUSR2)
-        assert head.wait(60) == 75
+    with head_of(tmp_path) as started:
+        started.send_signal(signal.SIGUSR2)
+        assert started.wait(60) == 75
     assert JobFolder(tmp_path).last_record().get("by_slurm", False) is by_slurm
+
+
+LIVES = """
+import sys, time
+from pathlib import Path
+from deepscaler.runs import fence
+from deepscaler.runs.folder import RunFolder
+fence.BEAT = 0.2
+attempt = fence.acquire(RunFolder(Path(sys.argv[1])), print)
+attempt.update_record(host="elsewhere")
+with fence.alive(attempt):
+    print("lives", flush=True)
+    time.sleep(float(sys.argv[2]))
+time.sleep(60)
+"""
+TRAINS = """
+import sys
+from pathlib import Path
+from deepscaler.runs import fence
+from deepscaler.runs.folder import RunFolder
+from deepscaler.system.errors import UserError
+fence.STALE = 1.0
+try:
+    fence.acquire(RunFolder(Path(sys.argv[1])), print)
+except UserError:
+    sys.exit(2)
+"""
+
+
+@contextmanager
+def attempt_elsewhere(folder: Path, seconds: float) -> Iterator[None]:
+    """Has a training at work in a folder, on a machine that SLURM lost sight of, for so many seconds."""
+    command = python_command("-c", LIVES, str(folder), str(seconds))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "lives\n"
+        yield
+        process.kill()
+
+
+def test_a_start_waits_for_an_earlier_one_of_its_job_that_still_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "STALE", 1.5)
+    node = node_of(tmp_path, sys.executable, "-c", TRAINS, str(tmp_path), restart=1)
+    node.folder.begin(0, 0)
+    with attempt_elsewhere(tmp_path, 4.0):
+        assert run_head(node) == 0
+    assert [attempt.number for attempt in RunFolder(tmp_path).attempts()] == [1, 2]
+
+
+def test_one_that_works_for_too_long_costs_a_start_and_not_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "EARLIER", 3.0)
+    node = node_of(tmp_path, sys.executable, "-c", TRAINS, str(tmp_path), restart=1)
+    node.folder.begin(0, 0)
+    with attempt_elsewhere(tmp_path, 600.0):
+        assert run_head(node) == 75
+    record = node.folder.last_record()
+    assert record["reason"].startswith("an earlier start of this job is at work")
+    assert record["by_slurm"]
+    assert node.folder.again_path.exists()
+
+
+def test_where_no_earlier_start_can_live_another_training_in_the_folder_is_bad_input(tmp_path: Path) -> None:
+    node = node_of(tmp_path, sys.executable, "-c", TRAINS, str(tmp_path), restart=1)
+    node.folder.end(node.folder.begin(0, 0), 75, "preempted", again=True)
+    with attempt_elsewhere(tmp_path, 600.0):
+        assert run_head(node) == 2
+    assert not node.folder.again_path.exists()
+
+
+def test_bad_input_after_a_killed_start_is_still_bad_input(tmp_path: Path) -> None:
+    node = node_of(tmp_path, sys.executable, "-c", "import sys; sys.exit(2)", restart=1)
+    node.folder.begin(0, 0)
+    assert run_head(node) == 2
+    assert not node.folder.again_path.exists()

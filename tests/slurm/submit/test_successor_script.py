@@ -232,6 +232,17 @@ def test_a_requeue_that_slurm_refuses_for_good_is_not_repeated(cluster: Cluster)
     assert cluster.asked("scontrol") == ["requeue 8"]
 
 
+def test_a_start_that_slurm_lost_sight_of_does_not_requeue_the_one_in_its_place(cluster: Cluster) -> None:
+    (cluster.folder / "again").touch()
+    (cluster.folder / "attempt-00").mkdir()
+    cluster.answers("scontrol", f"{RUNNING} Requeue=1 Restarts=1 BatchFlag=1")
+    assert cluster.run(END).returncode == 0
+    assert "requeue 8" not in cluster.asked("scontrol")
+    (cluster.folder / "attempt-01").mkdir()
+    assert cluster.run(END, restart=1).returncode == 0
+    assert "requeue 8" in cluster.asked("scontrol")
+
+
 def test_an_element_of_an_array_is_not_taken_for_the_whole(cluster: Cluster) -> None:
     (cluster.folder / "again").touch()
     (cluster.folder / "attempt-00").mkdir()
