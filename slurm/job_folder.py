@@ -4,6 +4,7 @@ Its number is the kit's own: SLURM's repeats after a controller was set up again
 
 RUN/slurm/0002-train-16k/             submitit's files: what every node unpickles, the batch script, SLURM's own output
 RUN/slurm/0002-train-16k/again        while it exists, work is left: the job is requeued, or its successor resumes
+RUN/slurm/0002-train-16k/unstarted    a line for each start in a row that ended before the head began
 RUN/slurm/0002-train-16k/successors   numbers of its successors at SLURM, a line each; they write to the same folder
 RUN/slurm/0002-train-16k/attempt-02/  the job's third start (SLURM_RESTART_COUNT 2)
     attempt.json                      {"progress": 40, "started": ..., "ended": ..., "code": 0, "reason": "..."},

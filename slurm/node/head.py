@@ -6,6 +6,7 @@ import signal
 import time
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from subprocess import Popen
 from typing import NamedTuple
@@ -15,11 +16,11 @@ from deepscaler.system import processes
 from deepscaler.system.exit_codes import AGAIN, BAD_INPUT, FAILED, INTERRUPTED, exit_code
 from deepscaler.system.files import write_json, write_text
 from slurm.cluster import how_ending
-from slurm.job_folder import JobAttempt, read_joined, write_token
+from slurm.job_folder import read_joined, write_token
 from slurm.node.examine import check_alike
 from slurm.node.network import answers
 from slurm.node.node import FINAL, Node
-from slurm.node.patience import POLL, Patience
+from slurm.node.patience import POLL, Patience, insist
 from slurm.node.ray import RayNode, ray_node
 from slurm.node.scratch import use_scratch
 from slurm.node.stopping import stop_requests
@@ -58,16 +59,17 @@ def run_head(node: Node) -> int:
 
 
 def _run_start(node: Node, requests: "deque[str]") -> int:
-    now = node.progress()
-    lost = node.folder.attempts_without_progress(node.restart, now)
-    attempt = node.folder.begin(node.restart, now)
+    now = insist(node.progress)
+    lost = insist(lambda: node.folder.attempts_without_progress(node.restart, now))
+    attempt = insist(lambda: node.folder.begin(node.restart, now))
     if reason := _gives_up(node, *lost):
         node.say(f"giving up: {reason}; submitting again tries again")
         node.folder.end(attempt, FAILED, reason, again=False)
         return FAILED
     outcome = _run(node, requests)
     again = outcome.code not in FINAL and node.task.again
-    _record(node, attempt, outcome, again=again)
+    end = partial(node.folder.end, attempt, outcome.code, outcome.reason, again=again, by_slurm=outcome.by_slurm)
+    insist(end)
     after = "another start follows" if node.task.successor else "the job goes back into the queue"
     node.say(f"{outcome.reason}; {after if again else f'ending with code {outcome.code}'}")
     return AGAIN if again else outcome.code
@@ -80,15 +82,6 @@ def _gives_up(node: Node, own: int, slurms: int) -> str:
     if slurms >= MOST_ENDED_BY_SLURM:
         return f"SLURM has ended {slurms} starts before they brought a step more; see {node.folder.root}"
     return ""
-
-
-def _record(node: Node, attempt: JobAttempt, outcome: Outcome, *, again: bool) -> None:
-    patience = Patience()
-    while True:
-        with patience.bear():
-            node.folder.end(attempt, outcome.code, outcome.reason, again=again, by_slurm=outcome.by_slurm)
-            return
-        time.sleep(POLL)
 
 
 def _run(node: Node, requests: "deque[str]") -> Outcome:

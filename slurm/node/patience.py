@@ -1,13 +1,15 @@
 """Bears a shared file system that fails for a moment: that must not cost a job a start, or end it for good."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from deepscaler.runs.fence import STALE
 from deepscaler.system.files import FULL
 
 POLL = 0.2
+T = TypeVar("T")
 
 
 class Patience:
@@ -27,3 +29,12 @@ class Patience:
             # As long as others wait for a training's heartbeat, and the training itself bears it.
             if error.errno in FULL or time.monotonic() - self._failing_since > STALE:
                 raise
+
+
+def insist(action: Callable[[], T]) -> T:
+    """Returns what an action returns, repeated while the file system fails for a moment."""
+    patience = Patience()
+    while True:
+        with patience.bear():
+            return action()
+        time.sleep(POLL)

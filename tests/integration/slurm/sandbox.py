@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,6 +86,25 @@ def configured(name: str, value: str) -> Iterator[None]:
         yield
     finally:
         reconfigure(before)
+
+
+@contextmanager
+def controller_stopped() -> Iterator[None]:
+    """Has SLURM's controller answer nobody for a while."""
+    pid = int((STATE / "run/slurmctld.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def slow_python(folder: Path, seconds: float) -> str:
+    """Returns an interpreter that takes its time before it starts, and that a signal kills meanwhile."""
+    script = folder / "python"
+    script.write_text(f'#!/bin/sh\nsleep {seconds}\nexec {sys.executable} "$@"\n')
+    script.chmod(0o755)
+    return str(script)
 
 
 def wait_until(holds: Callable[[], T], what: str | Callable[[], str], seconds: float = DEADLINE) -> T:

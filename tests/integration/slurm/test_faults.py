@@ -23,8 +23,10 @@ from tests.integration.slurm.sandbox import (
     Run,
     ask,
     configured,
+    controller_stopped,
     on_node,
     sandbox,
+    slow_python,
     start_driver,
     state_of,
     wait_until,
@@ -158,6 +160,58 @@ def is_preempted_and_goes_on(run: Run, signal_name: str) -> None:
     assert run.steps == [*range(1, len(run.steps) + 1)]
     ask("scancel", run.job_id)
     wait_until_clean(run, NODES, CLEAN)
+
+
+def test_a_controller_that_is_away_when_a_start_ends_costs_no_requeue(tmp_path: Path, driver: list[str]) -> None:
+    run = start(tmp_path, driver)
+    run.wait_for_steps(2)
+    head = run.nodes[0]
+    with controller_stopped():
+        kill_on(head, str(run.root) + " 400")
+        wait_until(lambda: "ended" in run.record(0), run.logs, NOTICED)
+        time.sleep(15)  # longer than a command of SLURM's waits for an answer
+    wait_until(lambda: run.record(1), run.logs)
+    before = len(run.steps)
+    run.wait_for_steps(before + 1)
+    assert run.steps == [*range(1, len(run.steps) + 1)]
+    ask("scancel", run.job_id)
+    wait_until_clean(run, NODES, CLEAN)
+
+
+@pytest.mark.parametrize("told_first", [True, False])
+def test_a_preemption_before_python_has_begun_costs_only_a_start(
+    told_first: bool, tmp_path: Path, driver: list[str]
+) -> None:
+    with configured("SlurmctldParameters", "preempt_send_user_signal" if told_first else ""):
+        run = start(tmp_path, driver, partition="preempt", python=slow_python(tmp_path, 10))
+        run.wait_for_state("RUNNING")
+        time.sleep(2)
+        ask(
+            "sbatch",
+            "--parsable",
+            "--output=/dev/null",
+            "-p",
+            "gpu",
+            "-A",
+            "research",
+            "-N4",
+            "--exclusive",
+            "--mem=1G",
+            "--wrap=sleep 2",
+        )
+        run.wait_for_state("PENDING", "REQUEUED", "COMPLETING", seconds=NOTICED)
+        run.wait_for_steps(1)
+        assert not run.record(0), "the first start did not come to the head"
+        ask("scancel", run.job_id)
+        wait_until_clean(run, NODES, CLEAN)
+
+
+def test_a_job_whose_python_does_not_start_is_tried_three_times(tmp_path: Path, driver: list[str]) -> None:
+    run = start(tmp_path, driver, python="/nowhere/python")
+    assert run.wait_for_state("FAILED", "COMPLETED", seconds=900) == "FAILED"
+    log = next(run.folder.glob("*_0_log.out")).read_text()
+    assert log.count("giving up: three starts in a row ended before the kit's first line") == 1
+    assert not (run.folder / "again").exists()
 
 
 def test_a_node_that_never_joins_is_named_and_tried_a_bounded_number_of_times(

@@ -29,6 +29,7 @@ from tests.integration.slurm.sandbox import (
     ask,
     configured,
     sandbox,
+    slow_python,
     start_driver,
     state_of,
     wait_until,
@@ -122,6 +123,22 @@ def end_by_scancel(run: Run) -> None:
     assert [state_of(number) for number in numbers(run)[-2:]] == ["CANCELLED", "CANCELLED"]
     assert not (run.folder / "again").exists()
     wait_until_clean(run, NODES, CLEAN)
+
+
+@pytest.mark.parametrize("told_first", [True, False])
+def test_a_preemption_before_python_has_begun_leaves_the_successor(
+    told_first: bool, tmp_path: Path, driver: list[str]
+) -> None:
+    signals = configured("SlurmctldParameters", "preempt_send_user_signal" if told_first else "")
+    with preemption_cancels(30), signals:
+        run = start(tmp_path / "run", driver, replace(FORBIDDEN, python=slow_python(tmp_path, 10)))
+        wait_until(lambda: running(run) and len(numbers(run)) == 2, lambda: f"{numbers(run)}")
+        time.sleep(2)
+        preempt()
+        wait_until(lambda: running(run) == numbers(run)[1], lambda: f"{numbers(run)}: {run.logs()}")
+        run.wait_for_steps(1)
+        assert not run.record(0), "the first start did not come to the head"
+        end_by_scancel(run)
 
 
 def test_what_is_preempted_at_once_goes_on_by_its_successor(tmp_path: Path, driver: list[str]) -> None:
