@@ -202,7 +202,7 @@ def _run_alone(node: Node, ray: RayNode | None, environment: dict[str, str], req
         outcome = _run_command(node, ray, environment, requests)
         if outcome.code != BAD_INPUT or not may_live or is_sure:
             return outcome
-        node.say("an earlier start of this job may still be at work: waiting for its end")
+        node.say(f"{outcome.reason}; once more after any earlier start of this job that is still at work")
         # One that has fallen silent meanwhile may have been the reason, once.
         is_sure = not _wait_for_silence(node, deadline, requests)
         if requests:

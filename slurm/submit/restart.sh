@@ -8,7 +8,7 @@ patiently() {  # asks SLURM again for a minute while that fails: its controller 
   local said end=$((SECONDS + 60))
   type -P "$1" >/dev/null || return
   until said=$("$@" 2>&1); do
-    case $said in *'nvalid job id'* | *disabled* | *denied*) return 1 ;; esac
+    case $said in *'nvalid job id'* | *'already complet'* | *disabled* | *denied*) return 1 ;; esac
     if [ "$SECONDS" -ge "$end" ]; then return 1; fi
     sleep 2
   done
