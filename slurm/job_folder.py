@@ -156,7 +156,8 @@ class JobFolder:
     def ask_no_more(self, attempt: JobAttempt) -> None:
         """Asks for no other start, unless a newer one is at work, which decides for itself."""
         # A node that SLURM lost sight of still runs its start, which the newer one fences off: that ends as bad input.
-        began = attempt.read(attempt.record_path).get("started", 0.0)
+        # One that could not even write its record, as on a full disk, has only just begun.
+        began = attempt.read(attempt.record_path).get("started", time.time())
         others = (other.read(other.record_path).get("started", 0.0) for other in self.attempts())
         if all(other <= began for other in others):
             self.again_path.unlink(missing_ok=True)

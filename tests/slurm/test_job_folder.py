@@ -47,6 +47,13 @@ def test_a_start_that_a_newer_one_has_fenced_off_does_not_end_the_job(tmp_path: 
     assert not folder.again_path.exists()
 
 
+def test_a_start_that_can_write_nothing_can_still_end_the_job(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    folder.begin(0, 0)
+    folder.ask_no_more(folder.attempt(1))
+    assert not folder.again_path.exists()
+
+
 def test_what_workers_leave_is_read_whatever_it_holds(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     attempt = folder.begin(0, 5)
