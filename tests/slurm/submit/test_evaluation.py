@@ -101,5 +101,5 @@ def test_dry_run_prints_the_array_and_writes_nothing(
     assert "#SBATCH --array=0-10%11" in shown
     assert "#SBATCH --mem-per-gpu=60G" in shown
     assert "--exclusive" not in shown
-    assert f'if [ -e {out}/slurm/0001-evaluate/"$SLURM_ARRAY_TASK_ID"/again ]' in shown
+    assert f'job_folder={out}/slurm/0001-evaluate/"$SLURM_ARRAY_TASK_ID"\n' in shown
     assert not out.exists()
