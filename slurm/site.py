@@ -90,7 +90,7 @@ class Site:
         "condition under which a job queues another one that resumes after it; auto: where SLURM may end it for good",
     )
     max_attempts_without_progress: int = option(
-        3, "starts of a job in a row that may end without a new step", at_least=1
+        3, "starts of a job in a row that may end by themselves without a new step", at_least=1
     )
     join_minutes: float = option(15.0, "minutes until every node must have joined Ray", above=0)
     warning_seconds: int = option(
