@@ -15,11 +15,11 @@ from deepscaler.commands.parser import Parser, add_action, named
 from deepscaler.kubernetes import require_yaml
 from deepscaler.kubernetes.pod.api import ACCOUNT, RayJobs, server_of_pod
 from deepscaler.kubernetes.pod.beside import wait_beside
-from deepscaler.kubernetes.pod.conduct import conduct, is_of_file_system, owned, read_stages
+from deepscaler.kubernetes.pod.conduct import conduct, owned, read_stages
 from deepscaler.kubernetes.pod.lifecycle import GRACE, stop_training
 from deepscaler.kubernetes.pod.ray_job import DASHBOARD, MARGIN, last_save, see_off
 from deepscaler.output.terminal import PlainConsole
-from deepscaler.system.errors import UserError
+from deepscaler.system.errors import UserError, file_system_error
 from deepscaler.system.exit_codes import AGAIN
 from deepscaler.system.flags import whole
 
@@ -195,7 +195,7 @@ def _conduct(arguments: argparse.Namespace) -> int:
     try:
         return conduct(stages, rayjobs, progress_of, say)
     except (OSError, UserError) as error:
-        if not is_of_file_system(error):
+        if file_system_error(error) is None:
             raise
         # Not 2, which ends the chain for good: the Job's next pod may find the file system well again.
         print(f"deepscaler: {' '.join(str(error).split())}", file=sys.stderr)

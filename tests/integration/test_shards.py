@@ -102,7 +102,7 @@ def wait_until_gone(text: object) -> None:
 
 
 def engines_of(shard: Path) -> list[int]:
-    """What draws a shard, the oldest first, not what guards that. A child at its start looks like its parent."""
+    """Returns the processes that draw a shard, the oldest first, since a child at its start looks like its parent."""
     found = [pid for pid, command in processes_with(shard).items() if "deepscaler.system.processes" not in command]
     return sorted(found, key=lambda pid: int(process_start(pid) or 0))
 

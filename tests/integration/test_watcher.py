@@ -140,10 +140,10 @@ def test_a_dead_actor_is_named_long_before_the_time_is_up_that_is_always_allowed
     assert f"the agent loop on {os.uname().nodename} (pid {worker.pid}) is gone: killed" in stall.sentence
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to freeze a file system")
-def test_a_file_system_that_hangs_is_named_and_waited_for(tmp_path: Path) -> None:
-    said: list[str] = []
-    with disk_that_freezes(tmp_path) as disk:
+@contextmanager
+def frozen_for_a_while(folder: Path, said: list[str]) -> Iterator[tuple[Watcher, Stall]]:
+    """Watches a run whose disk freezes; yields the stall that was found, once the disk answers again."""
+    with disk_that_freezes(folder) as disk:
         run = make_run(disk / "run")
         attempt = run.next_attempt()
         attempt.root.mkdir(parents=True)
@@ -160,14 +160,21 @@ def test_a_file_system_that_hangs_is_named_and_waited_for(tmp_path: Path) -> Non
                 command("fsfreeze", "--unfreeze", disk)
             assert not stall.helps_to_restart
             assert f"the file system of {run.root} has not answered for" in stall.sentence
-            assert not stall.folder.is_relative_to(disk)
-            assert "It continues once the file system answers" in said[0]
-            wait_until((stall.folder / os.uname().nodename / "processes.json").is_file)
-            shutil.rmtree(stall.folder)
-            wait_until(lambda: len(said) > 1)
-            assert "the run's folder answers again after" in said[1]
-            wait_until(lambda: one.news)
-            assert one.take_news() is None
+            yield one, stall
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to freeze a file system")
+def test_a_file_system_that_hangs_is_named_and_waited_for(tmp_path: Path) -> None:
+    said: list[str] = []
+    with frozen_for_a_while(tmp_path, said) as (one, stall):
+        assert not stall.folder.is_relative_to(one._run.parent), "not on the disk that hangs"
+        assert "It continues once the file system answers" in said[0]
+        wait_until((stall.folder / os.uname().nodename / "processes.json").is_file)
+        shutil.rmtree(stall.folder)
+        wait_until(lambda: len(said) > 1)
+        assert "the run's folder answers again after" in said[1]
+        wait_until(lambda: one.news)
+        assert one.take_news() is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to freeze a file system")
@@ -176,21 +183,7 @@ def test_without_room_for_stacks_the_watcher_still_speaks_and_goes_on(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     said: list[str] = []
-    with disk_that_freezes(tmp_path) as disk:
-        run = make_run(disk / "run")
-        attempt = run.next_attempt()
-        attempt.root.mkdir(parents=True)
-        with (
-            at_work(attempt),
-            Watcher(run, attempt, Limits(floor=FLOOR, ceiling=FLOOR), os.environ, said.append) as one,
-        ):
-            time.sleep(3)
-            command("fsfreeze", "--freeze", disk)
-            try:
-                assert not found_by(one).helps_to_restart
-                wait_until(lambda: said)
-            finally:
-                command("fsfreeze", "--unfreeze", disk)
-            assert f"{tmp_path}/gone has no room for stacks." in said[0]
-            wait_until(lambda: len(said) > 1)
-            assert "the run's folder answers again after" in said[1]
+    with frozen_for_a_while(tmp_path, said):
+        assert f"{tmp_path}/gone has no room for stacks." in said[0]
+        wait_until(lambda: len(said) > 1)
+        assert "the run's folder answers again after" in said[1]

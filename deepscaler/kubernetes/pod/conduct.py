@@ -19,7 +19,7 @@ from typing import Any
 
 from deepscaler.kubernetes.pod.api import RayJobs
 from deepscaler.launch.chain import Outcome
-from deepscaler.system.errors import UserError
+from deepscaler.system.errors import UserError, file_system_error
 from deepscaler.system.exit_codes import DONE, FAILED
 from deepscaler.system.files import read_json
 
@@ -112,12 +112,6 @@ def conduct(stages: Sequence[Stage], rayjobs: RayJobs, look: Look, say: Callable
             return DONE
     say("The chain is done.")
     return DONE
-
-
-def is_of_file_system(error: BaseException) -> bool:
-    """Returns whether the file system caused an error, so that a later try may succeed."""
-    # Whoever reads a file for a user raises UserError and keeps the file system's own error as its cause.
-    return isinstance(error, OSError) or isinstance(error.__cause__, OSError)
 
 
 def _references(reference: Mapping[str, str]) -> dict[str, Any]:
@@ -218,7 +212,7 @@ def _seen(look: Look, stage: Stage, say: Callable[[str], None], seconds: float =
         try:
             outcome, told = look(stage.arguments)
         except (OSError, UserError) as error:
-            if not is_of_file_system(error):
+            if file_system_error(error) is None:
                 raise
             # such as a file server that restarts
             say(f"The runs' volume cannot be read ({error}): looking again in {POLL:g} s.")

@@ -1,4 +1,4 @@
-"""What is not as it was saved does not count in the mirror, and keeps no run from what is whole."""
+"""A checkpoint that is not as it was saved does not count in the mirror, and keeps no run from a whole one."""
 
 import hashlib
 import json
@@ -23,6 +23,7 @@ from tests.deepscaler.mirror.conftest import Save, start_attempt
 from tests.deepscaler.mirror.test_upload import bring_up_to_date, uploader
 
 DATA = "data.pt"
+DOWNLOAD = Bucket.download
 
 
 @pytest.fixture
@@ -151,39 +152,28 @@ def test_a_run_does_not_start_over_where_no_checkpoint_is_whole(
         fetched_run(url, "newest", print)
 
 
-def test_a_connection_that_breaks_costs_no_steps(
-    mirrored: RunFolder, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def _break_off(bucket: Bucket, name: str, file: Path, told: dict[str, Any]) -> None:
+    if name.endswith(f"global_step_40/{DATA}"):
+        raise MirrorError("connection reset")
+    DOWNLOAD(bucket, name, file, told)
+
+
+def _lose_on_disk(bucket: Bucket, name: str, file: Path, told: dict[str, Any]) -> None:
+    DOWNLOAD(bucket, name, file, told)
+    if name.endswith(f"global_step_40/{DATA}"):
+        file.write_bytes(bytes(told["size"]))
+
+
+@pytest.mark.parametrize(
+    ("fetch", "why"), [(_break_off, "connection reset"), (_lose_on_disk, "is not what was fetched to it")]
+)
+def test_a_connection_that_breaks_or_a_disk_that_loses_what_was_fetched_costs_no_steps(
+    mirrored: RunFolder, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetch: Any, why: str
 ) -> None:
-    get = Bucket.download
-
-    def break_off(bucket: Bucket, name: str, file: Path, told: dict[str, Any]) -> None:
-        if name.endswith(f"global_step_40/{DATA}"):
-            raise MirrorError("connection reset")
-        get(bucket, name, file, told)
-
     fresh = RunFolder(tmp_path / "fresh")
     with monkeypatch.context() as patched:
-        patched.setattr(Bucket, "download", break_off)
-        with pytest.raises(MirrorError, match="connection reset"):
-            restore(fresh, url, print)
-    restore(fresh, url, print)
-    assert [checkpoint.step for checkpoint in sealed(fresh)] == [40]
-
-
-def test_a_disk_that_loses_what_was_fetched_costs_no_steps(
-    mirrored: RunFolder, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    get = Bucket.download
-
-    def lose(bucket: Bucket, name: str, file: Path, told: dict[str, Any]) -> None:
-        get(bucket, name, file, told)
-        if name.endswith(f"global_step_40/{DATA}"):
-            file.write_bytes(bytes(told["size"]))
-
-    fresh = RunFolder(tmp_path / "fresh")
-    with monkeypatch.context() as patched:
-        patched.setattr(Bucket, "download", lose)
-        with pytest.raises(MirrorError, match="is not what was fetched to it"):
+        patched.setattr(Bucket, "download", fetch)
+        with pytest.raises(MirrorError, match=why):
             restore(fresh, url, print)
     restore(fresh, url, print)
     assert [checkpoint.step for checkpoint in sealed(fresh)] == [40]

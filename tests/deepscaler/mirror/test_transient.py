@@ -1,4 +1,4 @@
-"""What fails once at the disk or at the bucket is tried again; what no further try mends is not."""
+"""A failure of the disk or of the bucket is tried again, unless no further try would mend it."""
 
 import errno
 import os

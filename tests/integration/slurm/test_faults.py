@@ -133,22 +133,16 @@ def test_preemption_by_a_job_of_higher_priority(told_first: bool, tmp_path: Path
         is_preempted_and_goes_on(start(tmp_path, driver, partition="preempt"), "SIGUSR2" if told_first else "SIGTERM")
 
 
+def preempt(*options: str) -> str:
+    """Submits a job of higher priority that needs all nodes; returns its number."""
+    job = ("sbatch", "--parsable", "--output=/dev/null", "-p", "gpu", "-A", "research", "-N4", "--mem=1G")
+    return ask(*job, *options)
+
+
 def is_preempted_and_goes_on(run: Run, signal_name: str) -> None:
     run.wait_for_steps(2)
     fault = time.time()
-    job = ask(
-        "sbatch",
-        "--parsable",
-        "--output=/dev/null",
-        "-p",
-        "gpu",
-        "-A",
-        "research",
-        "-N4",
-        "--gpus-per-node=8",
-        "--mem=1G",
-        "--wrap=sleep 8",
-    )
+    job = preempt("--gpus-per-node=8", "--wrap=sleep 8")
     wait_until(lambda: run.record(0).get("ended") or run.state == "PENDING", run.logs, NOTICED)
     tell("preempted", stopped=time.time() - fault)
     reason = str(run.record(0).get("reason", ""))
@@ -186,19 +180,7 @@ def test_a_preemption_before_python_has_begun_costs_only_a_start(
         run = start(tmp_path, driver, partition="preempt", python=slow_python(tmp_path, 10))
         run.wait_for_state("RUNNING")
         time.sleep(2)
-        ask(
-            "sbatch",
-            "--parsable",
-            "--output=/dev/null",
-            "-p",
-            "gpu",
-            "-A",
-            "research",
-            "-N4",
-            "--exclusive",
-            "--mem=1G",
-            "--wrap=sleep 2",
-        )
+        preempt("--exclusive", "--wrap=sleep 2")
         run.wait_for_state("PENDING", "REQUEUED", "COMPLETING", seconds=NOTICED)
         run.wait_for_steps(1)
         assert not run.record(0), "the first start did not come to the head"

@@ -256,7 +256,7 @@ def test_a_refusal_is_told_in_one_line_with_what_to_do(case: str) -> None:
 
 
 def test_a_kubectl_that_hangs_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where the kubeconfig is on a file server that does not answer."""
+    """It hangs where, for one, the kubeconfig is on a file server that does not answer."""
     program = tmp_path / "kubectl"
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
